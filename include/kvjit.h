@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* kvjit.h -- quantized attention kernels, compiled for this machine.
+ *
+ *     kvjit *kv;
+ *     kvjit_kernel *attn;
+ *     kvjit_plan *plan;
+ *
+ *     kvjit_open(NULL, &kv);
+ *     kvjit_compile(kv, "attn q=bf16 kv=int8/token-head heads=32:8 dim=128 page=128 causal",
+ *                   NULL, &attn);
+ *     kvjit_plan_new(attn, &batch, &plan);          // each step: lengths change
+ *     kvjit_call(attn, plan, args, nargs, NULL);    // each layer: same plan
+ *
+ * Compile once, call from any thread. A call allocates nothing, takes no locks and can only
+ * fail before it starts. Every function that can fail returns a status, writes a sentence
+ * to its context's or kernel's error (kvjit_error) and leaves its outputs untouched. Nothing
+ * is printed, nothing falls back: a kernel runs on the target it says it runs on.
+ *
+ * Units: lengths, positions and slots are tokens; strides are elements of the tensor's type
+ * unless the tensor is u8 (a cache: bytes); sizes are bytes.
+ */
+#ifndef KVJIT_H
+#define KVJIT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define KVJIT_API __attribute__((visibility("default")))
+#else
+#define KVJIT_API
+#endif
+
+#define KVJIT_VERSION 1
+
+typedef enum kvjit_status {
+	KVJIT_OK = 0,
+	KVJIT_BAD_PROBLEM,  /* the text is wrong or contradicts itself                  */
+	KVJIT_UNSUPPORTED,  /* a sound problem that this machine or build can't run     */
+	KVJIT_BAD_ARGUMENT, /* an argument of a call: type, shape, stride, pointer      */
+	KVJIT_NO_BACKEND,   /* the backend's shared object or its LLVM can't be loaded  */
+	KVJIT_NO_MEMORY,
+	KVJIT_INTERNAL /* a bug in kvjit; the message says where                   */
+} kvjit_status;
+
+typedef enum kvjit_dtype {
+	KVJIT_U8,
+	KVJIT_S8,
+	KVJIT_S32,
+	KVJIT_S64,
+	KVJIT_F32,
+	KVJIT_F16,
+	KVJIT_BF16,
+	KVJIT_E4M3FN,
+	KVJIT_E5M2,
+	KVJIT_E4M3FNUZ,
+	KVJIT_E5M2FNUZ,
+	KVJIT_E8M0
+} kvjit_dtype;
+
+typedef struct kvjit kvjit;               /* a context; any thread                 */
+typedef struct kvjit_kernel kvjit_kernel; /* immutable; any thread; outlives kv    */
+typedef struct kvjit_plan kvjit_plan;     /* one thread makes it, any may use it   */
+
+/* -- context ------------------------------------------------------------------- */
+
+/* Runs fn(begin, end, ctx) over [0, n) in pieces, on threads of the host's choosing, and
+ * returns when all is done. Pieces may be of any size and order. */
+typedef void (*kvjit_parallel_for)(int64_t n, void (*fn)(int64_t begin, int64_t end, void *ctx),
+                                   void *ctx, void *executor);
+
+typedef struct kvjit_options {
+	size_t size;         /* sizeof(kvjit_options)                       */
+	const char *target;  /* row of targets.def, NULL: KVJIT_TARGET or the host's own*/
+	const char *backend; /* "x86", "c", "ref"; NULL: KVJIT_BACKEND or "x86" */
+	kvjit_parallel_for parallel; /* NULL: OpenMP                                */
+	void *executor;              /* handed to parallel                          */
+	void (*log)(const char *line, void *log_ctx); /* NULL: silent              */
+	void *log_ctx;
+} kvjit_options;
+
+/* options NULL: defaults. *out is closed with kvjit_close. KVJIT_UNSUPPORTED when the target
+ * is unknown or this machine can't run it. When *out can't be made there is no context to
+ * ask: kvjit_open_error gives the sentence of this thread's last failed kvjit_open. */
+KVJIT_API kvjit_status kvjit_open(const kvjit_options *options, kvjit **out);
+KVJIT_API const char *kvjit_open_error(void);
+KVJIT_API void kvjit_close(kvjit *kv); /* NULL is fine; kernels live on */
+/* The sentence of this thread's last failure on kv (empty if none); valid until the next. */
+KVJIT_API const char *kvjit_error(const kvjit *kv);
+KVJIT_API const char *kvjit_status_name(kvjit_status s);
+/* What this machine is, which backends load and why not, as lines of text. free() it. */
+KVJIT_API char *kvjit_info(kvjit *kv);
+
+/* -- kernels --------------------------------------------------------------------- */
+
+typedef struct kvjit_compile_options {
+	size_t size;       /* sizeof(kvjit_compile_options)                        */
+	const char *sched; /* knobs that override the text's: "kv_tile=64 qk=bf16" */
+} kvjit_compile_options;
+
+/* text: a problem string, format declarations and then a problem string, or IR (functions at
+ * any level; the last one is compiled). options may be NULL. */
+KVJIT_API kvjit_status kvjit_compile(kvjit *kv, const char *text,
+                                     const kvjit_compile_options *options, kvjit_kernel **out);
+KVJIT_API void kvjit_release(kvjit_kernel *k); /* NULL is fine */
+
+typedef enum kvjit_role { KVJIT_INPUT = 1, KVJIT_OUTPUT = 2, KVJIT_INOUT = 3 } kvjit_role;
+
+/* One parameter of a kernel. */
+typedef struct kvjit_param {
+	const char *name;
+	kvjit_dtype dtype;
+	kvjit_role role;
+	int rank;          /* 0: a scalar                                          */
+	int64_t shape[6];  /* -1: any                                              */
+	int nstride;       /* run-time strides the caller may give                 */
+	int64_t stride[4]; /* their defaults; -1: follows from the next extent     */
+	int planned;       /* 1: filled in from the plan, not the caller's         */
+} kvjit_param;
+
+/* Number of parameters; param(i) is valid as long as the kernel. */
+KVJIT_API int kvjit_nparam(const kvjit_kernel *k);
+KVJIT_API const kvjit_param *kvjit_param_at(const kvjit_kernel *k, int i);
+KVJIT_API const char *kvjit_kernel_target(const kvjit_kernel *k);
+KVJIT_API const char *kvjit_kernel_problem(const kvjit_kernel *k); /* canonical text */
+/* Text of the kernel at a stage: "ir", "tile", "vector", "llvm", "asm", "c", "schedule".
+ * free() it; NULL if the stage is unknown or the kernel has none. */
+KVJIT_API char *kvjit_kernel_text(const kvjit_kernel *k, const char *stage);
+
+/* An argument. Tensors: data, dtype and, unless the defaults do, nstride strides; extent 0 of
+ * shape is checked where the kernel knows it. Scalars: i or f. */
+typedef struct kvjit_arg {
+	const char *name; /* NULL: by position among the parameters not planned     */
+	void *data;
+	kvjit_dtype dtype;
+	int rank;
+	int64_t shape[6];
+	int nstride;
+	int64_t stride[4];
+	int64_t i;
+	double f;
+} kvjit_arg;
+
+/* -- plans ------------------------------------------------------------------------ */
+
+/* A step's sequences, in the host's own arrays; they are read, not kept. */
+typedef struct kvjit_batch {
+	size_t size; /* sizeof(kvjit_batch)                          */
+	int64_t nseq;
+	const int32_t *seq_lens; /* [nseq] tokens in the cache, the new ones included; >= 0 */
+	const int32_t *query_starts; /* [nseq + 1] first query row of each, rising */
+	const int32_t *block_table;  /* [nseq][table_stride], or NULL: unchecked    */
+	int64_t table_stride;        /* elements                                     */
+	int64_t npages;              /* pages in the pool: entries are in [0, npages) */
+} kvjit_batch;
+
+/* Checks the batch (KVJIT_BAD_ARGUMENT names the field) and makes the balanced work list,
+ * which any number of calls (layers) may use. *plan may hold an old plan of the same kernel:
+ * its memory is used again. Microseconds. */
+KVJIT_API kvjit_status kvjit_plan_new(const kvjit_kernel *k, const kvjit_batch *batch,
+                                      kvjit_plan **plan);
+KVJIT_API size_t kvjit_plan_scratch(const kvjit_plan *p); /* bytes a call needs, 64-aligned */
+KVJIT_API void kvjit_plan_free(kvjit_plan *p);            /* NULL is fine */
+
+/* plan: NULL for kernels without one (write, quant, merge). scratch: kvjit_plan_scratch bytes,
+ * one for each call running at a time; NULL uses the plan's own, then calls with this plan may
+ * not run at the same time. */
+KVJIT_API kvjit_status kvjit_call(const kvjit_kernel *k, const kvjit_plan *plan,
+                                  const kvjit_arg *args, int nargs, void *scratch);
+/* The entry itself, for hosts that know the prototype (backends/backend.h states it). */
+KVJIT_API void *kvjit_entry(const kvjit_kernel *k);
+KVJIT_API const char *kvjit_kernel_error(const kvjit_kernel *k); /* this thread's last */
+
+/* -- asking ------------------------------------------------------------------------ */
+
+/* Whether this machine runs the problem, why not, and what would be run: text, free() it. */
+KVJIT_API kvjit_status kvjit_explain(kvjit *kv, const char *text, char **out);
+/* Bytes of one page (all KV heads, K, V and scales of every tensor) of a format. */
+KVJIT_API kvjit_status kvjit_page_bytes(kvjit *kv, const char *format, int64_t kv_heads,
+                                        int64_t dim_k, int64_t dim_v, int64_t page,
+                                        int64_t *out);
+
+/* -- memory ------------------------------------------------------------------------ */
+
+/* Zeroed memory for cache pools, on huge pages where the system gives them (long contexts
+ * run 1.1 to 3 times faster on them). NULL if there is none. Free with kvjit_free. */
+KVJIT_API void *kvjit_alloc(size_t bytes);
+KVJIT_API void kvjit_free(void *p, size_t bytes); /* NULL is fine */
+
+#ifdef __cplusplus
+}
+#endif
+#endif

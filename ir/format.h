@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* format.h -- declared cache formats: what is stored, how it got its scale, where it lies.
+ *
+ *     format int8_per_token_head v1 {
+ *       elem s8
+ *       scale f32 token-head amax/127 floor 1e-06
+ *       apply reciprocal
+ *       round away
+ *       tensor cache [h t] { k[d] ks v[d] vs }
+ *     }
+ *
+ * From one declaration come the writer, the reader, the oracle and the page size. Nothing
+ * else in kvjit knows a format by name; the built-in names are texts, composed by
+ * kir_format_builtin(). docs/formats.md is the grammar with examples.
+ */
+#ifndef KVJIT_KIR_FORMAT_H
+#define KVJIT_KIR_FORMAT_H
+
+#include "kir.h"
+
+/* What shares one scale. */
+typedef enum kir_gran {
+	KIR_GRAN_none,       /* codes are values                                  */
+	KIR_GRAN_tensor,     /* one for all; handed over, never stored            */
+	KIR_GRAN_head,       /* one for each KV head; handed over, never stored   */
+	KIR_GRAN_token_head, /* one for each token and KV head; computed, stored  */
+	KIR_GRAN_group       /* the same, for each `group` elements of the head   */
+} kir_gran;
+
+typedef enum kir_scale_rule {
+	KIR_RULE_given, /* the caller's (tensor, head)                              */
+	KIR_RULE_amax,  /* max(amax / divisor, floor)                               */
+	KIR_RULE_pow2   /* the power of two at or above that                        */
+} kir_scale_rule;
+
+/* One side, K or V. */
+typedef struct kir_side {
+	kir_elem elem;
+	kir_elem scale_elem; /* KIR_VOID with KIR_GRAN_none                       */
+	kir_gran gran;
+	int group; /* KIR_GRAN_group: elements that share a scale                */
+	kir_scale_rule rule;
+	double divisor, floor;
+	bool reciprocal; /* x * fl(1/s) instead of x / s                          */
+	int round;       /* KIR_ROUND_*                                           */
+	int nan;         /* KIR_NAN_*                                             */
+} kir_side;
+
+/* A tensor's contents: a leaf names a stream and the pieces that index it, innermost last;
+ * a group repeats its items along its axes. */
+typedef enum kir_stream { KIR_S_k, KIR_S_v, KIR_S_ks, KIR_S_vs, KIR_NSTREAM } kir_stream;
+
+typedef struct kir_format {
+	const char *name;
+	int version;
+	kir_side side[2];                 /* 0 K, 1 V                           */
+	unsigned ntensor;                 /* buffers the caller hands over      */
+	struct kir_format_tensor *tensor; /* private to format.c                */
+} kir_format;
+
+/* The sizes that make a declaration concrete. */
+typedef struct kir_shape {
+	int64_t kv_heads, dim_k, dim_v, page; /* page: tokens a page              */
+} kir_shape;
+
+#define KIR_MAX_TENSORS 4
+
+/* Where everything lies, in bytes. Streams that aren't stored have tensor -1. */
+typedef struct kir_layout {
+	unsigned ntensor;
+	struct {
+		const char *name;   /* parameter name                              */
+		int64_t page_bytes; /* default of stride 0                         */
+		unsigned nstride;   /* run-time strides: page, then the tensor's axes*/
+		int64_t stride[4];  /* their defaults, in bytes                    */
+		char axis[4];       /* 'p', then 'h' or 't'                        */
+	} tensor[KIR_MAX_TENSORS];
+	struct {
+		int tensor;
+		int64_t offset;
+		kir_type type; /* k: [p,h,t,d]; ks: [p,h,t] or [p,h,t,g]          */
+	} stream[KIR_NSTREAM];
+} kir_layout;
+
+const kir_format *kir_format_find(const kir_module *m, const char *name);
+/* Declares a built-in name in m if it isn't declared yet and the name is one:
+ *   ELEM[/GRAN[/PLACE]][/VARIANT...]   e4m3/head, int8/token-head/inline, e5m2/tensor/hnd/div
+ * and the names hosts use (fp8_e4m3, int8_per_token_head, bfloat16, ...). NULL and a message
+ * that lists what is accepted otherwise. */
+const kir_format *kir_format_get(kir_module *m, const char *name, kir_diag *d);
+void kir_format_print(const kir_format *f, kir_text *out);
+/* Of the canonical print without the name's aliases: part of every kernel's key. */
+uint64_t kir_format_hash(const kir_format *f);
+/* False and a message naming the field when the declaration doesn't fit the shape (a group
+ * that doesn't divide the head, say). */
+bool kir_format_layout(const kir_format *f, const kir_shape *s, kir_layout *out, kir_diag *d);
+
+/* -- one element, exactly (elem.c) --------------------------------------------- */
+
+/* The value of a code; NaN and infinities as the element has them. */
+double kir_decode(kir_elem e, uint64_t code);
+/* Rounds x to the element. round, nan, over: KIR_ROUND_*, KIR_NAN_*, KIR_OVER_*. With
+ * KIR_ROUND_away, integers follow formats.md A1: f32(x + copysign(.5, x)) truncated.
+ * Finite-only elements without NaN take NaN as their maximum; integers take it as 0. */
+uint64_t kir_encode(kir_elem e, double x, int round, int nan, int over);
+double kir_elem_max(kir_elem e); /* largest finite value */
+
+#endif

@@ -1,0 +1,356 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* kir.h -- the kvjit IR: what a kernel is, before it is machine code.
+ *
+ * A module holds declared formats and functions. A function is one array of nodes in text
+ * order. Regions (loop bodies, both sides of an if, the score and mask of an attention) are
+ * nested by position, as in a structured byte code: an op with flag R or M opens a region,
+ * its `arg` nodes follow at once, and a `yield` closes it; the `res` nodes of a loop or an
+ * if follow its last yield. There are no blocks, no phis, no jumps. A value is the index of
+ * its node, defined once, visible from there to the end of the region that holds it.
+ *
+ *     for  arg(i) arg(carried)...  body...  yield  res...
+ *     if   body... yield  body... yield  res...
+ *
+ * Passes don't edit: they read one function and write another (see passes/passes.h), so
+ * indices never go stale and there are no use lists to maintain.
+ *
+ * Lifetime: everything lives in the module's arena and goes with kir_module_free().
+ * Errors:   kir_parse and kir_verify add to a kir_diag, as many messages as they find, and
+ *           return NULL or false. Misuse of the builder is a bug and asserts.
+ * Threads:  a module belongs to one thread at a time; there is no global state.
+ */
+#ifndef KVJIT_KIR_H
+#define KVJIT_KIR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef uint32_t kir_ref;     /* index of a node; 0 is "no value"              */
+typedef uint16_t kir_type_id; /* index of an interned type; == is equality     */
+#define KIR_NO_TYPE 0         /* the type of ops that give no value            */
+
+typedef enum kir_level { KIR_A = 1, KIR_T = 2, KIR_V = 4 } kir_level;
+
+/* -- tables ----------------------------------------------------------------- */
+
+typedef enum kir_elem {
+	KIR_VOID,
+#define ELEM(name, bits, kind, exp, man, bias) KIR_##name,
+#include "elems.def"
+	KIR_NELEM
+} kir_elem;
+
+typedef struct kir_elem_info {
+	const char *name;
+	uint8_t bits;
+	char kind; /* letter of elems.def, as a character                  */
+	uint8_t exp, man;
+	int16_t bias;
+} kir_elem_info;
+
+extern const kir_elem_info kir_elems[KIR_NELEM];
+
+typedef enum kir_attr {
+#define ATTR(name, kind, dflt, words, doc) KIR_ATTR_##name,
+#include "attrs.def"
+	KIR_NATTR
+} kir_attr;
+
+typedef enum kir_attr_kind { KIR_NUMBER, KIR_WORD, KIR_FORMAT } kir_attr_kind;
+
+typedef struct kir_attr_info {
+	const char *name;
+	kir_attr_kind kind;
+	int64_t dflt;
+	const char *words, *doc;
+} kir_attr_info;
+
+extern const kir_attr_info kir_attrs[KIR_NATTR];
+
+enum { KIR_ROUND_even, KIR_ROUND_away, KIR_ROUND_zero };
+enum { KIR_NAN_keep, KIR_NAN_max, KIR_NAN_zero };
+enum { KIR_OVER_sat, KIR_OVER_inf };
+
+typedef enum kir_op {
+	KIR_NONE,
+#define OP(name, lvl, src, attr, flags, doc) KIR_OP_##name,
+#include "ops.def"
+	KIR_NOP
+} kir_op;
+
+enum { /* flags column of ops.def */
+       KIR_PURE = 1,
+       KIR_READS = 2,
+       KIR_WRITES = 4,
+       KIR_COMMUTES = 8,
+       KIR_REGION = 16,
+       KIR_REGION2 = 32,
+       KIR_ENDS = 64,
+       KIR_TYPED = 128,
+       KIR_NAMED = 256,
+       KIR_EACH = 512
+};
+
+#define KIR_MAX_ATTRS 3
+#define KIR_MAX_SRC   32
+
+typedef struct kir_op_info {
+	const char *name, *src, *attr, *doc; /* name as in the text: '.' for '_'  */
+	uint8_t level;
+	uint16_t flags;
+} kir_op_info;
+
+extern const kir_op_info kir_ops[KIR_NOP];
+
+/* -- types -------------------------------------------------------------------- */
+
+#define KIR_RANK   5
+#define KIR_PIECES 8
+#define KIR_DYN    (-1) /* an extent or a stride known only at run time     */
+
+/* One term of a buffer's address: (index[axis] / div % mod) * stride; mod 0 is no modulus.
+ * A run-time stride is number `stride` of those handed over with the pointer. Bytes. */
+typedef struct kir_piece {
+	uint8_t axis;
+	bool dyn;
+	int32_t div, mod;
+	int64_t stride;
+} kir_piece;
+
+/* f32 is rank 0; f32<16> and f32<4x16> are values; f32[?,8,128] is memory, contiguous
+ * unless its pieces say otherwise. */
+typedef struct kir_type {
+	uint8_t elem; /* enum kir_elem                                         */
+	uint8_t rank;
+	bool buffer;
+	uint8_t npieces;       /* buffers: always filled in, also when contiguous  */
+	int64_t dim[KIR_RANK]; /* static unless buffer                             */
+	kir_piece piece[KIR_PIECES];
+} kir_type;
+
+/* -- schedule and target ------------------------------------------------------ */
+
+/* How a kernel is to be built: part of the function and of its text, so that a pass
+ * depends on nothing that isn't written in the file it is tested with. */
+typedef struct kir_sched {
+#define KNOB(name, dflt, values, doc) int name;
+#include "knobs.def"
+} kir_sched;
+
+typedef struct kir_knob_info {
+	const char *name;
+	int dflt;
+	const char *values,
+	    *doc; /* values: "a,b,c" words (stored as their index) or "1:16:128" numbers*/
+} kir_knob_info;
+
+extern const kir_knob_info kir_knobs[];
+extern const unsigned kir_nknobs;
+int *kir_sched_knob(kir_sched *s, unsigned knob);
+kir_sched kir_sched_default(void);
+
+typedef enum kir_feature {
+#define FEATURE(name, bit, doc) KIR_HAS_##name = 1 << (bit),
+#include "targets.def"
+} kir_feature;
+
+/* What a pass may ask about the machine. Data, never an #ifdef. */
+typedef struct kir_target {
+	const char *name;
+	unsigned features;
+	unsigned vector_bits, vector_regs;
+	unsigned l1_bytes, l2_bytes;
+} kir_target;
+
+extern const kir_target kir_targets[];
+extern const unsigned kir_ntargets;
+const kir_target *kir_target_find(const char *name); /* NULL if unknown */
+
+/* -- functions ---------------------------------------------------------------- */
+
+typedef struct kir_node {
+	uint8_t op; /* enum kir_op                                         */
+	uint8_t nsrc;
+	kir_type_id type;
+	uint32_t src;     /* first operand in func->srcs                      */
+	uint32_t line;    /* of the source text, 0 if none                    */
+	const char *name; /* as written, without %; NULL: numbered when printed */
+	union {
+		int64_t attr[KIR_MAX_ATTRS]; /* in the order of the op's table row     */
+		int64_t i;                   /* const of an integer type               */
+		double f;                    /* const of a float type                  */
+	};
+} kir_node;
+
+typedef enum kir_dir { KIR_IN = 1, KIR_OUT = 2, KIR_INOUT = 3 } kir_dir;
+
+typedef struct kir_param {
+	const char *name;
+	kir_type_id type;
+	kir_dir dir;      /* of buffers; scalars are IN                       */
+	unsigned nstride; /* run-time strides of a buffer                     */
+	kir_ref node;     /* its param node                                   */
+} kir_param;
+
+typedef struct kir_module kir_module;
+
+typedef struct kir_func {
+	kir_module *module;
+	const char *name;
+	kir_level level;
+	const kir_target *target;
+	kir_sched sched;
+	kir_param *param;
+	unsigned nparam;
+	kir_node *node; /* node[0] is unused                                */
+	unsigned nnode, node_cap;
+	kir_ref *srcs;
+	unsigned nsrcs, srcs_cap;
+} kir_func;
+
+struct kir_format; /* format.h */
+
+struct kir_module {
+	struct kir_arena *arena;
+	kir_type *type; /* type[0] is the void type                         */
+	unsigned ntype, type_cap;
+	struct kir_format **format;
+	unsigned nformat, format_cap;
+	kir_func **func;
+	unsigned nfunc, func_cap;
+};
+
+/* -- diagnostics -------------------------------------------------------------- */
+
+#define KIR_DIAG_MAX 16
+
+typedef struct kir_diag {
+	unsigned n; /* messages; those past KIR_DIAG_MAX are only counted     */
+	struct {
+		int line, col; /* 1-based; 0 when there is no source text    */
+		char msg[240];
+	} at[KIR_DIAG_MAX];
+} kir_diag;
+
+void kir_error(kir_diag *d, int line, int col, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+/* All messages, one a line ("3:14: sentence"), cut to len. Returns buf. */
+char *kir_diag_text(const kir_diag *d, char *buf, size_t len);
+
+/* -- life --------------------------------------------------------------------- */
+
+kir_module *kir_module_new(void);
+void kir_module_free(kir_module *m);          /* NULL is fine */
+void *kir_alloc(kir_module *m, size_t bytes); /* zeroed; aborts when out of memory */
+const char *kir_strdup(kir_module *m, const char *s, size_t len);
+
+kir_func *kir_func_new(kir_module *m, const char *name, kir_level level);
+/* An empty function with the same name, target, schedule and parameters; its param nodes
+ * have the same numbers as the old one's. */
+kir_func *kir_func_like(const kir_func *f, kir_level level);
+kir_func *kir_func_find(const kir_module *m, const char *name);
+uint64_t kir_func_hash(const kir_func *f); /* of the printed form */
+
+/* -- text --------------------------------------------------------------------- */
+
+/* A growing string; free(text) when done. */
+typedef struct kir_text {
+	char *text;
+	size_t len, cap;
+} kir_text;
+
+void kir_text_add(kir_text *t, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+void kir_print(const kir_func *f, kir_text *out);
+void kir_print_module(const kir_module *m, kir_text *out); /* formats, then functions */
+void kir_print_type(const kir_module *m, kir_type_id t, kir_text *out);
+/* Parses formats and functions into a new module, NULL if anything is wrong. Doesn't
+ * verify. print(parse(x)) gives the canonical text, and parsing that gives it again. */
+kir_module *kir_parse(const char *text, size_t len, kir_diag *diag);
+/* Parse more text into a module that exists (built-in formats, then the user's). */
+bool kir_parse_into(kir_module *m, const char *text, size_t len, kir_diag *diag);
+
+/* -- checking ----------------------------------------------------------------- */
+
+/* Every rule of docs/IR.md: types, scopes, levels, regions, attributes. */
+bool kir_verify(const kir_func *f, kir_diag *diag);
+
+/* -- types -------------------------------------------------------------------- */
+
+kir_type_id kir_type_intern(kir_module *m, const kir_type *t);
+const kir_type *kir_type_at(const kir_module *m, kir_type_id t);
+kir_type_id kir_scalar(kir_module *m, kir_elem e);
+kir_type_id kir_vector(kir_module *m, kir_elem e, int64_t n);
+kir_type_id kir_tile(kir_module *m, kir_elem e, int64_t rows, int64_t cols);
+/* Contiguous buffer: dims outermost first; only dim[0] may be KIR_DYN. */
+kir_type_id kir_buffer(kir_module *m, kir_elem e, unsigned rank, const int64_t *dim);
+/* The same shape with another element type. */
+kir_type_id kir_with_elem(kir_module *m, kir_type_id t, kir_elem e);
+int64_t kir_type_count(const kir_type *t); /* elements of a value */
+unsigned kir_elem_bytes(kir_elem e);       /* of one element; 4- and 6-bit codes take 1 */
+bool kir_is_float(kir_elem e);
+bool kir_is_int(kir_elem e); /* i1 isn't */
+bool kir_is_signed(kir_elem e);
+
+/* -- building: appends to the end of the function ------------------------------- */
+
+kir_ref kir_add_param(kir_func *f, const char *name, kir_type_id type, kir_dir dir);
+/* attr may be NULL (defaults); otherwise one number for each attribute of the op's row. */
+kir_ref kir_emit(kir_func *f, kir_op op, kir_type_id type, const kir_ref *src, unsigned nsrc,
+                 const int64_t *attr);
+kir_ref kir_const_f(kir_func *f, kir_elem e, double x);
+kir_ref kir_const_i(kir_func *f, kir_elem e, int64_t x);
+/* for: opens the loop and emits its args. The loop variable is arg 0 = loop + 1, carried
+ * value i is loop + 2 + i. Close with kir_end, which emits the yield and the results and
+ * returns the first result (the others follow it). par: attribute index 1. */
+kir_ref kir_for(kir_func *f, kir_ref lo, kir_ref hi, int64_t step, bool par,
+                const kir_ref *init, unsigned ncarry);
+kir_ref kir_for_end(kir_func *f, kir_ref loop, const kir_ref *yield, unsigned n);
+kir_ref kir_if(kir_func *f, kir_ref cond);
+void kir_else(kir_func *f, const kir_ref *yield, unsigned n);
+kir_ref kir_if_end(kir_func *f, kir_ref cond_op, const kir_ref *yield, unsigned n);
+void kir_ret(kir_func *f);
+
+/* -- reading ------------------------------------------------------------------ */
+
+static inline const kir_node *kir_at(const kir_func *f, kir_ref n)
+{
+	return &f->node[n];
+}
+static inline kir_ref kir_src(const kir_func *f, kir_ref n, unsigned i)
+{
+	return i < f->node[n].nsrc ? f->srcs[f->node[n].src + i] : 0;
+}
+static inline const kir_type *kir_type_of(const kir_func *f, kir_ref n)
+{
+	return &f->module->type[f->node[n].type];
+}
+int64_t kir_attr_of(const kir_func *f, kir_ref n, kir_attr a); /* default if it has none */
+/* Loops: step and par are kept in attr[0] and attr[1] of the `for` node. */
+int64_t kir_for_step(const kir_func *f, kir_ref loop);
+bool kir_for_par(const kir_func *f, kir_ref loop);
+/* Named operand of an op with flag N: index of `name` in its row, -1 if there is none. */
+int kir_operand_index(kir_op op, const char *name);
+kir_ref kir_operand(const kir_func *f, kir_ref n, const char *name); /* 0 if absent */
+/* load and store: where the index list starts and how long it is, and the upto operand. */
+void kir_access(const kir_func *f, kir_ref n, kir_ref *buf, unsigned *first_index,
+                unsigned *nindex, kir_ref *upto);
+bool kir_is_const(const kir_func *f, kir_ref n, int64_t *x); /* integer literal */
+kir_op kir_op_find(const char *name, size_t len);            /* KIR_NONE if unknown */
+
+/* First node after the region op's last yield and results: the end of its extent. */
+kir_ref kir_region_end(const kir_func *f, kir_ref op);
+/* How often each node is an operand; an array of nnode in the module's arena. */
+unsigned *kir_count_uses(const kir_func *f);
+
+/* -- copying: what most of a pass is -------------------------------------------- */
+
+/* Appends a copy of node n of `from` with operands mapped through map (old index -> new
+ * index; map has from->nnode entries) and records the copy in map[n]. Any node but param
+ * may be copied, region structure included, as long as it is done in order. */
+kir_ref kir_copy(kir_func *to, const kir_func *from, kir_ref n, kir_ref *map);
+/* A map with the params filled in. */
+kir_ref *kir_map_new(kir_func *to, const kir_func *from);
+
+#endif

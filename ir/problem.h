@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* problem.h -- problem strings: the common programs by name.
+ *
+ *     attn q=bf16 kv=e4m3/head heads=32:8 dim=128 page=128 causal window=4096 batch=8 ctx=8192
+ *     write in=bf16 kv=int8/token-head heads=8 dim=128 page=128
+ *     quant in=bf16 to=int8/token-head heads=8 dim=128
+ *     merge out=bf16 heads=32 dim=128
+ *
+ * The same spelling in the API, the command line, tests, tuning lists and logs. A problem
+ * text may declare formats before its problem line. problem.def is the table of fields.
+ */
+#ifndef KVJIT_KIR_PROBLEM_H
+#define KVJIT_KIR_PROBLEM_H
+
+#include "format.h"
+
+typedef enum kir_kind { KIR_ATTN, KIR_WRITE, KIR_QUANT, KIR_MERGE } kir_kind;
+
+#define KIR_MAX_WITH 4
+
+typedef struct kir_problem {
+	kir_kind kind;
+	kir_elem q, out; /* elements of queries (or input rows), of outputs    */
+	const char *k_format, *v_format; /* equal unless k= and v= are given: one
+	                                  * format then supplies K, the other V        */
+	int64_t heads, kv_heads, dim_k, dim_v, page;
+	int causal;               /* 0 no, 1 yes, 2 per sequence (operand `causal`)     */
+	int64_t window, chunk;    /* 0: none                                            */
+	double softcap;           /* 0: none                                            */
+	int alibi;                /* 0 no, 1 linear, 2 sqrt                             */
+	bool sink, lse, qscale;   /* qscale: the query has a descale operand            */
+	const char *score, *mask; /* infix expressions, NULL: none                      */
+	unsigned nwith;           /* extra operands that score and mask may index       */
+	struct {
+		const char *name;
+		kir_elem elem;
+	} with[KIR_MAX_WITH];
+	int64_t batch, ctx, qlen; /* hints for the schedule and for benches; 0: unknown */
+	bool has_knob[32];        /* schedule knobs written in the string               */
+	kir_sched sched;
+	const char *target; /* target=...; NULL: the host's                       */
+} kir_problem;
+
+/* Parses the last line of text as a problem, what stands before it as formats, into m.
+ * Strings point into m's arena. Errors carry line, column, the field and what it accepts. */
+bool kir_problem_parse(kir_module *m, const char *text, size_t len, kir_problem *out,
+                       kir_diag *d);
+/* Canonical: fields in table order, defaults left out. parse(print(p)) == p. */
+void kir_problem_print(const kir_problem *p, kir_text *out);
+/* Appends the level-A function @attn, @write, @quant or @merge to m as a person could have
+ * written it; NULL and messages on contradiction. */
+kir_func *kir_problem_expand(kir_module *m, const kir_problem *p, const kir_target *t,
+                             kir_diag *d);
+
+#endif

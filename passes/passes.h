@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* passes.h -- rewriting kir functions, one step at a time.
+ *
+ * A pass reads `in` and appends to `out`, an empty function with the same parameters. It is
+ * a function of the text: of in's nodes, schedule and target, nothing else. No globals, no
+ * environment, no LLVM, no knowledge of a format's name.
+ */
+#ifndef KVJIT_PASSES_H
+#define KVJIT_PASSES_H
+
+#include "../ir/kir.h"
+#include "../ir/format.h"
+
+/* REJECT is no bug: this schedule can't be built, and `why` says so in terms of the knob
+ * or field; the tuner records it and goes on. */
+typedef enum kpass_result { KPASS_SAME, KPASS_CHANGED, KPASS_REJECT } kpass_result;
+
+typedef kpass_result (*kpass_fn)(const kir_func *in, kir_func *out, kir_diag *why);
+
+#define PASS(name, kind, from, to, doc) \
+	kpass_result kpass_##name(const kir_func *in, kir_func *out, kir_diag *why);
+#include "passes.def"
+
+typedef struct kpass_info {
+	const char *name, *doc;
+	kpass_fn run;
+	uint8_t from, to; /* level before, level after                           */
+	bool lower;       /* false: may be skipped without changing the result   */
+} kpass_info;
+
+extern const kpass_info kpass_table[];
+extern const unsigned kpass_count;
+
+/* What the manager does around each pass. All of it is data handed in. */
+typedef struct kpass_options {
+	const char *list;  /* "expand,fold_scales"; NULL: the whole table          */
+	const char *skip;  /* optional passes left out, same form; NULL: none      */
+	const char *print; /* "before:select", "after:vectorize", "after:*"; or NULL */
+	bool check_text;   /* print, parse, compare and go on with the parsed one  */
+	void (*emit)(const char *text, void *ctx); /* where print goes              */
+	/* Called with the function before and after each pass that changed it; false
+	 * stops with a message naming the pass (the interpreter check, see jit/). */
+	bool (*compare)(const kir_func *before, const kir_func *after, void *ctx,
+	                kir_diag *why);
+	void *ctx;
+	unsigned stop_level; /* stop once the function is at this level; 0: run all  */
+} kpass_options;
+
+/* Runs passes on f; NULL and messages on failure. The result lives in f's module. */
+kir_func *kpass_run(kir_func *f, const kpass_options *o, kir_diag *why);
+
+#endif

@@ -104,5 +104,8 @@ double kir_decode(kir_elem e, uint64_t code);
  * Finite-only elements without NaN take NaN as their maximum; integers take it as 0. */
 uint64_t kir_encode(kir_elem e, double x, int round, int nan, int over);
 double kir_elem_max(kir_elem e); /* largest finite value */
+/* The power of two at or above x, exactly (KIR_RULE_pow2; formats.md, fact 8): 2^-127, the
+ * smallest e8m0, for x <= 0. */
+double kir_pow2_ceil(double x);
 
 #endif

@@ -126,8 +126,11 @@ kpass_result kpass_cse(const kir_func *in, kir_func *out, kir_diag *why)
 		if (!candidate(x))
 			continue;
 		map[n] = look_up(&t, r);
-		if (map[n] != r && x->op != KIR_OP_const)
-			changed = true;
+		if (map[n] == r)
+			continue;
+		out->nsrcs -= out->node[r].nsrc; /* the copy was the last node */
+		out->nnode--;
+		changed |= x->op != KIR_OP_const;
 	}
 	return changed ? KPASS_CHANGED : KPASS_SAME;
 }

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* args.c -- see args.h. */
+#include "args.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void take(args *a, int at, int n)
+{
+	memmove(a->argv + at, a->argv + at + n, (size_t)(a->argc - at - n) * sizeof(char *));
+	a->argc -= n;
+}
+
+bool args_flag(args *a, const char *name)
+{
+	for (int i = 0; i < a->argc; i++)
+		if (strcmp(a->argv[i], name) == 0) {
+			take(a, i, 1);
+			return true;
+		}
+	return false;
+}
+
+const char *args_value(args *a, const char *name)
+{
+	size_t len = strlen(name);
+	for (int i = 0; i < a->argc; i++) {
+		char *s = a->argv[i];
+		if (strncmp(s, name, len) != 0)
+			continue;
+		if (s[len] == '=') {
+			take(a, i, 1);
+			return s + len + 1;
+		}
+		if (s[len] != '\0')
+			continue;
+		if (i + 1 == a->argc) {
+			fprintf(stderr, "kvjit: option %s needs a value\n", name);
+			a->wrong = true;
+			return NULL;
+		}
+		char *value = a->argv[i + 1];
+		take(a, i, 2);
+		return value;
+	}
+	return NULL;
+}
+
+long args_number(args *a, const char *name, long lo, long hi, long dflt)
+{
+	const char *s = args_value(a, name);
+	if (!s)
+		return dflt;
+	char *end;
+	long x = strtol(s, &end, 10);
+	if (*s == '\0' || *end != '\0' || x < lo || x > hi) {
+		fprintf(stderr, "kvjit: option %s takes a number from %ld to %ld, not '%s'\n",
+		        name, lo, hi, s);
+		a->wrong = true;
+		return dflt;
+	}
+	return x;
+}
+
+bool args_end(args *a, int min, int max, const char *usage)
+{
+	for (int i = 0; i < a->argc && !a->wrong; i++)
+		if (a->argv[i][0] == '-' && a->argv[i][1] == '-') {
+			fprintf(stderr, "kvjit: unknown option %s\n", a->argv[i]);
+			a->wrong = true;
+		}
+	if (!a->wrong && (a->argc < min || a->argc > max)) {
+		fprintf(stderr, "kvjit: %s\n",
+		        a->argc < min ? "an operand is missing" : "too many operands");
+		a->wrong = true;
+	}
+	if (a->wrong)
+		fprintf(stderr, "usage: kvjit %s\n", usage);
+	return !a->wrong;
+}
+
+char *args_join(const args *a)
+{
+	size_t len = 1;
+	for (int i = 0; i < a->argc; i++)
+		len += strlen(a->argv[i]) + 1;
+	char *s = calloc(len, 1);
+	for (int i = 0; s && i < a->argc; i++) {
+		strcat(s, a->argv[i]);
+		if (i + 1 < a->argc)
+			strcat(s, " ");
+	}
+	return s;
+}

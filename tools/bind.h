@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* bind.h -- the arguments of a kernel by name, in memory of their own.
+ *
+ * Every tensor stands between two inaccessible pages, flush with one of them, so that a
+ * kernel that touches a byte outside its arguments ends the process instead of passing.
+ */
+#ifndef KVJIT_TOOL_BIND_H
+#define KVJIT_TOOL_BIND_H
+
+#include "../include/kvjit.h"
+#include "../ir/format.h"
+
+enum { BIND_MAX = 32, BIND_NAME = 24 };
+
+typedef struct bound {
+	char name[BIND_NAME];
+	kvjit_dtype dtype;
+	int rank; /* 0: scalar, the value in i and f */
+	int64_t shape[6];
+	int nstride;
+	int64_t stride[4]; /* as kvjit_arg has them */
+	int64_t i;
+	double f;
+	void *data;
+	size_t bytes; /* 0: the data is another's */
+} bound;
+
+typedef struct bind {
+	unsigned n;
+	bool flush_low; /* tensors made from now on begin at a page's start, not end at its end
+	                 */
+	bound at[BIND_MAX];
+} bind;
+
+/* New or replaced; contents are zero. */
+bound *bind_tensor(bind *b, const char *name, kvjit_dtype t, int rank, const int64_t *shape);
+bound *bind_scalar(bind *b, const char *name, int64_t i, double f);
+/* Names memory that someone else owns. */
+bound *bind_borrow(bind *b, const char *name, kvjit_dtype t, int rank, const int64_t *shape,
+                   void *data);
+bound *bind_find(bind *b, const char *name); /* NULL if there is none */
+void bind_free(bind *b);
+
+/* Calls k with what its parameters ask for by name. KVJIT_BAD_ARGUMENT and a sentence when
+ * one isn't bound; plan may be NULL. */
+kvjit_status bind_call(const bind *b, const kvjit_kernel *k, const kvjit_plan *plan, char *why,
+                       size_t len);
+
+size_t bind_item(kvjit_dtype t);    /* bytes of an element */
+kvjit_dtype bind_dtype(kir_elem e); /* codes without a dtype of their own are U8 */
+/* Element i of contiguous data of element type e, as a number, and back (to nearest even). */
+double elem_get(kir_elem e, const void *data, int64_t i);
+void elem_set(kir_elem e, void *data, int64_t i, double x);
+
+/* Byte at which element index[] of a stream lies in its tensor, with the default strides. */
+int64_t place_of(const kir_layout *l, kir_stream s, const int64_t *index);
+
+#endif

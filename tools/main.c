@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* main.c -- the kvjit command: a table of subcommands. */
+#include "tool.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct command {
+	const char *name;
+	int (*run)(args *a);
+	const char *operands, *doc;
+} commands[] = {
+	{ "info", tool_info, "[--json]", "what this machine is and which backends load" },
+	{ "compile", tool_compile,
+	  "PROGRAM [--emit ir|tile|vector|llvm|asm|c|obj|schedule] [--target T] [--backend B] "
+	  "[--sched KNOBS] [-o FILE]",
+	  "compile a problem string or a file, and print a stage of it" },
+	{ "run", tool_run,
+	  "PROGRAM --in NAME=FILE.npy... --out NAME=FILE.npy... [--set NAME=NUMBER...]",
+	  "arrays in, arrays out" },
+	{ "check", tool_check,
+	  "PROBLEM | --golden DIR  [--target T] [--backend B] [--sched KNOBS] [--seeds N] "
+	  "[--verbose] [--json]",
+	  "every target and backend of this machine against the interpreter or stored data" },
+	{ "bench", tool_bench,
+	  "PROBLEM [--q-len N] [--threads N] [--cold|--warm] [--vs bf16|none] [--seconds S] "
+	  "[--target T] [--sched KNOBS] [--json]",
+	  "time, beside what the machine can do" },
+};
+#define NCOMMANDS (sizeof commands / sizeof *commands)
+
+char *tool_read(const char *path, size_t *len)
+{
+	FILE *f = fopen(path, "rb");
+	char *text = NULL;
+	size_t cap = 0, n = 0, got = 1;
+	while (f && got) {
+		if (n + 1 >= cap) {
+			cap = cap ? cap * 2 : 65536;
+			char *more = realloc(text, cap);
+			if (!more)
+				break;
+			text = more;
+		}
+		got = fread(text + n, 1, cap - n - 1, f);
+		n += got;
+	}
+	if (f && (ferror(f) || got)) {
+		free(text);
+		text = NULL;
+	}
+	if (f)
+		fclose(f);
+	if (text)
+		text[n] = '\0';
+	if (len)
+		*len = n;
+	return text;
+}
+
+char *tool_program(const args *a)
+{
+	if (a->argc == 1) {
+		char *text = tool_read(a->argv[0], NULL);
+		if (text)
+			return text;
+	}
+	return args_join(a);
+}
+
+kvjit *tool_open(const char *target, const char *backend)
+{
+	kvjit_options o = { .size = sizeof o, .target = target, .backend = backend };
+	kvjit *kv = NULL;
+	if (kvjit_open(&o, &kv) == KVJIT_OK)
+		return kv;
+	fprintf(stderr, "kvjit: %s\n", kvjit_open_error());
+	return NULL;
+}
+
+static void usage(FILE *to)
+{
+	fprintf(to, "usage: kvjit SUBCOMMAND ...\n\n");
+	for (size_t i = 0; i < NCOMMANDS; i++)
+		fprintf(to, "  %-8s %s\n           kvjit %s %s\n", commands[i].name,
+		        commands[i].doc, commands[i].name, commands[i].operands);
+	fprintf(to,
+	        "\nA PROGRAM is a problem string or a file with one or with IR text:\n"
+	        "  kvjit check attn q=bf16 kv=int8/token-head heads=32:8 dim=128 page=128 "
+	        "causal\nKVJIT_TARGET and KVJIT_BACKEND do what --target and --backend do.\n");
+}
+
+int main(int argc, char **argv)
+{
+	if (argc < 2) {
+		usage(stderr);
+		return TOOL_USAGE;
+	}
+	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0) {
+		usage(stdout);
+		return TOOL_OK;
+	}
+	for (size_t i = 0; i < NCOMMANDS; i++)
+		if (strcmp(argv[1], commands[i].name) == 0) {
+			args a = { argc - 2, argv + 2, false };
+			return commands[i].run(&a);
+		}
+	fprintf(stderr, "kvjit: there is no subcommand '%s'\n", argv[1]);
+	usage(stderr);
+	return TOOL_USAGE;
+}

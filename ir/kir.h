@@ -247,9 +247,9 @@ const char *kir_strdup(kir_module *m, const char *s, size_t len);
 
 kir_func *kir_func_new(kir_module *m, const char *name, kir_level level);
 /* An empty function with the same name, target, schedule and parameters; its param nodes
- * have the same numbers as the old one's. */
+ * have the same numbers as the old one's. The module doesn't list it. */
 kir_func *kir_func_like(const kir_func *f, kir_level level);
-kir_func *kir_func_find(const kir_module *m, const char *name);
+kir_func *kir_func_find(const kir_module *m, const char *name); /* the latest so named */
 uint64_t kir_func_hash(const kir_func *f); /* of the printed form */
 
 /* -- text --------------------------------------------------------------------- */
@@ -270,6 +270,10 @@ void kir_print_type(const kir_module *m, kir_type_id t, kir_text *out);
 kir_module *kir_parse(const char *text, size_t len, kir_diag *diag);
 /* Parse more text into a module that exists (built-in formats, then the user's). */
 bool kir_parse_into(kir_module *m, const char *text, size_t len, kir_diag *diag);
+/* A target as a header writes it: a row's name, then +feature and -feature words. NULL if
+ * unknown. */
+const kir_target *kir_target_parse(kir_module *m, const char *text, size_t len);
+void kir_target_print(const kir_target *t, kir_text *out);
 
 /* -- checking ----------------------------------------------------------------- */
 
@@ -296,7 +300,8 @@ bool kir_is_signed(kir_elem e);
 /* -- building: appends to the end of the function ------------------------------- */
 
 kir_ref kir_add_param(kir_func *f, const char *name, kir_type_id type, kir_dir dir);
-/* attr may be NULL (defaults); otherwise one number for each attribute of the op's row. */
+/* Operands in the order of the op's row; with flag N one for each name, 0 where it is absent.
+ * attr may be NULL (defaults); otherwise one number for each attribute of the op's row. */
 kir_ref kir_emit(kir_func *f, kir_op op, kir_type_id type, const kir_ref *src, unsigned nsrc,
                  const int64_t *attr);
 kir_ref kir_const_f(kir_func *f, kir_elem e, double x);
@@ -333,7 +338,9 @@ bool kir_for_par(const kir_func *f, kir_ref loop);
 /* Named operand of an op with flag N: index of `name` in its row, -1 if there is none. */
 int kir_operand_index(kir_op op, const char *name);
 kir_ref kir_operand(const kir_func *f, kir_ref n, const char *name); /* 0 if absent */
-/* load and store: where the index list starts and how long it is, and the upto operand. */
+/* load and store: where the index list starts and how long it is, and the upto operand. An
+ * op with an upto operand has one index for each dimension of its buffer; without, trailing
+ * ones may be missing. */
 void kir_access(const kir_func *f, kir_ref n, kir_ref *buf, unsigned *first_index,
                 unsigned *nindex, kir_ref *upto);
 bool kir_is_const(const kir_func *f, kir_ref n, int64_t *x); /* integer literal */

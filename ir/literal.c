@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* literal.c -- numbers in the text: which type a literal has, how a float is spelled.
+ *
+ * kir_literal_elem is asked by the parser for the type of a literal without suffix and by
+ * the printer whether it needs one, so that both agree by construction.
+ */
+#include "internal.h"
+#include "format.h"
+
+#include <ctype.h>
+#include <locale.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+double kir_round_to(kir_elem e, double x)
+{
+	if (e == KIR_f64 || !kir_is_float(e))
+		return x;
+	if (e == KIR_f32)
+		return (float)x;
+	return kir_decode(e, kir_encode(e, x, KIR_ROUND_even, KIR_NAN_keep, KIR_OVER_inf));
+}
+
+static kir_elem elem_of(const kir_func *f, kir_ref n)
+{
+	return n ? (kir_elem)kir_type_of(f, n)->elem : KIR_VOID;
+}
+
+static kir_elem compared_with(const kir_func *f, kir_ref other)
+{
+	if (!other || f->node[other].op == KIR_OP_const)
+		return KIR_VOID;
+	return elem_of(f, other);
+}
+
+kir_elem kir_literal_elem(const kir_func *f, kir_op op, kir_type_id type, const kir_ref *src,
+                          unsigned nsrc, unsigned k, const kir_type_id *want)
+{
+	kir_elem result = (kir_elem)f->module->type[type].elem;
+	char letter = kir_src_letter(f, op, src, nsrc, k);
+	if (letter == 'i' || letter == 'u')
+		return KIR_s64;
+	switch (op) {
+	case KIR_OP_lt:
+	case KIR_OP_le:
+	case KIR_OP_gt:
+	case KIR_OP_ge:
+	case KIR_OP_eq:
+	case KIR_OP_ne: return k < 2 && nsrc == 2 ? compared_with(f, src[1 - k]) : KIR_VOID;
+	case KIR_OP_select: return k ? result : KIR_i1;
+	case KIR_OP_store:
+	case KIR_OP_vstore: return nsrc > 1 ? elem_of(f, src[1]) : KIR_VOID;
+	case KIR_OP_for: return k < 2 ? KIR_s64 : KIR_VOID;
+	case KIR_OP_if: return KIR_i1;
+	case KIR_OP_yield: return want ? (kir_elem)f->module->type[want[k]].elem : KIR_VOID;
+	case KIR_OP_convert:
+	case KIR_OP_bitcast: return KIR_VOID;
+	case KIR_OP_dequant: return k ? KIR_f32 : KIR_VOID;
+	case KIR_OP_dot: return k == 2 ? result : KIR_VOID;
+	case KIR_OP_dp:
+	case KIR_OP_x86_dpbusd:
+	case KIR_OP_x86_dpbf16: return k ? KIR_VOID : result;
+	case KIR_OP_attention:
+		return (int)k == kir_operand_index(op, "scale") ? KIR_f32 : KIR_s64;
+	default: break;
+	}
+	if (kir_ops[op].flags & KIR_NAMED)
+		return KIR_s64;
+	return kir_ops[op].flags & KIR_TYPED ? result : KIR_VOID;
+}
+
+/* strtod and printf spell the decimal point as the host's locale does. */
+bool kir_read_float(const char *s, size_t len, double *x)
+{
+	char buf[512], *end;
+	if (!len || len >= sizeof buf)
+		return false;
+	memcpy(buf, s, len);
+	buf[len] = '\0';
+	char *dot = strchr(buf, '.');
+	if (dot)
+		*dot = *localeconv()->decimal_point;
+	*x = strtod(buf, &end);
+	return end == buf + len;
+}
+
+void kir_print_float(kir_text *out, kir_elem e, double x)
+{
+	char buf[64];
+	double back;
+	if (isnan(x)) {
+		kir_text_add(out, "nan");
+		return;
+	}
+	if (isinf(x)) {
+		kir_text_add(out, x < 0 ? "-inf" : "inf");
+		return;
+	}
+	bool plain = x == floor(x) && fabs(x) < 1e7;
+	for (int digits = 1; digits <= 17; digits++) {
+		if (plain)
+			snprintf(buf, sizeof buf, "%.1f", x);
+		else
+			snprintf(buf, sizeof buf, "%.*g", digits, x);
+		for (char *p = buf; *p; p++)
+			if (!isalnum((unsigned char)*p) && *p != '-' && *p != '+')
+				*p = '.';
+		if (plain ||
+		    (kir_read_float(buf, strlen(buf), &back) && kir_round_to(e, back) == x))
+			break;
+	}
+	kir_text_add(out, "%s%s", buf, strpbrk(buf, ".e") ? "" : ".0");
+}

@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* arith.c -- products take the arithmetic that knobs qk and pv name.
+ *
+ *     dot(x, convert(q)) in f32   =>   bf16:  dot(convert(x), convert(q)), operands in bf16
+ *                                      int8:  x in 8-bit digits times the codes themselves
+ *
+ * qk is the knob of products with trans=1 (scores), pv that of the others (weights . V).
+ * Only products whose right factor is a cache tile read as stored take part: its 8-bit codes
+ * are exact in bf16, and s8 codes are what the integer instructions multiply.
+ *
+ *   bf16    x rounds to bf16 (2^-9 relative) unless it came from bf16: then nothing does.
+ *   int8    a row x is round(x / s) * s, s = amax / 127 (weights: maximum / 255).
+ *   int8x2  the same with 16 bits, in two digits: s = amax / 32512 (weights: / 65535). Twice
+ *           the products of int8, and an error of 2^-16 of the row's largest element instead
+ *           of 2^-8. The digits are rows of one product, so the codes are read once.
+ *
+ * Signed codes k meet the instruction's unsigned operand as k + 128; the surplus 128 * sum(x)
+ * is subtracted in integers, exactly.
+ *
+ * auto: s8 codes take int8x2 where the target has vnni; other codes of at most 8 bits, and
+ * bf16, take bf16 where the target has bf16 and the query came from such a type too; all
+ * else f32. docs/accuracy.md has the bounds. Weights and stored scales are not negative.
+ */
+#include "emit.h"
+
+enum arith_kind { A_AUTO, A_F32, A_BF16, A_INT8, A_INT8X2 }; /* words of knobs.def */
+
+/* Looks through a conversion to f32: what x was before it. */
+static kir_ref before_convert(const kir_func *f, kir_ref x)
+{
+	const kir_node *d = &f->node[x];
+
+	return d->op == KIR_OP_convert && kir_type_of(f, x)->elem == KIR_f32 ? kir_src(f, x, 0)
+	                                                                    : x;
+}
+
+static bool exact_in_bf16(kir_elem e)
+{
+	return e == KIR_bf16 || (kir_elems[e].bits <= 8 && e != KIR_e8m0 && e != KIR_i1);
+}
+
+/* The stored tile under the right factor of dot n, 0 if it is something else. */
+static kir_ref stored_factor(const kir_func *f, kir_ref n)
+{
+	kir_ref b = before_convert(f, kir_src(f, n, 1));
+
+	return f->node[b].op == KIR_OP_load && kir_type_of(f, kir_src(f, n, 0))->elem == KIR_f32
+	           ? b
+	           : 0;
+}
+
+static enum arith_kind choose(const kir_func *f, kir_ref n, bool query_exact)
+{
+	int knob = kir_attr_of(f, n, KIR_ATTR_trans) ? f->sched.qk : f->sched.pv;
+	kir_ref b = stored_factor(f, n);
+	kir_elem e = b ? (kir_elem)kir_type_of(f, b)->elem : KIR_VOID;
+	bool s8 = e == KIR_s8, small = b && exact_in_bf16(e);
+
+	if (!b || knob == A_F32)
+		return A_F32;
+	if (knob == A_BF16)
+		return small ? A_BF16 : A_F32;
+	if (knob == A_INT8 || knob == A_INT8X2)
+		return s8 ? (enum arith_kind)knob : A_F32;
+	if (s8 && f->target->features & KIR_HAS_vnni)
+		return A_INT8X2;
+	if (small && !s8 && query_exact && f->target->features & KIR_HAS_bf16)
+		return A_BF16;
+	return A_F32;
+}
+
+static kir_ref to_bf16(kir_func *f, kir_ref x)
+{
+	kir_ref s = before_convert(f, x);
+
+	if (exact_in_bf16((kir_elem)kir_type_of(f, s)->elem))
+		x = s;
+	return as_elem(f, x, KIR_bf16);
+}
+
+/* Integer digits of the rows of x and the scale of each row: x ~ sum_d digit_d 256^d scale,
+ * most significant digit first, stacked as rows of one tile. */
+typedef struct digits {
+	kir_ref tile, scale;
+	int64_t rows;
+	int count;
+} digits;
+
+static kir_ref narrow(kir_func *f, kir_ref x, kir_elem e)
+{
+	return e1(f, KIR_OP_convert, kir_with_elem(f->module, f->node[x].type, e), x);
+}
+
+static digits split_digits(kir_func *f, kir_ref x, int count, bool weights)
+{
+	kir_module *m = f->module;
+	kir_type t = *kir_type_of(f, x);
+	kir_type_id rt = kir_vector(m, KIR_f32, t.dim[0]);
+	kir_type_id it = kir_tile(m, KIR_s32, t.dim[0], t.dim[1]);
+	kir_elem e = weights ? KIR_u8 : KIR_s8;
+	double top = weights ? (count == 2 ? 65535 : 255) : (count == 2 ? 32512 : 127);
+	kir_ref a = e1x(f, weights ? KIR_OP_reduce_max : KIR_OP_reduce_amax, rt, x, 1);
+	digits d = { .rows = t.dim[0], .count = count };
+
+	a = e2(f, KIR_OP_max, rt, a, f32c(f, 0x1p-100));
+	d.scale = e2(f, KIR_OP_div, rt, a, f32c(f, top));
+	kir_ref r = e2(f, KIR_OP_div, rt, e1(f, KIR_OP_splat, rt, f32c(f, top)), a);
+	kir_ref i = narrow(f, e2x(f, KIR_OP_mul, f->node[x].type, x, r, 0), KIR_s32);
+
+	if (count == 1) {
+		d.tile = narrow(f, i, e);
+		return d;
+	}
+	kir_ref half = kir_const_i(f, KIR_s32, weights ? 0 : 128);
+	kir_ref eight = kir_const_i(f, KIR_s32, 8);
+	kir_ref hi = e2(f, KIR_OP_shr, it, weights ? i : e2(f, KIR_OP_add, it, i, half), eight);
+	kir_ref lo = e2(f, KIR_OP_sub, it, i, e2(f, KIR_OP_shl, it, hi, eight));
+
+	d.tile = e2x(f, KIR_OP_concat, kir_tile(m, e, 2 * t.dim[0], t.dim[1]),
+	             narrow(f, hi, e), narrow(f, lo, e), 0);
+	return d;
+}
+
+/* f32 value of an s32 product of digits, without the rows' scale. */
+static kir_ref join_digits(kir_func *f, kir_ref p, const digits *d)
+{
+	kir_module *m = f->module;
+	int64_t cols = kir_type_of(f, p)->dim[1];
+	kir_type_id it = kir_tile(m, KIR_s32, d->rows, cols);
+	kir_ref part[2];
+
+	if (d->count == 1)
+		return as_elem(f, p, KIR_f32);
+	for (int i = 0; i < 2; i++)
+		part[i] = as_elem(f,
+		                  kir_emit(f, KIR_OP_slice, it, &p, 1,
+		                           (int64_t[KIR_MAX_ATTRS]){ 0, i * d->rows }),
+		                  KIR_f32);
+	return e3(f, KIR_OP_fma, kir_tile(m, KIR_f32, d->rows, cols), part[0], f32c(f, 256),
+	          part[1]);
+}
+
+/* scores: x . k^T with k s8. */
+static kir_ref int_scores(kir_func *f, kir_ref x, kir_ref k, int count, kir_type_id t)
+{
+	kir_module *m = f->module;
+	digits d = split_digits(f, x, count, false);
+	kir_type_id kt = f->node[k].type;
+	int64_t rows = d.rows * count, dim = kir_type_of(f, d.tile)->dim[1];
+	int64_t keys = kir_type_at(m, t)->dim[1];
+	kir_type_id rt = kir_vector(m, KIR_s32, rows), pt = kir_tile(m, KIR_s32, rows, keys);
+	kir_ref wide = e1(f, KIR_OP_convert, kir_tile(m, KIR_s32, rows, dim), d.tile);
+	kir_ref sum = e1x(f, KIR_OP_reduce_add, rt, wide, 1);
+
+	sum = e2(f, KIR_OP_mul, rt, sum, kir_const_i(f, KIR_s32, 128));
+	kir_ref ku = e2(f, KIR_OP_xor, kt, k, kir_const_i(f, KIR_s8, -128));
+	ku = e1(f, KIR_OP_bitcast, kir_with_elem(m, kt, KIR_u8), ku);
+	kir_ref p = kir_emit(f, KIR_OP_dot, pt, (kir_ref[]){ d.tile, ku }, 2,
+	                     (int64_t[KIR_MAX_ATTRS]){ 1 });
+	p = e2x(f, KIR_OP_sub, pt, p, sum, 0);
+	return e2x(f, KIR_OP_mul, t, join_digits(f, p, &d), d.scale, 0);
+}
+
+/* acc + w . v with v s8 and w >= 0. */
+static kir_ref int_weights(kir_func *f, kir_ref w, kir_ref v, kir_ref acc, int count,
+                           kir_type_id t)
+{
+	kir_module *m = f->module;
+	digits d = split_digits(f, w, count, true);
+	kir_type_id pt = kir_tile(m, KIR_s32, d.rows * count, kir_type_at(m, t)->dim[1]);
+	kir_ref o = join_digits(f, e2(f, KIR_OP_dot, pt, d.tile, v), &d);
+
+	if (!acc)
+		return e2x(f, KIR_OP_mul, t, o, d.scale, 0);
+	return e3x(f, KIR_OP_fma, t, o, d.scale, acc, 0);
+}
+
+static kir_ref rewrite(const kir_func *in, kir_ref n, kir_func *f, const kir_ref *map,
+                       enum arith_kind kind)
+{
+	kir_ref x = map[kir_src(in, n, 0)], b = map[stored_factor(in, n)];
+	kir_ref acc = kir_src(in, n, 2) ? map[kir_src(in, n, 2)] : 0;
+	int64_t trans = kir_attr_of(in, n, KIR_ATTR_trans);
+	kir_type_id t = in->node[n].type;
+	int count = kind == A_INT8X2 ? 2 : 1;
+
+	if (kind == A_BF16)
+		return kir_emit(f, KIR_OP_dot, t, (kir_ref[]){ to_bf16(f, x), to_bf16(f, b), acc },
+		                acc ? 3 : 2, (int64_t[KIR_MAX_ATTRS]){ trans });
+	if (!trans)
+		return int_weights(f, x, b, acc, count, t);
+	kir_ref s = int_scores(f, x, b, count, t);
+	return acc ? e2(f, KIR_OP_add, t, s, acc) : s;
+}
+
+/* Whether the left factor of the function's scores is exact in bf16. */
+static bool query_is_exact(const kir_func *f)
+{
+	for (kir_ref n = 1; n < f->nnode; n++)
+		if (f->node[n].op == KIR_OP_dot && kir_attr_of(f, n, KIR_ATTR_trans)) {
+			kir_ref q = before_convert(f, kir_src(f, n, 0));
+
+			return exact_in_bf16((kir_elem)kir_type_of(f, q)->elem);
+		}
+	return false;
+}
+
+kpass_result kpass_arith(const kir_func *in, kir_func *out, kir_diag *why)
+{
+	kir_ref *map = kir_map_new(out, in);
+	bool exact = query_is_exact(in);
+	kpass_result result = KPASS_SAME;
+
+	(void)why;
+	for (kir_ref n = 1; n < in->nnode; n++) {
+		enum arith_kind kind = A_F32;
+
+		if (in->node[n].op == KIR_OP_param)
+			continue;
+		if (in->node[n].op == KIR_OP_dot)
+			kind = choose(in, n, exact);
+		if (kind == A_F32) {
+			kir_copy(out, in, n, map);
+			continue;
+		}
+		map[n] = rewrite(in, n, out, map, kind);
+		result = KPASS_CHANGED;
+	}
+	return result;
+}

@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* skip_blocks.c -- key blocks that the mask empties are not visited.
+ *
+ *     for %j carry(%m, %l, %a) {            for %j carry(%m, %l, %a) {
+ *       ...                                   %any = <bounds of the mask over the tile>
+ *       %x = select %mask, %s, -inf     =>    %m2, %l2, %a2 = if %any { ... yield ... }
+ *       ...                                                 else { yield %m, %l, %a }
+ *       yield %m1, %l1, %a1                   yield %m2, %l2, %a2
+ *     }                                     }
+ *
+ * The bounds come from interval arithmetic over the ops that compute the mask: positions are
+ * ranges, comparisons of ranges are decided or not, a tensor read at the positions of the
+ * tile (a document's number, say) is read for the whole tile and reduced. Whatever isn't
+ * understood is "maybe": a mask written by anybody is skipped as far as it can be decided,
+ * and never wrongly. The block's keys and values are not touched when it is skipped.
+ *
+ * An iteration that is skipped must leave the carried values as they were. That holds where
+ * every value that reaches the yield comes from the masked scores: rows of -inf give maximum
+ * -inf, weights 0 and factors 1; the pass takes loops whose select's other side is -inf.
+ *
+ * Requires level T. Costs some 20 scalar ops a block.
+ */
+#include "emit.h"
+
+#include <math.h>
+
+/* Bounds of a value over all its lanes, as scalars of out; 0 when unknown. For i1: whether
+ * some lane may hold (hi) and whether every lane must (lo). */
+typedef struct range {
+	kir_ref lo, hi;
+} range;
+
+typedef struct skip {
+	const kir_func *in;
+	kir_func *out;
+	kir_ref *map;     /* in -> out, for values outside the tile            */
+	range *seen;      /* by node of in                                     */
+	bool *have;
+	kir_ref loop;     /* the loop's node: values before it are outside     */
+} skip;
+
+static range bounds(skip *s, kir_ref n);
+
+static kir_ref op2(skip *s, kir_op op, kir_elem e, kir_ref a, kir_ref b)
+{
+	return a && b ? e2(s->out, op, kir_scalar(s->out->module, e), a, b) : 0;
+}
+
+static kir_ref either(skip *s, kir_op op, kir_ref a, kir_ref b)
+{
+	if (!a || !b)
+		return a ? a : b;
+	return op2(s, op, KIR_i1, a, b);
+}
+
+static range compare(skip *s, kir_op op, range a, range b)
+{
+	range swap = a;
+
+	if (op == KIR_OP_gt || op == KIR_OP_ge) {
+		a = b;
+		b = swap;
+		op = op == KIR_OP_gt ? KIR_OP_lt : KIR_OP_le;
+	}
+	if (op == KIR_OP_lt || op == KIR_OP_le)
+		return (range){ op2(s, op, KIR_i1, a.hi, b.lo),
+			        op2(s, op, KIR_i1, a.lo, b.hi) };
+	kir_ref meet = op2(s, KIR_OP_and, KIR_i1, op2(s, KIR_OP_le, KIR_i1, a.lo, b.hi),
+	                   op2(s, KIR_OP_le, KIR_i1, b.lo, a.hi));
+	kir_ref same = op2(s, KIR_OP_and, KIR_i1, op2(s, KIR_OP_eq, KIR_i1, a.lo, b.hi),
+	                   op2(s, KIR_OP_eq, KIR_i1, a.hi, b.lo));
+
+	if (op == KIR_OP_eq)
+		return (range){ same, meet };
+	kir_ref yes = kir_const_i(s->out, KIR_i1, 1);
+	return (range){ meet ? op2(s, KIR_OP_xor, KIR_i1, meet, yes) : 0,
+		        same ? op2(s, KIR_OP_xor, KIR_i1, same, yes) : 0 };
+}
+
+static range logic(skip *s, kir_op op, range a, range b)
+{
+	/* and: may hold if both may (an unknown may), must hold if both must (an unknown
+	 * needn't); or the other way round. */
+	if (op == KIR_OP_and)
+		return (range){ op2(s, op, KIR_i1, a.lo, b.lo), either(s, op, a.hi, b.hi) };
+	return (range){ either(s, op, a.lo, b.lo), op2(s, op, KIR_i1, a.hi, b.hi) };
+}
+
+/* floor(x / y) grows with x for a positive literal y. */
+static range by_literal(skip *s, kir_ref n, range a)
+{
+	kir_op op = (kir_op)s->in->node[n].op;
+	int64_t k;
+	kir_ref y = kir_src(s->in, n, 1);
+	kir_elem e = (kir_elem)kir_type_of(s->in, n)->elem;
+
+	if (!kir_is_const(s->in, y, &k) || k <= 0)
+		return (range){ 0, 0 };
+	kir_ref c = kir_const_i(s->out, e, k);
+	if (op == KIR_OP_mod)
+		return (range){ kir_const_i(s->out, e, 0), kir_const_i(s->out, e, k - 1) };
+	return (range){ op2(s, op, e, a.lo, c), op2(s, op, e, a.hi, c) };
+}
+
+static range arithmetic(skip *s, kir_ref n)
+{
+	kir_op op = (kir_op)s->in->node[n].op;
+	kir_elem e = (kir_elem)kir_type_of(s->in, n)->elem;
+	range a = bounds(s, kir_src(s->in, n, 0)), b = { 0, 0 };
+
+	if (s->in->node[n].nsrc > 1)
+		b = bounds(s, kir_src(s->in, n, 1));
+	if (kir_is_float(e))
+		return (range){ 0, 0 };
+	switch (op) {
+	case KIR_OP_add:
+	case KIR_OP_min:
+	case KIR_OP_max:
+		return (range){ op2(s, op, e, a.lo, b.lo), op2(s, op, e, a.hi, b.hi) };
+	case KIR_OP_sub:
+		return (range){ op2(s, op, e, a.lo, b.hi), op2(s, op, e, a.hi, b.lo) };
+	case KIR_OP_abs: {
+		kir_ref zero = kir_const_i(s->out, e, 0);
+		kir_ref neg = op2(s, KIR_OP_sub, e, a.hi ? zero : 0, a.hi);
+		kir_ref far = op2(s, KIR_OP_sub, e, a.lo ? zero : 0, a.lo);
+
+		return (range){ op2(s, KIR_OP_max, e, zero, op2(s, KIR_OP_max, e, a.lo, neg)),
+			        op2(s, KIR_OP_max, e, a.hi, far) };
+	}
+	case KIR_OP_mul:
+	case KIR_OP_fdiv:
+	case KIR_OP_mod:
+	case KIR_OP_shr:
+		return by_literal(s, n, a);
+	default:
+		return (range){ 0, 0 };
+	}
+}
+
+/* A tensor read at positions inside the tile: the values themselves, reduced. */
+static range gathered(skip *s, kir_ref n)
+{
+	const kir_func *in = s->in;
+	kir_func *out = s->out;
+	const kir_type *t = kir_type_of(in, n);
+	kir_type_id st = kir_scalar(out->module, (kir_elem)t->elem);
+
+	if (t->rank != 1 || kir_is_float((kir_elem)t->elem))
+		return (range){ 0, 0 };
+	return (range){ e1x(out, KIR_OP_reduce_min, st, s->map[n], 0),
+		        e1x(out, KIR_OP_reduce_max, st, s->map[n], 0) };
+}
+
+static range compute(skip *s, kir_ref n)
+{
+	const kir_node *d = &s->in->node[n];
+	const kir_type *t = kir_type_of(s->in, n);
+	bool i1 = t->elem == KIR_i1;
+
+	if (!t->rank)
+		return (range){ s->map[n], s->map[n] };
+	switch (d->op) {
+	case KIR_OP_iota:
+		return (range){ kir_const_i(s->out, (kir_elem)t->elem, 0),
+			        kir_const_i(s->out, (kir_elem)t->elem,
+			                    t->dim[kir_attr_of(s->in, n, KIR_ATTR_axis)] - 1) };
+	case KIR_OP_splat:
+	case KIR_OP_spread:
+	case KIR_OP_convert:
+		return kir_is_float((kir_elem)t->elem) ? (range){ 0, 0 }
+		                                       : bounds(s, kir_src(s->in, n, 0));
+	case KIR_OP_lt:
+	case KIR_OP_le:
+	case KIR_OP_gt:
+	case KIR_OP_ge:
+	case KIR_OP_eq:
+	case KIR_OP_ne:
+		if (kir_is_float((kir_elem)kir_type_of(s->in, kir_src(s->in, n, 0))->elem))
+			return (range){ 0, 0 };
+		return compare(s, (kir_op)d->op, bounds(s, kir_src(s->in, n, 0)),
+		               bounds(s, kir_src(s->in, n, 1)));
+	case KIR_OP_and:
+	case KIR_OP_or:
+		if (i1)
+			return logic(s, (kir_op)d->op, bounds(s, kir_src(s->in, n, 0)),
+			             bounds(s, kir_src(s->in, n, 1)));
+		return (range){ 0, 0 };
+	case KIR_OP_gather:
+		return gathered(s, n);
+	default:
+		return i1 ? (range){ 0, 0 } : arithmetic(s, n);
+	}
+}
+
+static range bounds(skip *s, kir_ref n)
+{
+	if (!s->have[n]) {
+		s->seen[n] = compute(s, n);
+		s->have[n] = true;
+	}
+	return s->seen[n];
+}
+
+/* The mask of the loop's scores: the condition of a select against -inf over a tile. */
+static kir_ref find_mask(const kir_func *f, kir_ref loop, kir_ref end)
+{
+	for (kir_ref n = loop + 1; n < end; n++) {
+		kir_ref other = kir_src(f, n, 2);
+
+		if (f->node[n].op == KIR_OP_select && kir_type_of(f, n)->rank == 2 &&
+		    f->node[other].op == KIR_OP_const && f->node[other].f == -INFINITY)
+			return kir_src(f, n, 0);
+	}
+	return 0;
+}
+
+/* Marks what the mask is computed from, inside the loop. */
+static void mark_inputs(const kir_func *f, kir_ref loop, kir_ref n, bool *need)
+{
+	if (n <= loop || need[n])
+		return;
+	need[n] = true;
+	for (unsigned i = 0; i < f->node[n].nsrc; i++)
+		mark_inputs(f, loop, kir_src(f, n, i), need);
+}
+
+/* Copies the loop with its body inside an if. */
+static void copy_loop(skip *s, kir_ref mask, kir_ref end)
+{
+	const kir_func *in = s->in;
+	kir_func *out = s->out;
+	bool *need = kir_alloc(out->module, in->nnode * sizeof *need);
+	kir_ref first, yield = end - 1, ncarry, carried[KIR_MAX_SRC];
+
+	while (in->node[yield].op != KIR_OP_yield)
+		yield--;
+	ncarry = in->node[yield].nsrc;
+	mark_inputs(in, s->loop, mask, need);
+	kir_copy(out, in, s->loop, s->map);
+	for (first = s->loop + 1; in->node[first].op == KIR_OP_arg; first++)
+		kir_copy(out, in, first, s->map);
+	for (kir_ref n = first; n < yield; n++)
+		if (need[n])
+			kir_copy(out, in, n, s->map);
+	kir_ref any = bounds(s, mask).hi;
+
+	if (!any)
+		any = kir_const_i(out, KIR_i1, 1);
+	kir_ref cond = kir_if(out, any);
+	for (kir_ref n = first; n < yield; n++)
+		if (!need[n])
+			kir_copy(out, in, n, s->map);
+	for (kir_ref i = 0; i < ncarry; i++)
+		carried[i] = s->map[kir_src(in, yield, i)];
+	kir_else(out, carried, ncarry);
+	for (kir_ref i = 0; i < ncarry; i++)
+		carried[i] = s->map[s->loop + 2 + i];
+	kir_ref res = kir_if_end(out, cond, carried, ncarry);
+
+	for (kir_ref i = 0; i < ncarry; i++)
+		carried[i] = res + i;
+	res = kir_for_end(out, s->map[s->loop], carried, ncarry);
+	for (kir_ref n = yield + 1; n < end; n++)
+		s->map[n] = res + (n - yield - 1);
+}
+
+kpass_result kpass_skip_blocks(const kir_func *in, kir_func *out, kir_diag *why)
+{
+	skip s = { in, out, kir_map_new(out, in), NULL, NULL, 0 };
+	kpass_result result = KPASS_SAME;
+
+	(void)why;
+	s.seen = kir_alloc(out->module, in->nnode * sizeof *s.seen);
+	s.have = kir_alloc(out->module, in->nnode * sizeof *s.have);
+	for (kir_ref n = 1; n < in->nnode; n++) {
+		kir_ref end, mask;
+
+		if (in->node[n].op == KIR_OP_param)
+			continue;
+		if (in->node[n].op == KIR_OP_for && !kir_for_par(in, n)) {
+			end = kir_region_end(in, n);
+			mask = find_mask(in, n, end);
+			if (mask) {
+				s.loop = n;
+				copy_loop(&s, mask, end);
+				result = KPASS_CHANGED;
+				n = end - 1;
+				continue;
+			}
+		}
+		kir_copy(out, in, n, s.map);
+	}
+	return result;
+}

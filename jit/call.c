@@ -1,0 +1,498 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* call.c -- an array of typed arguments into the entry's registers.
+ *
+ * Everything is checked before anything runs; a failure names the parameter and what it
+ * takes. Nothing here allocates or locks: cells and pointers are arrays on the stack, the
+ * libffi signature was made with the kernel. (The interpreter, a kernel without code, does
+ * both.)
+ */
+#include "jit.h"
+#include "../backends/ref/ref.h"
+
+#include <stdio.h>
+#include <string.h>
+
+typedef struct frame {
+	const kvjit_kernel *k;
+	const kvjit_plan *plan;
+	void *scratch;
+	const kvjit_arg *arg[KVJIT_MAX_PARAMS];
+	kvjit_cell cell[KVJIT_MAX_CELLS];
+	int64_t count; /* the scalar that bounds the loops of a kernel without a plan, or -1 */
+} frame;
+
+#define BAD(...) kvjit_fail((kvjit_errors *)&k->errors, KVJIT_BAD_ARGUMENT, __VA_ARGS__)
+
+static const char *const dtype_names[] = { "u8",   "s8",       "s32",      "s64",
+	                                   "f32",  "f16",      "bf16",     "e4m3fn",
+	                                   "e5m2", "e4m3fnuz", "e5m2fnuz", "e8m0" };
+
+static const char *dtype_name(kvjit_dtype d)
+{
+	return (unsigned)d < sizeof(dtype_names) / sizeof(dtype_names[0]) ? dtype_names[d]
+	                                                                  : "unknown";
+}
+
+/* "bf16[?,32,128]" or "s64": what parameter p takes. */
+static const char *takes(const kvjit_param *p, char *buf, size_t len)
+{
+	size_t at =
+	    (size_t)snprintf(buf, len, "%s%s", dtype_name(p->dtype), p->rank ? "[" : "");
+
+	for (int i = 0; i < p->rank && at < len; i++) {
+		const char *sep = i + 1 < p->rank ? "," : "]";
+
+		at += (size_t)(p->shape[i] < 0 ? snprintf(buf + at, len - at, "?%s", sep)
+		                               : snprintf(buf + at, len - at, "%ld%s",
+		                                          (long)p->shape[i], sep));
+	}
+	return buf;
+}
+
+/* -- which argument is which ------------------------------------------------------ */
+
+static kvjit_status unknown(const kvjit_kernel *k, const char *name)
+{
+	char all[400] = "";
+
+	for (int i = 0; i < k->nparam; i++)
+		if (!k->param[i].planned)
+			snprintf(all + strlen(all), sizeof(all) - strlen(all), "%s%s",
+			         all[0] ? ", " : "", k->param[i].name);
+	return BAD("no parameter '%.60s'; there are %s", name, all);
+}
+
+/* The parameter that argument i is for; it is at guess, if the caller keeps the order. */
+static int find_param(const kvjit_kernel *k, const char *name, int guess)
+{
+	if (!name || (guess < k->nparam && !strcmp(k->param[guess].name, name)))
+		return guess;
+	for (int j = 0; j < k->nparam; j++)
+		if (!strcmp(k->param[j].name, name))
+			return j;
+	return -1;
+}
+
+static kvjit_status match(frame *f, const kvjit_arg *args, int nargs)
+{
+	const kvjit_kernel *k = f->k;
+	char what[100];
+	int guess = 0;
+
+	if (nargs < 0 || (nargs && !args))
+		return BAD("args is NULL; it must hold %d arguments", nargs);
+	if (nargs > k->ngiven)
+		return BAD("%d arguments are given; the kernel takes %d", nargs, k->ngiven);
+	for (int i = 0; i < nargs; i++) {
+		int j;
+
+		while (guess < k->nparam && k->param[guess].planned)
+			guess++;
+		j = find_param(k, args[i].name, guess);
+		guess++;
+		if (j < 0)
+			return unknown(k, args[i].name);
+		if (k->param[j].planned)
+			return BAD("argument '%s' comes from the plan; don't give it",
+			           k->param[j].name);
+		if (f->arg[j])
+			return BAD("argument '%s' is given twice", k->param[j].name);
+		f->arg[j] = &args[i];
+	}
+	for (int j = 0; j < k->nparam; j++)
+		if (!f->arg[j] && !k->param[j].planned)
+			return BAD("argument '%s' is missing; it takes %s", k->param[j].name,
+			           takes(&k->param[j], what, sizeof(what)));
+	return KVJIT_OK;
+}
+
+/* -- one argument ------------------------------------------------------------------ */
+
+static kvjit_status fill_scalar(frame *f, int i)
+{
+	const kvjit_kernel *k = f->k;
+	const kvjit_param *p = &k->param[i];
+	const kvjit_arg *a = f->arg[i];
+	kvjit_cell *c = &f->cell[k->slot[i].cell];
+
+	if (a->data || a->rank)
+		return BAD("argument '%s' is a scalar %s: give it in %s, without data or rank",
+		           p->name, dtype_name(p->dtype), p->dtype == KVJIT_F32 ? "f" : "i");
+	if (p->dtype == KVJIT_F32) {
+		c->f = (float)a->f;
+	} else if (p->dtype == KVJIT_S64) {
+		c->i = a->i;
+	} else {
+		if (a->i < INT32_MIN || a->i > INT32_MAX)
+			return BAD("argument '%s' is %ld; it is an s32", p->name, (long)a->i);
+		c->w = (int32_t)a->i;
+	}
+	return KVJIT_OK;
+}
+
+/* The least extent 0 a tensor needs, -1 if that isn't known. */
+static int64_t rows_needed(const frame *f, int i)
+{
+	const kvjit_plan *p = f->plan;
+
+	switch (f->k->slot[i].rows) {
+	case KVJIT_ROWS_queries: return p ? p->nrows : -1;
+	case KVJIT_ROWS_seqs: return p ? p->nseq : -1;
+	case KVJIT_ROWS_starts: return p && p->nseq ? p->nseq + 1 : -1;
+	case KVJIT_ROWS_pages: return p && p->npages ? p->npages : -1;
+	case KVJIT_ROWS_iterations: return f->count;
+	default: return -1;
+	}
+}
+
+static kvjit_status check_shape(const frame *f, int i)
+{
+	const kvjit_kernel *k = f->k;
+	const kvjit_param *p = &k->param[i];
+	const kvjit_arg *a = f->arg[i];
+	int64_t rows = rows_needed(f, i);
+	char what[100];
+
+	if (a->dtype != p->dtype)
+		return BAD("argument '%s' is %s; it must be %s", p->name, dtype_name(a->dtype),
+		           takes(p, what, sizeof(what)));
+	if (!a->rank)
+		return KVJIT_OK;
+	if (a->rank != p->rank)
+		return BAD("argument '%s' has rank %d; it must be %s", p->name, a->rank,
+		           takes(p, what, sizeof(what)));
+	for (int d = 0; d < p->rank; d++) {
+		if (a->shape[d] < 0)
+			return BAD("argument '%s': extent %d is %ld; it must be 0 or more",
+			           p->name, d, (long)a->shape[d]);
+		if (p->shape[d] >= 0 && a->shape[d] != p->shape[d])
+			return BAD("argument '%s': extent %d is %ld; it must be %ld, of %s",
+			           p->name, d, (long)a->shape[d], (long)p->shape[d],
+			           takes(p, what, sizeof(what)));
+	}
+	if (a->shape[0] < rows)
+		return BAD("argument '%s': extent 0 is %ld; this call needs %ld", p->name,
+		           (long)a->shape[0], (long)rows);
+	return KVJIT_OK;
+}
+
+/* A default that depends on extents known only now. */
+static kvjit_status follow(const frame *f, int i, int s, int64_t *out)
+{
+	const kvjit_kernel *k = f->k;
+	const kvjit_arg *a = f->arg[i];
+	const kvjit_param *p = &k->param[i];
+	int64_t n = 1;
+
+	if (!a->rank)
+		return BAD("argument '%s' needs stride %d, or rank and shape, which it follows "
+		           "from",
+		           p->name, s);
+	for (int d = k->slot[i].axis[s] + 1; d < p->rank; d++)
+		if (__builtin_mul_overflow(n, a->shape[d], &n))
+			return BAD("argument '%s': its extents are too large", p->name);
+	*out = n;
+	return KVJIT_OK;
+}
+
+static kvjit_status fill_strides(frame *f, int i)
+{
+	const kvjit_kernel *k = f->k;
+	const kvjit_param *p = &k->param[i];
+	const kvjit_slot *slot = &k->slot[i];
+	const kvjit_arg *a = f->arg[i];
+	kvjit_cell *c = &f->cell[slot->cell + 1];
+
+	if (a->nstride != 0 && a->nstride != p->nstride)
+		return BAD(
+		    "argument '%s' has %d strides; it takes %d, or none for the defaults",
+		    p->name, a->nstride, p->nstride);
+	for (int s = 0; s < p->nstride; s++) {
+		int64_t x = a->nstride ? a->stride[s] : p->stride[s];
+
+		if (!a->nstride && x < 0) {
+			kvjit_status st = follow(f, i, s, &x);
+
+			if (st != KVJIT_OK)
+				return st;
+		}
+		if (a->nstride && x == 0 && (p->role & KVJIT_OUTPUT) &&
+		    p->shape[slot->axis[s]] != 1)
+			return BAD("argument '%s': stride %d is 0; what is written must not "
+			           "overlap",
+			           p->name, s);
+		if (__builtin_mul_overflow(x, (int64_t)slot->bytes, &c[s].i))
+			return BAD("argument '%s': stride %d is %ld; that is more than memory",
+			           p->name, s, (long)x);
+	}
+	return KVJIT_OK;
+}
+
+static kvjit_status fill_tensor(frame *f, int i)
+{
+	const kvjit_kernel *k = f->k;
+	const kvjit_param *p = &k->param[i];
+	const kvjit_arg *a = f->arg[i];
+	kvjit_status s = check_shape(f, i);
+
+	if (s != KVJIT_OK)
+		return s;
+	if (!a->data && !(a->rank && a->shape[0] == 0))
+		return BAD("argument '%s': data is NULL", p->name);
+	if ((uintptr_t)a->data % k->slot[i].bytes)
+		return BAD("argument '%s': data is %p; it must be aligned to %d bytes, its %s",
+		           p->name, a->data, k->slot[i].bytes, dtype_name(p->dtype));
+	f->cell[k->slot[i].cell].p = a->data;
+	return fill_strides(f, i);
+}
+
+static void fill_planned(frame *f, int i)
+{
+	const kvjit_slot *s = &f->k->slot[i];
+	const kvjit_plan *p = f->plan;
+	kvjit_cell *c = &f->cell[s->cell];
+	int64_t n = s->planned == KVJIT_PLAN_nwork ? p->nwork : p->njoin;
+
+	switch (s->planned) {
+	case KVJIT_PLAN_work: c->p = p->work; return;
+	case KVJIT_PLAN_join: c->p = p->join; return;
+	case KVJIT_PLAN_part: c->p = f->scratch; return;
+	default: break;
+	}
+	if (s->elem == KIR_s32)
+		c->w = (int32_t)n;
+	else
+		c->i = n;
+}
+
+/* -- all of them -------------------------------------------------------------------- */
+
+static kvjit_status check_plan(frame *f, void *scratch)
+{
+	const kvjit_kernel *k = f->k;
+	const kvjit_shape *a = &k->shape;
+	const kvjit_shape *b;
+
+	if (!k->planned) {
+		return f->plan ? BAD("this kernel takes no plan: it has no parameter 'work'")
+		               : KVJIT_OK;
+	}
+	if (!f->plan)
+		return BAD("plan is NULL; this kernel needs one (kvjit_plan_new)");
+	b = &f->plan->shape;
+	if (a->heads != b->heads || a->kv_heads != b->kv_heads || a->page != b->page ||
+	    a->dim_v != b->dim_v || a->q_tile != b->q_tile || a->split != b->split)
+		return BAD(
+		    "the plan is another kernel's: heads=%ld:%ld dim=%ld page=%ld q_tile=%ld "
+		    "split=%ld, this one has %ld:%ld, %ld, %ld, %ld, %ld",
+		    (long)b->heads, (long)b->kv_heads, (long)b->dim_v, (long)b->page,
+		    (long)b->q_tile, (long)b->split, (long)a->heads, (long)a->kv_heads,
+		    (long)a->dim_v, (long)a->page, (long)a->q_tile, (long)a->split);
+	f->scratch = scratch ? scratch : f->plan->scratch;
+	if ((uintptr_t)f->scratch % 64)
+		return BAD("scratch is %p; it must be aligned to 64 bytes", f->scratch);
+	return KVJIT_OK;
+}
+
+/* Scalars first: they bound the extents of tensors. */
+static kvjit_status fill_scalars(frame *f)
+{
+	const kvjit_kernel *k = f->k;
+
+	for (int i = 0; i < k->nparam; i++) {
+		kvjit_status s = KVJIT_OK;
+		const char *name = k->param[i].name;
+
+		if (k->slot[i].buffer || k->param[i].planned)
+			continue;
+		s = fill_scalar(f, i);
+		if (s != KVJIT_OK)
+			return s;
+		if (k->planned || k->param[i].dtype == KVJIT_F32)
+			continue;
+		if (f->arg[i]->i < 0 && (!strcmp(name, "n") || !strcmp(name, "p")))
+			return BAD("argument '%s' is %ld; it must be 0 or more", name,
+			           (long)f->arg[i]->i);
+		if (!strcmp(name, "n"))
+			f->count = f->arg[i]->i;
+	}
+	return KVJIT_OK;
+}
+
+static kvjit_status fill(frame *f)
+{
+	const kvjit_kernel *k = f->k;
+	kvjit_status s = fill_scalars(f);
+
+	for (int i = 0; i < k->nparam && s == KVJIT_OK; i++) {
+		if (k->param[i].planned)
+			fill_planned(f, i);
+		else if (k->slot[i].buffer)
+			s = fill_tensor(f, i);
+	}
+	return s;
+}
+
+/* Slots come from the host for each call; one outside the pool would write outside it. */
+static kvjit_status check_slots(const frame *f)
+{
+	const kvjit_kernel *k = f->k;
+	const int64_t *slots;
+	int64_t limit = k->slots_page, pages = -1;
+
+	if (!limit || f->count < 0)
+		return KVJIT_OK;
+	for (int i = 0; i < k->nparam; i++)
+		if (k->param[i].dtype == KVJIT_U8 && f->arg[i] && f->arg[i]->rank &&
+		    (pages < 0 || f->arg[i]->shape[0] < pages))
+			pages = f->arg[i]->shape[0];
+	if (pages < 0 || __builtin_mul_overflow(limit, pages, &limit))
+		return KVJIT_OK;
+	slots = f->arg[k->slots_param]->data;
+	for (int64_t t = 0; t < f->count; t++)
+		if (slots[t] >= limit)
+			return BAD(
+			    "argument 'slots': slot %ld of token %ld is beyond the pool of "
+			    "%ld pages of %ld tokens",
+			    (long)slots[t], (long)t, (long)pages, (long)k->slots_page);
+	return KVJIT_OK;
+}
+
+/* -- running ------------------------------------------------------------------------ */
+
+typedef struct phase_run {
+	const frame *f;
+	int64_t phase;
+} phase_run;
+
+static void run_range(int64_t begin, int64_t end, void *ctx)
+{
+	const phase_run *r = ctx;
+	const kvjit_kernel *k = r->f->k;
+	int64_t phase = r->phase;
+	void *value[KVJIT_MAX_CELLS];
+	unsigned n = k->ncell - 3;
+
+	for (unsigned i = 0; i < n; i++)
+		value[i] = (void *)&r->f->cell[i];
+	value[n] = &phase;
+	value[n + 1] = &begin;
+	value[n + 2] = &end;
+	ffi_call((ffi_cif *)&k->cif, k->entry, NULL, value);
+}
+
+static int64_t phase_count(const frame *f, const kvjit_phase *p)
+{
+	const kvjit_slot *s;
+
+	if (p->param < 0)
+		return p->n;
+	s = &f->k->slot[p->param];
+	return s->elem == KIR_s32 ? f->cell[s->cell].w : f->cell[s->cell].i;
+}
+
+static void run_phases(const frame *f)
+{
+	const kvjit_kernel *k = f->k;
+
+	for (int i = 0; i < k->nphase; i++) {
+		int64_t n = phase_count(f, &k->phase[i]);
+		phase_run r = { f, i };
+
+		if (n == 1)
+			run_range(0, 1, &r);
+		else if (n > 1)
+			k->parallel(n, run_range, &r, k->executor);
+	}
+}
+
+/* Bytes that a tensor's stated extents reach; 0, unchecked, if it states none. */
+static int64_t reach(const frame *f, int i)
+{
+	const kvjit_kernel *k = f->k;
+	const kvjit_arg *a = f->arg[i];
+	int64_t n = k->slot[i].bytes;
+
+	if (!a || !a->rank || a->nstride)
+		return 0;
+	for (int d = 0; d < a->rank; d++)
+		n *= a->shape[d];
+	return n;
+}
+
+static int64_t planned_bytes(const frame *f, int i)
+{
+	const kvjit_plan *p = f->plan;
+
+	switch (f->k->slot[i].planned) {
+	case KVJIT_PLAN_work: return p->nwork * KVJIT_ITEM * 4;
+	case KVJIT_PLAN_join: return p->njoin * KVJIT_ITEM * 4;
+	case KVJIT_PLAN_part: return (int64_t)p->scratch_bytes;
+	default: break;
+	}
+	switch (f->k->slot[i].rows) {
+	case KVJIT_ROWS_seqs: return f->k->param[i].rank == 1 ? p->nseq * 4 : reach(f, i);
+	case KVJIT_ROWS_starts: return (p->nseq + 1) * 4;
+	default: return reach(f, i);
+	}
+}
+
+static kvjit_status run_ref(const frame *f)
+{
+	const kvjit_kernel *k = f->k;
+	kref_arg arg[KVJIT_MAX_PARAMS] = { 0 };
+	kir_diag d = { 0 };
+	char text[600];
+	bool ok;
+
+	for (int i = 0; i < k->nparam; i++) {
+		const kvjit_cell *c = &f->cell[k->slot[i].cell];
+		kref_arg *a = &arg[i];
+
+		if (k->slot[i].buffer) {
+			a->base = c->p;
+			a->bytes = f->plan ? planned_bytes(f, i) : reach(f, i);
+			for (int s = 0; s < k->param[i].nstride; s++)
+				a->stride[s] = c[1 + s].i;
+		} else {
+			if (k->slot[i].elem == KIR_f32)
+				a->f = c->f;
+			else
+				a->i = k->slot[i].elem == KIR_s32 ? c->w : c->i;
+		}
+	}
+	pthread_mutex_lock((pthread_mutex_t *)&k->text);
+	ok = kref_run(k->run, arg, k->planned ? KREF_EXACT : KREF_ROUND, NULL, &d);
+	pthread_mutex_unlock((pthread_mutex_t *)&k->text);
+	if (ok)
+		return KVJIT_OK;
+	return BAD("the interpreter stopped: %s", kir_diag_text(&d, text, sizeof(text)));
+}
+
+kvjit_status kvjit_call(const kvjit_kernel *k, const kvjit_plan *plan, const kvjit_arg *args,
+                        int nargs, void *scratch)
+{
+	kvjit_status s;
+	frame f;
+
+	if (!k)
+		return KVJIT_BAD_ARGUMENT;
+	f.k = k;
+	f.plan = plan;
+	f.scratch = NULL;
+	f.count = -1;
+	memset(f.arg, 0, (size_t)k->nparam * sizeof(f.arg[0]));
+	s = check_plan(&f, scratch);
+	if (s == KVJIT_OK)
+		s = match(&f, args, nargs);
+	if (s == KVJIT_OK)
+		s = fill(&f);
+	if (s == KVJIT_OK)
+		s = check_slots(&f);
+	if (s != KVJIT_OK)
+		return s;
+	if (!k->entry)
+		return run_ref(&f);
+	run_phases(&f);
+	return KVJIT_OK;
+}

@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* context.c -- opening: which machine, target, backend and executor. The environment is read
+ * here and nowhere else.
+ */
+#include "jit.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* clang-format off */
+const kvjit_env_info kvjit_env_table[KVJIT_NENV] = {
+#define ENVVAR(name, values, doc) { "KVJIT_" #name, values, doc },
+#include "env.def"
+};
+/* clang-format on */
+
+/* A failed kvjit_open has no context to hold its sentence. */
+static _Thread_local char open_error[512];
+
+static const char *const status_names[] = {
+	"ok",         "bad problem", "unsupported",   "bad argument",
+	"no backend", "no memory",   "internal error"
+};
+
+const char *kvjit_status_name(kvjit_status s)
+{
+	unsigned n = sizeof(status_names) / sizeof(status_names[0]);
+
+	return (unsigned)s < n ? status_names[s] : "unknown status";
+}
+
+const char *kvjit_open_error(void)
+{
+	return open_error;
+}
+
+const char *kvjit_error(const kvjit *kv)
+{
+	return kv ? kvjit_last_error((kvjit_errors *)&kv->errors) : "";
+}
+
+bool kvjit_list_has(const char *list, const char *word)
+{
+	size_t n = strlen(word);
+
+	while (list && *list) {
+		size_t len;
+
+		list += strspn(list, ", ");
+		len = strcspn(list, ", ");
+		if (len == n && !memcmp(list, word, n))
+			return true;
+		list += len;
+	}
+	return false;
+}
+
+void kvjit_target_list(char *buf, size_t len)
+{
+	size_t at = 0;
+
+	buf[0] = 0;
+	for (unsigned i = 0; i < kir_ntargets; i++)
+		if (kbe_host_runs(&kir_targets[i]) && at < len)
+			at += (size_t)snprintf(buf + at, len - at, "%s%s", at ? ", " : "",
+			                       kir_targets[i].name);
+}
+
+bool kvjit_target_runs(const kir_target *host, const kir_target *t, char *why, size_t len)
+{
+	char list[200], lacks[100] = "";
+	unsigned missing = t->features & ~host->features;
+
+	if (kbe_host_runs(t))
+		return true;
+	(void)missing;
+#define FEATURE(name, bit, doc)                                                            \
+	if (missing & KIR_HAS_##name)                                                      \
+		snprintf(lacks + strlen(lacks), sizeof(lacks) - strlen(lacks), "%s" #name, \
+		         lacks[0] ? ", " : "");
+#include "../ir/targets.def"
+	kvjit_target_list(list, sizeof(list));
+	snprintf(why, len, "target '%s' needs %s, which this machine lacks; it runs %s",
+	         t->name, lacks[0] ? lacks : "a feature", list);
+	return false;
+}
+
+void kvjit_emit(const char *text, void *ctx)
+{
+	kvjit *kv = ctx;
+
+	if (kv->log)
+		kv->log(text, kv->log_ctx);
+	else
+		fputs(text, stderr);
+}
+
+static void read_environment(kvjit *kv)
+{
+	for (unsigned i = 0; i < KVJIT_NENV; i++) {
+		const char *value = getenv(kvjit_env_table[i].name);
+
+		kv->env[i] = value && *value ? strdup(value) : NULL;
+	}
+}
+
+static bool pick_target(kvjit *kv, const char *name)
+{
+	const kir_target *t = name ? kir_target_find(name) : &kv->host;
+	char list[200];
+
+	if (!t) {
+		kvjit_target_list(list, sizeof(list));
+		snprintf(open_error, sizeof(open_error),
+		         "no target '%.40s'; this machine runs %s", name, list);
+		return false;
+	}
+	kv->target = *t;
+	return t == &kv->host ||
+	       kvjit_target_runs(&kv->host, t, open_error, sizeof(open_error));
+}
+
+static bool pick_backend(kvjit *kv, const char *name)
+{
+	kv->backend = kvjit_backend_find(name ? name : "x86");
+	if (kv->backend >= 0)
+		return true;
+	snprintf(open_error, sizeof(open_error), "no backend '%.40s'; there are x86, c and ref",
+	         name);
+	return false;
+}
+
+static bool known_words(const char *list, const char *known, const char *variable)
+{
+	while (*list) {
+		char word[40];
+		size_t len;
+
+		list += strspn(list, ", ");
+		len = strcspn(list, ", ");
+		snprintf(word, sizeof(word), "%.*s", (int)(len < 39 ? len : 39), list);
+		if (len && !kvjit_list_has(known, word)) {
+			snprintf(open_error, sizeof(open_error), "%s has no '%s'; it takes %s",
+			         variable, word, known);
+			return false;
+		}
+		list += len;
+	}
+	return true;
+}
+
+static kvjit_status configure(kvjit *kv, const kvjit_options *o)
+{
+	const char *target = o->target ? o->target : kv->env[KVJIT_ENV_TARGET];
+	const char *backend = o->backend ? o->backend : kv->env[KVJIT_ENV_BACKEND];
+	const char *check = kv->env[KVJIT_ENV_CHECK];
+
+	kbe_host(&kv->host);
+	kv->parallel = o->parallel ? o->parallel : kvjit_openmp;
+	kv->executor = o->executor;
+	kv->log = o->log;
+	kv->log_ctx = o->log_ctx;
+	if (check && !known_words(check, "verify,text,ref", "KVJIT_CHECK"))
+		return KVJIT_UNSUPPORTED;
+	return pick_target(kv, target) && pick_backend(kv, backend) ? KVJIT_OK
+	                                                            : KVJIT_UNSUPPORTED;
+}
+
+kvjit_status kvjit_open(const kvjit_options *options, kvjit **out)
+{
+	kvjit_options o = { 0 };
+	kvjit_status s;
+	kvjit *kv;
+
+	open_error[0] = 0;
+	if (!out ||
+	    (options && (options->size < sizeof(size_t) || options->size > sizeof(o)))) {
+		snprintf(open_error, sizeof(open_error),
+		         out ? "options.size must be sizeof(kvjit_options)"
+		             : "out must not be NULL");
+		return KVJIT_BAD_ARGUMENT;
+	}
+	if (options)
+		memcpy(&o, options, options->size);
+	kv = calloc(1, sizeof(*kv));
+	if (!kv) {
+		snprintf(open_error, sizeof(open_error), "out of memory");
+		return KVJIT_NO_MEMORY;
+	}
+	kvjit_errors_init(&kv->errors);
+	pthread_mutex_init(&kv->load, NULL);
+	read_environment(kv);
+	s = configure(kv, &o);
+	if (s != KVJIT_OK)
+		kvjit_close(kv);
+	else
+		*out = kv;
+	return s;
+}
+
+void kvjit_close(kvjit *kv)
+{
+	if (!kv)
+		return;
+	for (unsigned i = 0; i < KVJIT_NENV; i++)
+		free(kv->env[i]);
+	pthread_mutex_destroy(&kv->load);
+	kvjit_errors_free(&kv->errors);
+	free(kv);
+}
+
+static void print_target(const char *label, const kir_target *t, kir_text *out)
+{
+	kir_text_add(out, "%-9s%s: ", label, t->name);
+	if (!t->features)
+		kir_text_add(out, "no features, ");
+#define FEATURE(name, bit, doc)           \
+	if (t->features & KIR_HAS_##name) \
+		kir_text_add(out, #name " ");
+#include "../ir/targets.def"
+	kir_text_add(out, "(%u-bit vectors, %u registers, L1 %u KiB, L2 %u KiB)\n",
+	             t->vector_bits, t->vector_regs, t->l1_bytes / 1024, t->l2_bytes / 1024);
+}
+
+char *kvjit_info(kvjit *kv)
+{
+	kir_text t = { 0 };
+	char list[200];
+
+	if (!kv)
+		return NULL;
+	kir_text_add(&t, "kvjit    %d\n", KVJIT_VERSION);
+	print_target("machine", &kv->host, &t);
+	print_target("target", &kv->target, &t);
+	kvjit_target_list(list, sizeof(list));
+	kir_text_add(&t, "runs     %s\n", list);
+	for (int i = 0; i < KVJIT_NBACKEND; i++) {
+		const char *why = "";
+		bool ok = i == KVJIT_BE_ref || kvjit_load(kv, i, &why);
+
+		kir_text_add(&t, "backend  %s%s: %s\n", kvjit_backend_names[i],
+		             i == kv->backend ? " (in use)" : "",
+		             !ok                 ? why
+		             : i == KVJIT_BE_ref ? "built in (interpreter)"
+		                                 : kv->loaded[i].path);
+	}
+	kir_text_add(&t, "\nenvironment\n");
+	for (unsigned i = 0; i < KVJIT_NENV; i++)
+		kir_text_add(&t, "  %s=%s\n      %s (%s)\n", kvjit_env_table[i].name,
+		             kv->env[i] ? kv->env[i] : "", kvjit_env_table[i].doc,
+		             kvjit_env_table[i].values);
+	return t.text;
+}

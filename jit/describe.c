@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* describe.c -- from a function's parameters to what callers see and calls need: types,
+ * default strides, phases and the libffi signature of backends/backend.h. Made once, in
+ * kvjit_compile, so that a call only reads.
+ */
+#include "jit.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static bool dtype_of(kir_elem e, kvjit_dtype *out)
+{
+	switch (e) {
+	case KIR_u8: *out = KVJIT_U8; return true;
+	case KIR_s8: *out = KVJIT_S8; return true;
+	case KIR_s32: *out = KVJIT_S32; return true;
+	case KIR_s64: *out = KVJIT_S64; return true;
+	case KIR_f32: *out = KVJIT_F32; return true;
+	case KIR_f16: *out = KVJIT_F16; return true;
+	case KIR_bf16: *out = KVJIT_BF16; return true;
+	case KIR_e4m3fn: *out = KVJIT_E4M3FN; return true;
+	case KIR_e5m2: *out = KVJIT_E5M2; return true;
+	case KIR_e4m3fnuz: *out = KVJIT_E4M3FNUZ; return true;
+	case KIR_e5m2fnuz: *out = KVJIT_E5M2FNUZ; return true;
+	case KIR_e8m0: *out = KVJIT_E8M0; return true;
+	default: return false;
+	}
+}
+
+/* The parameters that kvjit_plan fills in and those whose first extent a plan or a scalar
+ * gives, by the names that problems and attention's operands use. */
+static const struct {
+	const char *name;
+	uint8_t planned, rows;
+} meanings[] = {
+	{ "work", KVJIT_PLAN_work, KVJIT_ROWS_any },
+	{ "join", KVJIT_PLAN_join, KVJIT_ROWS_any },
+	{ "part", KVJIT_PLAN_part, KVJIT_ROWS_any },
+	{ "nwork", KVJIT_PLAN_nwork, KVJIT_ROWS_any },
+	{ "njoin", KVJIT_PLAN_njoin, KVJIT_ROWS_any },
+	{ "q", KVJIT_PLAN_none, KVJIT_ROWS_queries },
+	{ "out", KVJIT_PLAN_none, KVJIT_ROWS_queries },
+	{ "lse", KVJIT_PLAN_none, KVJIT_ROWS_queries },
+	{ "table", KVJIT_PLAN_none, KVJIT_ROWS_seqs },
+	{ "lens", KVJIT_PLAN_none, KVJIT_ROWS_seqs },
+	{ "starts", KVJIT_PLAN_none, KVJIT_ROWS_starts },
+};
+
+static bool has_plan(const kir_func *f)
+{
+	for (unsigned i = 0; i < f->nparam; i++)
+		if (!strcmp(f->param[i].name, "work"))
+			return true;
+	return false;
+}
+
+static void classify(const kir_func *f, unsigned i, kvjit_slot *s)
+{
+	const kir_type *t = kir_type_at(f->module, f->param[i].type);
+	const char *name = f->param[i].name;
+	bool plan = has_plan(f), dyn = t->buffer && t->rank && t->dim[0] == KIR_DYN;
+
+	for (unsigned j = 0; plan && j < sizeof(meanings) / sizeof(meanings[0]); j++) {
+		if (strcmp(name, meanings[j].name) != 0)
+			continue;
+		s->planned = meanings[j].planned;
+		s->rows = dyn ? meanings[j].rows : KVJIT_ROWS_any;
+		return;
+	}
+	if (plan && dyn && t->elem == KIR_u8)
+		s->rows = KVJIT_ROWS_pages;
+	else if (!plan && dyn && t->elem != KIR_u8 && strcmp(name, "parts") != 0 &&
+	         strcmp(name, "lses") != 0)
+		s->rows = KVJIT_ROWS_iterations;
+}
+
+/* The axis whose address is the k-th run-time stride; the first one if several pieces are. */
+static int stride_axis(const kir_type *t, unsigned k)
+{
+	for (unsigned i = 0; i < t->npieces; i++)
+		if (t->piece[i].dyn && t->piece[i].stride == (int64_t)k)
+			return t->piece[i].axis;
+	return -1;
+}
+
+static int64_t contiguous(const kir_type *t, int axis)
+{
+	int64_t n = 1;
+
+	for (unsigned j = (unsigned)axis + 1; j < t->rank; j++) {
+		if (t->dim[j] == KIR_DYN)
+			return -1;
+		n *= t->dim[j];
+	}
+	return n;
+}
+
+static bool describe_buffer(const kir_func *f, const kir_param *in, const kir_layout *layout,
+                            kvjit_param *p, kvjit_slot *s, kir_diag *d)
+{
+	const kir_type *t = kir_type_at(f->module, in->type);
+
+	p->rank = t->rank;
+	p->role = (kvjit_role)in->dir;
+	p->nstride = (int)in->nstride;
+	s->bytes = (uint8_t)kir_elem_bytes((kir_elem)t->elem);
+	if (in->nstride > 4) {
+		kir_error(d, 0, 0, "parameter %%%s has %u run-time strides; a call takes 4",
+		          in->name, in->nstride);
+		return false;
+	}
+	for (unsigned j = 0; j < t->rank; j++)
+		p->shape[j] = t->dim[j];
+	for (unsigned k = 0; k < in->nstride; k++) {
+		int axis = stride_axis(t, k);
+
+		if (axis < 0) {
+			kir_error(d, 0, 0, "parameter %%%s: no term of its address uses $%u",
+			          in->name, k);
+			return false;
+		}
+		s->axis[k] = (uint8_t)axis;
+		p->stride[k] = contiguous(t, axis);
+	}
+	for (unsigned i = 0; layout && i < layout->ntensor; i++)
+		if (!strcmp(layout->tensor[i].name, in->name) &&
+		    layout->tensor[i].nstride == in->nstride && s->bytes == 1)
+			memcpy(p->stride, layout->tensor[i].stride, sizeof(p->stride));
+	return true;
+}
+
+static bool describe_param(kvjit_kernel *k, const kir_func *f, unsigned i,
+                           const kir_layout *layout, kir_diag *d)
+{
+	const kir_param *in = &f->param[i];
+	const kir_type *t = kir_type_at(f->module, in->type);
+	kvjit_param *p = &k->param[i];
+	kvjit_slot *s = &k->slot[i];
+
+	if (!dtype_of((kir_elem)t->elem, &p->dtype) ||
+	    (!t->buffer && t->elem != KIR_s32 && t->elem != KIR_s64 && t->elem != KIR_f32)) {
+		kir_error(d, 0, 0, "parameter %%%s is %s, which a call can't hand over",
+		          in->name, kir_elems[t->elem].name);
+		return false;
+	}
+	p->name = in->name;
+	p->role = KVJIT_INPUT;
+	s->elem = t->elem;
+	s->cell = (uint8_t)k->ncell;
+	classify(f, i, s);
+	p->planned = s->planned != KVJIT_PLAN_none;
+	k->planned |= p->planned;
+	k->ngiven += !p->planned;
+	s->buffer = t->buffer;
+	if (t->buffer) {
+		if (!describe_buffer(f, in, layout, p, s, d))
+			return false;
+		k->types[k->ncell++] = &ffi_type_pointer;
+		for (unsigned j = 0; j < in->nstride; j++)
+			k->types[k->ncell++] = &ffi_type_sint64;
+	} else {
+		k->types[k->ncell++] = t->elem == KIR_s32   ? &ffi_type_sint32
+		                       : t->elem == KIR_s64 ? &ffi_type_sint64
+		                                            : &ffi_type_float;
+	}
+	return true;
+}
+
+static bool add_phase(kvjit_kernel *k, const kir_func *f, kir_ref loop, kir_diag *d)
+{
+	kvjit_phase *p = &k->phase[k->nphase];
+	kir_ref hi = kir_src(f, loop, 1);
+
+	if (k->nphase == KVJIT_MAX_PHASES) {
+		kir_error(d, 0, 0, "@%s has more than %d top-level loops", f->name,
+		          KVJIT_MAX_PHASES);
+		return false;
+	}
+	p->param = -1;
+	if (!kir_is_const(f, hi, &p->n)) {
+		for (unsigned i = 0; i < f->nparam; i++)
+			if (f->param[i].node == hi)
+				p->param = (int)i;
+		if (p->param < 0) {
+			kir_error(d, 0, 0,
+			          "@%s: the bound of a top-level loop must be a "
+			          "parameter or a literal",
+			          f->name);
+			return false;
+		}
+	}
+	k->nphase++;
+	return true;
+}
+
+static bool find_phases(kvjit_kernel *k, const kir_func *f, kir_diag *d)
+{
+	for (kir_ref n = 1; n < f->nnode;) {
+		unsigned flags = kir_ops[f->node[n].op].flags;
+
+		if (f->node[n].op == KIR_OP_for && kir_for_par(f, n) && !add_phase(k, f, n, d))
+			return false;
+		n = flags & (KIR_REGION | KIR_REGION2) ? kir_region_end(f, n) : n + 1;
+	}
+	return true;
+}
+
+/* Which parameter holds the slots of a cache write, so that calls can check them. */
+static void find_slots(kvjit_kernel *k, const kir_func *ir)
+{
+	kir_ref n = kvjit_find_op(ir, KIR_OP_cache_write), slots;
+
+	if (!n)
+		return;
+	slots = kir_operand(ir, n, "slots");
+	for (unsigned i = 0; i < ir->nparam; i++) {
+		if (ir->param[i].node != slots || ir->param[i].nstride)
+			continue;
+		k->slots_param = (int)i;
+		k->slots_page = kir_type_of(ir, kir_operand(ir, n, "k"))->dim[2];
+	}
+}
+
+static bool describe_params(kvjit_kernel *k, const kir_func *f, const kir_func *ir, kir_diag *d)
+{
+	kir_layout layout;
+	bool known = kvjit_layout_of(ir, &layout);
+
+	k->nparam = (int)f->nparam;
+	k->param = calloc(f->nparam + 1, sizeof(*k->param));
+	if (!k->param) {
+		kir_error(d, 0, 0, "out of memory");
+		return false;
+	}
+	for (unsigned i = 0; i < f->nparam; i++)
+		if (!describe_param(k, f, i, known ? &layout : NULL, d))
+			return false;
+	for (int i = 0; i < 3; i++)
+		k->types[k->ncell++] = &ffi_type_sint64;
+	return true;
+}
+
+bool kvjit_describe(kvjit_kernel *k, const kir_func *f, const kir_func *ir, kir_diag *d)
+{
+	if (f->nparam > KVJIT_MAX_PARAMS) {
+		kir_error(d, 0, 0, "@%s has %u parameters; a call takes at most %d", f->name,
+		          f->nparam, KVJIT_MAX_PARAMS);
+		return false;
+	}
+	if (!describe_params(k, f, ir, d) || (f->level != KIR_A && !find_phases(k, f, d)))
+		return false;
+	if (ffi_prep_cif(&k->cif, FFI_DEFAULT_ABI, k->ncell, &ffi_type_void, k->types) !=
+	    FFI_OK) {
+		kir_error(d, 0, 0, "libffi refuses the signature of @%s", f->name);
+		return false;
+	}
+	find_slots(k, ir);
+	if (k->planned && !kvjit_shape_of(ir, &k->shape)) {
+		kir_error(d, 0, 0,
+		          "@%s has a parameter %%work, but neither an attention nor a "
+		          "view of pages [?, KV heads, tokens, dim] and a parameter %%out "
+		          "[?, heads, dim], so no plan can be made for it",
+		          f->name);
+		return false;
+	}
+	return true;
+}

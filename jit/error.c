@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* error.c -- sentences of failures, one for each thread and object.
+ *
+ * No thread-local storage: a context may be closed while threads that failed on it live on.
+ * A thread is known by its pthread_t and its kernel id together, so that a new thread that
+ * was given an old pthread_t doesn't read its predecessor's failure.
+ */
+#include "jit.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+struct kvjit_error_of {
+	struct kvjit_error_of *next;
+	pthread_t thread;
+	pid_t tid;
+	char text[1024];
+};
+
+void kvjit_errors_init(kvjit_errors *e)
+{
+	pthread_mutex_init(&e->lock, NULL);
+	e->first = NULL;
+}
+
+void kvjit_errors_free(kvjit_errors *e)
+{
+	struct kvjit_error_of *p = e->first;
+
+	while (p) {
+		struct kvjit_error_of *next = p->next;
+
+		free(p);
+		p = next;
+	}
+	pthread_mutex_destroy(&e->lock);
+}
+
+static struct kvjit_error_of *find(kvjit_errors *e)
+{
+	struct kvjit_error_of *p;
+
+	for (p = e->first; p; p = p->next)
+		if (pthread_equal(p->thread, pthread_self()))
+			return p;
+	return NULL;
+}
+
+kvjit_status kvjit_fail(kvjit_errors *e, kvjit_status s, const char *fmt, ...)
+{
+	struct kvjit_error_of *p;
+	va_list ap;
+
+	pthread_mutex_lock(&e->lock);
+	p = find(e);
+	if (!p) {
+		p = calloc(1, sizeof(*p));
+		if (p) {
+			p->thread = pthread_self();
+			p->next = e->first;
+			e->first = p;
+		}
+	}
+	pthread_mutex_unlock(&e->lock);
+	if (!p)
+		return s;
+	p->tid = gettid();
+	va_start(ap, fmt);
+	vsnprintf(p->text, sizeof(p->text), fmt, ap);
+	va_end(ap);
+	return s;
+}
+
+const char *kvjit_last_error(kvjit_errors *e)
+{
+	struct kvjit_error_of *p;
+
+	pthread_mutex_lock(&e->lock);
+	p = find(e);
+	pthread_mutex_unlock(&e->lock);
+	return p && p->tid == gettid() ? p->text : "";
+}

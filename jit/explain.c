@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* explain.c -- whether a problem runs here: found out by compiling it, the one way that
+ * can't disagree with kvjit_compile.
+ */
+#include "jit.h"
+
+#include <stdlib.h>
+
+static void print_params(const kvjit_kernel *k, kir_text *t)
+{
+	static const char *const roles[] = { "", "in", "out", "inout" };
+
+	for (int i = 0; i < k->nparam; i++) {
+		const kvjit_param *p = &k->param[i];
+
+		kir_text_add(t, "  %s%s %s%s", p->planned ? "(plan) " : "", roles[p->role],
+		             p->name, k->slot[i].buffer ? "[" : "");
+		for (int d = 0; d < p->rank; d++)
+			if (p->shape[d] < 0)
+				kir_text_add(t, "%s?", d ? "," : "");
+			else
+				kir_text_add(t, "%s%ld", d ? "," : "", (long)p->shape[d]);
+		kir_text_add(t, "%s %s", k->slot[i].buffer ? "]" : "",
+		             kir_elems[k->slot[i].elem].name);
+		for (int s = 0; s < p->nstride; s++)
+			kir_text_add(t, "%s%ld", s ? "," : " strides ", (long)p->stride[s]);
+		kir_text_add(t, "\n");
+	}
+}
+
+static void print_kernel(const kvjit_kernel *k, kir_text *t)
+{
+	kir_text_add(t, "supported: yes\nproblem: %s\ntarget: %s\nbackend: %s\nschedule: ",
+	             k->problem, k->target, k->backend_name);
+	kvjit_sched_print(&k->run->sched, t);
+	kir_text_add(t, "\n");
+	if (k->entry)
+		kir_text_add(t, "code: %zu bytes mapped, %d phases\n", k->code.size, k->nphase);
+	kir_text_add(t, "parameters:\n");
+	print_params(k, t);
+}
+
+kvjit_status kvjit_explain(kvjit *kv, const char *text, char **out)
+{
+	kvjit_kernel *k = NULL;
+	kir_text t = { 0 };
+	kvjit_status s;
+
+	if (!kv)
+		return KVJIT_BAD_ARGUMENT;
+	if (!out)
+		return kvjit_fail(&kv->errors, KVJIT_BAD_ARGUMENT, "out must not be NULL");
+	s = kvjit_compile(kv, text, NULL, &k);
+	if (s == KVJIT_OK)
+		print_kernel(k, &t);
+	else if (s == KVJIT_UNSUPPORTED || s == KVJIT_NO_BACKEND)
+		kir_text_add(&t, "supported: no\nwhy: %s\n", kvjit_error(kv));
+	else
+		return s;
+	kvjit_release(k);
+	*out = t.text;
+	return KVJIT_OK;
+}

@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* jit.h -- inside libkvjit: what the files of this folder share.
+ *
+ * A context is written once, in kvjit_open; later only its backends are, under its lock. A
+ * kernel is written once, in kvjit_compile. So calls read without locks.
+ */
+#ifndef KVJIT_JIT_H
+#define KVJIT_JIT_H
+
+#include "kvjit.h"
+#include "../backends/backend.h"
+#include "../ir/problem.h"
+
+#include <ffi.h>
+#include <pthread.h>
+
+/* -- errors -------------------------------------------------------------------- */
+
+/* The last failure of each thread on one object. As long as the most threads that ever
+ * failed at the same time: an entry whose thread is gone is taken over by the thread that
+ * gets its pthread_t. */
+typedef struct kvjit_errors {
+	pthread_mutex_t lock;
+	struct kvjit_error_of *first;
+} kvjit_errors;
+
+void kvjit_errors_init(kvjit_errors *e);
+void kvjit_errors_free(kvjit_errors *e);
+/* Keeps the sentence for this thread; returns s, so that callers can `return` it. */
+kvjit_status kvjit_fail(kvjit_errors *e, kvjit_status s, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+const char *kvjit_last_error(kvjit_errors *e);
+
+/* -- environment (env.def) ------------------------------------------------------- */
+
+typedef enum kvjit_env {
+#define ENVVAR(name, values, doc) KVJIT_ENV_##name,
+#include "env.def"
+	KVJIT_NENV
+} kvjit_env;
+
+typedef struct kvjit_env_info {
+	const char *name, *values, *doc;
+} kvjit_env_info;
+
+extern const kvjit_env_info kvjit_env_table[KVJIT_NENV];
+
+/* Whether word stands in a list separated by commas. list may be NULL. */
+bool kvjit_list_has(const char *list, const char *word);
+
+/* -- backends -------------------------------------------------------------------- */
+
+enum { KVJIT_BE_x86, KVJIT_BE_c, KVJIT_NLOADED, KVJIT_BE_ref = KVJIT_NLOADED, KVJIT_NBACKEND };
+
+extern const char *const kvjit_backend_names[KVJIT_NBACKEND];
+int kvjit_backend_find(const char *name); /* -1 if unknown */
+
+/* A backend once loaded stays in the process: LLVM doesn't survive being unloaded. */
+typedef struct kvjit_loaded {
+	bool tried;
+	const kbe_backend *backend; /* NULL: why says what is missing */
+	char why[640];
+	char path[512];
+} kvjit_loaded;
+
+/* -- context --------------------------------------------------------------------- */
+
+struct kvjit {
+	kvjit_errors errors;
+	kir_target host, target;
+	int backend;
+	char *env[KVJIT_NENV]; /* NULL: not set */
+	kvjit_parallel_for parallel;
+	void *executor;
+	void (*log)(const char *line, void *log_ctx);
+	void *log_ctx;
+	pthread_mutex_t load; /* guards loaded */
+	kvjit_loaded loaded[KVJIT_NLOADED];
+};
+
+/* NULL and a sentence in *why, which is kv's, when it can't be loaded. */
+const kbe_backend *kvjit_load(kvjit *kv, int backend, const char **why);
+/* KVJIT_UNSUPPORTED's sentence when the host can't run t. */
+bool kvjit_target_runs(const kir_target *host, const kir_target *t, char *why, size_t len);
+/* Names of the targets this machine runs, "generic, avx2". */
+void kvjit_target_list(char *buf, size_t len);
+/* To the log, or, without one, to stderr: only for what KVJIT_PRINT asks for. */
+void kvjit_emit(const char *text, void *kv);
+
+/* -- kernels --------------------------------------------------------------------- */
+
+#define KVJIT_MAX_PARAMS 32
+#define KVJIT_MAX_CELLS  (KVJIT_MAX_PARAMS * 5 + 3)
+#define KVJIT_MAX_PHASES 8
+
+/* An argument of the entry, as libffi wants it. */
+typedef union kvjit_cell {
+	void *p;
+	int64_t i;
+	int32_t w;
+	float f;
+} kvjit_cell;
+
+/* What a planned parameter is filled with. */
+typedef enum kvjit_planned {
+	KVJIT_PLAN_none,
+	KVJIT_PLAN_work,
+	KVJIT_PLAN_join,
+	KVJIT_PLAN_part,
+	KVJIT_PLAN_nwork,
+	KVJIT_PLAN_njoin
+} kvjit_planned;
+
+/* What extent 0 of a tensor must cover at least. */
+typedef enum kvjit_rows {
+	KVJIT_ROWS_any,
+	KVJIT_ROWS_queries,   /* query_starts[nseq] */
+	KVJIT_ROWS_seqs,      /* nseq */
+	KVJIT_ROWS_starts,    /* nseq + 1 */
+	KVJIT_ROWS_pages,     /* npages, when the plan knows them */
+	KVJIT_ROWS_iterations /* the scalar that bounds the loops */
+} kvjit_rows;
+
+/* What a call needs to know about a parameter, beyond what it shows. */
+typedef struct kvjit_slot {
+	uint8_t cell;  /* of its pointer or value; strides follow */
+	uint8_t elem;  /* enum kir_elem */
+	uint8_t bytes; /* of an element */
+	uint8_t planned, rows;
+	bool buffer;
+	uint8_t axis[4]; /* axis a stride belongs to, for defaults of -1 */
+} kvjit_slot;
+
+/* What a plan must agree on with a kernel. */
+typedef struct kvjit_shape {
+	int64_t heads, kv_heads, dim_v, page;
+	int64_t q_tile, split;
+} kvjit_shape;
+
+typedef struct kvjit_phase {
+	int param; /* scalar that bounds it, -1: n does */
+	int64_t n;
+} kvjit_phase;
+
+/* Memory that is executable and, by then, no longer writable. */
+typedef struct kvjit_map {
+	void *base;
+	size_t size;
+} kvjit_map;
+
+struct kvjit_kernel {
+	kvjit_errors errors;
+	kvjit_parallel_for parallel;
+	void *executor;
+	kvjit_param *param;
+	kvjit_slot slot[KVJIT_MAX_PARAMS];
+	int nparam, ngiven; /* ngiven: parameters not planned */
+	kvjit_phase phase[KVJIT_MAX_PHASES];
+	int nphase;
+	bool planned;       /* has parameters a plan fills in */
+	kvjit_shape shape;  /* only if planned */
+	int slots_param;    /* cache writes: parameter whose values are slots */
+	int64_t slots_page; /* tokens a page; 0: no such parameter */
+	kvjit_map code;
+	void (*entry)(void); /* NULL: the interpreter runs `run` */
+	ffi_cif cif;
+	ffi_type *types[KVJIT_MAX_CELLS];
+	unsigned ncell;
+	const kbe_backend *backend; /* NULL: ref */
+	const char *backend_name;
+	char *problem, *target;
+	pthread_mutex_t text; /* reading a module may intern types */
+	kir_module *module;
+	const kir_func *ir, *tile, *vector, *run;
+};
+
+/* Fills param, slot, phase, cif from f, what runs, and ir, what it was compiled from. False
+ * and a message when the API can't say it. */
+bool kvjit_describe(kvjit_kernel *k, const kir_func *f, const kir_func *ir, kir_diag *d);
+/* Attention's sizes: from the attention op, or from the views of lower levels. */
+bool kvjit_shape_of(const kir_func *f, kvjit_shape *out);
+/* Where the cache tensors of f's attention or cache.write lie; false if f has neither. */
+bool kvjit_layout_of(const kir_func *f, kir_layout *out);
+kir_ref kvjit_find_op(const kir_func *f, kir_op op); /* 0 if f has none */
+
+/* Knobs still 0 get their value from sizes, hints and target. p: NULL for IR text. */
+void kvjit_default_schedule(kir_func *f, const kir_problem *p);
+/* "kv_tile=64 qk=bf16" into s; the knobs it names are marked in given. */
+bool kvjit_sched_set(kir_sched *s, bool *given, const char *text, kir_diag *d);
+void kvjit_sched_print(const kir_sched *s, kir_text *out);
+
+bool kvjit_map_code(const void *bytes, size_t size, kvjit_map *out);
+void kvjit_unmap(kvjit_map *m);
+void kvjit_perf_map(const kvjit_map *m, size_t text, const char *name);
+
+/* The default executor; the argument executor isn't used. */
+void kvjit_openmp(int64_t n, void (*fn)(int64_t begin, int64_t end, void *ctx), void *ctx,
+                  void *executor);
+
+/* -- plans ----------------------------------------------------------------------- */
+
+enum { KVJIT_ITEM = 8 };       /* s32 a work or join item */
+enum { KVJIT_PART_HEAD = 16 }; /* f32 before or after a row of a partial result */
+
+struct kvjit_plan {
+	kvjit_shape shape;
+	int64_t nseq, nrows, npages;
+	int64_t nwork, njoin, nslots;
+	int32_t *work, *join; /* into memory */
+	void *memory;
+	size_t capacity;
+	size_t scratch_bytes, scratch_cap;
+	void *scratch;
+};
+
+#endif

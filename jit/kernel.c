@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* kernel.c -- asking a kernel what it is, and letting it go. */
+#include "jit.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+void kvjit_release(kvjit_kernel *k)
+{
+	if (!k)
+		return;
+	kvjit_unmap(&k->code);
+	kir_module_free(k->module);
+	pthread_mutex_destroy(&k->text);
+	kvjit_errors_free(&k->errors);
+	free(k->param);
+	free(k->problem);
+	free(k->target);
+	free(k);
+}
+
+int kvjit_nparam(const kvjit_kernel *k)
+{
+	return k ? k->nparam : 0;
+}
+
+const kvjit_param *kvjit_param_at(const kvjit_kernel *k, int i)
+{
+	return k && i >= 0 && i < k->nparam ? &k->param[i] : NULL;
+}
+
+const char *kvjit_kernel_target(const kvjit_kernel *k)
+{
+	return k ? k->target : "";
+}
+
+const char *kvjit_kernel_problem(const kvjit_kernel *k)
+{
+	return k ? k->problem : "";
+}
+
+const char *kvjit_kernel_error(const kvjit_kernel *k)
+{
+	return k ? kvjit_last_error((kvjit_errors *)&k->errors) : "";
+}
+
+void *kvjit_entry(const kvjit_kernel *k)
+{
+	void *entry = NULL;
+
+	if (k)
+		memcpy(&entry, &k->entry, sizeof(entry));
+	return entry;
+}
+
+/* -- text ------------------------------------------------------------------------- */
+
+static bool print_func(const kir_func *f, kir_text *out)
+{
+	if (f)
+		kir_print(f, out);
+	return f;
+}
+
+/* Level A reads declared formats: without them the text wouldn't parse. */
+static bool print_ir(const kvjit_kernel *k, kir_text *out)
+{
+	for (unsigned i = 0; k->ir->level == KIR_A && i < k->module->nformat; i++) {
+		kir_format_print(k->module->format[i], out);
+		kir_text_add(out, "\n");
+	}
+	return print_func(k->ir, out);
+}
+
+/* backend: whose source it is; NULL: anybody's. */
+static bool dump(const kvjit_kernel *k, const char *backend, kbe_dump what, kir_text *out)
+{
+	kir_diag d = { 0 };
+
+	return k->backend && k->vector && (!backend || !strcmp(backend, k->backend_name)) &&
+	       k->backend->dump(k->vector, what, out, &d);
+}
+
+static bool print_stage(const kvjit_kernel *k, const char *stage, kir_text *out)
+{
+	if (!strcmp(stage, "ir"))
+		return print_ir(k, out);
+	if (!strcmp(stage, "tile"))
+		return print_func(k->tile, out);
+	if (!strcmp(stage, "vector"))
+		return print_func(k->vector, out);
+	if (!strcmp(stage, "llvm"))
+		return dump(k, "x86", KBE_DUMP_SOURCE, out);
+	if (!strcmp(stage, "c"))
+		return dump(k, "c", KBE_DUMP_SOURCE, out);
+	if (!strcmp(stage, "asm"))
+		return dump(k, NULL, KBE_DUMP_ASM, out);
+	if (!strcmp(stage, "schedule"))
+		return kvjit_sched_print(&k->run->sched, out), true;
+	if (!strcmp(stage, "problem") && k->problem[0])
+		return kir_text_add(out, "%s", k->problem), true;
+	return false;
+}
+
+char *kvjit_kernel_text(const kvjit_kernel *k, const char *stage)
+{
+	kir_text t = { 0 };
+	bool ok;
+
+	if (!k || !stage)
+		return NULL;
+	pthread_mutex_lock((pthread_mutex_t *)&k->text);
+	ok = print_stage(k, stage, &t);
+	pthread_mutex_unlock((pthread_mutex_t *)&k->text);
+	if (ok)
+		return t.text;
+	free(t.text);
+	return NULL;
+}

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* page.c -- how large a page of a format is: its layout, added up. */
+#include "jit.h"
+
+#include <string.h>
+
+/* The format that `text` declares last, or the built-in one it names. */
+static const kir_format *find(kir_module *m, const char *text, kir_diag *d)
+{
+	if (!strchr(text, '{'))
+		return kir_format_get(m, text, d);
+	if (!kir_parse_into(m, text, strlen(text), d))
+		return NULL;
+	if (!m->nformat)
+		kir_error(d, 0, 0, "the text declares no format");
+	return m->nformat ? m->format[m->nformat - 1] : NULL;
+}
+
+static bool page_bytes(const char *text, const kir_shape *s, int64_t *out, kir_diag *d)
+{
+	kir_module *m = kir_module_new();
+	const kir_format *f = find(m, text, d);
+	kir_layout layout;
+	bool ok = f && kir_format_layout(f, s, &layout, d);
+
+	if (ok) {
+		*out = 0;
+		for (unsigned i = 0; i < layout.ntensor; i++)
+			*out += layout.tensor[i].page_bytes;
+	}
+	kir_module_free(m);
+	return ok;
+}
+
+kvjit_status kvjit_page_bytes(kvjit *kv, const char *format, int64_t kv_heads, int64_t dim_k,
+                              int64_t dim_v, int64_t page, int64_t *out)
+{
+	const int64_t most = 1 << 20, limit = (int64_t)1 << 40;
+	int64_t n;
+	const kir_shape s = { kv_heads, dim_k, dim_v, page };
+	char text[900];
+	kir_diag d = { 0 };
+
+	if (!kv)
+		return KVJIT_BAD_ARGUMENT;
+	if (!format || !out)
+		return kvjit_fail(&kv->errors, KVJIT_BAD_ARGUMENT,
+		                  "format and out must not be NULL");
+	if (kv_heads < 1 || dim_k < 1 || dim_v < 1 || page < 1 || kv_heads > most ||
+	    dim_k > most || dim_v > most || page > most)
+		return kvjit_fail(
+		    &kv->errors, KVJIT_BAD_ARGUMENT,
+		    "kv_heads, dim_k, dim_v and page are %ld, %ld, %ld, %ld; each "
+		    "must be 1 to %ld",
+		    (long)kv_heads, (long)dim_k, (long)dim_v, (long)page, (long)most);
+	if (__builtin_mul_overflow(kv_heads * page, dim_k + dim_v, &n) || n > limit)
+		return kvjit_fail(&kv->errors, KVJIT_BAD_ARGUMENT,
+		                  "kv_heads * page * (dim_k + dim_v) must be at most %ld",
+		                  (long)limit);
+	if (page_bytes(format, &s, out, &d))
+		return KVJIT_OK;
+	return kvjit_fail(&kv->errors, KVJIT_BAD_PROBLEM, "%s",
+	                  kir_diag_text(&d, text, sizeof(text)));
+}

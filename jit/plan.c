@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* plan.c -- from sequence lengths to a work list.
+ *
+ * work, s32[n,8]: sequence, KV head, first query of the tile among the sequence's new ones,
+ *   first key, end of keys, slot or -1, queries in the tile, absolute row of the first.
+ * join, s32[n,8]: absolute row of the first query, KV head, first slot, slots, queries,
+ *   sequence, 0, 0.
+ *
+ * A sequence longer than knob split is cut at multiples of it, wherever its pieces may run:
+ * the same batch gives the same pieces, so results don't depend on the number of threads.
+ * Piece i of a cut tile leaves its partial result in slot first + i; the tile's join item
+ * puts them together. Pieces are ordered by falling cost, to 1/8 of a power of two, equals
+ * in the order of sequences.
+ *
+ * One allocation holds everything and is kept for the next step.
+ */
+#include "jit.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* -- checking -------------------------------------------------------------------- */
+
+#define BAD(...) kvjit_fail((kvjit_errors *)&k->errors, KVJIT_BAD_ARGUMENT, __VA_ARGS__)
+
+static kvjit_status check_sequence(const kvjit_kernel *k, const kvjit_batch *b, int64_t s)
+{
+	int32_t len = b->seq_lens[s], begin = b->query_starts[s], end = b->query_starts[s + 1];
+	int64_t pages = (len + k->shape.page - 1) / k->shape.page, bad = -1;
+	const int32_t *row;
+
+	if (len < 0)
+		return BAD("seq_lens[%ld] is %d; it must be 0 or more", (long)s, len);
+	if (end < begin)
+		return BAD(
+		    "query_starts[%ld] is %d, less than query_starts[%ld], %d; they must "
+		    "rise",
+		    (long)s + 1, end, (long)s, begin);
+	if (end - begin > len)
+		return BAD(
+		    "sequence %ld has %d queries but seq_lens[%ld] is %d; the new tokens "
+		    "are part of the length",
+		    (long)s, end - begin, (long)s, len);
+	if (!b->block_table)
+		return KVJIT_OK;
+	if (pages > b->table_stride)
+		return BAD(
+		    "table_stride is %ld, but sequence %ld (seq_lens %d) uses %ld pages of "
+		    "%ld tokens",
+		    (long)b->table_stride, (long)s, len, (long)pages, (long)k->shape.page);
+	row = b->block_table + s * b->table_stride;
+	for (int64_t i = 0; i < pages; i++)
+		if ((uint64_t)(int64_t)row[i] >= (uint64_t)b->npages)
+			bad = i;
+	if (bad >= 0)
+		return BAD("block_table[%ld][%ld] is %d; pages are 0 to %ld", (long)s,
+		           (long)bad, row[bad], (long)b->npages - 1);
+	return KVJIT_OK;
+}
+
+static kvjit_status check_batch(const kvjit_kernel *k, const kvjit_batch *in, kvjit_batch *b)
+{
+	kvjit_status s = KVJIT_OK;
+
+	if (!in || in->size < sizeof(size_t) || in->size > sizeof(*b))
+		return BAD("batch.size must be sizeof(kvjit_batch), %zu", sizeof(*b));
+	memset(b, 0, sizeof(*b));
+	memcpy(b, in, in->size);
+	if (b->nseq < 0 || b->nseq > INT32_MAX)
+		return BAD("nseq is %ld; it must be 0 to %d", (long)b->nseq, INT32_MAX);
+	if (!b->seq_lens && b->nseq)
+		return BAD("seq_lens is NULL; it must hold %ld lengths", (long)b->nseq);
+	if (!b->query_starts && b->nseq)
+		return BAD("query_starts is NULL; it must hold %ld rows", (long)b->nseq + 1);
+	if (b->nseq && b->query_starts[0] < 0)
+		return BAD("query_starts[0] is %d; it must be 0 or more", b->query_starts[0]);
+	if (b->block_table && (b->npages < 0 || b->table_stride < 0))
+		return BAD("npages is %ld and table_stride %ld; both must be 0 or more",
+		           (long)b->npages, (long)b->table_stride);
+	for (int64_t i = 0; i < b->nseq && s == KVJIT_OK; i++)
+		s = check_sequence(k, b, i);
+	return s;
+}
+
+/* -- counting -------------------------------------------------------------------- */
+
+typedef struct counts {
+	int64_t work, join, slots;
+} counts;
+
+static int64_t tiles_of(const kvjit_batch *b, int64_t s, int64_t q_tile)
+{
+	return (b->query_starts[s + 1] - b->query_starts[s] + q_tile - 1) / q_tile;
+}
+
+static int64_t pieces_of(const kvjit_batch *b, int64_t s, int64_t split)
+{
+	return split > 0 && b->seq_lens[s] > split ? (b->seq_lens[s] + split - 1) / split : 1;
+}
+
+static counts count(const kvjit_shape *sh, const kvjit_batch *b)
+{
+	counts c = { 0, 0, 0 };
+
+	for (int64_t s = 0; s < b->nseq; s++) {
+		int64_t tiles = tiles_of(b, s, sh->q_tile) * sh->kv_heads;
+		int64_t pieces = pieces_of(b, s, sh->split);
+
+		c.work += tiles * pieces;
+		if (pieces > 1) {
+			c.join += tiles;
+			c.slots += tiles * pieces;
+		}
+	}
+	return c;
+}
+
+/* -- filling --------------------------------------------------------------------- */
+
+typedef struct filler {
+	const kvjit_shape *shape;
+	const kvjit_batch *batch;
+	int32_t *work, *join;
+	int32_t nwork, njoin, nslots;
+} filler;
+
+static void put(int32_t *at, int32_t a, int32_t b, int32_t c, int32_t d, int32_t e, int32_t f,
+                int32_t g, int32_t h)
+{
+	const int32_t item[KVJIT_ITEM] = { a, b, c, d, e, f, g, h };
+
+	memcpy(at, item, sizeof(item));
+}
+
+/* The pieces of one tile of queries of one KV head. */
+static void fill_tile(filler *f, int32_t seq, int32_t head, int32_t first, int32_t nq)
+{
+	int32_t len = f->batch->seq_lens[seq], row = f->batch->query_starts[seq] + first;
+	int64_t pieces = pieces_of(f->batch, seq, f->shape->split), split = f->shape->split;
+
+	if (pieces == 1) {
+		put(f->work + (int64_t)f->nwork++ * KVJIT_ITEM, seq, head, first, 0, len, -1,
+		    nq, row);
+		return;
+	}
+	put(f->join + (int64_t)f->njoin++ * KVJIT_ITEM, row, head, f->nslots, (int32_t)pieces,
+	    nq, seq, 0, 0);
+	for (int64_t i = 0; i < pieces; i++) {
+		int64_t end = (i + 1) * split < len ? (i + 1) * split : len;
+
+		put(f->work + (int64_t)f->nwork++ * KVJIT_ITEM, seq, head, first,
+		    (int32_t)(i * split), (int32_t)end, f->nslots++, nq, row);
+	}
+}
+
+static void fill(filler *f)
+{
+	int64_t tile = f->shape->q_tile;
+
+	for (int32_t s = 0; s < f->batch->nseq; s++) {
+		int64_t nq = f->batch->query_starts[s + 1] - f->batch->query_starts[s];
+
+		for (int32_t h = 0; h < f->shape->kv_heads; h++)
+			for (int64_t q = 0; q < nq; q += tile)
+				fill_tile(f, s, h, (int32_t)q,
+				          (int32_t)(nq - q < tile ? nq - q : tile));
+	}
+}
+
+enum { CLASSES = 33 * 8 };
+
+/* The logarithm of an item's cost in eighths, falling: 0 is the dearest. */
+static unsigned cost_class(const int32_t *item)
+{
+	uint64_t cost = ((uint64_t)(item[4] - item[3]) + 16) * (uint64_t)item[6];
+	unsigned log = 0;
+
+	if (cost >> 32)
+		cost = UINT32_MAX;
+	log = 63 - (unsigned)__builtin_clzll(cost | 8);
+	return CLASSES - 1 - (log * 8 + (unsigned)(cost >> (log - 3) & 7));
+}
+
+static void sort_items(const int32_t *from, int32_t *to, int64_t n)
+{
+	uint32_t at[CLASSES] = { 0 }, sum = 0;
+
+	for (int64_t i = 0; i < n; i++)
+		at[cost_class(from + i * KVJIT_ITEM)]++;
+	for (unsigned c = 0; c < CLASSES; c++) {
+		uint32_t here = at[c];
+
+		at[c] = sum;
+		sum += here;
+	}
+	for (int64_t i = 0; i < n; i++) {
+		uint32_t place = at[cost_class(from + i * KVJIT_ITEM)]++;
+
+		memcpy(to + (int64_t)place * KVJIT_ITEM, from + i * KVJIT_ITEM,
+		       KVJIT_ITEM * sizeof(int32_t));
+	}
+}
+
+/* -- the plan -------------------------------------------------------------------- */
+
+static size_t scratch_of(const kvjit_shape *s, int64_t slots)
+{
+	size_t rows = (size_t)(s->q_tile * (s->heads / s->kv_heads));
+	size_t bytes = (size_t)slots * rows * (size_t)(s->dim_v + KVJIT_PART_HEAD) * 4;
+
+	return (bytes + 63) / 64 * 64;
+}
+
+/* Makes *p hold at least bytes, 64-aligned; the old contents go only if that worked. */
+static bool reserve(void **p, size_t *cap, size_t bytes)
+{
+	void *now;
+
+	if (bytes <= *cap)
+		return true;
+	bytes = (bytes + bytes / 4 + 63) / 64 * 64;
+	now = aligned_alloc(64, bytes);
+	if (!now)
+		return false;
+	free(*p);
+	*p = now;
+	*cap = bytes;
+	return true;
+}
+
+static kvjit_status build(const kvjit_kernel *k, const kvjit_batch *b, kvjit_plan *p)
+{
+	counts c = count(&k->shape, b);
+	size_t item = KVJIT_ITEM * sizeof(int32_t);
+	size_t scratch = scratch_of(&k->shape, c.slots);
+	bool sort = b->nseq > 1;
+	filler f = { 0 };
+
+	if (c.work > INT32_MAX / KVJIT_ITEM)
+		return BAD("the batch makes %ld work items; at most %d are possible",
+		           (long)c.work, INT32_MAX / KVJIT_ITEM);
+	if (!reserve(&p->memory, &p->capacity,
+	             (size_t)(c.work * (sort ? 2 : 1) + c.join + 1) * item) ||
+	    !reserve(&p->scratch, &p->scratch_cap, scratch))
+		return kvjit_fail((kvjit_errors *)&k->errors, KVJIT_NO_MEMORY,
+		                  "no memory for a plan with %ld work items and %zu bytes of "
+		                  "scratch",
+		                  (long)c.work, scratch);
+	p->work = p->memory;
+	p->join = p->work + c.work * KVJIT_ITEM;
+	f.shape = &k->shape;
+	f.batch = b;
+	f.join = p->join;
+	f.work = sort ? p->join + c.join * KVJIT_ITEM : p->work;
+	fill(&f);
+	if (sort)
+		sort_items(f.work, p->work, c.work);
+	p->shape = k->shape;
+	p->nseq = b->nseq;
+	p->nrows = b->nseq ? b->query_starts[b->nseq] : 0;
+	p->npages = b->block_table ? b->npages : 0;
+	p->nwork = c.work;
+	p->njoin = c.join;
+	p->nslots = c.slots;
+	p->scratch_bytes = scratch;
+	return KVJIT_OK;
+}
+
+kvjit_status kvjit_plan_new(const kvjit_kernel *k, const kvjit_batch *batch, kvjit_plan **plan)
+{
+	kvjit_batch b;
+	kvjit_status s;
+	kvjit_plan *p;
+
+	if (!k)
+		return KVJIT_BAD_ARGUMENT;
+	if (!plan)
+		return BAD("plan must not be NULL");
+	if (!k->planned)
+		return BAD("this kernel takes no plan: it has no parameter 'work'");
+	s = check_batch(k, batch, &b);
+	if (s != KVJIT_OK)
+		return s;
+	p = *plan ? *plan : calloc(1, sizeof(*p));
+	if (!p)
+		return kvjit_fail((kvjit_errors *)&k->errors, KVJIT_NO_MEMORY,
+		                  "no memory for a plan");
+	s = build(k, &b, p);
+	if (s == KVJIT_OK)
+		*plan = p;
+	else if (!*plan)
+		kvjit_plan_free(p);
+	return s;
+}
+
+size_t kvjit_plan_scratch(const kvjit_plan *p)
+{
+	return p ? p->scratch_bytes : 0;
+}
+
+void kvjit_plan_free(kvjit_plan *p)
+{
+	if (!p)
+		return;
+	free(p->memory);
+	free(p->scratch);
+	free(p);
+}

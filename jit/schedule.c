@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* schedule.c -- knob values for those who give none, and sizes read from a function.
+ *
+ * The defaults come from static sizes, the problem's hints and the target, so that a text
+ * gives the same kernel on every machine that runs its target.
+ */
+#include "jit.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+kir_ref kvjit_find_op(const kir_func *f, kir_op op)
+{
+	for (kir_ref n = 1; n < f->nnode; n++)
+		if (f->node[n].op == op)
+			return n;
+	return 0;
+}
+
+/* The first view or parameter of rank 4 with any number of pages: [pages, heads, tokens,
+ * dim].*/
+static const kir_type *pages_of(const kir_func *f)
+{
+	for (kir_ref n = 1; n < f->nnode; n++) {
+		const kir_type *t = kir_type_of(f, n);
+
+		if (t->buffer && t->rank == 4 && t->dim[0] == KIR_DYN &&
+		    (f->node[n].op == KIR_OP_view || f->node[n].op == KIR_OP_param))
+			return t;
+	}
+	return NULL;
+}
+
+static const kir_type *param_type(const kir_func *f, const char *name)
+{
+	for (unsigned i = 0; i < f->nparam; i++)
+		if (!strcmp(f->param[i].name, name))
+			return kir_type_at(f->module, f->param[i].type);
+	return NULL;
+}
+
+bool kvjit_shape_of(const kir_func *f, kvjit_shape *out)
+{
+	kir_ref a = kvjit_find_op(f, KIR_OP_attention);
+	const kir_type *pages, *rows;
+
+	pages = a ? kir_type_of(f, kir_operand(f, a, "k")) : pages_of(f);
+	rows = a ? kir_type_of(f, kir_operand(f, a, "out")) : param_type(f, "out");
+	if (!pages || pages->rank != 4 || !rows || rows->rank != 3)
+		return false;
+	out->heads = rows->dim[1];
+	out->dim_v = rows->dim[2];
+	out->kv_heads = pages->dim[1];
+	out->page = pages->dim[2];
+	out->q_tile = f->sched.q_tile > 0 ? f->sched.q_tile : 1;
+	out->split = param_type(f, "part") ? f->sched.split : 0;
+	return out->heads > 0 && out->kv_heads > 0 && out->page > 0 && out->dim_v > 0 &&
+	       out->heads % out->kv_heads == 0;
+}
+
+bool kvjit_layout_of(const kir_func *f, kir_layout *out)
+{
+	kir_ref n = kvjit_find_op(f, KIR_OP_attention);
+	const kir_type *k, *v;
+	kir_diag d = { 0 };
+	int64_t format;
+
+	if (!n)
+		n = kvjit_find_op(f, KIR_OP_cache_write);
+	if (!n)
+		return false;
+	format = kir_attr_of(f, n, KIR_ATTR_format);
+	k = kir_type_of(f, kir_operand(f, n, "k"));
+	v = kir_type_of(f, kir_operand(f, n, "v"));
+	if (format < 0 || format >= (int64_t)f->module->nformat || k->rank != 4 || v->rank != 4)
+		return false;
+	return kir_format_layout(f->module->format[format],
+	                         &(kir_shape){ k->dim[1], k->dim[3], v->dim[3], k->dim[2] },
+	                         out, &d);
+}
+
+/* -- defaults -------------------------------------------------------------------- */
+
+enum { TILE = 64, LANES = 16, ROWS = 64, SPLIT = 2048, BUSY = 64 };
+
+/* The largest divisor of the page up to TILE, whole vectors of 16 if there is one. */
+static int default_kv_tile(int64_t page)
+{
+	int best = 1, aligned = 0;
+
+	for (int t = 1; t <= TILE && t <= page; t++) {
+		if (page % t)
+			continue;
+		best = t;
+		if (t % LANES == 0)
+			aligned = t;
+	}
+	return aligned ? aligned : best;
+}
+
+/* Queries handled together share the reading of the cache, but a tile's rows live in
+ * registers and first-level cache. */
+static int default_q_tile(int64_t qlen, int64_t group)
+{
+	int64_t most = ROWS / group, t = qlen < 16 ? qlen : 16;
+
+	if (t > most)
+		t = most;
+	return t < 1 ? 1 : (int)t;
+}
+
+/* Long sequences are cut when there may be too few of them to keep every core busy. A
+ * prefill has query tiles enough. */
+static int default_split(const kir_problem *p, const kvjit_shape *s)
+{
+	int64_t pages = (SPLIT + s->page - 1) / s->page;
+
+	if (p->qlen > 1 || p->batch * s->kv_heads >= BUSY)
+		return 0;
+	return (int)(pages * s->page);
+}
+
+static bool knob_given(const kir_problem *p, const char *name)
+{
+	for (unsigned i = 0; i < kir_nknobs; i++)
+		if (!strcmp(kir_knobs[i].name, name))
+			return p->has_knob[i];
+	return false;
+}
+
+void kvjit_default_schedule(kir_func *f, const kir_problem *p)
+{
+	kvjit_shape s;
+
+	if (f->level != KIR_A || !kvjit_find_op(f, KIR_OP_attention) || !kvjit_shape_of(f, &s))
+		return;
+	if (!f->sched.kv_tile)
+		f->sched.kv_tile = default_kv_tile(s.page);
+	if (!f->sched.q_tile)
+		f->sched.q_tile = default_q_tile(p ? p->qlen : 1, s.heads / s.kv_heads);
+	if (!f->sched.split && p && !knob_given(p, "split") && param_type(f, "part"))
+		f->sched.split = default_split(p, &s);
+}
+
+/* -- text ------------------------------------------------------------------------- */
+
+/* The position of word in "a,b,c", -1 if it isn't there. */
+static int word_index(const char *words, const char *word)
+{
+	size_t n = strlen(word);
+
+	for (int i = 0;; i++) {
+		size_t len = strcspn(words, ",");
+
+		if (len == n && !memcmp(words, word, n))
+			return i;
+		if (!words[len])
+			return -1;
+		words += len + 1;
+	}
+}
+
+static bool knob_value(const kir_knob_info *k, const char *text, int *out)
+{
+	char *end;
+	long x, lo, hi;
+
+	if (sscanf(k->values, "%ld:%ld", &lo, &hi) != 2) {
+		*out = word_index(k->values, text);
+		return *out >= 0;
+	}
+	x = strtol(text, &end, 10);
+	*out = (int)x;
+	return *text && !*end && x >= lo && x <= hi;
+}
+
+static bool set_one(kir_sched *s, bool *given, char *word, kir_diag *d)
+{
+	char *value = strchr(word, '='), all[160] = "";
+
+	if (value)
+		*value++ = 0;
+	for (unsigned i = 0; i < kir_nknobs; i++) {
+		const kir_knob_info *k = &kir_knobs[i];
+
+		snprintf(all + strlen(all), sizeof(all) - strlen(all), "%s%s", i ? ", " : "",
+		         k->name);
+		if (strcmp(k->name, word) != 0)
+			continue;
+		if (value && knob_value(k, value, kir_sched_knob(s, i))) {
+			given[i] = true;
+			return true;
+		}
+		kir_error(d, 0, 0, "knob %s takes %s, not '%.40s'", k->name, k->values,
+		          value ? value : "");
+		return false;
+	}
+	kir_error(d, 0, 0, "no knob '%.40s'; there are %s", word, all);
+	return false;
+}
+
+bool kvjit_sched_set(kir_sched *s, bool *given, const char *text, kir_diag *d)
+{
+	while (*text) {
+		char word[100];
+		size_t len;
+
+		text += strspn(text, " ,\t\n");
+		len = strcspn(text, " ,\t\n");
+		if (!len)
+			return true;
+		snprintf(word, sizeof(word), "%.*s", (int)(len < 99 ? len : 99), text);
+		if (!set_one(s, given, word, d))
+			return false;
+		text += len;
+	}
+	return true;
+}
+
+void kvjit_sched_print(const kir_sched *s, kir_text *out)
+{
+	kir_sched copy = *s;
+
+	for (unsigned i = 0; i < kir_nknobs; i++) {
+		const kir_knob_info *k = &kir_knobs[i];
+		const char *w = k->values;
+		int x = *kir_sched_knob(&copy, i);
+
+		if (w[0] >= '0' && w[0] <= '9') {
+			kir_text_add(out, "%s%s=%d", i ? " " : "", k->name, x);
+			continue;
+		}
+		for (int j = 0; j < x && strchr(w, ','); j++)
+			w = strchr(w, ',') + 1;
+		kir_text_add(out, "%s%s=%.*s", i ? " " : "", k->name, (int)strcspn(w, ","), w);
+	}
+}

@@ -82,6 +82,9 @@ typedef struct kir_layout {
 	} stream[KIR_NSTREAM];
 } kir_layout;
 
+/* Parses one `format NAME vN { ... }` that begins at line `line` of what the user wrote, and
+ * declares it in m. The same declaration twice is fine, a different one isn't. */
+bool kir_format_parse_body(kir_module *m, const char *text, size_t len, int line, kir_diag *d);
 const kir_format *kir_format_find(const kir_module *m, const char *name);
 /* Declares a built-in name in m if it isn't declared yet and the name is one:
  *   ELEM[/GRAN[/PLACE]][/VARIANT...]   e4m3/head, int8/token-head/inline, e5m2/tensor/hnd/div

@@ -1,0 +1,704 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* format.c -- the text of a declared format: parse, print, hash, find.
+ *
+ * The canonical print leaves out statements that have their default (apply divide, round even,
+ * nan keep) and writes one for both sides where they agree; parsing it gives the same format.
+ * Its hash stands for the format in every kernel's key, so whatever changes bytes must be in
+ * the print. docs/formats.md is the grammar.
+ */
+#include "format_priv.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+const char *const kir_stream_names[KIR_NSTREAM] = { "k", "v", "ks", "vs" };
+
+static const char *const gran_names[] = { "none", "tensor", "head", "token-head", "group" };
+static const char *const round_names[] = { "even", "away", "zero", NULL };
+static const char *const nan_names[] = { "keep", "max", "zero", NULL };
+static const char *const apply_names[] = { "divide", "reciprocal", NULL };
+
+/* -- tokens --------------------------------------------------------------------- */
+
+typedef struct parser {
+	kir_module *m;
+	kir_diag *d;
+	kir_format *f;
+	const char *at, *end, *line_start;
+	int line;
+	unsigned items;
+	/* the token at hand: kind 'w' for a word, the character of a bracket, 0 at the end */
+	char kind;
+	const char *s;
+	size_t n;
+	int tline, tcol;
+	bool fresh; /* first of a line or after ';'                                       */
+	bool glued; /* no blank before it                                                 */
+} parser;
+
+static void advance(parser *p)
+{
+	p->fresh = false;
+	p->glued = true;
+	for (; p->at < p->end; p->at++) {
+		if (*p->at == '#')
+			while (p->at + 1 < p->end && p->at[1] != '\n')
+				p->at++;
+		else if (*p->at == '\n') {
+			p->line++;
+			p->line_start = p->at + 1;
+			p->fresh = true;
+		} else if (*p->at == ';')
+			p->fresh = true;
+		else if (*p->at != ' ' && *p->at != '\t' && *p->at != '\r')
+			break;
+		p->glued = false;
+	}
+	p->s = p->at;
+	p->tline = p->line;
+	p->tcol = (int)(p->at - p->line_start) + 1;
+	p->kind = 0;
+	if (p->at == p->end)
+		return;
+	if (strchr("{}[]", *p->at)) {
+		p->kind = *p->at++;
+	} else {
+		p->kind = 'w';
+		while (p->at < p->end && !strchr("{}[]; \t\r\n#", *p->at))
+			p->at++;
+	}
+	p->n = (size_t)(p->at - p->s);
+}
+
+/* A message at the token at hand; parsing stops at the first one. */
+#define FAIL(p, ...) (kir_error((p)->d, (p)->tline, (p)->tcol, __VA_ARGS__), false)
+
+static int shown(const parser *p)
+{
+	return p->n > 40 ? 40 : (int)p->n;
+}
+
+static bool is_word(const parser *p, const char *w)
+{
+	return p->kind == 'w' && p->n == strlen(w) && !memcmp(p->s, w, p->n);
+}
+
+static bool same_statement(const parser *p)
+{
+	return p->kind == 'w' && !p->fresh;
+}
+
+static bool expect(parser *p, char kind, const char *where)
+{
+	if (p->kind != kind)
+		return FAIL(p, "expected '%c' %s", kind, where);
+	advance(p);
+	return true;
+}
+
+/* An integer of at most 7 digits. */
+static bool read_int(const char *s, size_t n, int *out)
+{
+	if (n == 0 || n > 7)
+		return false;
+	*out = 0;
+	for (size_t i = 0; i < n; i++) {
+		if (s[i] < '0' || s[i] > '9')
+			return false;
+		*out = *out * 10 + (s[i] - '0');
+	}
+	return true;
+}
+
+static bool number(parser *p, const char *what, int min, int max, int *out)
+{
+	if (p->kind != 'w' || !read_int(p->s, p->n, out) || *out < min || *out > max)
+		return FAIL(p, "%s must be an integer from %d to %d", what, min, max);
+	advance(p);
+	return true;
+}
+
+static bool positive(parser *p, const char *s, size_t n, const char *what, double *out)
+{
+	char buf[40], *end;
+
+	if (n > 0 && n < sizeof(buf)) {
+		memcpy(buf, s, n);
+		buf[n] = 0;
+		*out = strtod(buf, &end);
+		if (!*end && *out > 0 && isfinite(*out))
+			return true;
+	}
+	return FAIL(p, "%s must be a positive number, not '%.*s'", what, (int)(n > 40 ? 40 : n),
+	            s);
+}
+
+static int find_word(const parser *p, const char *const *words)
+{
+	for (int i = 0; words[i]; i++)
+		if (is_word(p, words[i]))
+			return i;
+	return -1;
+}
+
+/* -- statements ------------------------------------------------------------------- */
+
+static bool code_elem(kir_elem e)
+{
+	const kir_elem_info *i = &kir_elems[e];
+
+	return e == KIR_s8 ||
+	       (kir_is_float(e) && i->kind != 'E' && i->bits >= 8 && i->bits <= 32);
+}
+
+static bool scale_elem(kir_elem e)
+{
+	return kir_is_float(e) && kir_elems[e].bits >= 8 && kir_elems[e].bits <= 32;
+}
+
+static bool parse_elem(parser *p, const char *what, bool (*ok)(kir_elem), kir_elem *out)
+{
+	char list[200] = "";
+	size_t used = 0;
+
+	for (int e = 1; e < KIR_NELEM; e++) {
+		if (!ok((kir_elem)e))
+			continue;
+		if (is_word(p, kir_elems[e].name)) {
+			*out = (kir_elem)e;
+			advance(p);
+			return true;
+		}
+		used += (size_t)snprintf(list + used, sizeof(list) - used, "%s%s",
+		                         used ? ", " : "", kir_elems[e].name);
+	}
+	return FAIL(p, "%s '%.*s' is none of %s", what, shown(p), p->s, list);
+}
+
+static bool parse_rule(parser *p, kir_side *s)
+{
+	int pow2 = 0;
+
+	if (p->kind != 'w' || p->n < 6 || memcmp(p->s, "amax/", 5))
+		return FAIL(p, "a computed scale's rule is amax/NUMBER [floor NUMBER] [pow2]");
+	if (!positive(p, p->s + 5, p->n - 5, "the divisor of amax/", &s->divisor))
+		return false;
+	advance(p);
+	for (; same_statement(p); advance(p)) {
+		if (is_word(p, "pow2") && !pow2++)
+			continue;
+		if (!is_word(p, "floor") || s->floor > 0)
+			return FAIL(p,
+			            "after amax/NUMBER come floor NUMBER and pow2, not '%.*s'",
+			            shown(p), p->s);
+		advance(p);
+		if (!positive(p, p->s, p->n, "scale floor", &s->floor))
+			return false;
+	}
+	s->rule = pow2 ? KIR_RULE_pow2 : KIR_RULE_amax;
+	if (!pow2 && s->floor == 0)
+		return FAIL(
+		    p, "a scale amax/%g needs a floor, or a row of zeros would divide by zero",
+		    s->divisor);
+	return true;
+}
+
+/* scale none | ELEM tensor given | ELEM head given | ELEM token-head RULE | ELEM group N RULE
+ */
+static bool parse_scale(parser *p, kir_side *s)
+{
+	int gran;
+
+	s->rule = KIR_RULE_given;
+	s->divisor = s->floor = 0;
+	s->group = 0;
+	if (is_word(p, "none")) {
+		s->gran = KIR_GRAN_none;
+		s->scale_elem = KIR_VOID;
+		advance(p);
+		return true;
+	}
+	if (!parse_elem(p, "scale element", scale_elem, &s->scale_elem))
+		return false;
+	for (gran = KIR_GRAN_tensor; gran <= KIR_GRAN_group; gran++)
+		if (is_word(p, gran_names[gran]))
+			break;
+	if (gran > KIR_GRAN_group)
+		return FAIL(p,
+		            "what shares a scale must be tensor, head, token-head or group N");
+	s->gran = (kir_gran)gran;
+	advance(p);
+	if (gran == KIR_GRAN_group && !number(p, "scale group", 8, 4096, &s->group))
+		return false;
+	if (format_stored(s))
+		return parse_rule(p, s);
+	if (!is_word(p, "given"))
+		return FAIL(p,
+		            "a scale for each %s is handed over by the caller: write 'given'",
+		            gran_names[gran]);
+	if (s->scale_elem != KIR_f32)
+		return FAIL(p, "a scale that is handed over is f32");
+	advance(p);
+	return true;
+}
+
+static bool parse_choice(parser *p, const char *what, const char *const *words, int *out)
+{
+	int i = find_word(p, words);
+
+	if (i < 0)
+		return FAIL(p, "%s must be %s, %s%s%s", what, words[0], words[1],
+		            words[2] ? " or " : "", words[2] ? words[2] : "");
+	*out = i;
+	advance(p);
+	return true;
+}
+
+/* One statement about a side. What: the statement's keyword without its k. or v. */
+static bool parse_side(parser *p, const char *what, kir_side *s)
+{
+	int apply = 0;
+
+	if (!strcmp(what, "elem"))
+		return parse_elem(p, "elem", code_elem, &s->elem);
+	if (!strcmp(what, "scale"))
+		return parse_scale(p, s);
+	if (!strcmp(what, "round"))
+		return parse_choice(p, "round", round_names, &s->round);
+	if (!strcmp(what, "nan"))
+		return parse_choice(p, "nan", nan_names, &s->nan);
+	if (!parse_choice(p, "apply", apply_names, &apply))
+		return false;
+	s->reciprocal = apply;
+	return true;
+}
+
+static bool parse_piece(parser *p, const char *axes, struct format_piece *out)
+{
+	const char *s = p->s, *end = p->s + p->n;
+
+	*out = (struct format_piece){ .axis = p->kind == 'w' ? *s : ' ', .div = 1, .mod = 0 };
+	if (p->kind == 'w' && strchr(axes, *s)) {
+		s++;
+		for (int k = 0; k < 2; k++) {
+			const char *from = s + 1;
+
+			if (s == end || *s != "/%"[k])
+				continue;
+			for (s++; s < end && *s >= '0' && *s <= '9'; s++)
+				;
+			if (!read_int(from, (size_t)(s - from), k ? &out->mod : &out->div) ||
+			    (k ? out->mod : out->div) < 1 || (k ? out->mod : out->div) > 65536)
+				return FAIL(p,
+				            "'%.*s': after %c comes an integer from 1 to 65536",
+				            shown(p), p->s, "/%"[k]);
+		}
+		if (s == end) {
+			advance(p);
+			return true;
+		}
+	}
+	return FAIL(p, "'%.*s' is no piece: an axis of \"%s\", then /N, %%N or both", shown(p),
+	            p->s, axes);
+}
+
+/* [PIECE...]; the bracket is at hand. */
+static bool parse_pieces(parser *p, const char *axes, struct format_piece *out, unsigned max,
+                         unsigned *n)
+{
+	*n = 0;
+	advance(p);
+	while (p->kind == 'w') {
+		if (*n == max)
+			return FAIL(p, "more than %u pieces", max);
+		if (!parse_piece(p, axes, &out[(*n)++]))
+			return false;
+	}
+	if (*n == 0)
+		return FAIL(p, "expected pieces like t/16 or d between [ and ]");
+	return expect(p, ']', "after the pieces");
+}
+
+static bool parse_items(parser *p, unsigned depth, struct format_item **out, unsigned *n);
+
+static bool parse_item(parser *p, unsigned depth, struct format_item *it)
+{
+	int bytes;
+
+	*it = (struct format_item){ .line = p->tline, .col = p->tcol };
+	if (p->kind == '[') {
+		it->kind = FORMAT_GROUP;
+		return parse_pieces(p, "htdg", it->piece, KIR_PIECES, &it->npiece) &&
+		       parse_items(p, depth + 1, &it->item, &it->nitem);
+	}
+	if (is_word(p, "pad") || is_word(p, "align")) {
+		it->kind = is_word(p, "pad") ? FORMAT_PAD : FORMAT_ALIGN;
+		advance(p);
+		if (!number(p, it->kind == FORMAT_PAD ? "pad" : "align", 1, 65536, &bytes))
+			return false;
+		it->bytes = bytes;
+		return true;
+	}
+	it->kind = FORMAT_LEAF;
+	for (int s = 0; s < KIR_NSTREAM; s++) {
+		if (!is_word(p, kir_stream_names[s]))
+			continue;
+		it->stream = (kir_stream)s;
+		advance(p);
+		if (p->kind != '[' || !p->glued)
+			return true;
+		return parse_pieces(p, s < KIR_S_ks ? "htd" : "htg", it->piece, KIR_PIECES,
+		                    &it->npiece);
+	}
+	return FAIL(p, "'%.*s' is no item: k, v, ks, vs, pad N, align N or [AXES] { ... }",
+	            shown(p), p->s);
+}
+
+/* { ITEM... }, into the arena. */
+static bool parse_items(parser *p, unsigned depth, struct format_item **out, unsigned *n)
+{
+	struct format_item item[FORMAT_MAX_ITEMS / 4];
+
+	*n = 0;
+	if (depth > FORMAT_MAX_DEPTH)
+		return FAIL(p, "groups nested more than %d deep", FORMAT_MAX_DEPTH);
+	if (!expect(p, '{', "before a tensor's items"))
+		return false;
+	while (p->kind && p->kind != '}') {
+		if (*n == FORMAT_MAX_ITEMS / 4 || p->items++ == FORMAT_MAX_ITEMS)
+			return FAIL(p, "more than %d items", FORMAT_MAX_ITEMS / 4);
+		if (!parse_item(p, depth, &item[*n]))
+			return false;
+		(*n)++;
+	}
+	*out = kir_alloc(p->m, (*n + 1) * sizeof(item[0]));
+	memcpy(*out, item, *n * sizeof(item[0]));
+	return expect(p, '}', "after a tensor's items");
+}
+
+static bool parse_tensor(parser *p)
+{
+	kir_format *f = p->f;
+	struct kir_format_tensor *t = &f->tensor[f->ntensor];
+	struct format_piece piece[2];
+
+	if (f->ntensor == KIR_MAX_TENSORS)
+		return FAIL(p, "more than %d tensors", KIR_MAX_TENSORS);
+	if (!same_statement(p))
+		return FAIL(p, "tensor needs a name");
+	for (size_t i = 0; i < p->n; i++)
+		if (!strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_0123456789",
+		            p->s[i]))
+			return FAIL(p, "a tensor's name has letters, digits and _");
+	*t = (struct kir_format_tensor){ .name = kir_strdup(p->m, p->s, p->n),
+		                         .line = p->tline,
+		                         .col = p->tcol };
+	for (unsigned i = 0; i < f->ntensor; i++)
+		if (!strcmp(f->tensor[i].name, t->name))
+			return FAIL(p, "two tensors are called '%s'", t->name);
+	f->ntensor++;
+	advance(p);
+	if (p->kind == '[') {
+		if (!parse_pieces(p, "ht", piece, 2, &t->naxis))
+			return false;
+		for (unsigned i = 0; i < t->naxis; i++) {
+			if (piece[i].div != 1 || piece[i].mod)
+				return FAIL(p, "a tensor's own axes are whole: h and t");
+			t->axis[i] = piece[i].axis;
+		}
+	}
+	return parse_items(p, 0, &t->item, &t->nitem);
+}
+
+static bool parse_statement(parser *p)
+{
+	static const char *const words[] = { "elem", "scale", "apply", "round", "nan", NULL };
+	const char *at = p->s;
+	size_t n = p->n;
+	int first = 0, last = 1, w;
+
+	if (p->kind != 'w' || !p->fresh)
+		return FAIL(p, "expected a new line or ';' before '%.*s'", shown(p), p->s);
+	if (is_word(p, "tensor")) {
+		advance(p);
+		return parse_tensor(p);
+	}
+	if (n > 2 && (*at == 'k' || *at == 'v') && at[1] == '.') {
+		first = last = *at == 'v';
+		p->s += 2;
+		p->n -= 2;
+	}
+	w = find_word(p, words);
+	if (w < 0)
+		return FAIL(
+		    p,
+		    "'%.*s' is no statement: elem, scale, apply, round, nan (with k. or v. "
+		    "for one side) or tensor",
+		    shown(p), p->s);
+	advance(p);
+	if (p->kind != 'w' || p->fresh)
+		return FAIL(p, "%s needs a value", words[w]);
+	if (!parse_side(p, words[w], &p->f->side[first]))
+		return false;
+	if (first == last)
+		return true;
+	kir_side *k = &p->f->side[0], *v = &p->f->side[1];
+
+	switch (w) {
+	case 0: v->elem = k->elem; break;
+	case 2: v->reciprocal = k->reciprocal; break;
+	case 3: v->round = k->round; break;
+	case 4: v->nan = k->nan; break;
+	default:
+		v->gran = k->gran;
+		v->scale_elem = k->scale_elem;
+		v->group = k->group;
+		v->rule = k->rule;
+		v->divisor = k->divisor;
+		v->floor = k->floor;
+	}
+	return true;
+}
+
+/* format NAME vN {, then statements up to the brace that closes it. */
+static bool parse_all(parser *p)
+{
+	kir_format *f = p->f;
+
+	advance(p);
+	if (!is_word(p, "format"))
+		return FAIL(p, "expected 'format NAME vN {'");
+	advance(p);
+	if (p->kind != 'w')
+		return FAIL(p, "a format needs a name");
+	f->name = kir_strdup(p->m, p->s, p->n);
+	advance(p);
+	if (p->kind != 'w' || p->n < 2 || *p->s != 'v' ||
+	    !read_int(p->s + 1, p->n - 1, &f->version))
+		return FAIL(p, "format %s needs a version: v1, v2, ...", f->name);
+	advance(p);
+	if (!expect(p, '{', "after the version"))
+		return false;
+	p->fresh = true;
+	while (p->kind && p->kind != '}')
+		if (!parse_statement(p))
+			return false;
+	if (!expect(p, '}', "at the end of the format"))
+		return false;
+	if (p->kind)
+		return FAIL(p, "text after the format's last brace");
+	return true;
+}
+
+/* -- declared formats --------------------------------------------------------------- */
+
+static bool check_side(const kir_format *f, int side, int line, kir_diag *d)
+{
+	const kir_side *s = &f->side[side];
+	char c = "kv"[side];
+
+	if (s->elem == KIR_VOID) {
+		kir_error(d, line, 1,
+		          "format %s doesn't say what it stores: %c.elem is missing", f->name,
+		          c);
+		return false;
+	}
+	if (s->gran == KIR_GRAN_none && kir_elems[s->elem].bits < 16) {
+		kir_error(d, line, 1,
+		          "format %s: %c.elem %s has too small a range for scale none", f->name,
+		          c, kir_elems[s->elem].name);
+		return false;
+	}
+	return true;
+}
+
+static bool declare(kir_module *m, kir_format *f, int line, kir_diag *d)
+{
+	const kir_format *old = kir_format_find(m, f->name);
+
+	if (old && kir_format_hash(old) == kir_format_hash(f))
+		return true;
+	if (old) {
+		kir_error(d, line, 1, "format %s is declared twice, differently", f->name);
+		return false;
+	}
+	if (m->nformat == m->format_cap) {
+		unsigned cap = m->format_cap ? 2 * m->format_cap : 8;
+		struct kir_format **all = kir_alloc(m, cap * sizeof(*all));
+
+		if (m->nformat)
+			memcpy(all, m->format, m->nformat * sizeof(*all));
+		m->format = all;
+		m->format_cap = cap;
+	}
+	m->format[m->nformat++] = f;
+	return true;
+}
+
+bool kir_format_parse_body(kir_module *m, const char *text, size_t len, int line, kir_diag *d)
+{
+	kir_format *f = kir_alloc(m, sizeof(*f));
+	parser p = { .m = m,
+		     .d = d,
+		     .f = f,
+		     .at = text,
+		     .end = text + len,
+		     .line_start = text,
+		     .line = line };
+
+	f->tensor = kir_alloc(m, KIR_MAX_TENSORS * sizeof(*f->tensor));
+	return parse_all(&p) && check_side(f, 0, line, d) && check_side(f, 1, line, d) &&
+	       kir_format_check(f, d) && declare(m, f, line, d);
+}
+
+const kir_format *kir_format_find(const kir_module *m, const char *name)
+{
+	for (unsigned i = 0; i < m->nformat; i++)
+		if (!strcmp(m->format[i]->name, name))
+			return m->format[i];
+	return NULL;
+}
+
+/* -- print -------------------------------------------------------------------------- */
+
+/* The shortest decimal that reads back the same. */
+static void print_double(double x, kir_text *out)
+{
+	char buf[40];
+
+	for (int digits = 1; digits <= 17; digits++) {
+		snprintf(buf, sizeof(buf), "%.*g", digits, x);
+		if (strtod(buf, NULL) == x)
+			break;
+	}
+	kir_text_add(out, "%s", buf);
+}
+
+static void print_scale(const kir_side *s, kir_text *out)
+{
+	if (s->gran == KIR_GRAN_none) {
+		kir_text_add(out, "none");
+		return;
+	}
+	kir_text_add(out, "%s %s", kir_elems[s->scale_elem].name, gran_names[s->gran]);
+	if (s->gran == KIR_GRAN_group)
+		kir_text_add(out, " %d", s->group);
+	if (s->rule == KIR_RULE_given) {
+		kir_text_add(out, " given");
+		return;
+	}
+	kir_text_add(out, " amax/");
+	print_double(s->divisor, out);
+	if (s->floor > 0) {
+		kir_text_add(out, " floor ");
+		print_double(s->floor, out);
+	}
+	if (s->rule == KIR_RULE_pow2)
+		kir_text_add(out, " pow2");
+}
+
+enum { STMT_ELEM, STMT_SCALE, STMT_APPLY, STMT_ROUND, STMT_NAN, STMT_COUNT };
+
+/* A statement's value as text; nothing when it is the default. */
+static void print_value(const kir_side *s, int stmt, kir_text *out)
+{
+	if (stmt == STMT_ELEM)
+		kir_text_add(out, "%s", kir_elems[s->elem].name);
+	else if (stmt == STMT_SCALE)
+		print_scale(s, out);
+	else if (stmt == STMT_APPLY && s->reciprocal)
+		kir_text_add(out, "reciprocal");
+	else if (stmt == STMT_ROUND && s->round)
+		kir_text_add(out, "%s", round_names[s->round]);
+	else if (stmt == STMT_NAN && s->nan)
+		kir_text_add(out, "%s", nan_names[s->nan]);
+}
+
+static void print_statement(const kir_format *f, int stmt, kir_text *out)
+{
+	static const char *const names[] = { "elem", "scale", "apply", "round", "nan" };
+	kir_text side[2] = { { 0 } };
+	const char *s[2];
+
+	for (int i = 0; i < 2; i++) {
+		print_value(&f->side[i], stmt, &side[i]);
+		s[i] = side[i].len ? side[i].text : "";
+	}
+	if (!strcmp(s[0], s[1])) {
+		if (*s[0])
+			kir_text_add(out, "  %s %s\n", names[stmt], s[0]);
+	} else {
+		for (int i = 0; i < 2; i++)
+			if (*s[i])
+				kir_text_add(out, "  %c.%s %s\n", "kv"[i], names[stmt], s[i]);
+	}
+	free(side[0].text);
+	free(side[1].text);
+}
+
+static void print_pieces(const struct format_piece *p, unsigned n, kir_text *out)
+{
+	kir_text_add(out, "[");
+	for (unsigned i = 0; i < n; i++) {
+		kir_text_add(out, "%s%c", i ? " " : "", p[i].axis);
+		if (p[i].div != 1)
+			kir_text_add(out, "/%d", p[i].div);
+		if (p[i].mod)
+			kir_text_add(out, "%%%d", p[i].mod);
+	}
+	kir_text_add(out, "]");
+}
+
+static void print_items(const struct format_item *it, unsigned n, kir_text *out)
+{
+	kir_text_add(out, "{");
+	for (unsigned i = 0; i < n; i++) {
+		kir_text_add(out, " ");
+		switch (it[i].kind) {
+		case FORMAT_PAD: kir_text_add(out, "pad %d", (int)it[i].bytes); break;
+		case FORMAT_ALIGN: kir_text_add(out, "align %d", (int)it[i].bytes); break;
+		case FORMAT_LEAF:
+			kir_text_add(out, "%s", kir_stream_names[it[i].stream]);
+			if (it[i].npiece)
+				print_pieces(it[i].piece, it[i].npiece, out);
+			break;
+		case FORMAT_GROUP:
+			print_pieces(it[i].piece, it[i].npiece, out);
+			kir_text_add(out, " ");
+			print_items(it[i].item, it[i].nitem, out);
+		}
+	}
+	kir_text_add(out, " }");
+}
+
+void kir_format_print(const kir_format *f, kir_text *out)
+{
+	kir_text_add(out, "format %s v%d {\n", f->name, f->version);
+	for (int s = 0; s < STMT_COUNT; s++)
+		print_statement(f, s, out);
+	for (unsigned i = 0; i < f->ntensor; i++) {
+		const struct kir_format_tensor *t = &f->tensor[i];
+
+		kir_text_add(out, "  tensor %s ", t->name);
+		if (t->naxis)
+			kir_text_add(out, "[%.1s%s%.1s] ", t->axis, t->naxis > 1 ? " " : "",
+			             t->naxis > 1 ? t->axis + 1 : "");
+		print_items(t->item, t->nitem, out);
+		kir_text_add(out, "\n");
+	}
+	kir_text_add(out, "}\n");
+}
+
+uint64_t kir_format_hash(const kir_format *f)
+{
+	kir_text t = { 0 };
+	uint64_t h = 0xcbf29ce484222325u;
+
+	kir_format_print(f, &t);
+	for (size_t i = 0; i < t.len; i++)
+		h = (h ^ (uint8_t)t.text[i]) * 0x100000001b3u;
+	free(t.text);
+	return h;
+}

@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* format_builtin.c -- names for the usual formats.
+ *
+ * A name is taken apart into words, each word is looked up in a table, and the words compose
+ * the text of a declaration, which is then parsed like anybody's. Nothing here knows what the
+ * text means. A format is declared under its canonical name: defaults left out, words in order,
+ * a host's name replaced by what it stands for.
+ */
+#include "format.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* An element, the divisor of its scale rule (formats.md A1: 224 on fnuz, though it reaches 240)
+ * and the rounding of its writers. */
+static const struct elem_word {
+	const char *word, *also, *elem, *divisor, *round;
+	unsigned bytes;
+} elems[] = {
+	{ "bf16", "", "bf16", NULL, "even", 2 },
+	{ "f16", "", "f16", NULL, "even", 2 },
+	{ "int8", "s8", "s8", "127", "away", 1 },
+	{ "e4m3", "e4m3fn", "e4m3fn", "448", "even", 1 },
+	{ "e5m2", "", "e5m2", "57344", "even", 1 },
+	{ "e4m3fnuz", "", "e4m3fnuz", "224", "even", 1 },
+	{ "e5m2fnuz", "", "e5m2fnuz", "57344", "even", 1 },
+};
+
+enum { GRAN_NONE, GRAN_TENSOR, GRAN_HEAD, GRAN_TOKEN_HEAD, GRAN_GROUP };
+static const char *const grans[] = { "none", "tensor", "head", "token-head", NULL };
+
+enum { PLACE_NATIVE, PLACE_INLINE, PLACE_SPLIT, PLACE_NHD, PLACE_HND, PLACE_X };
+static const char *const places[] = { "native", "inline", "split", "nhd", "hnd", "x", NULL };
+
+static const char *const applies[] = { "div", "rcp", NULL };
+static const char *const rounds[] = { "even", "away", "zero", NULL };
+
+/* What hosts call formats: the format their paged cache of that name has. */
+static const struct host_name {
+	const char *name, *means;
+} host_names[] = {
+	{ "auto", "bf16" },
+	{ "bfloat16", "bf16" },
+	{ "float16", "f16" },
+	{ "fp8", "e4m3/tensor" },
+	{ "fp8_e4m3", "e4m3/tensor" },
+	{ "fp8_e5m2", "e5m2/tensor" },
+	{ "int8_per_token_head", "int8/token-head/inline" },
+	{ "fp8_per_token_head", "e4m3/token-head/inline" },
+};
+
+typedef struct spec {
+	const struct elem_word *elem;
+	bool mx; /* mxfp8: e8m0 scales by powers of two */
+	int gran, place, apply, round, group;
+	bool nan_max;
+} spec;
+
+static int find(const char *const *words, const char *s, size_t n)
+{
+	for (int i = 0; words[i]; i++)
+		if (strlen(words[i]) == n && !memcmp(words[i], s, n))
+			return i;
+	return -1;
+}
+
+static bool read_elem(spec *f, const char *s, size_t n)
+{
+	for (size_t i = 0; i < sizeof(elems) / sizeof(elems[0]); i++) {
+		const char *const words[] = { elems[i].word, elems[i].also, NULL };
+
+		if (find(words, s, n) >= 0)
+			f->elem = &elems[i];
+	}
+	if (n == 5 && !memcmp(s, "mxfp8", n)) {
+		read_elem(f, "e4m3", 4);
+		f->mx = true;
+		f->gran = GRAN_GROUP;
+		f->group = 32;
+	}
+	return f->elem != NULL;
+}
+
+/* gN, N a multiple of 8. */
+static bool read_group(spec *f, const char *s, size_t n)
+{
+	int group = 0;
+
+	if (n < 2 || n > 5 || *s != 'g')
+		return false;
+	for (size_t i = 1; i < n; i++) {
+		if (s[i] < '0' || s[i] > '9')
+			return false;
+		group = group * 10 + (s[i] - '0');
+	}
+	if (group < 8 || group > 4096 || group % 8)
+		return false;
+	f->gran = GRAN_GROUP;
+	f->group = group;
+	return true;
+}
+
+/* One of the words after the element; each kind at most once. */
+static bool read_word(spec *f, const char *s, size_t n)
+{
+	int gran = find(grans, s, n), place = find(places, s, n), apply = find(applies, s, n);
+	int round = find(rounds, s, n);
+
+	if (f->gran < 0 && read_group(f, s, n))
+		return true;
+	if (gran >= 0 && f->gran < 0)
+		f->gran = gran;
+	else if (place >= 0 && f->place < 0)
+		f->place = place;
+	else if (apply >= 0 && f->apply < 0)
+		f->apply = apply;
+	else if (round >= 0 && f->round < 0)
+		f->round = round;
+	else if (n == 7 && !memcmp(s, "nan-max", n) && !f->nan_max)
+		f->nan_max = true;
+	else
+		return false;
+	return true;
+}
+
+static bool stored(const spec *f)
+{
+	return f->gran >= GRAN_TOKEN_HEAD;
+}
+
+static int default_gran(const spec *f)
+{
+	return f->elem->bytes == 2 ? GRAN_NONE : GRAN_TENSOR;
+}
+
+/* Scales handed over with 8-bit floats are divided by, as CUDA's writers do. */
+static int default_apply(const spec *f)
+{
+	bool fp8 = strcmp(f->elem->elem, "s8") != 0;
+
+	return f->gran == GRAN_NONE || (fp8 && !stored(f)) ? 0 : 1;
+}
+
+static bool read_spec(spec *f, const char *name)
+{
+	const char *s = name;
+
+	*f = (spec){ .gran = -1, .place = -1, .apply = -1, .round = -1 };
+	for (;;) {
+		size_t n = strcspn(s, "/");
+
+		if (!(f->elem ? read_word(f, s, n) : read_elem(f, s, n)))
+			return false;
+		if (!s[n])
+			break;
+		s += n + 1;
+	}
+	if (f->gran < 0)
+		f->gran = default_gran(f);
+	if (f->place < 0)
+		f->place = PLACE_NATIVE;
+	if (f->place == PLACE_NHD)
+		f->place = PLACE_SPLIT; /* two names of one thing */
+	if (f->apply < 0)
+		f->apply = default_apply(f);
+	if (f->round < 0)
+		f->round = find(rounds, f->elem->round, strlen(f->elem->round));
+	/* eight bits without a scale, and 16 with one, are no formats of anybody's */
+	return (f->gran == GRAN_NONE) == (f->elem->bytes == 2);
+}
+
+static void add_name(const spec *f, kir_text *t)
+{
+	kir_text_add(t, "%s", f->mx ? "mxfp8" : f->elem->word);
+	if (f->gran == GRAN_GROUP && !f->mx)
+		kir_text_add(t, "/g%d", f->group);
+	else if (f->gran != GRAN_GROUP && f->gran != default_gran(f))
+		kir_text_add(t, "/%s", grans[f->gran]);
+	if (f->place != PLACE_NATIVE)
+		kir_text_add(t, "/%s", places[f->place]);
+	if (f->apply != default_apply(f))
+		kir_text_add(t, "/%s", applies[f->apply]);
+	if (strcmp(rounds[f->round], f->elem->round) != 0)
+		kir_text_add(t, "/%s", rounds[f->round]);
+	if (f->nan_max)
+		kir_text_add(t, "/nan-max");
+}
+
+static void add_scale(const spec *f, kir_text *t)
+{
+	const char *elem = f->mx ? "e8m0" : "f32";
+
+	kir_text_add(t, "scale ");
+	if (f->gran == GRAN_NONE)
+		kir_text_add(t, "none\n");
+	else if (!stored(f))
+		kir_text_add(t, "%s %s given\n", elem, grans[f->gran]);
+	else if (f->gran == GRAN_TOKEN_HEAD)
+		kir_text_add(t, "%s token-head amax/%s floor 1e-06\n", elem, f->elem->divisor);
+	else
+		kir_text_add(t, "%s group %d amax/%s %s\n", elem, f->group, f->elem->divisor,
+		             f->mx ? "pow2" : "floor 1e-06");
+}
+
+/* K and V in tensors of their own, scales in two more. */
+static void add_split(const spec *f, const char *axes, const char *k, const char *v,
+                      kir_text *t)
+{
+	const char *g = f->gran == GRAN_GROUP ? "[g]" : "";
+	bool ht = *axes == 'h';
+
+	kir_text_add(t, "tensor k_cache [%s] { k[%s] }\ntensor v_cache [%s] { v[%s] }\n", axes,
+	             k, axes, v);
+	if (!stored(f))
+		return;
+	kir_text_add(t, "tensor k_scale_cache [%s] { ks%s }\n", ht ? "h t" : "t h", g);
+	kir_text_add(t, "tensor v_scale_cache [%s] { vs%s }\n", ht ? "h t" : "t h", g);
+}
+
+static void add_tensors(const spec *f, kir_text *t)
+{
+	const char *g = f->gran == GRAN_GROUP ? " g" : "";
+	int pair = f->elem->bytes == 2 ? 2 : 4; /* elements a dot product step takes  */
+	int chunk = 16 / (int)f->elem->bytes;
+	char k[40];
+
+	switch (f->place) {
+	case PLACE_NATIVE:
+		kir_text_add(t, "tensor cache [h] { k[t/16 d/%d t%%16 d%%%d] v[t d]", pair,
+		             pair);
+		if (stored(f))
+			kir_text_add(t, " ks[t%s] vs[t%s]", g, g);
+		kir_text_add(t, " align 64 }\n");
+		break;
+	case PLACE_INLINE:
+		g = f->gran == GRAN_GROUP ? "[g]" : "";
+		if (stored(f))
+			kir_text_add(t, "tensor cache [h t] { k[d] ks%s v[d] vs%s }\n", g, g);
+		else
+			kir_text_add(t, "tensor cache [h t] { k[d] v[d] }\n");
+		break;
+	case PLACE_HND: add_split(f, "h t", "d", "d", t); break;
+	case PLACE_X:
+		snprintf(k, sizeof(k), "d/%d t d%%%d", chunk, chunk);
+		add_split(f, "h", k, "d t", t);
+		break;
+	default: add_split(f, "t h", "d", "d", t);
+	}
+}
+
+static const kir_format *declare(kir_module *m, const spec *f, const char *name, kir_diag *d)
+{
+	kir_text t = { 0 };
+	bool ok;
+
+	kir_text_add(&t, "format %s v1 {\nelem %s\n", name, f->elem->elem);
+	add_scale(f, &t);
+	kir_text_add(&t, "apply %s\nround %s\nnan %s\n", f->apply ? "reciprocal" : "divide",
+	             rounds[f->round], f->nan_max ? "max" : "keep");
+	add_tensors(f, &t);
+	kir_text_add(&t, "}");
+	ok = kir_format_parse_body(m, t.text, t.len, 0, d);
+	free(t.text);
+	return ok ? kir_format_find(m, name) : NULL;
+}
+
+static void refuse(const char *name, kir_diag *d)
+{
+	char hosts[200] = "";
+	size_t used = 0;
+
+	for (size_t i = 0; i < sizeof(host_names) / sizeof(host_names[0]); i++)
+		used += (size_t)snprintf(hosts + used, sizeof(hosts) - used, "%s%s",
+		                         i ? ", " : "", host_names[i].name);
+	kir_error(d, 0, 0, "no format is called '%.80s'; declare it, or write one of these two",
+	          name);
+	kir_error(
+	    d, 0, 0,
+	    "ELEM[/none|tensor|head|token-head|gN][/native|inline|split|nhd|hnd|x][/div|rcp]"
+	    "[/even|away|zero][/nan-max], ELEM one of bf16 f16 int8 e4m3 e5m2 e4m3fnuz "
+	    "e5m2fnuz mxfp8");
+	kir_error(d, 0, 0, "a host's name: %s", hosts);
+}
+
+const kir_format *kir_format_get(kir_module *m, const char *name, kir_diag *d)
+{
+	const kir_format *f = kir_format_find(m, name);
+	kir_text canonical = { 0 };
+	const char *means = name;
+	spec s;
+
+	if (f)
+		return f;
+	for (size_t i = 0; i < sizeof(host_names) / sizeof(host_names[0]); i++)
+		if (!strcmp(host_names[i].name, name))
+			means = host_names[i].means;
+	if (!read_spec(&s, means)) {
+		refuse(name, d);
+		return NULL;
+	}
+	add_name(&s, &canonical);
+	f = kir_format_find(m, canonical.text);
+	if (!f)
+		f = declare(m, &s, canonical.text, d);
+	free(canonical.text);
+	return f;
+}

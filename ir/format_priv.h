@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* format_priv.h -- how a declaration is kept, shared by format*.c and nobody else.
+ *
+ * A tensor is a list of items, as written. An item's pieces mean: for a leaf, how its elements
+ * are indexed (innermost last); for a group, along what its items are repeated.
+ */
+#ifndef KVJIT_FORMAT_PRIV_H
+#define KVJIT_FORMAT_PRIV_H
+
+#include "format.h"
+
+enum { FORMAT_MAX_DEPTH = 6, FORMAT_MAX_ITEMS = 64 };
+
+/* axis / div % mod: 't' token in the page, 'h' KV head, 'd' element of the head, 'g' scale
+ * group; div 1 and mod 0 when not written. */
+struct format_piece {
+	char axis;
+	int div, mod;
+};
+
+enum format_item_kind { FORMAT_LEAF, FORMAT_GROUP, FORMAT_PAD, FORMAT_ALIGN };
+
+struct format_item {
+	enum format_item_kind kind;
+	int line, col;
+	kir_stream stream;      /* FORMAT_LEAF                        */
+	int64_t bytes;          /* FORMAT_PAD, FORMAT_ALIGN           */
+	unsigned npiece, nitem; /* leaf and group; group              */
+	struct format_piece piece[KIR_PIECES];
+	struct format_item *item;
+};
+
+struct kir_format_tensor {
+	const char *name;
+	int line, col;
+	unsigned naxis, nitem;
+	char axis[2]; /* h, t: those with run-time strides, outermost first       */
+	struct format_item *item;
+};
+
+extern const char *const kir_stream_names[KIR_NSTREAM];
+
+/* Whether a side's scales lie in the cache. */
+static inline bool format_stored(const kir_side *s)
+{
+	return s->gran == KIR_GRAN_token_head || s->gran == KIR_GRAN_group;
+}
+
+/* Whether the format needs stream s. */
+static inline bool format_needs(const kir_format *f, kir_stream s)
+{
+	return s == KIR_S_k || s == KIR_S_v || format_stored(&f->side[s == KIR_S_vs]);
+}
+
+static inline int format_side(kir_stream s)
+{
+	return s == KIR_S_v || s == KIR_S_vs;
+}
+
+/* What holds for every shape: each stream that is needed appears once and each axis is covered
+ * once. Messages point at the lines of the text. */
+bool kir_format_check(const kir_format *f, kir_diag *d);
+
+#endif

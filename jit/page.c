@@ -35,8 +35,7 @@ static bool page_bytes(const char *text, const kir_shape *s, int64_t *out, kir_d
 kvjit_status kvjit_page_bytes(kvjit *kv, const char *format, int64_t kv_heads, int64_t dim_k,
                               int64_t dim_v, int64_t page, int64_t *out)
 {
-	const int64_t most = 1 << 20, limit = (int64_t)1 << 40;
-	int64_t n;
+	const int64_t most = 1 << 20;
 	const kir_shape s = { kv_heads, dim_k, dim_v, page };
 	char text[900];
 	kir_diag d = { 0 };
@@ -53,10 +52,6 @@ kvjit_status kvjit_page_bytes(kvjit *kv, const char *format, int64_t kv_heads, i
 		    "kv_heads, dim_k, dim_v and page are %ld, %ld, %ld, %ld; each "
 		    "must be 1 to %ld",
 		    (long)kv_heads, (long)dim_k, (long)dim_v, (long)page, (long)most);
-	if (__builtin_mul_overflow(kv_heads * page, dim_k + dim_v, &n) || n > limit)
-		return kvjit_fail(&kv->errors, KVJIT_BAD_ARGUMENT,
-		                  "kv_heads * page * (dim_k + dim_v) must be at most %ld",
-		                  (long)limit);
 	if (page_bytes(format, &s, out, &d))
 		return KVJIT_OK;
 	return kvjit_fail(&kv->errors, KVJIT_BAD_PROBLEM, "%s",

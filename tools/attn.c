@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* attn.c -- see attn.h. */
+#include "attn.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* -- the problem ----------------------------------------------------------------------- */
+
+/* The format the expanded program names: K's and V's together when they differ. */
+static const kir_format *format_of(kir_module *m, const kir_problem *p, kir_diag *d)
+{
+	const kir_func *f = kir_problem_expand(m, p, kir_target_find("generic"), d);
+	for (kir_ref n = 1; f && n < f->nnode; n++)
+		if (f->node[n].op == KIR_OP_attention || f->node[n].op == KIR_OP_cache_write)
+			return m->format[kir_attr_of(f, n, KIR_ATTR_format)];
+	return NULL;
+}
+
+bool attn_open(attn *a, const char *text, char *why, size_t len)
+{
+	kir_diag d = { 0 };
+	memset(a, 0, sizeof *a);
+	a->m = kir_module_new();
+	if (!kir_problem_parse(a->m, text, strlen(text), &a->p, &d)) {
+		kir_diag_text(&d, why, len);
+		return false;
+	}
+	a->shape = (kir_shape){ a->p.kv_heads, a->p.dim_k, a->p.dim_v, a->p.page };
+	if (a->p.kind != KIR_ATTN && a->p.kind != KIR_WRITE)
+		return true;
+	a->format = format_of(a->m, &a->p, &d);
+	if (a->format && kir_format_layout(a->format, &a->shape, &a->layout, &d))
+		return true;
+	kir_diag_text(&d, why, len);
+	return false;
+}
+
+void attn_close(attn *a)
+{
+	bind_free(&a->b);
+	kir_module_free(a->m);
+	memset(a, 0, sizeof *a);
+}
+
+char *attn_text(const attn *a, const kir_problem *p)
+{
+	kir_text t = { 0 };
+	/* a declaration whose name is also a built-in one is the same format again */
+	for (unsigned i = 0; i < a->m->nformat; i++)
+		if (strcmp(a->m->format[i]->name, p->k_format) == 0 ||
+		    strcmp(a->m->format[i]->name, p->v_format) == 0)
+			kir_format_print(a->m->format[i], &t);
+	kir_problem_print(p, &t);
+	return t.text;
+}
+
+/* -- the cache --------------------------------------------------------------------------- */
+
+kir_elem attn_elem(const attn *a, kir_stream s)
+{
+	return (kir_elem)a->layout.stream[s].type.elem;
+}
+
+static unsigned char *at(const attn *a, kir_stream s, int64_t page, int64_t h, int64_t t,
+                         int64_t i)
+{
+	int tensor = a->layout.stream[s].tensor;
+	const bound *b = bind_find((bind *)&a->b, a->layout.tensor[tensor].name);
+	int64_t index[4] = { page, h, t, i };
+	return (unsigned char *)b->data + place_of(&a->layout, s, index);
+}
+
+uint64_t attn_code(const attn *a, kir_stream s, int64_t page, int64_t h, int64_t t, int64_t i)
+{
+	uint64_t code = 0;
+	memcpy(&code, at(a, s, page, h, t, i), kir_elem_bytes(attn_elem(a, s)));
+	return code;
+}
+
+void attn_set(attn *a, kir_stream s, int64_t page, int64_t h, int64_t t, int64_t i,
+              uint64_t code)
+{
+	memcpy(at(a, s, page, h, t, i), &code, kir_elem_bytes(attn_elem(a, s)));
+}
+
+double attn_value(const attn *a, kir_stream s, int64_t page, int64_t h, int64_t t, int64_t i)
+{
+	return kir_decode(attn_elem(a, s), attn_code(a, s, page, h, t, i));
+}
+
+double attn_scale(const attn *a, int side, int64_t page, int64_t h, int64_t t, int64_t d)
+{
+	kir_stream s = side ? KIR_S_vs : KIR_S_ks;
+	const kir_side *k = &a->format->side[side];
+	if (a->layout.stream[s].tensor < 0)
+		return 1;
+	return attn_value(a, s, page, h, t, k->gran == KIR_GRAN_group ? d / k->group : 0);
+}
+
+/* NaN where the element has one, else all ones. */
+static void poison(attn *a, kir_stream s)
+{
+	const kir_type *t = &a->layout.stream[s].type;
+	kir_elem e = attn_elem(a, s);
+	bool nan = kir_is_float(e) && kir_elems[e].kind != 'P';
+	int64_t last = t->rank == 4 ? t->dim[3] : 1;
+	if (!nan)
+		return;
+	uint64_t code = kir_encode(e, NAN, KIR_ROUND_even, KIR_NAN_keep, KIR_OVER_sat);
+	for (int64_t p = 0; p < a->npages; p++)
+		for (int64_t h = 0; h < a->shape.kv_heads; h++)
+			for (int64_t k = 0; k < a->shape.page; k++)
+				for (int64_t i = 0; i < last; i++)
+					attn_set(a, s, p, h, k, i, code);
+}
+
+void attn_cache(attn *a, int64_t npages)
+{
+	a->npages = npages;
+	for (unsigned i = 0; i < a->layout.ntensor; i++) {
+		int64_t shape[2] = { npages, a->layout.tensor[i].page_bytes };
+		bound *x = bind_tensor(&a->b, a->layout.tensor[i].name, KVJIT_U8, 2, shape);
+		memset(x->data, 0xff, x->bytes);
+	}
+	for (int s = 0; s < KIR_NSTREAM; s++)
+		if (a->layout.stream[s].tensor >= 0)
+			poison(a, (kir_stream)s);
+}
+
+/* -- the batch --------------------------------------------------------------------------- */
+
+static void copied(bind *b, const char *name, int rank, int64_t n, int64_t m,
+                   const int32_t *data)
+{
+	int64_t shape[2] = { n, m };
+	bound *x = bind_tensor(b, name, KVJIT_S32, rank, shape);
+	memcpy(x->data, data, (size_t)(n * m) * sizeof *data);
+}
+
+void attn_batch(attn *a, int64_t nseq, const int32_t *lens, const int32_t *starts,
+                const int32_t *table, int64_t max_pages, int64_t npages)
+{
+	a->nseq = nseq;
+	a->rows = starts[nseq];
+	a->max_pages = max_pages;
+	copied(&a->b, "lens", 1, nseq, 1, lens);
+	copied(&a->b, "starts", 1, nseq + 1, 1, starts);
+	copied(&a->b, "table", 2, nseq, max_pages, table);
+	attn_cache(a, npages);
+}
+
+void attn_outputs(attn *a, const kvjit_kernel *k)
+{
+	for (int i = 0; i < kvjit_nparam(k); i++) {
+		const kvjit_param *p = kvjit_param_at(k, i);
+		bool out = strcmp(p->name, "out") == 0;
+		if (!out && strcmp(p->name, "lse") != 0)
+			continue;
+		int64_t shape[3] = { a->rows, a->p.heads, a->p.dim_v };
+		bound *x = bind_tensor(&a->b, p->name, p->dtype, out ? 3 : 2, shape);
+		memset(x->data, 0xff, x->bytes);
+	}
+}
+
+bool attn_call(const attn *a, const kvjit_kernel *k, char *why, size_t len)
+{
+	bind *b = (bind *)&a->b;
+	kvjit_batch batch = { .size = sizeof batch,
+		              .nseq = a->nseq,
+		              .seq_lens = bind_find(b, "lens")->data,
+		              .query_starts = bind_find(b, "starts")->data,
+		              .block_table = bind_find(b, "table")->data,
+		              .table_stride = a->max_pages,
+		              .npages = a->npages };
+	kvjit_plan *plan = NULL;
+	if (kvjit_plan_new(k, &batch, &plan) != KVJIT_OK) {
+		snprintf(why, len, "plan: %s", kvjit_kernel_error(k));
+		return false;
+	}
+	bool ok = bind_call(b, k, plan, why, len) == KVJIT_OK;
+	kvjit_plan_free(plan);
+	return ok;
+}
+
+static kir_elem elem_of(kvjit_dtype t)
+{
+	return t == KVJIT_F16 ? KIR_f16 : t == KVJIT_BF16 ? KIR_bf16 : KIR_f32;
+}
+
+void attn_results(const attn *a, const kvjit_kernel *k, double **out, double **lse)
+{
+	int64_t pairs = a->rows * a->p.heads, n = pairs * a->p.dim_v;
+	const bound *o = bind_find((bind *)&a->b, "out"), *l = bind_find((bind *)&a->b, "lse");
+	bool has_lse = false;
+	for (int i = 0; i < kvjit_nparam(k); i++)
+		has_lse |= strcmp(kvjit_param_at(k, i)->name, "lse") == 0;
+	*out = calloc((size_t)n + 1, sizeof(double));
+	*lse = calloc((size_t)pairs + 1, sizeof(double));
+	for (int64_t i = 0; i < n; i++)
+		(*out)[i] = elem_get(elem_of(o->dtype), o->data, i);
+	for (int64_t i = 0; i < pairs; i++)
+		(*lse)[i] = has_lse ? elem_get(KIR_f32, l->data, i) : NAN;
+}
+
+int64_t attn_seq(const attn *a, int64_t row)
+{
+	const int32_t *starts = bind_find((bind *)&a->b, "starts")->data;
+	int64_t s = 0;
+	while (starts[s + 1] <= row)
+		s++;
+	return s;
+}
+
+double attn_given(const attn *a, const char *name, int64_t seq, int64_t h)
+{
+	const bound *b = bind_find((bind *)&a->b, name);
+	if (!b)
+		return 1;
+	int64_t rows = b->nstride ? b->stride[0] : b->shape[1];
+	int64_t cols = b->nstride > 1 ? b->stride[1] : 1;
+	return ((const float *)b->data)[seq * rows + h * cols];
+}

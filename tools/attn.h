@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* attn.h -- one attention call with its data: what check and golden run kernels on.
+ *
+ * The cache is addressed through the format's declared layout, so any declared format works.
+ * Whatever a kernel must not read as a value holds NaN: codes and scales of slots beyond a
+ * sequence's end, and all other bytes 0xFF.
+ */
+#ifndef KVJIT_TOOL_ATTN_H
+#define KVJIT_TOOL_ATTN_H
+
+#include "bind.h"
+#include "../ir/problem.h"
+
+typedef struct attn {
+	kir_module *m;
+	kir_problem p;
+	const kir_format *format; /* K and V together, as the program has it */
+	kir_shape shape;
+	kir_layout layout;
+	int64_t nseq, rows, npages, max_pages;
+	bind b; /* every argument, by the name of its parameter */
+} attn;
+
+/* Parses the text and lays out the format; attn and write problems. False and a sentence in
+ * why. Close it either way. */
+bool attn_open(attn *a, const char *text, char *why, size_t len);
+void attn_close(attn *a);
+/* The problem with other words: extra is appended to the canonical text ("out=f32 lse").
+ * Formats declared in the text are kept. free() it. */
+char *attn_text(const attn *a, const kir_problem *p);
+
+/* Binds the batch (arrays are copied) and a poisoned cache of npages pages. */
+void attn_batch(attn *a, int64_t nseq, const int32_t *lens, const int32_t *starts,
+                const int32_t *table, int64_t max_pages, int64_t npages);
+/* Binds the poisoned cache tensors alone. */
+void attn_cache(attn *a, int64_t npages);
+/* Binds out and lse for a kernel, filled with 0xFF. */
+void attn_outputs(attn *a, const kvjit_kernel *k);
+/* Plans and calls k on the bound data. */
+bool attn_call(const attn *a, const kvjit_kernel *k, char *why, size_t len);
+/* out and lse (NaN if the kernel has none) as numbers, into malloc'd arrays. */
+void attn_results(const attn *a, const kvjit_kernel *k, double **out, double **lse);
+
+/* Element (page, head, token, i) of a stream: its code and its value. */
+uint64_t attn_code(const attn *a, kir_stream s, int64_t page, int64_t h, int64_t t, int64_t i);
+void attn_set(attn *a, kir_stream s, int64_t page, int64_t h, int64_t t, int64_t i,
+              uint64_t code);
+double attn_value(const attn *a, kir_stream s, int64_t page, int64_t h, int64_t t, int64_t i);
+kir_elem attn_elem(const attn *a, kir_stream s);
+/* Stored scale of element d of a K (side 0) or V row; 1 where none is stored. */
+double attn_scale(const attn *a, int side, int64_t page, int64_t h, int64_t t, int64_t d);
+/* Given scale (kd, vd, qd) of a sequence and KV head; 1 if the kernel has none. */
+double attn_given(const attn *a, const char *name, int64_t seq, int64_t h);
+/* Sequence of a query row. */
+int64_t attn_seq(const attn *a, int64_t row);
+
+#endif

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* bound.h -- how far an attention kernel may be from exact arithmetic on the same codes. */
+#ifndef KVJIT_TOOL_BOUND_H
+#define KVJIT_TOOL_BOUND_H
+
+#include "attn.h"
+
+typedef enum arith { ARITH_f32, ARITH_bf16, ARITH_int8, ARITH_int8x2 } arith;
+
+/* What the kernel's two products really compute in, read from its program. */
+typedef struct bound_profile {
+	arith qk, pv;
+	int kv_tile;
+	char name[40]; /* "qk=int8x2 pv=bf16" */
+} bound_profile;
+
+bool bound_profile_of(const kvjit_kernel *k, bound_profile *out, char *why, size_t len);
+
+/* Extra errors of one query row and head beyond those of f32 (formats.md, part O). */
+typedef struct bound_terms {
+	double sabs; /* largest sum |scale q k| over keys                  */
+	double ds;   /* error of a score from rounding the query           */
+	double dw;   /* error of an output from rounding the weights       */
+	double len;  /* keys                                               */
+} bound_terms;
+
+bound_terms bound_terms_of(const attn *a, const bound_profile *p, int64_t row, int64_t head);
+
+/* Full bounds where none is stored. abs_out: sum of weights times |v|; out, lse: the exact
+ * results; extra: largest magnitude added to a score after the product (ALiBi), or 0. */
+double bound_out(const attn *a, const bound_profile *p, const bound_terms *t, double abs_out,
+                 double out, double extra, kir_elem stored);
+double bound_lse(const attn *a, const bound_terms *t, double lse, double extra);
+/* Unit roundoff of an element that results are stored in. */
+double bound_unit(kir_elem e);
+
+#endif

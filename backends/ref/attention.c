@@ -1,0 +1,319 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* attention.c -- attention and merge from their definitions, in double precision.
+ *
+ * A row's scores are all computed first, then softmax in two passes, then the sum. Keys and
+ * values are decoded when a row first sees them, so that what no row sees (a slot past the
+ * end, a masked key) is never read, and once for all query heads that share them.
+ */
+#include "interp.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* One side of the cache: codes, stored scales, scales handed over. */
+typedef struct side {
+	const kref_mem *code, *scale, *given;
+	int64_t dim, group;
+	double *row;  /* [len][dim], decoded, times the stored scales           */
+	char *have;   /* [len]                                                  */
+	double *part; /* one row's stored scales                                */
+} side;
+
+typedef struct attn {
+	const kref_mem *q, *out, *table, *lens, *starts, *lse, *sink, *qd, *work;
+	side k, v;
+	int64_t heads, kv_heads, page, nwork;
+	double scale;
+	int64_t len, cap; /* of the sequence at hand; tokens there is room for    */
+	double *qrow, *score, *acc;
+	int64_t *pages; /* of the sequence at hand                              */
+} attn;
+
+static bool alloc_side(side *s, int64_t cap)
+{
+	free(s->row);
+	free(s->have);
+	s->row = malloc((size_t)(cap * s->dim) * sizeof *s->row + 1);
+	s->have = malloc((size_t)cap + 1);
+	if (!s->part)
+		s->part = malloc((size_t)s->dim * sizeof *s->part);
+	return s->row && s->have && s->part;
+}
+
+static bool make_room(kref_state *r, kir_ref n, attn *a)
+{
+	if (!a->qrow) {
+		a->qrow = malloc((size_t)a->k.dim * sizeof *a->qrow);
+		a->acc = malloc((size_t)a->v.dim * sizeof *a->acc);
+	}
+	if (a->len <= a->cap && a->cap)
+		return true;
+	a->cap = a->len > 64 ? a->len : 64;
+	free(a->score);
+	free(a->pages);
+	a->score = malloc((size_t)a->cap * sizeof *a->score);
+	a->pages = malloc((size_t)a->cap * sizeof *a->pages);
+	if (a->qrow && a->acc && a->score && a->pages && alloc_side(&a->k, a->cap) &&
+	    alloc_side(&a->v, a->cap))
+		return true;
+	return kref_fail(r, n, "out of memory for a sequence of %lld tokens",
+	                 (long long)a->len);
+}
+
+static void release(attn *a)
+{
+	side *both[] = { &a->k, &a->v };
+
+	for (unsigned k = 0; k < 2; k++) {
+		free(both[k]->row);
+		free(both[k]->have);
+		free(both[k]->part);
+	}
+	free(a->qrow);
+	free(a->acc);
+	free(a->score);
+	free(a->pages);
+}
+
+/* The stored scales of one slot become one factor for each group of elements. */
+static bool read_row(kref_state *r, kir_ref n, const attn *a, side *s, int64_t h, int64_t j)
+{
+	int64_t at[3] = { a->pages[j / a->page], h, j % a->page };
+	double *row = s->row + j * s->dim;
+
+	if (s->have[j])
+		return true;
+	if (!kref_get_row(r, n, s->code, at, 3, s->dim, row))
+		return false;
+	if (s->scale) {
+		int64_t groups = (s->dim + s->group - 1) / s->group;
+
+		if (!kref_get_row(r, n, s->scale, at, 3, groups, s->part))
+			return false;
+		for (int64_t d = 0; d < s->dim; d++)
+			row[d] *= s->part[d / s->group];
+	}
+	s->have[j] = 1;
+	return true;
+}
+
+/* The scale handed over for sequence b and KV head h; 1 when there is none. */
+static bool given(kref_state *r, kir_ref n, const kref_mem *m, int64_t b, int64_t h, double *x)
+{
+	int64_t at[2] = { b, h };
+
+	*x = 1;
+	return !m || kref_get_row(r, n, m, at, 2, 1, x);
+}
+
+/* Sets region arguments, runs the region, returns the slot of what it yields. */
+static const kref_slot *ask(kref_state *r, kir_ref arg, unsigned nargs, const int64_t *where,
+                            kir_ref yield)
+{
+	for (unsigned k = 0; k < nargs; k++)
+		r->slot[arg + k].i[0] = where[k];
+	if (!kref_exec(r, arg + nargs))
+		return NULL;
+	return kref_in(r, yield, 0);
+}
+
+/* a->score[j] for the keys that are seen, -inf for the others (a->k.have tells nothing: a
+ * key may be decoded for another row). */
+static bool scores(kref_state *r, kir_ref n, attn *a, const int64_t where[4], int64_t kvh,
+                   double scale)
+{
+	const kref_slot *s = &r->slot[n];
+	int64_t at[4] = { where[0], where[1], where[2], 0 };
+
+	for (int64_t j = 0; j < a->len; j++) {
+		const kref_slot *x;
+		double dot = 0, *row = a->k.row + j * a->k.dim;
+
+		at[3] = j;
+		a->score[j] = -INFINITY;
+		x = ask(r, s->yield[0] + 1, 4, at, s->yield[1]);
+		if (!x)
+			return false;
+		if (!x->i[0])
+			continue;
+		if (!read_row(r, n, a, &a->k, kvh, j))
+			return false;
+		for (int64_t d = 0; d < a->k.dim; d++)
+			dot += a->qrow[d] * row[d];
+		r->slot[n + 1].f[0] = scale * dot;
+		kref_round(r, r->slot[n + 1].elem, r->slot[n + 1].f, 1);
+		x = ask(r, n + 2, 4, at, s->yield[0]);
+		if (!x)
+			return false;
+		a->score[j] = x->f[0];
+	}
+	return true;
+}
+
+/* acc = softmax(score) v; gives the log of the sum of exp(score), -inf if nothing is seen. A
+ * sink takes its share of the weight and no part in the sum. */
+static bool weigh(kref_state *r, kir_ref n, attn *a, int64_t kvh, double sink, double scale,
+                  double *lse)
+{
+	double max = -INFINITY, top, sum = 0, all;
+
+	memset(a->acc, 0, (size_t)a->v.dim * sizeof *a->acc);
+	*lse = -INFINITY;
+	for (int64_t j = 0; j < a->len; j++)
+		max = a->score[j] > max || isnan(a->score[j]) ? a->score[j] : max;
+	if (max == -INFINITY)
+		return true;
+	for (int64_t j = 0; j < a->len; j++)
+		sum += exp(a->score[j] - max);
+	*lse = max + log(sum);
+	top = sink > max ? sink : max;
+	all = sum * exp(max - top) + exp(sink - top);
+	for (int64_t j = 0; j < a->len; j++) {
+		double w = exp(a->score[j] - top) / all * scale;
+
+		if (a->score[j] == -INFINITY)
+			continue;
+		if (!read_row(r, n, a, &a->v, kvh, j))
+			return false;
+		for (int64_t d = 0; d < a->v.dim; d++)
+			a->acc[d] += w * a->v.row[j * a->v.dim + d];
+	}
+	return true;
+}
+
+static bool one_row(kref_state *r, kir_ref n, attn *a, int64_t b, int64_t h, int64_t row,
+                    int64_t pos)
+{
+	int64_t kvh = h / (a->heads / a->kv_heads), at[2] = { row, h };
+	int64_t where[4] = { b, h, pos, 0 };
+	double qd, kd, vd, sink = -INFINITY, lse;
+
+	if (!given(r, n, a->qd, b, kvh, &qd) || !given(r, n, a->k.given, b, kvh, &kd) ||
+	    !given(r, n, a->v.given, b, kvh, &vd))
+		return false;
+	if (a->sink && !kref_get_row(r, n, a->sink, &h, 1, 1, &sink))
+		return false;
+	if (!kref_get_row(r, n, a->q, at, 2, a->k.dim, a->qrow) ||
+	    !scores(r, n, a, where, kvh, a->scale * qd * kd) ||
+	    !weigh(r, n, a, kvh, sink, vd, &lse))
+		return false;
+	return kref_put_row(r, n, a->out, at, 2, a->v.dim, a->acc) &&
+	       (!a->lse || kref_put_row(r, n, a->lse, at, 2, 1, &lse));
+}
+
+static bool sequence(kref_state *r, kir_ref n, attn *a, int64_t b)
+{
+	int64_t first, end, next = b + 1, group = a->heads / a->kv_heads;
+
+	if (!kref_get_int(r, n, a->lens, &b, 1, &a->len) ||
+	    !kref_get_int(r, n, a->starts, &b, 1, &first) ||
+	    !kref_get_int(r, n, a->starts, &next, 1, &end) || !make_room(r, n, a))
+		return false;
+	for (int64_t p = 0; p * a->page < a->len; p++) {
+		int64_t at[2] = { b, p };
+		if (!kref_get_int(r, n, a->table, at, 2, &a->pages[p]))
+			return false;
+	}
+	for (int64_t h = 0; h < a->heads; h++) {
+		if (h % group == 0 && a->len > 0) {
+			memset(a->k.have, 0, (size_t)a->len);
+			memset(a->v.have, 0, (size_t)a->len);
+		}
+		for (int64_t row = first; row < end; row++)
+			if (!one_row(r, n, a, b, h, row, a->len - (end - row)))
+				return false;
+	}
+	return true;
+}
+
+static bool set_up_side(kref_state *r, kir_ref n, side *s, const char *code, const char *scale,
+                        const char *handed)
+{
+	int64_t groups = 1;
+
+	s->code = kref_buffer(r, n, code);
+	s->scale = kref_buffer(r, n, scale);
+	s->given = kref_buffer(r, n, handed);
+	s->dim = s->code->type->dim[3];
+	if (s->scale && s->scale->type->rank == 4)
+		groups = s->scale->type->dim[3];
+	if (s->code->type->rank != 4 || s->dim <= 0 || groups <= 0)
+		return kref_fail(r, n, "%s must be [pages,heads,page,dim] of known extents",
+		                 code);
+	s->group = (s->dim + groups - 1) / groups;
+	return true;
+}
+
+static bool set_up(kref_state *r, kir_ref n, attn *a)
+{
+	kir_ref scale = kir_operand(r->f, n, "scale"), nwork = kir_operand(r->f, n, "nwork");
+
+	a->q = kref_buffer(r, n, "q");
+	a->out = kref_buffer(r, n, "out");
+	a->table = kref_buffer(r, n, "table");
+	a->lens = kref_buffer(r, n, "lens");
+	a->starts = kref_buffer(r, n, "starts");
+	a->lse = kref_buffer(r, n, "lse");
+	a->sink = kref_buffer(r, n, "sink");
+	a->qd = kref_buffer(r, n, "qd");
+	a->work = kref_buffer(r, n, "work");
+	a->scale = r->slot[scale].f[0];
+	if (!set_up_side(r, n, &a->k, "k", "ks", "kd") ||
+	    !set_up_side(r, n, &a->v, "v", "vs", "vd"))
+		return false;
+	a->heads = a->q->type->dim[1];
+	a->kv_heads = a->k.code->type->dim[1];
+	a->page = a->k.code->type->dim[2];
+	if (a->kv_heads <= 0 || a->page <= 0 || a->heads % a->kv_heads)
+		return kref_fail(r, n, "%lld query heads don't divide among %lld KV heads",
+		                 (long long)a->heads, (long long)a->kv_heads);
+	if (a->work && nwork)
+		a->nwork = r->slot[nwork].i[0];
+	else if (a->lens->type->dim[0] < 0)
+		return kref_fail(r, n, "without work and nwork, lens needs a known extent");
+	return true;
+}
+
+static int by_value(const void *x, const void *y)
+{
+	int64_t a = *(const int64_t *)x, b = *(const int64_t *)y;
+
+	return (a > b) - (a < b);
+}
+
+/* The sequences of the work list, each once: the list says what there is to do, not how. */
+static bool all_sequences(kref_state *r, kir_ref n, attn *a)
+{
+	int64_t *seq;
+	bool ok = true;
+
+	if (!a->work) {
+		for (int64_t b = 0; ok && b < a->lens->type->dim[0]; b++)
+			ok = sequence(r, n, a, b);
+		return ok;
+	}
+	seq = malloc((size_t)(a->nwork > 0 ? a->nwork : 1) * sizeof *seq);
+	if (!seq)
+		return kref_fail(r, n, "out of memory");
+	for (int64_t k = 0; ok && k < a->nwork; k++) {
+		int64_t at[2] = { k, 0 };
+		ok = kref_get_int(r, n, a->work, at, 2, &seq[k]);
+	}
+	if (ok && a->nwork > 0)
+		qsort(seq, (size_t)a->nwork, sizeof *seq, by_value);
+	for (int64_t k = 0; ok && k < a->nwork; k++)
+		if (k == 0 || seq[k] != seq[k - 1])
+			ok = sequence(r, n, a, seq[k]);
+	free(seq);
+	return ok;
+}
+
+bool kref_attention(kref_state *r, kir_ref n)
+{
+	attn a = { 0 };
+	bool ok = set_up(r, n, &a) && all_sequences(r, n, &a);
+
+	release(&a);
+	return ok;
+}

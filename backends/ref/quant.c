@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* quant.c -- cache.write and quantize: a format's rule, carried out as it is declared.
+ *
+ *     a  = the largest |x| of the elements that share a scale; NaN is passed over, an infinity
+ *          counts as the largest finite value of the input's element
+ *     s  = max(a / divisor, floor), or the power of two at or above that; or given
+ *     s' = s as its element stores it
+ *     t  = x * (1 / s') or x / s'
+ *     q  = t in the code's element, rounded as declared, beyond the range the last value
+ *
+ * In KREF_ROUND every step is rounded to f32, as writers do.
+ */
+#include "interp.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+typedef struct row {
+	double *x, *q, *s; /* input, codes as values, scales as values */
+} row;
+
+static double step(const kref_state *r, double x)
+{
+	return r->mode == KREF_ROUND ? (double)(float)x : x;
+}
+
+static double scale_of(const kref_state *r, const kir_side *f, const double *x, int64_t n)
+{
+	double a = 0, s;
+
+	for (int64_t k = 0; k < n; k++)
+		a = fabs(x[k]) > a ? fabs(x[k]) : a;
+	s = step(r, a / step(r, f->divisor));
+	if (s < step(r, f->floor))
+		s = step(r, f->floor);
+	if (f->rule == KIR_RULE_pow2)
+		s = kir_pow2_ceil(s);
+	if (kir_elems[f->scale_elem].man >= 23)
+		return step(r, s);
+	return kref_to_float(f->scale_elem, s, KIR_ROUND_even, KIR_NAN_keep, KIR_OVER_sat);
+}
+
+static double code_of(const kir_side *f, double t)
+{
+	if (kir_is_int(f->elem))
+		return (double)kref_to_int(f->elem, t, f->round, f->nan);
+	return kref_to_float(f->elem, t, f->round, f->nan, KIR_OVER_sat);
+}
+
+/* w->q and w->s from the dim inputs in w->x of element `from`. */
+static void quantize_row(const kref_state *r, const kir_side *f, kir_elem from, double given,
+                         int64_t dim, const row *w)
+{
+	int64_t group = f->gran == KIR_GRAN_group ? f->group : dim;
+	double most = kir_elem_max(from);
+
+	for (int64_t k = 0; k < dim; k += group) {
+		int64_t n = k + group < dim ? group : dim - k;
+		double s = given, rcp;
+
+		if (f->gran != KIR_GRAN_none && f->rule != KIR_RULE_given) {
+			for (int64_t i = k; i < k + n; i++)
+				if (isinf(w->x[i]))
+					w->x[i] = copysign(most, w->x[i]);
+			s = scale_of(r, f, w->x + k, n);
+		}
+		w->s[k / group] = s;
+		rcp = step(r, 1 / s);
+		for (int64_t i = k; i < k + n; i++) {
+			double t = w->x[i];
+
+			if (f->gran != KIR_GRAN_none)
+				t = step(r, f->reciprocal ? t * rcp : t / s);
+			w->q[i] = code_of(f, t);
+		}
+	}
+}
+
+/* Where one side's rows come from and go to. */
+typedef struct stream {
+	const kir_side *f;
+	const kref_mem *in, *code, *scale, *given;
+	int64_t dim;
+} stream;
+
+static bool check_stream(kref_state *r, kir_ref n, stream *s, const char *in)
+{
+	bool stored = s->f->gran != KIR_GRAN_none && s->f->rule != KIR_RULE_given;
+
+	if (s->in->type->rank != 3 || s->in->type->dim[1] <= 0 || s->in->type->dim[2] <= 0)
+		return kref_fail(r, n, "%s must be [tokens,heads,dim] of known extents", in);
+	s->dim = s->in->type->dim[2];
+	if (stored && !s->scale)
+		return kref_fail(r, n,
+		                 "%s: the format computes scales, there is nowhere to put "
+		                 "them",
+		                 in);
+	if (s->f->gran != KIR_GRAN_none && !stored && !s->given)
+		return kref_fail(
+		    r, n, "%s: the format's scales are given, the operand is missing", in);
+	return true;
+}
+
+/* Row [t,h] of the input to codes at [at..., dim] and scales at [at...] or [at..., groups]. */
+static bool write_row(kref_state *r, kir_ref n, const stream *s, int64_t t, int64_t h,
+                      const int64_t *at, unsigned nat, const row *w)
+{
+	int64_t from[2] = { t, h }, group, groups;
+	double given = 1;
+
+	if (!kref_get_row(r, n, s->in, from, 2, s->dim, w->x))
+		return false;
+	if (s->f->gran != KIR_GRAN_none && s->f->rule == KIR_RULE_given &&
+	    !kref_get_row(r, n, s->given, &h, 1, 1, &given))
+		return false;
+	quantize_row(r, s->f, s->in->type->elem, given, s->dim, w);
+	if (!kref_put_row(r, n, s->code, at, nat, s->dim, w->q))
+		return false;
+	if (s->f->gran == KIR_GRAN_none || s->f->rule == KIR_RULE_given || !s->scale)
+		return true;
+	group = s->f->gran == KIR_GRAN_group ? s->f->group : s->dim;
+	groups = (s->dim + group - 1) / group;
+	return kref_put_row(r, n, s->scale, at, nat, groups, w->s);
+}
+
+static bool make_row(kref_state *r, kir_ref n, int64_t dim, row *w)
+{
+	w->x = calloc(3 * (size_t)dim, sizeof *w->x);
+	w->q = w->x ? w->x + dim : NULL;
+	w->s = w->x ? w->q + dim : NULL;
+	return w->x || kref_fail(r, n, "out of memory");
+}
+
+static const kir_format *format_of(const kref_state *r, kir_ref n)
+{
+	int64_t k = kir_attr_of(r->f, n, KIR_ATTR_format);
+
+	if (k < 0 || k >= r->f->module->nformat)
+		return NULL;
+	return r->f->module->format[k];
+}
+
+static bool write_all(kref_state *r, kir_ref n, const stream *k, const stream *v,
+                      const kref_mem *slots, const row *w)
+{
+	int64_t tokens = r->slot[kir_operand(r->f, n, "n")].i[0];
+	int64_t heads = k->in->type->dim[1], page = k->code->type->dim[2], slot;
+
+	for (int64_t t = 0; t < tokens; t++) {
+		if (!kref_get_int(r, n, slots, &t, 1, &slot))
+			return false;
+		for (int64_t h = 0; h < heads && slot >= 0; h++) {
+			int64_t at[3] = { slot / page, h, slot % page };
+
+			if (!write_row(r, n, k, t, h, at, 3, w) ||
+			    !write_row(r, n, v, t, h, at, 3, w))
+				return false;
+		}
+	}
+	return true;
+}
+
+bool kref_cache_write(kref_state *r, kir_ref n)
+{
+	const kir_format *f = format_of(r, n);
+	row w;
+	bool ok;
+
+	if (!f)
+		return kref_fail(r, n, "no format is named");
+	stream k = { &f->side[0],
+		     kref_buffer(r, n, "key"),
+		     kref_buffer(r, n, "k"),
+		     kref_buffer(r, n, "ks"),
+		     kref_buffer(r, n, "kd"),
+		     0 };
+	stream v = { &f->side[1],
+		     kref_buffer(r, n, "value"),
+		     kref_buffer(r, n, "v"),
+		     kref_buffer(r, n, "vs"),
+		     kref_buffer(r, n, "vd"),
+		     0 };
+
+	if (!check_stream(r, n, &k, "key") || !check_stream(r, n, &v, "value"))
+		return false;
+	if (k.code->type->rank != 4 || k.code->type->dim[2] <= 0)
+		return kref_fail(r, n, "k must be [pages,heads,page,dim] of known extents");
+	if (!make_row(r, n, k.dim > v.dim ? k.dim : v.dim, &w))
+		return false;
+	ok = write_all(r, n, &k, &v, kref_buffer(r, n, "slots"), &w);
+	free(w.x);
+	return ok;
+}
+
+bool kref_quantize(kref_state *r, kir_ref n)
+{
+	const kir_format *f = format_of(r, n);
+	int64_t tokens = r->slot[kir_operand(r->f, n, "n")].i[0];
+	bool ok = true;
+	row w;
+
+	if (!f)
+		return kref_fail(r, n, "no format is named");
+	stream s = { &f->side[0],
+		     kref_buffer(r, n, "x"),
+		     kref_buffer(r, n, "q"),
+		     kref_buffer(r, n, "s"),
+		     kref_buffer(r, n, "d"),
+		     0 };
+
+	if (!check_stream(r, n, &s, "x") || !make_row(r, n, s.dim, &w))
+		return false;
+	for (int64_t t = 0; ok && t < tokens; t++)
+		for (int64_t h = 0; ok && h < s.in->type->dim[1]; h++) {
+			int64_t at[2] = { t, h };
+			ok = write_row(r, n, &s, t, h, at, 2, &w);
+		}
+	free(w.x);
+	return ok;
+}

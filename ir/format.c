@@ -249,8 +249,8 @@ static bool parse_choice(parser *p, const char *what, const char *const *words, 
 	int i = find_word(p, words);
 
 	if (i < 0)
-		return FAIL(p, "%s must be %s, %s%s%s", what, words[0], words[1],
-		            words[2] ? " or " : "", words[2] ? words[2] : "");
+		return FAIL(p, "%s must be %s%s%s or %s", what, words[0], words[2] ? ", " : "",
+		            words[2] ? words[1] : "", words[2] ? words[2] : words[1]);
 	*out = i;
 	advance(p);
 	return true;

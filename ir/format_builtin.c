@@ -18,13 +18,13 @@ static const struct elem_word {
 	const char *word, *also, *elem, *divisor, *round;
 	unsigned bytes;
 } elems[] = {
-	{ "bf16", "", "bf16", NULL, "even", 2 },
-	{ "f16", "", "f16", NULL, "even", 2 },
+	{ "bf16", NULL, "bf16", NULL, "even", 2 },
+	{ "f16", NULL, "f16", NULL, "even", 2 },
 	{ "int8", "s8", "s8", "127", "away", 1 },
 	{ "e4m3", "e4m3fn", "e4m3fn", "448", "even", 1 },
-	{ "e5m2", "", "e5m2", "57344", "even", 1 },
-	{ "e4m3fnuz", "", "e4m3fnuz", "224", "even", 1 },
-	{ "e5m2fnuz", "", "e5m2fnuz", "57344", "even", 1 },
+	{ "e5m2", NULL, "e5m2", "57344", "even", 1 },
+	{ "e4m3fnuz", NULL, "e4m3fnuz", "224", "even", 1 },
+	{ "e5m2fnuz", NULL, "e5m2fnuz", "57344", "even", 1 },
 };
 
 enum { GRAN_NONE, GRAN_TENSOR, GRAN_HEAD, GRAN_TOKEN_HEAD, GRAN_GROUP };
@@ -175,7 +175,8 @@ static void add_name(const spec *f, kir_text *t)
 	kir_text_add(t, "%s", f->mx ? "mxfp8" : f->elem->word);
 	if (f->gran == GRAN_GROUP && !f->mx)
 		kir_text_add(t, "/g%d", f->group);
-	else if (f->gran != GRAN_GROUP && f->gran != default_gran(f))
+	else if (f->gran != GRAN_GROUP &&
+	         (f->gran != default_gran(f) || f->place != PLACE_NATIVE))
 		kir_text_add(t, "/%s", grans[f->gran]);
 	if (f->place != PLACE_NATIVE)
 		kir_text_add(t, "/%s", places[f->place]);

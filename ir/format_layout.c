@@ -383,9 +383,9 @@ static bool place_tensor(struct walk *w, unsigned index)
 		w->nest[w->nnest++] = (struct nest){ .piece = { .axis = t->axis[k], .div = 1 },
 			                             .dyn = true,
 			                             .stride = k + 1 };
-	if (bytes == 0) {
-		kir_error(w->d, t->line, t->col, "format %s: tensor %s is empty", w->f->name,
-		          t->name);
+	if (bytes == 0 || bytes >= max_bytes) {
+		kir_error(w->d, t->line, t->col, "format %s: a page of tensor %s is %s", w->f->name,
+		          t->name, bytes ? "too large" : "empty");
 		return false;
 	}
 	return place_items(w, t->item, t->nitem, 0);

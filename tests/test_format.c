@@ -483,7 +483,7 @@ static void test_parse_errors(void **state)
 		{ HEAD "scale f32 head amax/127\n}",
 		  "handed over by the caller: write 'given'" },
 		{ HEAD "scale bf16 head given\n}", "a scale that is handed over is f32" },
-		{ HEAD "apply twice\n}", "apply must be divide or reciprocal, " },
+		{ HEAD "apply twice\n}", "apply must be divide or reciprocal" },
 		{ HEAD "round up\n}", "round must be even, away or zero" },
 		{ HEAD "nan min\n}", "nan must be keep, max or zero" },
 		{ HEAD "tensor\n}", "tensor needs a name" },
@@ -611,7 +611,8 @@ static void test_layout_errors(void **state)
 	(void)state;
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		d.n = 0;
-		assert_false(kir_format_layout(get(m, cases[i].name), &cases[i].shape, &l, &d));
+		if (kir_format_layout(get(m, cases[i].name), &cases[i].shape, &l, &d))
+			fail_msg("accepted: %s", cases[i].message);
 		if (!strstr(kir_diag_text(&d, buf, sizeof(buf)), cases[i].message))
 			fail_msg("%s", buf);
 	}

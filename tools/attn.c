@@ -68,7 +68,7 @@ static unsigned char *at(const attn *a, kir_stream s, int64_t page, int64_t h, i
                          int64_t i)
 {
 	int tensor = a->layout.stream[s].tensor;
-	const bound *b = bind_find((bind *)&a->b, a->layout.tensor[tensor].name);
+	const bind_arg *b = bind_find((bind *)&a->b, a->layout.tensor[tensor].name);
 	int64_t index[4] = { page, h, t, i };
 	return (unsigned char *)b->data + place_of(&a->layout, s, index);
 }
@@ -122,7 +122,7 @@ void attn_cache(attn *a, int64_t npages)
 	a->npages = npages;
 	for (unsigned i = 0; i < a->layout.ntensor; i++) {
 		int64_t shape[2] = { npages, a->layout.tensor[i].page_bytes };
-		bound *x = bind_tensor(&a->b, a->layout.tensor[i].name, KVJIT_U8, 2, shape);
+		bind_arg *x = bind_tensor(&a->b, a->layout.tensor[i].name, KVJIT_U8, 2, shape);
 		memset(x->data, 0xff, x->bytes);
 	}
 	for (int s = 0; s < KIR_NSTREAM; s++)
@@ -136,7 +136,7 @@ static void copied(bind *b, const char *name, int rank, int64_t n, int64_t m,
                    const int32_t *data)
 {
 	int64_t shape[2] = { n, m };
-	bound *x = bind_tensor(b, name, KVJIT_S32, rank, shape);
+	bind_arg *x = bind_tensor(b, name, KVJIT_S32, rank, shape);
 	memcpy(x->data, data, (size_t)(n * m) * sizeof *data);
 }
 
@@ -160,7 +160,7 @@ void attn_outputs(attn *a, const kvjit_kernel *k)
 		if (!out && strcmp(p->name, "lse") != 0)
 			continue;
 		int64_t shape[3] = { a->rows, a->p.heads, a->p.dim_v };
-		bound *x = bind_tensor(&a->b, p->name, p->dtype, out ? 3 : 2, shape);
+		bind_arg *x = bind_tensor(&a->b, p->name, p->dtype, out ? 3 : 2, shape);
 		memset(x->data, 0xff, x->bytes);
 	}
 }
@@ -193,7 +193,8 @@ static kir_elem elem_of(kvjit_dtype t)
 void attn_results(const attn *a, const kvjit_kernel *k, double **out, double **lse)
 {
 	int64_t pairs = a->rows * a->p.heads, n = pairs * a->p.dim_v;
-	const bound *o = bind_find((bind *)&a->b, "out"), *l = bind_find((bind *)&a->b, "lse");
+	const bind_arg *o = bind_find((bind *)&a->b, "out"),
+	               *l = bind_find((bind *)&a->b, "lse");
 	bool has_lse = false;
 	for (int i = 0; i < kvjit_nparam(k); i++)
 		has_lse |= strcmp(kvjit_param_at(k, i)->name, "lse") == 0;
@@ -216,7 +217,7 @@ int64_t attn_seq(const attn *a, int64_t row)
 
 double attn_given(const attn *a, const char *name, int64_t seq, int64_t h)
 {
-	const bound *b = bind_find((bind *)&a->b, name);
+	const bind_arg *b = bind_find((bind *)&a->b, name);
 	if (!b)
 		return 1;
 	int64_t rows = b->nstride ? b->stride[0] : b->shape[1];

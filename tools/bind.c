@@ -43,7 +43,7 @@ static void guard_free(void *p, size_t bytes)
 
 /* -- names --------------------------------------------------------------------------- */
 
-static void release(bound *x)
+static void release(bind_arg *x)
 {
 	if (x->bytes)
 		guard_free(x->data, x->bytes);
@@ -51,7 +51,7 @@ static void release(bound *x)
 	x->bytes = 0;
 }
 
-bound *bind_find(bind *b, const char *name)
+bind_arg *bind_find(bind *b, const char *name)
 {
 	for (unsigned i = 0; i < b->n; i++)
 		if (strcmp(b->at[i].name, name) == 0)
@@ -59,9 +59,9 @@ bound *bind_find(bind *b, const char *name)
 	return NULL;
 }
 
-static bound *fresh(bind *b, const char *name)
+static bind_arg *fresh(bind *b, const char *name)
 {
-	bound *x = bind_find(b, name);
+	bind_arg *x = bind_find(b, name);
 	if (!x && b->n < BIND_MAX)
 		x = &b->at[b->n++];
 	if (!x) {
@@ -74,10 +74,10 @@ static bound *fresh(bind *b, const char *name)
 	return x;
 }
 
-bound *bind_borrow(bind *b, const char *name, kvjit_dtype t, int rank, const int64_t *shape,
-                   void *data)
+bind_arg *bind_borrow(bind *b, const char *name, kvjit_dtype t, int rank, const int64_t *shape,
+                      void *data)
 {
-	bound *x = fresh(b, name);
+	bind_arg *x = fresh(b, name);
 	x->dtype = t;
 	x->rank = rank;
 	memcpy(x->shape, shape, (size_t)rank * sizeof *shape);
@@ -85,9 +85,9 @@ bound *bind_borrow(bind *b, const char *name, kvjit_dtype t, int rank, const int
 	return x;
 }
 
-bound *bind_tensor(bind *b, const char *name, kvjit_dtype t, int rank, const int64_t *shape)
+bind_arg *bind_tensor(bind *b, const char *name, kvjit_dtype t, int rank, const int64_t *shape)
 {
-	bound *x = bind_borrow(b, name, t, rank, shape, NULL);
+	bind_arg *x = bind_borrow(b, name, t, rank, shape, NULL);
 	x->bytes = bind_item(t);
 	for (int i = 0; i < rank; i++)
 		x->bytes *= (size_t)shape[i];
@@ -97,9 +97,9 @@ bound *bind_tensor(bind *b, const char *name, kvjit_dtype t, int rank, const int
 	return x;
 }
 
-bound *bind_scalar(bind *b, const char *name, int64_t i, double f)
+bind_arg *bind_scalar(bind *b, const char *name, int64_t i, double f)
 {
-	bound *x = fresh(b, name);
+	bind_arg *x = fresh(b, name);
 	x->i = i;
 	x->f = f;
 	return x;
@@ -121,7 +121,7 @@ kvjit_status bind_call(const bind *b, const kvjit_kernel *k, const kvjit_plan *p
 		const kvjit_param *p = kvjit_param_at(k, i);
 		if (p->planned)
 			continue;
-		const bound *x = bind_find((bind *)b, p->name);
+		const bind_arg *x = bind_find((bind *)b, p->name);
 		if (!x) {
 			snprintf(why, len, "parameter '%s' has no argument", p->name);
 			return KVJIT_BAD_ARGUMENT;

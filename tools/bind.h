@@ -12,7 +12,7 @@
 
 enum { BIND_MAX = 32, BIND_NAME = 24 };
 
-typedef struct bound {
+typedef struct bind_arg {
 	char name[BIND_NAME];
 	kvjit_dtype dtype;
 	int rank; /* 0: scalar, the value in i and f */
@@ -23,22 +23,22 @@ typedef struct bound {
 	double f;
 	void *data;
 	size_t bytes; /* 0: the data is another's */
-} bound;
+} bind_arg;
 
 typedef struct bind {
 	unsigned n;
 	bool flush_low; /* tensors made from now on begin at a page's start, not end at its end
 	                 */
-	bound at[BIND_MAX];
+	bind_arg at[BIND_MAX];
 } bind;
 
 /* New or replaced; contents are zero. */
-bound *bind_tensor(bind *b, const char *name, kvjit_dtype t, int rank, const int64_t *shape);
-bound *bind_scalar(bind *b, const char *name, int64_t i, double f);
+bind_arg *bind_tensor(bind *b, const char *name, kvjit_dtype t, int rank, const int64_t *shape);
+bind_arg *bind_scalar(bind *b, const char *name, int64_t i, double f);
 /* Names memory that someone else owns. */
-bound *bind_borrow(bind *b, const char *name, kvjit_dtype t, int rank, const int64_t *shape,
-                   void *data);
-bound *bind_find(bind *b, const char *name); /* NULL if there is none */
+bind_arg *bind_borrow(bind *b, const char *name, kvjit_dtype t, int rank, const int64_t *shape,
+                      void *data);
+bind_arg *bind_find(bind *b, const char *name); /* NULL if there is none */
 void bind_free(bind *b);
 
 /* Calls k with what its parameters ask for by name. KVJIT_BAD_ARGUMENT and a sentence when

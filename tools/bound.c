@@ -48,7 +48,7 @@ double bound_unit(kir_elem e)
 
 /* Pass arith stacks the digits of both halves as rows of one product, so two digits show as
  * twice the rows of the scores (or of the output tile) they become. */
-static arith dot_arith(const kir_func *f, kir_ref n, int64_t rows)
+static bound_arith dot_arith(const kir_func *f, kir_ref n, int64_t rows)
 {
 	const kir_type *x = kir_type_of(f, kir_src(f, n, 0));
 	if (x->elem == KIR_bf16)
@@ -69,8 +69,8 @@ static void scan(const kir_func *f, bound_profile *out)
 		if (f->node[n].op != KIR_OP_dot)
 			continue;
 		bool qk = kir_attr_of(f, n, KIR_ATTR_trans) != 0;
-		arith a = dot_arith(f, n, rows);
-		arith *at = qk ? &out->qk : &out->pv;
+		bound_arith a = dot_arith(f, n, rows);
+		bound_arith *at = qk ? &out->qk : &out->pv;
 		*at = a > *at ? a : *at;
 		if (!qk)
 			out->kv_tile = (int)kir_type_of(f, kir_src(f, n, 0))->dim[1];
@@ -98,14 +98,14 @@ bool bound_profile_of(const kvjit_kernel *k, bound_profile *out, char *why, size
 
 /* -- terms ------------------------------------------------------------------------------- */
 
-static int digits(arith a, int one, int two)
+static int digits(bound_arith a, int one, int two)
 {
 	return a == ARITH_int8 ? one : two;
 }
 
 static double bound_scalar(const attn *a, const char *name)
 {
-	const bound *b = bind_find((bind *)&a->b, name);
+	const bind_arg *b = bind_find((bind *)&a->b, name);
 	return b ? b->f : 1;
 }
 

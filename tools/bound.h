@@ -5,11 +5,11 @@
 
 #include "attn.h"
 
-typedef enum arith { ARITH_f32, ARITH_bf16, ARITH_int8, ARITH_int8x2 } arith;
+typedef enum bound_arith { ARITH_f32, ARITH_bf16, ARITH_int8, ARITH_int8x2 } bound_arith;
 
 /* What the kernel's two products really compute in, read from its program. */
 typedef struct bound_profile {
-	arith qk, pv;
+	bound_arith qk, pv;
 	int kv_tile;
 	char name[40]; /* "qk=int8x2 pv=bf16" */
 } bound_profile;

@@ -177,7 +177,7 @@ bool golden_bind(const golden_case *c, const char *array, bind *b, const char *n
 	golden_array a;
 	if (!golden_get(c, array, &a))
 		return golden_fail(r, "array '%s' is missing or outside its file", array);
-	bound *x = bind_tensor(b, name, bind_dtype(a.elem), a.rank, a.shape);
+	bind_arg *x = bind_tensor(b, name, bind_dtype(a.elem), a.rank, a.shape);
 	memcpy(x->data, a.data, (size_t)a.count * kir_elem_bytes(a.elem));
 	return true;
 }

@@ -49,9 +49,9 @@ static const void *convert(const golden_case *c, const machine *m, bind *b, cons
 		            kir_elems[from].name);
 		return NULL;
 	}
-	bound *in = bind_tensor(b, "x", bind_dtype(from), 1, &x.count);
+	bind_arg *in = bind_tensor(b, "x", bind_dtype(from), 1, &x.count);
 	memcpy(in->data, x.data, (size_t)x.count * kir_elem_bytes(from));
-	bound *out = bind_tensor(b, "y", bind_dtype(to), 1, &x.count);
+	bind_arg *out = bind_tensor(b, "y", bind_dtype(to), 1, &x.count);
 	bind_scalar(b, "n", x.count, 0);
 	bind_scalar(b, "blocks", (x.count + ROW - 1) / ROW, 0);
 	convert_text(text, sizeof text, m->target, from, to, attrs);
@@ -234,7 +234,7 @@ bool golden_quant_static(const golden_case *c, const machine *m, golden_result *
 		         "  elem %s\n  scale f32 %s given\n  apply %s\n  round even\n",
 		         elems[v / 2], per, v % 2 ? "reciprocal" : "divide");
 		golden_bind(c, "scale", &b, "d", r);
-		bound *d = bind_find(&b, "d");
+		bind_arg *d = bind_find(&b, "d");
 		golden_array x;
 		if (scale.count == 1 && golden_get(c, "x", &x) && x.rank == 3) {
 			/* one scale for all: every head reads the same element */

@@ -18,12 +18,12 @@ static bool bind_rows(const golden_case *c, bind *b, golden_result *r)
 }
 
 /* A cache tensor [pages][page bytes] under a name, filled with the case's fill byte. */
-static bound *bind_cache(const golden_case *c, bind *b, const char *name,
-                         const golden_array *want)
+static bind_arg *bind_cache(const golden_case *c, bind *b, const char *name,
+                            const golden_array *want)
 {
 	int64_t shape[2] = { want->shape[0],
 		             want->shape[0] ? want->count / want->shape[0] : 0 };
-	bound *x = bind_tensor(b, name, KVJIT_U8, 2, shape);
+	bind_arg *x = bind_tensor(b, name, KVJIT_U8, 2, shape);
 	memset(x->data, (int)golden_number(c->params, "fill", 0), x->bytes);
 	return x;
 }
@@ -58,7 +58,7 @@ bool golden_write_token_head(const golden_case *c, const machine *m, golden_resu
 	    int8 ? "s8" : "e4m3fn", int8 ? "127" : "448", int8 ? "away" : "even",
 	    hnd ? "h t" : "t h", padding, kir_elems[k.elem].name, heads, dk, dv,
 	    (long long)golden_number(c->params, "block_size", 0));
-	bound *cache = bind_cache(c, &b, "cache", &want);
+	bind_arg *cache = bind_cache(c, &b, "cache", &want);
 	if (bind_rows(c, &b, r) && golden_call(m, c, text, &b, r))
 		golden_same(r, "cache", cache->data, want.data, (size_t)want.count, 1);
 	if (!r->failed)
@@ -86,11 +86,12 @@ static bool write_static(const golden_case *c, const machine *m, const char *ten
 	         (long long)golden_item(c->params, "shape", 1),
 	         (long long)golden_item(c->params, "shape", 2),
 	         (long long)golden_number(c->params, "block_size", 0));
-	bound *kc = bind_cache(c, &b, "kc", &want[0]), *vc = bind_cache(c, &b, "vc", &want[1]);
+	bind_arg *kc = bind_cache(c, &b, "kc", &want[0]),
+	         *vc = bind_cache(c, &b, "vc", &want[1]);
 	if (bind_rows(c, &b, r) && golden_bind(c, "k_scale", &b, "kd", r) &&
 	    golden_bind(c, "v_scale", &b, "vd", r)) {
 		for (int i = 0; i < 2; i++) {
-			bound *d = bind_find(&b, i ? "vd" : "kd");
+			bind_arg *d = bind_find(&b, i ? "vd" : "kd");
 			if (d->shape[0] != 1)
 				continue;
 			d->shape[0] = golden_item(c->params, "shape", 1);

@@ -66,15 +66,30 @@ double kir_round_to(kir_elem e, double x);
  * the printer, which is what makes the suffix exact. */
 kir_elem kir_literal_elem(const kir_func *f, kir_op op, kir_type_id type, const kir_ref *src,
                           unsigned nsrc, unsigned k, const kir_type_id *want);
+/* Types the yield that closes a region of `op` should give; `first` is the yield of its first
+ * region when it closes the second, else 0. False where they aren't known or aren't n. */
+bool kir_yield_types(const kir_func *f, kir_ref op, kir_ref first, unsigned n,
+                     kir_type_id want[KIR_MAX_SRC]);
+/* Whether the op has a buffer with an index list. */
+bool kir_is_access(kir_op op);
 void kir_print_float(kir_text *out, kir_elem e, double x);
 bool kir_read_float(const char *s, size_t len, double *x);
 
 /* -- names (names.c) -- */
 
-/* The name each node prints as, without %; NULL for those that print none. Unique in the
- * function. Free with kir_names_free. */
-char **kir_names(const kir_func *f);
-void kir_names_free(char **names);
+/* The name each node prints as, without %, unique in the function. */
+typedef struct kir_names {
+	uint32_t *at; /* offset into pool, for each node                       */
+	kir_text pool;
+} kir_names;
+
+void kir_names_make(kir_names *names, const kir_func *f);
+void kir_names_free(kir_names *names);
+static inline const char *kir_name(const kir_names *names, kir_ref n)
+{
+	return names->pool.text + names->at[n];
+}
+/* Only digits: such a name isn't kept, the printer counts anew. */
 bool kir_is_number(const char *s, size_t len);
 
 #endif

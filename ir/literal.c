@@ -71,6 +71,25 @@ kir_elem kir_literal_elem(const kir_func *f, kir_op op, kir_type_id type, const 
 	return kir_ops[op].flags & KIR_TYPED ? result : KIR_VOID;
 }
 
+bool kir_yield_types(const kir_func *f, kir_ref op, kir_ref first, unsigned n,
+                     kir_type_id want[KIR_MAX_SRC])
+{
+	const kir_node *x = &f->node[op];
+	if (n > KIR_MAX_SRC)
+		return false;
+	if (x->op == KIR_OP_for && n + 2 == x->nsrc && op + 1 + n < f->nnode)
+		for (unsigned i = 0; i < n; i++)
+			want[i] = f->node[op + 2 + i].type;
+	else if (x->op == KIR_OP_if && first && f->node[first].nsrc == n)
+		for (unsigned i = 0; i < n; i++)
+			want[i] = f->node[kir_src(f, first, i)].type;
+	else if (x->op == KIR_OP_attention && n == 1)
+		want[0] = kir_scalar(f->module, first ? KIR_i1 : KIR_f32);
+	else
+		return false;
+	return true;
+}
+
 /* strtod and printf spell the decimal point as the host's locale does. */
 bool kir_read_float(const char *s, size_t len, double *x)
 {

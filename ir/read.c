@@ -55,11 +55,16 @@ void kir_access(const kir_func *f, kir_ref n, kir_ref *buf, unsigned *first_inde
 	*upto = kir_src(f, n, at + 1 + *nindex);
 }
 
+bool kir_is_access(kir_op op)
+{
+	return strchr(kir_ops[op].src, 'i') && !(kir_ops[op].flags & KIR_NAMED);
+}
+
 char kir_src_letter(const kir_func *f, kir_op op, const kir_ref *src, unsigned nsrc, unsigned k)
 {
 	kir_slot slot[KIR_MAX_ROW];
 	unsigned n = kir_row(op, slot), at, nindex;
-	if (strchr(kir_ops[op].src, 'i') && !(kir_ops[op].flags & KIR_NAMED)) {
+	if (kir_is_access(op)) {
 		access_of(f, op, src, nsrc, &at, &nindex);
 		if (k <= at)
 			return slot[k].letter;

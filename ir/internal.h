@@ -77,7 +77,7 @@ bool kir_read_float(const char *s, size_t len, double *x);
 
 /* -- names (names.c) -- */
 
-/* The name each node prints as, without %, unique in the function. */
+/* The name each node prints as, without %, unique in its scope. */
 typedef struct kir_names {
 	uint32_t *at; /* offset into pool, for each node                       */
 	kir_text pool;

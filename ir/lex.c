@@ -222,13 +222,24 @@ bool kir_lex_literal(kir_parser *p, kir_term *t)
 
 /* -- going on after an error -- */
 
+/* Whether the next line goes on with a region of the attention in this one. */
+static bool region_follows(kir_parser *p)
+{
+	kir_lex before = p->lex;
+	kir_lex_space(p);
+	bool follows = kir_lex_keyword(p, "score") || kir_lex_keyword(p, "mask");
+	if (!follows)
+		p->lex = before;
+	return follows;
+}
+
 void kir_lex_skip_op(kir_parser *p)
 {
 	kir_lex *l = &p->lex;
 	unsigned depth = 0;
 	for (;;) {
 		if (kir_lex_line_end(p)) {
-			if (!depth || l->at == l->end)
+			if (l->at == l->end || (!depth && !region_follows(p)))
 				return;
 			kir_lex_space(p);
 			continue;

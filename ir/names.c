@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* names.c -- the names values print with: those the nodes have, made unique.
+/* names.c -- the names values print with: those the nodes have, made unique in scope.
  *
- * The first node with a name keeps it, the next get .1, .2 and so on; nodes without are
- * numbered. So a function whose names are unique keeps all of them, which is why printing,
- * parsing and printing again gives the same text.
+ * The first node with a name keeps it as long as it is in scope, the next get .1, .2 and so
+ * on; nodes without are numbered. So a function without clashes keeps all of its names, which
+ * is why printing, parsing and printing again gives the same text.
  */
 #include "internal.h"
 
@@ -23,6 +23,11 @@ struct table {
 	struct entry *entry;
 	size_t mask;
 	kir_text *pool;
+	struct entry **scope; /* taken entries, oldest first                     */
+	unsigned nscope, depth;
+	struct {
+		unsigned mark, left; /* entries below it; regions to come         */
+	} region[KIR_MAX_DEPTH];
 };
 
 bool kir_is_number(const char *s, size_t len)
@@ -62,14 +67,19 @@ static bool usable(const char *name)
 	return len && len <= KIR_MAX_NAME && !kir_is_number(name, len);
 }
 
+static uint32_t take(struct table *t, struct entry *e)
+{
+	e->taken = true;
+	t->scope[t->nscope++] = e;
+	return e->at;
+}
+
 static uint32_t unique(struct table *t, const char *name)
 {
 	size_t len = strlen(name);
 	struct entry *e = lookup(t, name, len);
-	if (!e->taken) {
-		e->taken = true;
-		return e->at;
-	}
+	if (!e->taken)
+		return take(t, e);
 	size_t base = len;
 	while (base && isdigit((unsigned char)name[base - 1]))
 		base--;
@@ -82,11 +92,25 @@ static uint32_t unique(struct table *t, const char *name)
 		kir_text with = { .text = buf, .cap = sizeof buf };
 		kir_text_add(&with, "%.*s.%u", (int)base, name, ++root->next);
 		e = lookup(t, buf, with.len);
-		if (!e->taken) {
-			e->taken = true;
-			return e->at;
-		}
+		if (!e->taken)
+			return take(t, e);
 	}
+}
+
+/* Functions nested deeper than the verifier allows keep the names of the regions too deep. */
+static void follow_regions(struct table *t, kir_op op)
+{
+	unsigned flags = kir_ops[op].flags;
+	if ((flags & (KIR_REGION | KIR_REGION2)) && t->depth < KIR_MAX_DEPTH) {
+		t->region[t->depth].mark = t->nscope;
+		t->region[t->depth++].left = flags & KIR_REGION2 ? 2 : 1;
+	}
+	if (op != KIR_OP_yield || !t->depth)
+		return;
+	while (t->nscope > t->region[t->depth - 1].mark)
+		t->scope[--t->nscope]->taken = false;
+	if (!--t->region[t->depth - 1].left)
+		t->depth--;
 }
 
 void kir_names_make(kir_names *names, const kir_func *f)
@@ -98,11 +122,13 @@ void kir_names_make(kir_names *names, const kir_func *f)
 	while (t.mask < (size_t)f->nnode * 4)
 		t.mask = t.mask * 2 + 1;
 	t.entry = calloc(t.mask + 1, sizeof *t.entry);
-	if (!names->at || !t.entry)
+	t.scope = calloc(f->nnode, sizeof(struct entry *));
+	if (!names->at || !t.entry || !t.scope)
 		abort();
 	kir_text_add(&names->pool, "?%c", 0);
 	for (kir_ref n = 1; n < f->nnode; n++) {
 		const kir_node *x = &f->node[n];
+		follow_regions(&t, (kir_op)x->op);
 		if (!x->type || x->op == KIR_OP_const)
 			continue;
 		if (usable(x->name)) {
@@ -113,6 +139,7 @@ void kir_names_make(kir_names *names, const kir_func *f)
 		kir_text_add(&names->pool, "%u%c", number++, 0);
 	}
 	free(t.entry);
+	free(t.scope);
 }
 
 void kir_names_free(kir_names *names)

@@ -72,16 +72,17 @@ static bool print_ir(const kvjit_kernel *k, kir_text *out)
 	return print_func(k->ir, out);
 }
 
-/* backend: whose source it is; NULL: anybody's. */
-static bool dump(const kvjit_kernel *k, const char *backend, kbe_dump what, kir_text *out)
-{
-	kir_diag d = { 0 };
+static const char *const stage_list = "ir, tile, vector, llvm, c, asm, schedule, problem";
 
+/* backend: whose source it is; NULL: anybody's. */
+static bool dump(const kvjit_kernel *k, const char *backend, kbe_dump what, kir_text *out,
+                 kir_diag *d)
+{
 	return k->backend && k->vector && (!backend || !strcmp(backend, k->backend_name)) &&
-	       k->backend->dump(k->vector, what, out, &d);
+	       k->backend->dump(k->vector, what, out, d);
 }
 
-static bool print_stage(const kvjit_kernel *k, const char *stage, kir_text *out)
+static bool print_stage(const kvjit_kernel *k, const char *stage, kir_text *out, kir_diag *d)
 {
 	if (!strcmp(stage, "ir"))
 		return print_ir(k, out);
@@ -90,11 +91,11 @@ static bool print_stage(const kvjit_kernel *k, const char *stage, kir_text *out)
 	if (!strcmp(stage, "vector"))
 		return print_func(k->vector, out);
 	if (!strcmp(stage, "llvm"))
-		return dump(k, "x86", KBE_DUMP_SOURCE, out);
+		return dump(k, "x86", KBE_DUMP_SOURCE, out, d);
 	if (!strcmp(stage, "c"))
-		return dump(k, "c", KBE_DUMP_SOURCE, out);
+		return dump(k, "c", KBE_DUMP_SOURCE, out, d);
 	if (!strcmp(stage, "asm"))
-		return dump(k, NULL, KBE_DUMP_ASM, out);
+		return dump(k, NULL, KBE_DUMP_ASM, out, d);
 	if (!strcmp(stage, "schedule"))
 		return kvjit_sched_print(&k->run->sched, out), true;
 	if (!strcmp(stage, "problem") && k->problem[0])
@@ -105,15 +106,21 @@ static bool print_stage(const kvjit_kernel *k, const char *stage, kir_text *out)
 char *kvjit_kernel_text(const kvjit_kernel *k, const char *stage)
 {
 	kir_text t = { 0 };
+	kir_diag d = { 0 };
+	char why[600];
 	bool ok;
 
 	if (!k || !stage)
 		return NULL;
 	pthread_mutex_lock((pthread_mutex_t *)&k->text);
-	ok = print_stage(k, stage, &t);
+	ok = print_stage(k, stage, &t, &d);
 	pthread_mutex_unlock((pthread_mutex_t *)&k->text);
 	if (ok)
 		return t.text;
 	free(t.text);
+	kvjit_fail((kvjit_errors *)&k->errors, KVJIT_BAD_ARGUMENT,
+	           "this kernel, of backend %s, has no text '%.40s'; stages are %s%s%s",
+	           k->backend_name, stage, stage_list, d.n ? ": " : "",
+	           kir_diag_text(&d, why, sizeof(why)));
 	return NULL;
 }

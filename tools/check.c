@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* check.c -- kvjit check PROBLEM: generated code against the interpreter at level A.
+ *
+ * Writers and quantizers must give the same bytes; attention and merge must stay within the
+ * bound derived for the arithmetic they use (bound.c). The data is random but the same
+ * everywhere: several seeds, each a batch of decodes, prefills, empty and partial sequences.
+ */
+#include "check.h"
+#include "tool.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cjson/cJSON.h>
+
+static const char usage[] =
+    "check PROBLEM | check --golden DIR  [--target T] [--backend B] [--sched KNOBS] "
+    "[--seeds N] [--verbose] [--json]";
+
+/* -- random ------------------------------------------------------------------------------ */
+
+/* splitmix64 */
+static uint64_t next(check *c)
+{
+	uint64_t z = c->rng += 0x9e3779b97f4a7c15u;
+	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+	z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+	return z ^ z >> 31;
+}
+
+double check_uniform(check *c)
+{
+	return (double)(next(c) >> 11) * 0x1p-53;
+}
+
+double check_normal(check *c)
+{
+	double u = check_uniform(c) + 0x1p-54, v = check_uniform(c);
+	return sqrt(-2 * log(u)) * cos(6.283185307179586 * v);
+}
+
+int64_t check_int(check *c, int64_t lo, int64_t hi)
+{
+	return lo + (int64_t)(next(c) % (uint64_t)(hi - lo + 1));
+}
+
+void check_fill(check *c, kir_elem e, void *data, int64_t n, double sigma)
+{
+	for (int64_t i = 0; i < n; i++)
+		elem_set(e, data, i, sigma * check_normal(c));
+}
+
+/* -- results ------------------------------------------------------------------------------ */
+
+void check_fail(check_result *r, const char *fmt, ...)
+{
+	if (!r->failed) {
+		va_list ap;
+		va_start(ap, fmt);
+		vsnprintf(r->text, sizeof r->text, fmt, ap);
+		va_end(ap);
+	}
+	r->failed = true;
+}
+
+void check_value(check_result *r, const char *what, int64_t i, double got, double want,
+                 double limit)
+{
+	r->compared++;
+	if (got == want)
+		return;
+	double ratio = fabs(got - want) / limit;
+	if (ratio > r->worst)
+		r->worst = ratio;
+	if (isinf(want) || !(ratio <= 1))
+		check_fail(
+		    r, "%s[%lld] is %.9g, the interpreter says %.9g: error %.3g, bound %.3g",
+		    what, (long long)i, got, want, fabs(got - want), limit);
+}
+
+kvjit_kernel *check_compile(const check *c, unsigned machine)
+{
+	kvjit_compile_options o = { .size = sizeof o, .sched = c->sched };
+	kvjit_kernel *k = NULL;
+	kvjit *kv = c->machine[machine].kv;
+	kvjit_status s = kvjit_compile(kv, c->text, &o, &k);
+	if (s == KVJIT_OK)
+		return k;
+	check_fail(&c->result[machine], "%s: %s", kvjit_status_name(s), kvjit_error(kv));
+	return NULL;
+}
+
+/* -- running ------------------------------------------------------------------------------ */
+
+static bool run_seeds(check *c, int seeds, char *why, size_t len)
+{
+	for (int s = 0; s < seeds; s++) {
+		bool ok = attn_open(&c->a, c->text, why, len);
+		c->rng = (uint64_t)s * 1000003 + 1;
+		c->a.b.flush_low = s % 2 == 1;
+		if (ok)
+			ok = c->a.p.kind == KIR_ATTN    ? check_attn(c, (uint64_t)s, why, len)
+			     : c->a.p.kind == KIR_MERGE ? check_merge(c, (uint64_t)s, why, len)
+			                                : check_write(c, (uint64_t)s, why, len);
+		attn_close(&c->a);
+		if (!ok)
+			return false;
+	}
+	return true;
+}
+
+static void print_json(const check *c, int seeds, bool ok)
+{
+	cJSON *root = cJSON_CreateObject(), *list;
+	cJSON_AddStringToObject(root, "problem", c->text);
+	cJSON_AddNumberToObject(root, "seeds", seeds);
+	cJSON_AddBoolToObject(root, "ok", ok);
+	list = cJSON_AddArrayToObject(root, "machines");
+	for (unsigned i = 0; i < c->nmachine; i++) {
+		cJSON *one = cJSON_CreateObject();
+		cJSON_AddStringToObject(one, "backend", c->machine[i].backend);
+		cJSON_AddStringToObject(one, "target", c->machine[i].target);
+		cJSON_AddBoolToObject(one, "ok", !c->result[i].failed);
+		cJSON_AddStringToObject(one, "bound", c->result[i].bound);
+		cJSON_AddNumberToObject(one, "worst", c->result[i].worst);
+		cJSON_AddNumberToObject(one, "compared", (double)c->result[i].compared);
+		cJSON_AddStringToObject(one, "failure", c->result[i].text);
+		cJSON_AddItemToArray(list, one);
+	}
+	char *text = cJSON_PrintUnformatted(root);
+	puts(text);
+	free(text);
+	cJSON_Delete(root);
+}
+
+static void print_text(const check *c, int seeds)
+{
+	unsigned passed = 0;
+	for (unsigned i = 0; i < c->nmachine; i++) {
+		const check_result *r = &c->result[i];
+		char name[80];
+		snprintf(name, sizeof name, "%s/%s", c->machine[i].backend,
+		         c->machine[i].target);
+		passed += !r->failed;
+		if (r->failed)
+			printf("%-20s FAIL  %s\n", name, r->text);
+		else
+			printf(
+			    "%-20s ok    %s; worst error %.3f of it; %llu values, %d seeds\n",
+			    name, r->bound, r->worst, (unsigned long long)r->compared, seeds);
+	}
+	printf("%u passed, %u failed\n", passed, c->nmachine - passed);
+}
+
+static int check_problem(args *a, const char *target, const char *backend, const char *sched)
+{
+	int seeds = (int)args_number(a, "--seeds", 1, 1000, 3);
+	bool json = args_flag(a, "--json");
+	machine m[MACHINE_MAX];
+	check_result result[MACHINE_MAX] = { 0 };
+	check c = { .sched = sched, .machine = m, .result = result };
+	char why[500] = "";
+	args_flag(a, "--verbose");
+	if (!args_end(a, 1, 1 << 20, usage))
+		return TOOL_USAGE;
+
+	char *text = tool_program(a);
+	bool ok = false;
+	c.text = text;
+	c.ref = tool_open(NULL, "ref");
+	if (c.ref)
+		c.nmachine = machine_open(target, backend, m);
+	if (c.nmachine) {
+		ok = run_seeds(&c, seeds, why, sizeof why);
+		if (!ok)
+			fprintf(stderr, "kvjit: %s\n", why);
+		bool asked = ok;
+		for (unsigned i = 0; i < c.nmachine; i++)
+			ok &= !result[i].failed && result[i].compared > 0;
+		if (json)
+			print_json(&c, seeds, ok);
+		else if (asked)
+			print_text(&c, seeds);
+	}
+	machine_close(m, c.nmachine);
+	kvjit_close(c.ref);
+	free(text);
+	return ok ? TOOL_OK : TOOL_FAILED;
+}
+
+int tool_check(args *a)
+{
+	const char *golden = args_value(a, "--golden");
+	if (golden)
+		return tool_golden(golden, a);
+	const char *target = args_value(a, "--target"), *backend = args_value(a, "--backend");
+	const char *sched = args_value(a, "--sched");
+	return check_problem(a, target, backend, sched);
+}

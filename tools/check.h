@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* check.h -- kvjit check PROBLEM: what its files share. */
+#ifndef KVJIT_TOOL_CHECK_H
+#define KVJIT_TOOL_CHECK_H
+
+#include "attn.h"
+#include "machine.h"
+
+/* What came of one machine, over all seeds. */
+typedef struct check_result {
+	bool failed;
+	char text[500]; /* the first failure */
+	char bound[80]; /* which bound was used */
+	double worst;   /* largest err/bound */
+	uint64_t compared;
+} check_result;
+
+typedef struct check {
+	const char *text, *sched;
+	kvjit *ref; /* the interpreter, at level A */
+	const machine *machine;
+	unsigned nmachine;
+	check_result *result; /* one a machine */
+	attn a;               /* the problem; data of the seed at hand */
+	uint64_t rng;
+} check;
+
+/* One seed of a problem of each kind; false and a sentence in why when the check itself can't
+ * be made. */
+bool check_attn(check *c, uint64_t seed, char *why, size_t len);
+bool check_write(check *c, uint64_t seed, char *why, size_t len);
+bool check_merge(check *c, uint64_t seed, char *why, size_t len);
+
+void check_fail(check_result *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* Counts one value; fails when it isn't within the bound. Infinities must be equal. */
+void check_value(check_result *r, const char *what, int64_t i, double got, double want,
+                 double limit);
+/* Compiles for a machine, or NULL after check_fail. */
+kvjit_kernel *check_compile(const check *c, unsigned machine);
+
+/* -- random data: the same on every machine --------------------------------------------- */
+
+double check_uniform(check *c);                      /* [0, 1)           */
+double check_normal(check *c);                       /* N(0, 1)          */
+int64_t check_int(check *c, int64_t lo, int64_t hi); /* lo..hi inclusive */
+/* n elements of normal values times sigma. */
+void check_fill(check *c, kir_elem e, void *data, int64_t n, double sigma);
+
+#endif

@@ -1,0 +1,334 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* check_attn.c -- attention on a random mixed batch.
+ *
+ * The cache is written by the format's own writer, run by the interpreter. The interpreter
+ * then runs the problem three ways: as it is, for the result; with f32 results, so that only
+ * the kernel's rounding counts; and with |V| for V, which gives the sum of weights times |v|
+ * that the bound needs, whatever the score and the mask are.
+ */
+#include "check.h"
+#include "bound.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { SEQS = 6 };
+
+/* -- the batch ----------------------------------------------------------------------------- */
+
+/* Decodes, prefills longer than a tile, a chunked prefill, a sequence without new tokens and
+ * an empty one; ends within pages and at their end. */
+static void make_lengths(check *c, int32_t *lens, int32_t *starts)
+{
+	int32_t page = (int32_t)c->a.shape.page;
+	int32_t n[SEQS] = { 1, (int32_t)check_int(c, 17, 40), 1,
+		            0, (int32_t)check_int(c, 2, 5),   0 };
+	lens[0] = (int32_t)check_int(c, 2 * page, 4 * page);
+	lens[1] = n[1] + (int32_t)check_int(c, 0, page);
+	lens[2] = page * (int32_t)check_int(c, 1, 2);
+	lens[3] = (int32_t)check_int(c, 1, page);
+	lens[4] = n[4] + (int32_t)check_int(c, page / 2, 2 * page);
+	lens[5] = 0;
+	starts[0] = 0;
+	for (int i = 0; i < SEQS; i++)
+		starts[i + 1] = starts[i] + n[i];
+}
+
+/* Pages in random order; entries past a sequence's end are garbage that mustn't matter. */
+static void make_batch(check *c)
+{
+	int32_t lens[SEQS], starts[SEQS + 1], max_pages = 1, npages = 0;
+	make_lengths(c, lens, starts);
+	for (int i = 0; i < SEQS; i++) {
+		int32_t pages = (int32_t)((lens[i] + c->a.shape.page - 1) / c->a.shape.page);
+		npages += pages;
+		max_pages = pages + 1 > max_pages ? pages + 1 : max_pages;
+	}
+	npages += 2;
+	int32_t *order = calloc((size_t)npages, sizeof *order);
+	int32_t *table = calloc((size_t)(SEQS * max_pages), sizeof *table), used = 0;
+	for (int32_t i = 0; i < npages; i++)
+		order[i] = i;
+	for (int32_t i = npages - 1; i > 0; i--) {
+		int32_t j = (int32_t)check_int(c, 0, i), t = order[i];
+		order[i] = order[j];
+		order[j] = t;
+	}
+	for (int i = 0; i < SEQS; i++)
+		for (int32_t j = 0; j < max_pages; j++)
+			table[i * max_pages + j] =
+			    j * c->a.shape.page < lens[i] ? order[used++] : 0x7ffffff0;
+	attn_batch(&c->a, SEQS, lens, starts, table, max_pages, npages);
+	free(order);
+	free(table);
+}
+
+/* -- the cache ----------------------------------------------------------------------------- */
+
+static void bind_written(check *c, bind *w, int64_t tokens)
+{
+	attn *a = &c->a;
+	const int32_t *lens = bind_find(&a->b, "lens")->data,
+	              *table = bind_find(&a->b, "table")->data;
+	int64_t ks[3] = { tokens, a->shape.kv_heads, a->shape.dim_k };
+	int64_t vs[3] = { tokens, a->shape.kv_heads, a->shape.dim_v };
+	bind_arg *key = bind_tensor(w, "key", KVJIT_F32, 3, ks);
+	bind_arg *value = bind_tensor(w, "value", KVJIT_F32, 3, vs);
+	bind_arg *slots = bind_tensor(w, "slots", KVJIT_S64, 1, &tokens);
+	int64_t *slot = slots->data;
+	check_fill(c, KIR_f32, key->data, tokens * ks[1] * ks[2], 1);
+	check_fill(c, KIR_f32, value->data, tokens * vs[1] * vs[2], 1);
+	for (int64_t s = 0; s < a->nseq; s++)
+		for (int64_t j = 0; j < lens[s]; j++)
+			*slot++ = table[s * a->max_pages + j / a->shape.page] * a->shape.page +
+			          j % a->shape.page;
+	bind_scalar(w, "n", tokens, 0);
+	for (unsigned i = 0; i < a->layout.ntensor; i++) {
+		bind_arg *t = bind_find(&a->b, a->layout.tensor[i].name);
+		bind_borrow(w, t->name, t->dtype, t->rank, t->shape, t->data);
+	}
+}
+
+/* kd and vd for the writer are one a head; attention gets the same for every sequence. */
+static void bind_scales(check *c, bind *w)
+{
+	attn *a = &c->a;
+	int64_t heads[2] = { a->nseq, a->shape.kv_heads };
+	for (int side = 0; side < 2; side++) {
+		const char *name = side ? "vd" : "kd";
+		kir_gran g = a->format->side[side].gran;
+		if (g != KIR_GRAN_tensor && g != KIR_GRAN_head)
+			continue;
+		bind_arg *one = bind_tensor(w, name, KVJIT_F32, 1, &heads[1]);
+		bind_arg *all = bind_tensor(&a->b, name, KVJIT_F32, 2, heads);
+		float *from = one->data, *to = all->data;
+		for (int64_t h = 0; h < heads[1]; h++)
+			from[h] = h && g == KIR_GRAN_tensor
+			              ? from[0]
+			              : (float)(0.02 + 0.03 * check_uniform(c));
+		for (int64_t s = 0; s < heads[0]; s++)
+			memcpy(to + s * heads[1], from, (size_t)heads[1] * sizeof *to);
+	}
+}
+
+static bool write_cache(check *c, char *why, size_t len)
+{
+	attn *a = &c->a;
+	const int32_t *lens = bind_find(&a->b, "lens")->data;
+	kir_problem p = { .kind = KIR_WRITE,
+		          .q = KIR_f32,
+		          .k_format = a->p.k_format,
+		          .v_format = a->p.v_format,
+		          .heads = a->p.kv_heads,
+		          .kv_heads = a->p.kv_heads,
+		          .dim_k = a->p.dim_k,
+		          .dim_v = a->p.dim_v,
+		          .page = a->p.page,
+		          .sched = kir_sched_default() };
+	char *text = attn_text(a, &p);
+	kvjit_kernel *k = NULL;
+	int64_t tokens = 0;
+	bind w = { 0 };
+	for (int64_t s = 0; s < a->nseq; s++)
+		tokens += lens[s];
+	bind_written(c, &w, tokens);
+	bind_scales(c, &w);
+	bool ok = kvjit_compile(c->ref, text, NULL, &k) == KVJIT_OK;
+	if (!ok)
+		snprintf(why, len, "the cache can't be written: %s", kvjit_error(c->ref));
+	else
+		ok = bind_call(&w, k, NULL, why, len) == KVJIT_OK;
+	kvjit_release(k);
+	bind_free(&w);
+	free(text);
+	return ok;
+}
+
+/* -- the other arguments ------------------------------------------------------------------- */
+
+/* Arrays that score and mask expressions index: rising whole numbers, so that a mask over
+ * documents has documents; small values for floats. */
+static void bind_with(check *c, const kvjit_param *p)
+{
+	int64_t shape[6], n = 1;
+	for (int i = 0; i < p->rank; i++) {
+		int32_t page = (int32_t)c->a.shape.page;
+		shape[i] = p->shape[i] >= 0 ? p->shape[i] : 8 * page + 64;
+		n *= shape[i];
+	}
+	bind_arg *x = bind_tensor(&c->a.b, p->name, p->dtype, p->rank, shape);
+	for (int64_t i = 0; i < n; i++)
+		if (p->dtype == KVJIT_S32)
+			((int32_t *)x->data)[i] = (int32_t)(i / 13);
+		else if (p->dtype == KVJIT_S64)
+			((int64_t *)x->data)[i] = i / 13;
+	if (p->dtype == KVJIT_F32)
+		check_fill(c, KIR_f32, x->data, n, 0.5);
+}
+
+static void bind_rest(check *c, const kvjit_kernel *k)
+{
+	attn *a = &c->a;
+	int64_t q[3] = { a->rows, a->p.heads, a->p.dim_k },
+	        given[2] = { a->nseq, a->p.kv_heads };
+	bind_arg *x = bind_tensor(&a->b, "q", bind_dtype(a->p.q), 3, q);
+	check_fill(c, a->p.q, x->data, q[0] * q[1] * q[2], 1);
+	bind_scalar(&a->b, "scale", 0, (float)(1 / sqrt((double)a->p.dim_k)));
+	x = bind_tensor(&a->b, "alibi", KVJIT_F32, 1, &a->p.heads);
+	for (int64_t h = 0; h < a->p.heads; h++)
+		((float *)x->data)[h] =
+		    (float)exp2(-8.0 * (double)(h + 1) / (double)a->p.heads);
+	x = bind_tensor(&a->b, "sink", KVJIT_F32, 1, &a->p.heads);
+	check_fill(c, KIR_f32, x->data, a->p.heads, 2);
+	if (a->p.qscale) {
+		x = bind_tensor(&a->b, "qd", KVJIT_F32, 2, given);
+		for (int64_t i = 0; i < given[0] * given[1]; i++)
+			((float *)x->data)[i] = (float)(0.5 + check_uniform(c));
+	}
+	x = bind_tensor(&a->b, "causal", KVJIT_S32, 1, &a->nseq);
+	for (int64_t i = 0; i < a->nseq; i++)
+		((int32_t *)x->data)[i] = (int32_t)(i % 2);
+	for (int i = 0; i < kvjit_nparam(k); i++) {
+		const kvjit_param *p = kvjit_param_at(k, i);
+		if (!p->planned && p->rank && !(p->role & KVJIT_OUTPUT) &&
+		    !bind_find(&a->b, p->name))
+			bind_with(c, p);
+	}
+}
+
+/* -- the reference ---------------------------------------------------------------------------
+ */
+
+typedef struct reference {
+	double *out, *lse, *abs_out, *abs_lse;
+} reference;
+
+static void free_reference(reference *r)
+{
+	free(r->out);
+	free(r->lse);
+	free(r->abs_out);
+	free(r->abs_lse);
+}
+
+/* Negative V codes lose their sign; -128 becomes 127, which the bound's rounding covers. */
+static void make_abs(attn *a)
+{
+	kir_elem e = attn_elem(a, KIR_S_v);
+	for (int64_t p = 0; p < a->npages; p++)
+		for (int64_t h = 0; h < a->shape.kv_heads; h++)
+			for (int64_t t = 0; t < a->shape.page; t++)
+				for (int64_t d = 0; d < a->shape.dim_v; d++) {
+					double x = attn_value(a, KIR_S_v, p, h, t, d);
+					if (x < 0)
+						attn_set(
+						    a, KIR_S_v, p, h, t, d,
+						    kir_encode(e, -x, KIR_ROUND_even, 0, 0));
+				}
+}
+
+static bool run_reference(check *c, kvjit_kernel *k, reference *r, char *why, size_t len)
+{
+	attn *a = &c->a;
+	const char *name = a->layout.tensor[a->layout.stream[KIR_S_v].tensor].name;
+	bind_arg *cache = bind_find(&a->b, name);
+	char *kept = malloc(cache->bytes);
+	attn_outputs(a, k);
+	bool ok = attn_call(a, k, why, len);
+	if (ok) {
+		attn_results(a, k, &r->out, &r->lse);
+		memcpy(kept, cache->data, cache->bytes);
+		make_abs(a);
+		ok = attn_call(a, k, why, len);
+		attn_results(a, k, &r->abs_out, &r->abs_lse);
+		memcpy(cache->data, kept, cache->bytes);
+	}
+	free(kept);
+	return ok;
+}
+
+/* -- comparing --------------------------------------------------------------------------------
+ */
+
+static double largest_bias(const attn *a, int64_t head, double keys)
+{
+	const float *slope = bind_find((bind *)&a->b, "alibi")->data;
+	return a->p.alibi ? fabs(slope[head]) * keys : 0;
+}
+
+static void compare(check *c, const kvjit_kernel *k, const bound_profile *p,
+                    const reference *ref, check_result *r)
+{
+	const attn *a = &c->a;
+	double *out, *lse;
+	attn_results(a, k, &out, &lse);
+	for (int64_t row = 0; row < a->rows && !r->failed; row++)
+		for (int64_t h = 0; h < a->p.heads && !r->failed; h++) {
+			bound_terms t = bound_terms_of(a, p, row, h);
+			int64_t pair = row * a->p.heads + h;
+			double extra = largest_bias(a, h, t.len);
+			/* an expression of the user's may add as much as it was given */
+			if (a->p.score)
+				extra += 2 * t.sabs + t.len;
+			if (!isnan(lse[pair]))
+				check_value(r, "lse", pair, lse[pair], ref->lse[pair],
+				            bound_lse(a, &t, ref->lse[pair], extra));
+			for (int64_t d = 0; d < a->p.dim_v; d++) {
+				int64_t i = pair * a->p.dim_v + d;
+				check_value(r, "out", i, out[i], ref->out[i],
+				            bound_out(a, p, &t, ref->abs_out[i], ref->out[i],
+				                      extra, a->p.out));
+			}
+		}
+	free(out);
+	free(lse);
+}
+
+static void run_machine(check *c, unsigned i, const reference *ref)
+{
+	check_result *r = &c->result[i];
+	bound_profile p;
+	char why[400];
+	kvjit_kernel *k = check_compile(c, i);
+	if (!k)
+		return;
+	attn_outputs(&c->a, k);
+	if (!bound_profile_of(k, &p, why, sizeof why) ||
+	    !attn_call(&c->a, k, why, sizeof why)) {
+		check_fail(r, "%s", why);
+	} else {
+		snprintf(r->bound, sizeof r->bound, "bound of %s", p.name);
+		compare(c, k, &p, ref, r);
+	}
+	kvjit_release(k);
+}
+
+bool check_attn(check *c, uint64_t seed, char *why, size_t len)
+{
+	kir_problem p = c->a.p;
+	reference ref = { 0 };
+	kvjit_kernel *k = NULL;
+	(void)seed;
+	p.out = KIR_f32;
+	p.lse = true;
+	make_batch(c);
+	if (!write_cache(c, why, len))
+		return false;
+	char *text = attn_text(&c->a, &p);
+	bool ok = kvjit_compile(c->ref, text, NULL, &k) == KVJIT_OK;
+	if (!ok)
+		snprintf(why, len, "%s", kvjit_error(c->ref));
+	free(text);
+	if (ok) {
+		bind_rest(c, k);
+		ok = run_reference(c, k, &ref, why, len);
+	}
+	for (unsigned i = 0; ok && i < c->nmachine; i++)
+		if (!c->result[i].failed)
+			run_machine(c, i, &ref);
+	kvjit_release(k);
+	free_reference(&ref);
+	return ok;
+}

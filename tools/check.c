@@ -81,15 +81,15 @@ void check_value(check_result *r, const char *what, int64_t i, double got, doubl
 		    what, (long long)i, got, want, fabs(got - want), limit);
 }
 
-kvjit_kernel *check_compile(const check *c, unsigned machine)
+kvjit_kernel *check_compile(const check *c, unsigned i)
 {
 	kvjit_compile_options o = { .size = sizeof o, .sched = c->sched };
 	kvjit_kernel *k = NULL;
-	kvjit *kv = c->machine[machine].kv;
+	kvjit *kv = c->machine[i].kv;
 	kvjit_status s = kvjit_compile(kv, c->text, &o, &k);
 	if (s == KVJIT_OK)
 		return k;
-	check_fail(&c->result[machine], "%s: %s", kvjit_status_name(s), kvjit_error(kv));
+	check_fail(&c->result[i], "%s: %s", kvjit_status_name(s), kvjit_error(kv));
 	return NULL;
 }
 

@@ -36,7 +36,7 @@ void check_fail(check_result *r, const char *fmt, ...) __attribute__((format(pri
 void check_value(check_result *r, const char *what, int64_t i, double got, double want,
                  double limit);
 /* Compiles for a machine, or NULL after check_fail. */
-kvjit_kernel *check_compile(const check *c, unsigned machine);
+kvjit_kernel *check_compile(const check *c, unsigned i);
 
 /* -- random data: the same on every machine --------------------------------------------- */
 

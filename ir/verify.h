@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* verify.h -- shared by verify.c (structure: scopes, regions, levels, operand kinds) and
+ * verify_op.c, verify_access.c (the rules of each op).
+ */
+#ifndef KVJIT_KIR_VERIFY_H
+#define KVJIT_KIR_VERIFY_H
+
+#include "internal.h"
+
+#define KIR_TYPE_TEXTS 4
+
+typedef struct kir_checker {
+	const kir_func *f;
+	kir_diag *d;
+	bool bad;
+	bool named; /* names are made on the first message                     */
+	kir_names names;
+	kir_text type_text[KIR_TYPE_TEXTS];
+	unsigned next_text;
+	int64_t local_bytes;
+} kir_checker;
+
+/* Adds "%x = add: sentence" at n's line. False. */
+bool kir_complain(kir_checker *c, kir_ref n, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+/* The type as text; good until KIR_TYPE_TEXTS further calls. */
+const char *kir_type_text(kir_checker *c, kir_type_id t);
+/* "%x" or a literal's "3". Good as long as kir_type_text's result. */
+const char *kir_value_text(kir_checker *c, kir_ref n);
+
+/* The buffer behind views: a param or a local. */
+kir_ref kir_root(const kir_func *f, kir_ref buffer);
+/* Types and attributes of node n, whose operands are there and of the kinds of its row. */
+bool kir_check_op(kir_checker *c, kir_ref n);
+bool kir_check_access(kir_checker *c, kir_ref n);
+bool kir_check_local(kir_checker *c, kir_ref n);
+bool kir_check_view(kir_checker *c, kir_ref n);
+bool kir_check_named(kir_checker *c, kir_ref n);
+
+#endif

@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* verify_access.c -- memory: loads and stores, locals, views, the operands of level-A ops. */
+#include "verify.h"
+
+#include <string.h>
+
+#define LOCAL_BYTES ((int64_t)256 << 10)
+
+kir_ref kir_root(const kir_func *f, kir_ref buffer)
+{
+	while (f->node[buffer].op == KIR_OP_view)
+		buffer = kir_src(f, buffer, 0);
+	return buffer;
+}
+
+static bool allowed(const kir_func *f, kir_ref buffer, kir_dir dir)
+{
+	kir_ref root = kir_root(f, buffer);
+	return f->node[root].op != KIR_OP_param ||
+	       (f->param[f->node[root].attr[0]].dir & dir) == dir;
+}
+
+static bool check_allowed(kir_checker *c, kir_ref n, kir_ref buffer, kir_dir dir)
+{
+	return allowed(c->f, buffer, dir) ||
+	       kir_complain(c, n, "%s may not be %s", kir_value_text(c, buffer),
+	                    dir == KIR_IN    ? "read, it is out"
+	                    : dir == KIR_OUT ? "written, it is in"
+	                                     : "anything but inout");
+}
+
+/* -- access -- */
+
+static bool check_indices(kir_checker *c, kir_ref n, unsigned first, unsigned count)
+{
+	const kir_func *f = c->f;
+	const kir_type *t = kir_type_of(f, n);
+	bool gather = f->node[n].op == KIR_OP_gather;
+	for (unsigned k = first; k < first + count; k++) {
+		kir_ref i = kir_src(f, n, k);
+		const kir_type *it = kir_type_of(f, i);
+		kir_type shape = *t;
+		shape.elem = it->elem;
+		if (!it->rank && it->elem == KIR_s64)
+			continue;
+		if (gather && kir_is_int((kir_elem)it->elem) &&
+		    (!it->rank || f->node[i].type == kir_type_intern(f->module, &shape)))
+			continue;
+		return kir_complain(c, n, "its index %s is %s, not %s", kir_value_text(c, i),
+		                    kir_type_text(c, f->node[i].type),
+		                    gather ? "a scalar or of the result's shape" : "an s64");
+	}
+	return true;
+}
+
+/* A tile's dimensions are the last ones of the buffer, and no larger. Rows past the end are
+ * fine where upto cuts them off. */
+static bool check_tile(kir_checker *c, kir_ref n, kir_ref value, kir_ref buf, bool upto)
+{
+	const kir_type *t = kir_type_of(c->f, value), *b = kir_type_of(c->f, buf);
+	if (t->rank > b->rank)
+		return kir_complain(c, n, "%s has %u dimensions, the tile %u",
+		                    kir_value_text(c, buf), b->rank, t->rank);
+	for (unsigned i = 0; i < t->rank; i++) {
+		unsigned k = b->rank - t->rank + i;
+		if (b->dim[k] >= 0 && t->dim[i] > b->dim[k] && !(upto && !i))
+			return kir_complain(c, n,
+			                    "%s has %lld elements along dimension %u, the "
+			                    "tile %lld",
+			                    kir_value_text(c, buf), (long long)b->dim[k], k,
+			                    (long long)t->dim[i]);
+	}
+	return true;
+}
+
+static bool check_shape(kir_checker *c, kir_ref n, kir_ref value, kir_ref buf, unsigned nindex,
+                        bool upto)
+{
+	kir_op op = (kir_op)c->f->node[n].op;
+	const kir_type *t = kir_type_of(c->f, value), *b = kir_type_of(c->f, buf);
+	if (t->elem != b->elem)
+		return kir_complain(c, n, "%s holds %s, the value is %s",
+		                    kir_value_text(c, buf), kir_elems[b->elem].name,
+		                    kir_type_text(c, c->f->node[value].type));
+	if (op == KIR_OP_gather)
+		return nindex == b->rank ||
+		       kir_complain(c, n, "it needs %u indices, not %u", b->rank, nindex);
+	if (op == KIR_OP_vload || op == KIR_OP_vstore)
+		return t->rank == 1 || kir_complain(c, n, "it moves a vector, not %s",
+		                                    kir_type_text(c, c->f->node[value].type));
+	if (!t->rank && nindex != b->rank)
+		return kir_complain(c, n, "a scalar needs %u indices, not %u", b->rank, nindex);
+	if (!t->rank && upto)
+		return kir_complain(c, n, "a scalar has no upto");
+	if (t->rank && c->f->level == KIR_V)
+		return kir_complain(c, n, "it moves scalars at level V; use v%s",
+		                    kir_ops[op].name);
+	return check_tile(c, n, value, buf, upto);
+}
+
+bool kir_check_access(kir_checker *c, kir_ref n)
+{
+	const kir_node *x = &c->f->node[n];
+	kir_ref buf, upto, value = n;
+	unsigned first, nindex;
+	kir_access(c->f, n, &buf, &first, &nindex, &upto);
+	if (!check_indices(c, n, first, nindex))
+		return false;
+	if (x->op == KIR_OP_prefetch)
+		return true;
+	if (x->op == KIR_OP_store || x->op == KIR_OP_vstore)
+		value = kir_src(c->f, n, 0);
+	return check_shape(c, n, value, buf, nindex, upto != 0) &&
+	       check_allowed(c, n, buf, value == n ? KIR_IN : KIR_OUT);
+}
+
+/* -- locals and views -- */
+
+bool kir_check_local(kir_checker *c, kir_ref n)
+{
+	int64_t bytes = kir_type_span(kir_type_of(c->f, n));
+	if (bytes < 0)
+		return kir_complain(c, n, "its extents must be static");
+	c->local_bytes += bytes > LOCAL_BYTES ? LOCAL_BYTES + 1 : bytes;
+	if (c->local_bytes > LOCAL_BYTES)
+		return kir_complain(c, n, "locals take more than %lld bytes",
+		                    (long long)LOCAL_BYTES);
+	return true;
+}
+
+bool kir_check_view(kir_checker *c, kir_ref n)
+{
+	const kir_func *f = c->f;
+	kir_ref root = kir_root(f, n);
+	int64_t end = kir_type_span(kir_type_of(f, n)), offset = 0, sum;
+	for (kir_ref v = n; v != root; v = kir_src(f, v, 0)) {
+		if (__builtin_add_overflow(offset, kir_attr_of(f, v, KIR_ATTR_offset), &sum))
+			return kir_complain(c, n, "its offset is too large");
+		offset = sum;
+	}
+	if (f->node[root].op == KIR_OP_local) {
+		int64_t bytes = kir_type_span(kir_type_of(f, root));
+		if (end < 0 || end > bytes || offset > bytes - end)
+			return kir_complain(c, n, "it reaches past the end of %s",
+			                    kir_value_text(c, root));
+		return true;
+	}
+	if (f->node[root].op != KIR_OP_param)
+		return true;
+	unsigned want = kir_type_nstride(kir_type_of(f, n));
+	unsigned have = f->param[f->node[root].attr[0]].nstride;
+	return want <= have || kir_complain(c, n, "%s has %u run-time strides, $%u is not one",
+	                                    kir_value_text(c, root), have, want - 1);
+}
+
+/* -- level A -- */
+
+/* Named operands: element (VOID: any), dimensions, and what is done with the memory. */
+static const struct {
+	uint8_t op;
+	const char *name;
+	kir_elem elem;
+	unsigned lo, hi;
+	kir_dir dir;
+} operands[] = {
+	{ KIR_OP_attention, "q", KIR_VOID, 3, 3, KIR_IN },
+	{ KIR_OP_attention, "out", KIR_VOID, 3, 3, KIR_OUT },
+	{ KIR_OP_attention, "k", KIR_VOID, 4, 4, KIR_IN },
+	{ KIR_OP_attention, "v", KIR_VOID, 4, 4, KIR_IN },
+	{ KIR_OP_attention, "table", KIR_s32, 2, 2, KIR_IN },
+	{ KIR_OP_attention, "lens", KIR_s32, 1, 1, KIR_IN },
+	{ KIR_OP_attention, "starts", KIR_s32, 1, 1, KIR_IN },
+	{ KIR_OP_attention, "scale", KIR_f32, 0, 0, 0 },
+	{ KIR_OP_attention, "lse", KIR_f32, 2, 2, KIR_OUT },
+	{ KIR_OP_attention, "sink", KIR_f32, 1, 1, KIR_IN },
+	{ KIR_OP_attention, "ks", KIR_VOID, 3, 4, KIR_IN },
+	{ KIR_OP_attention, "vs", KIR_VOID, 3, 4, KIR_IN },
+	{ KIR_OP_attention, "qd", KIR_f32, 2, 2, KIR_IN },
+	{ KIR_OP_attention, "kd", KIR_f32, 2, 2, KIR_IN },
+	{ KIR_OP_attention, "vd", KIR_f32, 2, 2, KIR_IN },
+	{ KIR_OP_attention, "work", KIR_s32, 2, 2, KIR_IN },
+	{ KIR_OP_attention, "nwork", KIR_s64, 0, 0, 0 },
+	{ KIR_OP_attention, "join", KIR_s32, 1, 2, KIR_IN },
+	{ KIR_OP_attention, "njoin", KIR_s64, 0, 0, 0 },
+	{ KIR_OP_attention, "part", KIR_f32, 1, KIR_RANK, KIR_INOUT },
+	{ KIR_OP_cache_write, "key", KIR_VOID, 3, 3, KIR_IN },
+	{ KIR_OP_cache_write, "value", KIR_VOID, 3, 3, KIR_IN },
+	{ KIR_OP_cache_write, "slots", KIR_s64, 1, 1, KIR_IN },
+	{ KIR_OP_cache_write, "k", KIR_VOID, 4, 4, KIR_OUT },
+	{ KIR_OP_cache_write, "v", KIR_VOID, 4, 4, KIR_OUT },
+	{ KIR_OP_cache_write, "ks", KIR_VOID, 3, 4, KIR_OUT },
+	{ KIR_OP_cache_write, "vs", KIR_VOID, 3, 4, KIR_OUT },
+	{ KIR_OP_cache_write, "kd", KIR_f32, 1, 1, KIR_IN },
+	{ KIR_OP_cache_write, "vd", KIR_f32, 1, 1, KIR_IN },
+	{ KIR_OP_cache_write, "n", KIR_s64, 0, 0, 0 },
+	{ KIR_OP_quantize, "x", KIR_VOID, 3, 3, KIR_IN },
+	{ KIR_OP_quantize, "q", KIR_VOID, 3, 3, KIR_OUT },
+	{ KIR_OP_quantize, "s", KIR_VOID, 2, 3, KIR_OUT },
+	{ KIR_OP_quantize, "d", KIR_f32, 1, 1, KIR_IN },
+	{ KIR_OP_quantize, "n", KIR_s64, 0, 0, 0 },
+	{ KIR_OP_merge, "out", KIR_VOID, 3, 3, KIR_OUT },
+	{ KIR_OP_merge, "lse", KIR_f32, 2, 2, KIR_OUT },
+	{ KIR_OP_merge, "parts", KIR_f32, 4, 4, KIR_IN },
+	{ KIR_OP_merge, "lses", KIR_f32, 3, 3, KIR_IN },
+	{ KIR_OP_merge, "n", KIR_s64, 0, 0, 0 },
+	{ KIR_OP_merge, "p", KIR_s64, 0, 0, 0 },
+};
+
+bool kir_check_named(kir_checker *c, kir_ref n)
+{
+	const kir_func *f = c->f;
+	for (unsigned i = 0; i < sizeof operands / sizeof *operands; i++) {
+		kir_ref x =
+		    f->node[n].op == operands[i].op ? kir_operand(f, n, operands[i].name) : 0;
+		const kir_type *t = kir_type_of(f, x);
+		if (!x)
+			continue;
+		if (operands[i].elem && t->elem != operands[i].elem)
+			return kir_complain(c, n, "%s=%s is of %s, not %s", operands[i].name,
+			                    kir_value_text(c, x), kir_elems[t->elem].name,
+			                    kir_elems[operands[i].elem].name);
+		if (t->rank < operands[i].lo || t->rank > operands[i].hi)
+			return kir_complain(c, n, "%s=%s has %u dimensions, not %u",
+			                    operands[i].name, kir_value_text(c, x), t->rank,
+			                    operands[i].lo);
+		if (t->buffer && !check_allowed(c, n, x, operands[i].dir))
+			return false;
+	}
+	return true;
+}

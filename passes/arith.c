@@ -31,7 +31,7 @@ static kir_ref before_convert(const kir_func *f, kir_ref x)
 	const kir_node *d = &f->node[x];
 
 	return d->op == KIR_OP_convert && kir_type_of(f, x)->elem == KIR_f32 ? kir_src(f, x, 0)
-	                                                                    : x;
+	                                                                     : x;
 }
 
 static bool exact_in_bf16(kir_elem e)
@@ -116,8 +116,8 @@ static digits split_digits(kir_func *f, kir_ref x, int count, bool weights)
 	kir_ref hi = e2(f, KIR_OP_shr, it, weights ? i : e2(f, KIR_OP_add, it, i, half), eight);
 	kir_ref lo = e2(f, KIR_OP_sub, it, i, e2(f, KIR_OP_shl, it, hi, eight));
 
-	d.tile = e2x(f, KIR_OP_concat, kir_tile(m, e, 2 * t.dim[0], t.dim[1]),
-	             narrow(f, hi, e), narrow(f, lo, e), 0);
+	d.tile = e2x(f, KIR_OP_concat, kir_tile(m, e, 2 * t.dim[0], t.dim[1]), narrow(f, hi, e),
+	             narrow(f, lo, e), 0);
 	return d;
 }
 
@@ -185,8 +185,9 @@ static kir_ref rewrite(const kir_func *in, kir_ref n, kir_func *f, const kir_ref
 	int count = kind == A_INT8X2 ? 2 : 1;
 
 	if (kind == A_BF16)
-		return kir_emit(f, KIR_OP_dot, t, (kir_ref[]){ to_bf16(f, x), to_bf16(f, b), acc },
-		                acc ? 3 : 2, (int64_t[KIR_MAX_ATTRS]){ trans });
+		return kir_emit(f, KIR_OP_dot, t,
+		                (kir_ref[]){ to_bf16(f, x), to_bf16(f, b), acc }, acc ? 3 : 2,
+		                (int64_t[KIR_MAX_ATTRS]){ trans });
 	if (!trans)
 		return int_weights(f, x, b, acc, count, t);
 	kir_ref s = int_scores(f, x, b, count, t);

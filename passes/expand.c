@@ -22,17 +22,11 @@ kir_ref expand_operand(const kir_func *in, kir_ref n, const kir_ref *map, const 
 static bool expand_op(const kir_func *in, kir_ref n, kir_func *out, kir_ref *map, kir_diag *why)
 {
 	switch (in->node[n].op) {
-	case KIR_OP_attention:
-		return expand_attention(in, n, out, map, why);
-	case KIR_OP_cache_write:
-		return expand_cache_write(in, n, out, map, why);
-	case KIR_OP_quantize:
-		return expand_quantize(in, n, out, map, why);
-	case KIR_OP_merge:
-		return expand_merge(in, n, out, map, why);
-	default:
-		kir_copy(out, in, n, map);
-		return true;
+	case KIR_OP_attention: return expand_attention(in, n, out, map, why);
+	case KIR_OP_cache_write: return expand_cache_write(in, n, out, map, why);
+	case KIR_OP_quantize: return expand_quantize(in, n, out, map, why);
+	case KIR_OP_merge: return expand_merge(in, n, out, map, why);
+	default: kir_copy(out, in, n, map); return true;
 	}
 }
 

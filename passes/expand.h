@@ -6,7 +6,8 @@
 
 #include "emit.h"
 
-bool expand_attention(const kir_func *in, kir_ref n, kir_func *out, kir_ref *map, kir_diag *why);
+bool expand_attention(const kir_func *in, kir_ref n, kir_func *out, kir_ref *map,
+                      kir_diag *why);
 bool expand_cache_write(const kir_func *in, kir_ref n, kir_func *out, kir_ref *map,
                         kir_diag *why);
 bool expand_quantize(const kir_func *in, kir_ref n, kir_func *out, kir_ref *map, kir_diag *why);
@@ -30,9 +31,9 @@ kir_ref softmax_out(kir_func *f, softmax_state s, kir_ref sink2);
 
 /* The score and mask regions over a tile of R query rows and N keys. */
 typedef struct region_place {
-	kir_ref seq;       /* scalar s64                                       */
-	kir_ref head, qpos;/* s32<R> query head and position, valid in any lane */
-	kir_ref kpos;      /* s32<N> key position, valid in any lane           */
+	kir_ref seq;        /* scalar s64                                       */
+	kir_ref head, qpos; /* s32<R> query head and position, valid in any lane */
+	kir_ref kpos;       /* s32<N> key position, valid in any lane           */
 	int64_t rows, keys;
 } region_place;
 

@@ -22,7 +22,14 @@
 static const double LOG2E = 1.44269504088896340736;
 
 enum { /* fields of a work item, see jit/plan.c */
-	W_SEQ, W_HEAD, W_QUERY, W_FIRST, W_END, W_SLOT, W_COUNT, W_ROW
+       W_SEQ,
+       W_HEAD,
+       W_QUERY,
+       W_FIRST,
+       W_END,
+       W_SLOT,
+       W_COUNT,
+       W_ROW
 };
 
 typedef struct attn {
@@ -40,11 +47,11 @@ typedef struct attn {
 /* One work item's scalars, all s64 but where said. */
 typedef struct item {
 	kir_ref seq, head, query, first, end, slot, count, row;
-	kir_ref head0;     /* first query head                       */
-	kir_ref qpos, hq;  /* s32<R>: position and head of each row  */
-	kir_ref scale;     /* f32: everything that scales a score    */
-	kir_ref vscale;    /* f32 or 0                               */
-	kir_ref q;         /* f32<R x Dk>                            */
+	kir_ref head0;    /* first query head                       */
+	kir_ref qpos, hq; /* s32<R>: position and head of each row  */
+	kir_ref scale;    /* f32: everything that scales a score    */
+	kir_ref vscale;   /* f32 or 0                               */
+	kir_ref q;        /* f32<R x Dk>                            */
 } item;
 
 static kir_type_id vec(const attn *a, kir_elem e)
@@ -120,8 +127,7 @@ static void load_queries(const attn *a, item *it)
 	kir_module *m = f->module;
 	kir_elem e = (kir_elem)kir_type_of(f, a->q)->elem;
 	kir_type t = { .elem = (uint8_t)e, .rank = 3 };
-	kir_ref src[5] = { a->q, it->row, it->head0, s64c(f, 0),
-		           iadd(a, it->row, it->count) };
+	kir_ref src[5] = { a->q, it->row, it->head0, s64c(f, 0), iadd(a, it->row, it->count) };
 
 	t.dim[0] = a->q_tile;
 	t.dim[1] = a->group;
@@ -159,8 +165,8 @@ static kir_ref load_tile(const attn *a, kir_ref buf, kir_ref sc, const kir_ref a
 	kir_elem e = (kir_elem)bt->elem;
 	int64_t dim = bt->dim[3];
 	kir_ref src[6] = { buf, at[0], at[1], at[2], at[3], upto };
-	kir_ref x = kir_emit(f, KIR_OP_load, kir_tile(m, e, a->kv_tile, dim), src, cut ? 6 : 5,
-	                     NULL);
+	kir_ref x =
+	    kir_emit(f, KIR_OP_load, kir_tile(m, e, a->kv_tile, dim), src, cut ? 6 : 5, NULL);
 	kir_type_id ft = kir_tile(m, KIR_f32, a->kv_tile, dim);
 
 	if (!sc)
@@ -169,8 +175,8 @@ static kir_ref load_tile(const attn *a, kir_ref buf, kir_ref sc, const kir_ref a
 	kir_elem se = (kir_elem)st->elem;
 	int64_t groups = st->rank == 4 ? st->dim[3] : 0;
 	kir_ref ssrc[6] = { sc, at[0], at[1], at[2], groups ? at[3] : upto, upto };
-	kir_type_id stt = groups ? kir_tile(m, se, a->kv_tile, groups)
-	                         : kir_vector(m, se, a->kv_tile);
+	kir_type_id stt =
+	    groups ? kir_tile(m, se, a->kv_tile, groups) : kir_vector(m, se, a->kv_tile);
 	kir_ref s = kir_emit(f, KIR_OP_load, stt, ssrc, groups ? 6 : 5, NULL);
 
 	return kir_emit(f, KIR_OP_dequant, ft, (kir_ref[]){ x, as_elem(f, s, KIR_f32) }, 2,
@@ -188,15 +194,10 @@ static kir_ref tile_scores(const attn *a, const item *it, kir_ref j, kir_ref kt,
 	kir_ref j32 = as_elem(f, j, KIR_s32), end32 = as_elem(f, it->end, KIR_s32);
 	kir_ref kpos = e2(f, KIR_OP_add, kt32, e0x(f, KIR_OP_iota, kt32, 0), j32);
 	kir_ref live = e2(f, KIR_OP_lt, i1_like(f, kt32), kpos, end32);
-	kir_ref last = e2(f, KIR_OP_add, kir_scalar(m, KIR_s32), end32,
-	                  kir_const_i(f, KIR_s32, -1));
+	kir_ref last =
+	    e2(f, KIR_OP_add, kir_scalar(m, KIR_s32), end32, kir_const_i(f, KIR_s32, -1));
 
 	p.kpos = e2(f, KIR_OP_min, kt32, kpos, last);
-	kir_ref mask = expand_region(a->in, a->mask_region, f, a->map, &p, 0, why);
-	if (!mask)
-		return 0;
-	mask = e2x(f, KIR_OP_and, i1_like(f, st), mask, live, 1);
-
 	kir_ref s = kir_emit(f, KIR_OP_dot, st, (kir_ref[]){ it->q, kt }, 2,
 	                     (int64_t[KIR_MAX_ATTRS]){ 1 });
 	s = e2(f, KIR_OP_mul, st, s, it->scale);
@@ -206,6 +207,10 @@ static kir_ref tile_scores(const attn *a, const item *it, kir_ref j, kir_ref kt,
 			return 0;
 		s = e2(f, KIR_OP_mul, st, s, f32c(f, (float)LOG2E));
 	}
+	kir_ref mask = expand_region(a->in, a->mask_region, f, a->map, &p, 0, why);
+	if (!mask)
+		return 0;
+	mask = e2x(f, KIR_OP_and, i1_like(f, st), mask, live, 1);
 	return e3(f, KIR_OP_select, st, mask, s, f32c(f, -INFINITY));
 }
 
@@ -295,7 +300,8 @@ static kir_ref sink_rows(const attn *a, kir_ref hq)
 
 	if (!a->sink)
 		return 0;
-	return e2(f, KIR_OP_mul, t, e2(f, KIR_OP_gather, t, a->sink, hq), f32c(f, (float)LOG2E));
+	return e2(f, KIR_OP_mul, t, e2(f, KIR_OP_gather, t, a->sink, hq),
+	          f32c(f, (float)LOG2E));
 }
 
 /* Normalised output and log-sum-exp of `count` queries to the caller's tensors. */
@@ -348,8 +354,8 @@ static bool work_loop(const attn *a, kir_ref work, kir_ref nwork, kir_diag *why)
 	kir_ref whole = e2(f, KIR_OP_lt, kir_scalar(f->module, KIR_i1), it.slot, s64c(f, 0));
 	kir_ref cond = a->part ? kir_if(f, whole) : 0;
 
-	store_result(a, softmax_out(f, s, sink_rows(a, it.hq)),
-	             a->lse ? softmax_lse(f, s) : 0, it.row, it.head0, it.count);
+	store_result(a, softmax_out(f, s, sink_rows(a, it.hq)), a->lse ? softmax_lse(f, s) : 0,
+	             it.row, it.head0, it.count);
 	if (cond) {
 		kir_else(f, NULL, 0);
 		store_part(a, s, it.slot);
@@ -426,10 +432,10 @@ static bool set_up(attn *a, kir_diag *why)
 	struct {
 		const char *name;
 		kir_ref *at;
-	} op[] = { { "q", &a->q },         { "out", &a->out },   { "lse", &a->lse },
-		   { "k", &a->k },         { "v", &a->v },       { "ks", &a->ks },
-		   { "vs", &a->vs },       { "qd", &a->qd },     { "kd", &a->kd },
-		   { "vd", &a->vd },       { "table", &a->table }, { "lens", &a->lens },
+	} op[] = { { "q", &a->q },           { "out", &a->out },     { "lse", &a->lse },
+		   { "k", &a->k },           { "v", &a->v },         { "ks", &a->ks },
+		   { "vs", &a->vs },         { "qd", &a->qd },       { "kd", &a->kd },
+		   { "vd", &a->vd },         { "table", &a->table }, { "lens", &a->lens },
 		   { "starts", &a->starts }, { "scale", &a->scale }, { "sink", &a->sink },
 		   { "part", &a->part } };
 
@@ -473,8 +479,7 @@ bool expand_attention(const kir_func *in, kir_ref n, kir_func *f, kir_ref *map, 
 		          "attention needs work= and nwork= to become a kernel");
 		return false;
 	}
-	if (!set_up(&a, why) ||
-	    !work_loop(&a, work, expand_operand(in, n, map, "nwork"), why))
+	if (!set_up(&a, why) || !work_loop(&a, work, expand_operand(in, n, map, "nwork"), why))
 		return false;
 	if (a.part && join)
 		join_loop(&a, join, expand_operand(in, n, map, "njoin"));
@@ -486,7 +491,8 @@ bool expand_attention(const kir_func *in, kir_ref n, kir_func *f, kir_ref *map, 
 bool expand_merge(const kir_func *in, kir_ref n, kir_func *f, kir_ref *map, kir_diag *why)
 {
 	kir_module *m = f->module;
-	kir_ref out = expand_operand(in, n, map, "out"), lse = expand_operand(in, n, map, "lse");
+	kir_ref out = expand_operand(in, n, map, "out"),
+	        lse = expand_operand(in, n, map, "lse");
 	kir_ref parts = expand_operand(in, n, map, "parts");
 	kir_ref lses = expand_operand(in, n, map, "lses"), zero = s64c(f, 0);
 	int64_t heads = kir_type_of(f, out)->dim[1], dim = kir_type_of(f, out)->dim[2];

@@ -126,8 +126,8 @@ static bool copy_node(region_copy *c, kir_ref n, kir_diag *why)
 	region_value *out = &c->val[n - c->first];
 
 	if (d->op == KIR_OP_const) {
-		out->ref = kir_is_float(e) ? kir_const_f(c->f, e, d->f)
-		                           : kir_const_i(c->f, e, d->i);
+		out->ref =
+		    kir_is_float(e) ? kir_const_f(c->f, e, d->f) : kir_const_i(c->f, e, d->i);
 		out->by = 0;
 		return true;
 	}

@@ -184,8 +184,8 @@ bool expand_quantize(const kir_func *in, kir_ref n, kir_func *f, kir_ref *map, k
 
 	(void)why;
 	kir_ref lt = kir_for(f, s64c(f, 0), expand_operand(in, n, map, "n"), 1, true, NULL, 0);
-	kir_ref lh = kir_for(f, s64c(f, 0), s64c(f, kir_type_of(f, x)->dim[1]), 1, false, NULL,
-	                     0);
+	kir_ref lh =
+	    kir_for(f, s64c(f, 0), s64c(f, kir_type_of(f, x)->dim[1]), 1, false, NULL, 0);
 	kir_ref at[3] = { lt + 1, lh + 1, s64c(f, 0) }, h = lh + 1;
 
 	if (d)

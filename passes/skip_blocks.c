@@ -33,13 +33,26 @@ typedef struct range {
 typedef struct skip {
 	const kir_func *in;
 	kir_func *out;
-	kir_ref *map;     /* in -> out, for values outside the tile            */
-	range *seen;      /* by node of in                                     */
+	kir_ref *map; /* in -> out, for values outside the tile            */
+	range *seen;  /* by node of in                                     */
 	bool *have;
-	kir_ref loop;     /* the loop's node: values before it are outside     */
+	bool *copied; /* by node of in: already in out, before the if      */
+	kir_ref loop; /* the loop's node: values before it are outside     */
 } skip;
 
 static range bounds(skip *s, kir_ref n);
+
+/* n in out, copied ahead of its place with what it is computed from. */
+static kir_ref fetch(skip *s, kir_ref n)
+{
+	if (n > s->loop && !s->copied[n]) {
+		for (unsigned i = 0; i < s->in->node[n].nsrc; i++)
+			fetch(s, kir_src(s->in, n, i));
+		s->copied[n] = true;
+		kir_copy(s->out, s->in, n, s->map);
+	}
+	return s->map[n];
+}
 
 static kir_ref op2(skip *s, kir_op op, kir_elem e, kir_ref a, kir_ref b)
 {
@@ -115,10 +128,8 @@ static range arithmetic(skip *s, kir_ref n)
 	switch (op) {
 	case KIR_OP_add:
 	case KIR_OP_min:
-	case KIR_OP_max:
-		return (range){ op2(s, op, e, a.lo, b.lo), op2(s, op, e, a.hi, b.hi) };
-	case KIR_OP_sub:
-		return (range){ op2(s, op, e, a.lo, b.hi), op2(s, op, e, a.hi, b.lo) };
+	case KIR_OP_max: return (range){ op2(s, op, e, a.lo, b.lo), op2(s, op, e, a.hi, b.hi) };
+	case KIR_OP_sub: return (range){ op2(s, op, e, a.lo, b.hi), op2(s, op, e, a.hi, b.lo) };
 	case KIR_OP_abs: {
 		kir_ref zero = kir_const_i(s->out, e, 0);
 		kir_ref neg = op2(s, KIR_OP_sub, e, a.hi ? zero : 0, a.hi);
@@ -130,10 +141,8 @@ static range arithmetic(skip *s, kir_ref n)
 	case KIR_OP_mul:
 	case KIR_OP_fdiv:
 	case KIR_OP_mod:
-	case KIR_OP_shr:
-		return by_literal(s, n, a);
-	default:
-		return (range){ 0, 0 };
+	case KIR_OP_shr: return by_literal(s, n, a);
+	default: return (range){ 0, 0 };
 	}
 }
 
@@ -147,8 +156,8 @@ static range gathered(skip *s, kir_ref n)
 
 	if (t->rank != 1 || kir_is_float((kir_elem)t->elem))
 		return (range){ 0, 0 };
-	return (range){ e1x(out, KIR_OP_reduce_min, st, s->map[n], 0),
-		        e1x(out, KIR_OP_reduce_max, st, s->map[n], 0) };
+	return (range){ e1x(out, KIR_OP_reduce_min, st, fetch(s, n), 0),
+		        e1x(out, KIR_OP_reduce_max, st, fetch(s, n), 0) };
 }
 
 static range compute(skip *s, kir_ref n)
@@ -158,7 +167,7 @@ static range compute(skip *s, kir_ref n)
 	bool i1 = t->elem == KIR_i1;
 
 	if (!t->rank)
-		return (range){ s->map[n], s->map[n] };
+		return (range){ fetch(s, n), fetch(s, n) };
 	switch (d->op) {
 	case KIR_OP_iota:
 		return (range){ kir_const_i(s->out, (kir_elem)t->elem, 0),
@@ -185,10 +194,8 @@ static range compute(skip *s, kir_ref n)
 			return logic(s, (kir_op)d->op, bounds(s, kir_src(s->in, n, 0)),
 			             bounds(s, kir_src(s->in, n, 1)));
 		return (range){ 0, 0 };
-	case KIR_OP_gather:
-		return gathered(s, n);
-	default:
-		return i1 ? (range){ 0, 0 } : arithmetic(s, n);
+	case KIR_OP_gather: return gathered(s, n);
+	default: return i1 ? (range){ 0, 0 } : arithmetic(s, n);
 	}
 }
 
@@ -214,41 +221,26 @@ static kir_ref find_mask(const kir_func *f, kir_ref loop, kir_ref end)
 	return 0;
 }
 
-/* Marks what the mask is computed from, inside the loop. */
-static void mark_inputs(const kir_func *f, kir_ref loop, kir_ref n, bool *need)
-{
-	if (n <= loop || need[n])
-		return;
-	need[n] = true;
-	for (unsigned i = 0; i < f->node[n].nsrc; i++)
-		mark_inputs(f, loop, kir_src(f, n, i), need);
-}
-
 /* Copies the loop with its body inside an if. */
 static void copy_loop(skip *s, kir_ref mask, kir_ref end)
 {
 	const kir_func *in = s->in;
 	kir_func *out = s->out;
-	bool *need = kir_alloc(out->module, in->nnode * sizeof *need);
 	kir_ref first, yield = end - 1, ncarry, carried[KIR_MAX_SRC];
 
 	while (in->node[yield].op != KIR_OP_yield)
 		yield--;
 	ncarry = in->node[yield].nsrc;
-	mark_inputs(in, s->loop, mask, need);
 	kir_copy(out, in, s->loop, s->map);
 	for (first = s->loop + 1; in->node[first].op == KIR_OP_arg; first++)
-		kir_copy(out, in, first, s->map);
-	for (kir_ref n = first; n < yield; n++)
-		if (need[n])
-			kir_copy(out, in, n, s->map);
+		fetch(s, first);
 	kir_ref any = bounds(s, mask).hi;
 
 	if (!any)
 		any = kir_const_i(out, KIR_i1, 1);
 	kir_ref cond = kir_if(out, any);
 	for (kir_ref n = first; n < yield; n++)
-		if (!need[n])
+		if (!s->copied[n])
 			kir_copy(out, in, n, s->map);
 	for (kir_ref i = 0; i < ncarry; i++)
 		carried[i] = s->map[kir_src(in, yield, i)];
@@ -266,12 +258,13 @@ static void copy_loop(skip *s, kir_ref mask, kir_ref end)
 
 kpass_result kpass_skip_blocks(const kir_func *in, kir_func *out, kir_diag *why)
 {
-	skip s = { in, out, kir_map_new(out, in), NULL, NULL, 0 };
+	skip s = { .in = in, .out = out, .map = kir_map_new(out, in) };
 	kpass_result result = KPASS_SAME;
 
 	(void)why;
 	s.seen = kir_alloc(out->module, in->nnode * sizeof *s.seen);
 	s.have = kir_alloc(out->module, in->nnode * sizeof *s.have);
+	s.copied = kir_alloc(out->module, in->nnode * sizeof *s.copied);
 	for (kir_ref n = 1; n < in->nnode; n++) {
 		kir_ref end, mask;
 

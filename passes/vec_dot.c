@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* vec_dot.c -- products: blocks of accumulators in registers.
+ *
+ *     %s = dot %q, %k : f32<4x64>   =>   for column blocks { for row blocks {
+ *                                          %a.. = for %k carry(rows x cols accumulators) {
+ *                                            b_j = vector of columns, one unit deep
+ *                                            x_i = 4 bytes of row i in every lane
+ *                                            acc_ij = dp acc_ij, x_i, b_j } } }
+ *
+ * Knobs rows and cols say how large a block is; by default as large as leaves registers for
+ * the operands: 24 accumulators of 32 registers, 10 of 16. Each b_j feeds `rows` products,
+ * each x_i `cols`.
+ */
+#include "vectorize.h"
+
+typedef struct product {
+	vec *v;
+	kir_ref n;
+	const vec_tile *a, *acc; /* acc NULL: starts at 0                      */
+	kir_ref words;           /* a as 4-byte words: s32 or f32              */
+	vec_factor b;
+	vec_packed p;
+	vec_tile out;
+	int64_t rows, steps;
+} product;
+
+static kir_ref start_value(product *d, vec_ix r, vec_ix c, int64_t lanes)
+{
+	vec *v = d->v;
+	kir_type_id t = kir_vector(v->f->module, d->out.elem, lanes);
+
+	if (d->acc)
+		return vec_read(v, d->acc, r, c, lanes);
+	return e1(v->f, KIR_OP_splat, t,
+	          d->out.elem == KIR_s32 ? kir_const_i(v->f, KIR_s32, 0) : f32c(v->f, 0));
+}
+
+/* Word k of row r of the left factor, in every lane. */
+static kir_ref row_word(product *d, vec_ix r, vec_ix k, int64_t lanes)
+{
+	vec *v = d->v;
+	kir_module *m = v->f->module;
+	bool f32 = d->a->elem == KIR_f32;
+	vec_ix at = vec_add(v, vec_mul(v, r, d->steps), k);
+
+	at.k += d->a->off / d->b.unit;
+	kir_ref x = e2(v->f, KIR_OP_load, kir_scalar(m, f32 ? KIR_f32 : KIR_s32), d->words,
+	               vec_ref(v, at));
+	x = e1(v->f, KIR_OP_splat, kir_vector(m, f32 ? KIR_f32 : KIR_s32, lanes), x);
+	return f32 ? x
+	           : e1(v->f, KIR_OP_bitcast, kir_vector(m, d->a->elem, lanes * d->b.unit), x);
+}
+
+static void block_step(product *d, vec_ix r, vec_ix c, vec_ix k, int64_t rows, int64_t cols,
+                       int64_t lanes, kir_ref *acc)
+{
+	vec *v = d->v;
+	kir_ref b[8];
+
+	for (int64_t j = 0; j < cols; j++)
+		b[j] = vec_packed_read(v, &d->b, &d->p, k, vec_add(v, c, ix(j * lanes)), lanes);
+	for (int64_t i = 0; i < rows; i++) {
+		kir_ref x = row_word(d, vec_add(v, r, ix(i)), k, lanes);
+
+		for (int64_t j = 0; j < cols; j++) {
+			kir_ref *at = &acc[i * cols + j];
+
+			*at = e3(v->f, KIR_OP_dp, v->f->node[*at].type, *at, x, b[j]);
+		}
+	}
+}
+
+static int64_t unroll_of(const product *d, int64_t accumulators)
+{
+	int64_t u = d->v->in->sched.unroll;
+
+	if (!u)
+		u = accumulators > 8 ? 2 : 4;
+	while (u > 1 && d->steps % u)
+		u /= 2;
+	return u < 1 ? 1 : u;
+}
+
+/* rows x cols vectors of the result from (r, c). */
+static void block(product *d, vec_ix r, vec_ix c, int64_t rows, int64_t cols, int64_t lanes)
+{
+	vec *v = d->v;
+	kir_ref acc[KIR_MAX_SRC];
+	unsigned n = (unsigned)(rows * cols);
+	int64_t u = unroll_of(d, rows * cols);
+
+	for (unsigned i = 0; i < n; i++)
+		acc[i] = start_value(d, vec_add(v, r, ix(i / cols)),
+		                     vec_add(v, c, ix((int64_t)(i % cols) * lanes)), lanes);
+	kir_ref loop = kir_for(v->f, s64c(v->f, 0), s64c(v->f, d->steps), u, false, acc, n);
+
+	for (unsigned i = 0; i < n; i++)
+		acc[i] = loop + 2 + i;
+	for (int64_t s = 0; s < u; s++)
+		block_step(d, r, c, (vec_ix){ loop + 1, s }, rows, cols, lanes, acc);
+	kir_ref res = kir_for_end(v->f, loop, acc, n);
+
+	for (unsigned i = 0; i < n; i++)
+		vec_write(v, &d->out, vec_add(v, r, ix(i / cols)),
+		          vec_add(v, c, ix((int64_t)(i % cols) * lanes)), res + i);
+}
+
+/* Rows a block holds: a divisor of all rows where one from 4 to 8 exists. */
+static int64_t rows_of_block(const product *d)
+{
+	int64_t rows = d->rows, knob = d->v->in->sched.rows;
+
+	if (knob)
+		return knob < rows ? knob : rows;
+	if (rows <= 8)
+		return rows;
+	for (int64_t r = 8; r >= 4; r--)
+		if (rows % r == 0)
+			return r;
+	return 8;
+}
+
+static int64_t cols_of_block(const product *d, int64_t rows, int64_t vectors)
+{
+	int64_t room = d->v->in->target->vector_regs >= 32 ? 24 : 10;
+	int64_t most = d->v->in->sched.cols ? d->v->in->sched.cols : room / rows;
+
+	most = most < 1 ? 1 : (most > 8 ? 8 : most);
+	while (most * rows >= KIR_MAX_SRC - 2)
+		most--;
+	if (most >= vectors)
+		return vectors;
+	for (int64_t c = most; c * 2 > most; c--)
+		if (vectors % c == 0)
+			return c;
+	return most;
+}
+
+/* All rows of `count` column blocks of cols vectors each from column c0. */
+static void column_blocks(product *d, int64_t c0, int64_t count, int64_t rows, int64_t cols,
+                          int64_t lanes)
+{
+	vec *v = d->v;
+	int64_t whole = d->rows / rows * rows;
+	vec_loop lc = vec_loop_begin(v, count * cols * lanes, cols * lanes);
+	vec_ix c = vec_add(v, lc.i, ix(c0));
+	vec_loop lr = vec_loop_begin(v, whole, rows);
+
+	block(d, lr.i, c, rows, cols, lanes);
+	vec_loop_end(v, &lr);
+	if (d->rows > whole)
+		block(d, ix(whole), c, d->rows - whole, cols, lanes);
+	vec_loop_end(v, &lc);
+}
+
+static void all_columns(product *d)
+{
+	int64_t most = d->p.max_lanes < d->v->lanes ? d->p.max_lanes : d->v->lanes;
+	int64_t rows = rows_of_block(d), c = 0;
+
+	while (c < d->b.cols) {
+		int64_t lanes = vec_chunk(d->b.cols - c, most);
+		int64_t vectors = (d->b.cols - c) / lanes;
+		int64_t cols = cols_of_block(d, rows, vectors), count = vectors / cols;
+
+		column_blocks(d, c, count, rows, cols, lanes);
+		c += count * cols * lanes;
+	}
+}
+
+bool vec_dot(vec *v, kir_ref n)
+{
+	kir_ref an = kir_src(v->in, n, 0), accn = kir_src(v->in, n, 2);
+	product d = { .v = v, .n = n };
+
+	vec_flush(v);
+	d.a = vec_value(v, an);
+	d.acc = accn ? vec_value(v, accn) : NULL;
+	if (!vec_factor_of(v, n, &d.b))
+		return false;
+	d.rows = d.a->rows;
+	d.steps = d.b.depth / d.b.unit;
+	if (kir_elem_bytes(d.a->elem) != kir_elem_bytes(d.b.elem)) {
+		kir_error(v->why, (int)v->in->node[n].line, 0,
+		          "dot of %s and %s: the factors' elements must have one size",
+		          kir_elems[d.a->elem].name, kir_elems[d.b.elem].name);
+		return false;
+	}
+	d.p = vec_pack(v, &d.b);
+	if (d.a->elem == KIR_f32) {
+		d.words = d.a->buf;
+	} else {
+		const kir_type *bt = kir_type_of(v->f, d.a->buf);
+		int64_t count = bt->dim[0] * kir_elem_bytes(d.a->elem) / 4;
+
+		d.words = e1(v->f, KIR_OP_view, kir_buffer(v->f->module, KIR_s32, 1, &count),
+		             d.a->buf);
+	}
+	d.out = vec_home(v, n);
+	all_columns(&d);
+	v->val[n] = d.out;
+	return true;
+}

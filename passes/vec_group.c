@@ -1,0 +1,424 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* vec_group.c -- elementwise ops and reductions over tiles, as loops over rows and vectors.
+ *
+ *     %a = mul %s, %x : f32<4x64>            for %r = 0 to 4 {
+ *     %b = exp2 %a : f32<4x64>          =>     %t = for %c = 0 to 64 step 16 carry(...) {
+ *     %t = reduce.add %b {axis=1}                ... one vector of 16 lanes ... }
+ *                                              store reduce.add %t }
+ *
+ * Ops over the same shape share their loops: a value lives in a register from the op that
+ * makes it to the last that reads it at the same place, and is written to its home only if
+ * something outside the loops reads it. Several groups may be pending; an op joins the last
+ * one of its shape that comes after all it depends on, so that vectors computed between two
+ * ops over a tile (a key's position, a row's maximum) don't cut the tile's loop in two.
+ *
+ * A width that isn't a multiple of the vector's is finished with vectors of half the lanes,
+ * a quarter and so on: no lane is ever masked.
+ */
+#include "vectorize.h"
+
+#include <math.h>
+#include <string.h>
+
+#define ROW_SCALARS 16
+
+/* What one group needs while its loops are emitted. */
+typedef struct group_run {
+	vec_group *g;
+	kir_ref val[VEC_GROUP_MAX];  /* lanes of each member, at the place  */
+	kir_ref acc[VEC_GROUP_MAX];  /* reductions: running lanes, or 0     */
+	kir_ref done[VEC_GROUP_MAX]; /* reductions: scalar so far, or 0     */
+	struct {
+		kir_ref node, scalar;
+	} row[ROW_SCALARS]; /* vectors along the rows: the element of this row */
+	unsigned nrow;
+} group_run;
+
+static bool is_reduce(const kir_func *f, kir_ref n)
+{
+	kir_op op = (kir_op)f->node[n].op;
+
+	return op == KIR_OP_reduce_add || op == KIR_OP_reduce_max || op == KIR_OP_reduce_min ||
+	       op == KIR_OP_reduce_amax;
+}
+
+/* The shape an op loops over: its result's, or the operand's of a reduction. */
+static void domain(const vec *v, kir_ref n, int64_t *rows, int64_t *cols)
+{
+	if (is_reduce(v->in, n))
+		n = kir_src(v->in, n, 0);
+	vec_shape(kir_type_of(v->in, n), rows, cols);
+}
+
+bool vec_group_takes(const vec *v, kir_ref n)
+{
+	const kir_node *d = &v->in->node[n];
+	const kir_type *t = kir_type_of(v->in, n);
+
+	if (is_reduce(v->in, n)) {
+		const kir_type *ot = kir_type_of(v->in, kir_src(v->in, n, 0));
+
+		return ot->rank && kir_attr_of(v->in, n, KIR_ATTR_axis) == ot->rank - 1;
+	}
+	if (!t->rank || t->buffer)
+		return false;
+	switch (d->op) {
+	case KIR_OP_iota:
+	case KIR_OP_splat:
+	case KIR_OP_spread:
+	case KIR_OP_gather:
+	case KIR_OP_dequant:
+	case KIR_OP_bitcast: return true;
+	default: return kir_ops[d->op].flags & KIR_EACH;
+	}
+}
+
+/* Whether node n reads operand s at its own place, so that both may share a loop body. */
+static bool in_place(const vec *v, kir_ref n, kir_ref s)
+{
+	int64_t r, c, sr, sc;
+
+	if (is_reduce(v->in, s) || v->in->node[n].op == KIR_OP_spread)
+		return false;
+	domain(v, n, &r, &c);
+	domain(v, s, &sr, &sc);
+	if (v->in->node[n].op == KIR_OP_dequant && s == kir_src(v->in, n, 1))
+		return false;
+	return r == sr && c == sc && kir_type_of(v->in, s)->rank == (r == 1 ? 1 : 2);
+}
+
+void vec_group_add(vec *v, kir_ref n)
+{
+	const kir_node *d = &v->in->node[n];
+	int64_t rows, cols;
+	unsigned first = 0, at;
+
+	for (unsigned i = 0; i < d->nsrc; i++) {
+		kir_ref s = kir_src(v->in, n, i);
+		const kir_type *st = kir_type_of(v->in, s);
+
+		if (st->buffer || !v->in_group[s])
+			continue;
+		if (!st->rank) {
+			vec_flush(v);
+			first = 0;
+			break;
+		}
+		unsigned g = (unsigned)v->in_group[s] - 1;
+		unsigned need = in_place(v, n, s) ? g : g + 1;
+
+		first = need > first ? need : first;
+	}
+	domain(v, n, &rows, &cols);
+	for (at = v->ngroup; at > first; at--) {
+		vec_group *g = &v->group[at - 1];
+
+		if (g->rows == rows && g->cols == cols && g->n < VEC_GROUP_MAX)
+			break;
+	}
+	if (at <= first) {
+		v->group[v->ngroup] = (vec_group){ .rows = rows, .cols = cols };
+		at = ++v->ngroup;
+	}
+	vec_group *g = &v->group[at - 1];
+	g->node[g->n++] = n;
+	v->in_group[n] = (int)at;
+	if (g->n == VEC_GROUP_MAX || v->ngroup == VEC_GROUP_MAX)
+		vec_flush(v);
+}
+
+/* -- one place: row r, `lanes` columns from c --------------------------------------- */
+
+typedef struct place {
+	vec_ix r, c;
+	int64_t lanes;
+} place;
+
+static int member(const vec_group *g, kir_ref n)
+{
+	for (unsigned i = 0; i < g->n; i++)
+		if (g->node[i] == n)
+			return (int)i;
+	return -1;
+}
+
+/* The element of the vector s that belongs to the row, read once a row. */
+static kir_ref row_scalar(vec *v, group_run *run, kir_ref s, vec_ix r)
+{
+	for (unsigned i = 0; i < run->nrow; i++)
+		if (run->row[i].node == s)
+			return run->row[i].scalar;
+	kir_ref x = vec_read1(v, &v->val[s], ix(0), r);
+
+	if (run->nrow < ROW_SCALARS) {
+		run->row[run->nrow].node = s;
+		run->row[run->nrow++].scalar = x;
+	}
+	return x;
+}
+
+/* Operand s of member n at the place: a scalar or lanes. */
+static kir_ref operand(vec *v, group_run *run, kir_ref n, kir_ref s, const place *p)
+{
+	const kir_type *st = kir_type_of(v->in, s);
+	int64_t rows, cols, axis = kir_attr_of(v->in, n, KIR_ATTR_axis);
+	int m;
+
+	if (!st->rank)
+		return v->map[s];
+	vec_shape(st, &rows, &cols);
+	m = member(run->g, s);
+	if (m >= 0 && in_place(v, n, s))
+		return run->val[m];
+	if (rows == run->g->rows && cols == run->g->cols && (st->rank > 1 || run->g->rows == 1))
+		return vec_read(v, &v->val[s], p->r, p->c, p->lanes);
+	return axis == 0 ? row_scalar(v, run, s, p->r)
+	                 : vec_read(v, &v->val[s], ix(0), p->c, p->lanes);
+}
+
+static kir_ref lane_index(vec *v, kir_ref n, const place *p, kir_type_id t)
+{
+	const kir_type *nt = kir_type_of(v->in, n);
+	kir_elem e = (kir_elem)nt->elem;
+	bool rows = nt->rank > 1 && kir_attr_of(v->in, n, KIR_ATTR_axis) == 0;
+	vec_ix base = rows ? p->r : p->c;
+	kir_ref b =
+	    base.var ? as_elem(v->f, vec_ref(v, base), e) : kir_const_i(v->f, e, base.k);
+
+	if (rows)
+		return e1(v->f, KIR_OP_splat, t, b);
+	return e2(v->f, KIR_OP_add, t, e0x(v->f, KIR_OP_iota, t, 0), b);
+}
+
+/* float(q) * d: d a scalar, an element of the row, or one of the row and group. */
+static kir_ref dequant_at(vec *v, group_run *run, kir_ref n, const place *p)
+{
+	kir_ref qn = kir_src(v->in, n, 0), dn = kir_src(v->in, n, 1), d;
+	int64_t group = kir_attr_of(v->in, n, KIR_ATTR_group);
+	kir_ref q = as_elem(v->f, operand(v, run, n, qn, p), KIR_f32);
+
+	if (!group) {
+		d = operand(v, run, n, dn, p);
+	} else {
+		kir_type_id s64 = kir_scalar(v->f->module, KIR_s64);
+		vec_ix g = p->c.var ? (vec_ix){ e2(v->f, KIR_OP_fdiv, s64, vec_ref(v, p->c),
+			                           s64c(v->f, group)),
+			                        0 }
+		                    : ix(p->c.k / group);
+
+		d = vec_read1(v, &v->val[dn], p->r, g);
+	}
+	return e2(v->f, KIR_OP_mul, v->f->node[q].type, q, d);
+}
+
+static kir_ref each(vec *v, group_run *run, kir_ref n, const place *p)
+{
+	const kir_node *d = &v->in->node[n];
+	kir_elem e = (kir_elem)kir_type_of(v->in, n)->elem;
+	kir_type_id t = kir_vector(v->f->module, e, p->lanes);
+	int64_t attr[KIR_MAX_ATTRS] = { d->attr[0], d->attr[1], d->attr[2] };
+	kir_ref src[KIR_RANK + 1];
+
+	if (d->op == KIR_OP_iota)
+		return lane_index(v, n, p, t);
+	if (d->op == KIR_OP_dequant)
+		return dequant_at(v, run, n, p);
+	for (unsigned i = 0; i < d->nsrc; i++) {
+		kir_ref s = kir_src(v->in, n, i);
+
+		src[i] = kir_type_of(v->in, s)->buffer ? v->map[s] : operand(v, run, n, s, p);
+	}
+	if (d->op == KIR_OP_spread && kir_type_of(v->f, src[0])->rank)
+		return src[0];
+	if (!strncmp(kir_ops[d->op].attr, "axis", 4))
+		attr[0] = -1;
+	if (d->op == KIR_OP_spread)
+		return e1(v->f, KIR_OP_splat, t, src[0]);
+	return kir_emit(v->f, (kir_op)d->op, t, src, d->nsrc, attr);
+}
+
+/* -- reductions ------------------------------------------------------------------------ */
+
+static kir_ref identity(vec *v, kir_ref n)
+{
+	kir_op op = (kir_op)v->in->node[n].op;
+	kir_elem e = (kir_elem)kir_type_of(v->in, n)->elem;
+
+	if (op == KIR_OP_reduce_add || op == KIR_OP_reduce_amax)
+		return kir_is_float(e) ? kir_const_f(v->f, e, 0) : kir_const_i(v->f, e, 0);
+	if (kir_is_float(e))
+		return kir_const_f(v->f, e, op == KIR_OP_reduce_max ? -INFINITY : INFINITY);
+	bool wide = kir_elem_bytes(e) == 8;
+	int64_t lo = wide ? INT64_MIN : INT32_MIN, hi = wide ? INT64_MAX : INT32_MAX;
+
+	return kir_const_i(v->f, e, op == KIR_OP_reduce_max ? lo : hi);
+}
+
+/* acc with x taken in. A NaN in x leaves a maximum or minimum as it is: written as compare
+ * and select, which is one instruction where min and max of the IR are three. */
+static kir_ref combine(vec *v, kir_op op, kir_ref acc, kir_ref x)
+{
+	kir_type_id t = v->f->node[acc].type;
+
+	if (op == KIR_OP_reduce_add)
+		return e2(v->f, KIR_OP_add, t, acc, x);
+	if (op == KIR_OP_reduce_amax)
+		x = e1(v->f, KIR_OP_abs, t, x);
+	kir_ref better =
+	    e2(v->f, op == KIR_OP_reduce_min ? KIR_OP_lt : KIR_OP_gt, i1_like(v->f, t), x, acc);
+	return e3(v->f, KIR_OP_select, t, better, x, acc);
+}
+
+static kir_ref across(vec *v, kir_op op, kir_ref x)
+{
+	const kir_type *t = kir_type_of(v->f, x);
+	kir_type_id st = kir_scalar(v->f->module, (kir_elem)t->elem);
+
+	return e1x(v->f, op == KIR_OP_reduce_amax ? KIR_OP_reduce_max : op, st, x, 0);
+}
+
+/* -- a group's loops ---------------------------------------------------------------------- */
+
+/* Whether something outside the group's loop body reads member n. */
+static bool escapes(const vec *v, const vec_group *g, kir_ref n)
+{
+	unsigned inside = 0;
+
+	for (unsigned i = 0; i < g->n; i++) {
+		kir_ref m = g->node[i];
+
+		for (unsigned k = 0; k < v->in->node[m].nsrc; k++)
+			inside += kir_src(v->in, m, k) == n && in_place(v, m, n);
+	}
+	return inside < v->nuse[n];
+}
+
+/* All members at one place; reductions are taken into run->acc if `carry`, else across the
+ * lanes at once. */
+static void place_body(vec *v, group_run *run, const place *p, bool carry)
+{
+	for (unsigned i = 0; i < run->g->n; i++) {
+		kir_ref n = run->g->node[i];
+		kir_op op = (kir_op)v->in->node[n].op;
+
+		if (!is_reduce(v->in, n)) {
+			run->val[i] = each(v, run, n, p);
+			if (v->val[n].buf)
+				vec_write(v, &v->val[n], p->r, p->c, run->val[i]);
+			continue;
+		}
+		kir_ref x = operand(v, run, n, kir_src(v->in, n, 0), p);
+
+		if (carry) {
+			run->acc[i] = combine(v, op, run->acc[i], x);
+			continue;
+		}
+		if (op == KIR_OP_reduce_amax)
+			x = e1(v->f, KIR_OP_abs, v->f->node[x].type, x);
+		x = across(v, op, x);
+		run->done[i] = run->done[i] ? combine(v, op, run->done[i], x) : x;
+	}
+}
+
+/* The part of a row that whole vectors cover, with the reductions carried. */
+static void row_main(vec *v, group_run *run, vec_ix r, int64_t lanes, int64_t count)
+{
+	kir_ref init[VEC_GROUP_MAX], yield[VEC_GROUP_MAX];
+	unsigned which[VEC_GROUP_MAX], n = 0;
+
+	for (unsigned i = 0; i < run->g->n; i++) {
+		kir_ref m = run->g->node[i];
+		kir_elem e = (kir_elem)kir_type_of(v->in, m)->elem;
+
+		if (!is_reduce(v->in, m))
+			continue;
+		init[n] =
+		    e1(v->f, KIR_OP_splat, kir_vector(v->f->module, e, lanes), identity(v, m));
+		which[n++] = i;
+	}
+	kir_ref loop =
+	    kir_for(v->f, s64c(v->f, 0), s64c(v->f, count * lanes), lanes, false, init, n);
+	place p = { r, { loop + 1, 0 }, lanes };
+
+	for (unsigned i = 0; i < n; i++)
+		run->acc[which[i]] = loop + 2 + i;
+	place_body(v, run, &p, true);
+	for (unsigned i = 0; i < n; i++)
+		yield[i] = run->acc[which[i]];
+	kir_ref res = kir_for_end(v->f, loop, yield, n);
+
+	for (unsigned i = 0; i < n; i++) {
+		kir_op op = (kir_op)v->in->node[run->g->node[which[i]]].op;
+
+		run->done[which[i]] = across(v, op, res + i);
+	}
+}
+
+/* Reads what every place of a row needs, before the row's loop. */
+static void row_scalars(vec *v, group_run *run, vec_ix r)
+{
+	run->nrow = 0;
+	if (run->g->rows == 1)
+		return;
+	for (unsigned i = 0; i < run->g->n; i++) {
+		kir_ref n = run->g->node[i];
+		bool spread = v->in->node[n].op == KIR_OP_spread;
+
+		if (kir_attr_of(v->in, n, KIR_ATTR_axis) != 0 || is_reduce(v->in, n))
+			continue;
+		for (unsigned k = 0; k < v->in->node[n].nsrc; k++) {
+			kir_ref s = kir_src(v->in, n, k);
+			const kir_type *st = kir_type_of(v->in, s);
+
+			if (!st->buffer && st->rank == 1 && (spread || !in_place(v, n, s)))
+				row_scalar(v, run, s, r);
+		}
+	}
+}
+
+static void emit_group(vec *v, vec_group *g)
+{
+	group_run run = { .g = g };
+	int64_t lanes = vec_chunk(g->cols, v->lanes), full = g->cols / lanes;
+
+	for (unsigned i = 0; i < g->n; i++) {
+		kir_ref n = g->node[i];
+
+		v->val[n].buf = 0;
+		if (kir_type_of(v->in, n)->rank && escapes(v, g, n))
+			v->val[n] = vec_home(v, n);
+	}
+	vec_loop lr = vec_loop_begin(v, g->rows, 1);
+
+	row_scalars(v, &run, lr.i);
+	memset(run.done, 0, sizeof run.done);
+	if (full > 1)
+		row_main(v, &run, lr.i, lanes, full);
+	for (int64_t c = full > 1 ? full * lanes : 0; c < g->cols;) {
+		place p = { lr.i, ix(c), vec_chunk(g->cols - c, lanes) };
+
+		place_body(v, &run, &p, false);
+		c += p.lanes;
+	}
+	for (unsigned i = 0; i < g->n; i++) {
+		kir_ref n = g->node[i];
+
+		if (!is_reduce(v->in, n))
+			continue;
+		if (kir_type_of(v->in, n)->rank)
+			vec_write1(v, &v->val[n], ix(0), lr.i, run.done[i]);
+		else
+			v->map[n] = run.done[i];
+	}
+	vec_loop_end(v, &lr);
+}
+
+void vec_flush(vec *v)
+{
+	for (unsigned i = 0; i < v->ngroup; i++) {
+		emit_group(v, &v->group[i]);
+		for (unsigned k = 0; k < v->group[i].n; k++)
+			v->in_group[v->group[i].node[k]] = 0;
+	}
+	v->ngroup = 0;
+}

@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* vec_memory.c -- tiles between parameters and locals.
+ *
+ *     %x = load %q[%t,%h,0] upto %n : bf16<1x4x128>
+ *  =>   for rows before %n { for heads { vload, vstore } }   rows from there on { zeros }
+ *
+ * Memory is moved in vectors as long as the last dimension is contiguous, at most 64 bytes,
+ * and element by element where it isn't. Whatever lies at or past `upto` isn't touched.
+ */
+#include "vectorize.h"
+
+int64_t vec_run(const kir_type *b)
+{
+	unsigned last = b->rank - 1u;
+	int64_t size = kir_elem_bytes((kir_elem)b->elem);
+
+	for (unsigned i = 0; i < b->npieces; i++) {
+		const kir_piece *p = &b->piece[i];
+
+		if (p->axis != last || p->dyn || p->div > 1 || p->stride != size)
+			continue;
+		if (p->mod)
+			return p->mod;
+		return b->dim[last] == KIR_DYN ? INT64_MAX : b->dim[last];
+	}
+	return 1;
+}
+
+/* One side of a move: a buffer and the index of the tile's first element. */
+typedef struct move {
+	kir_ref buf, upto; /* in f; upto 0: no bound         */
+	vec_ix at[KIR_RANK];
+	unsigned nat;   /* rank of the buffer             */
+	unsigned first; /* the tile's first axis there    */
+	const kir_type *tile;
+	vec_tile home;
+	bool store;
+} move;
+
+static kir_ref access(vec *v, const move *m, kir_op op, kir_type_id t, kir_ref x, vec_ix c,
+                      kir_ref limit)
+{
+	kir_ref src[KIR_RANK + 3];
+	unsigned n = 0;
+
+	if (x)
+		src[n++] = x;
+	src[n++] = m->buf;
+	for (unsigned i = 0; i < m->nat; i++)
+		src[n++] = vec_ref(v, i + 1 == m->nat ? vec_add(v, m->at[i], c) : m->at[i]);
+	if (limit)
+		src[n++] = limit;
+	return kir_emit(v->f, op, t, src, n, NULL);
+}
+
+/* `lanes` elements from column c of the row at m->at; limit: lanes that may be touched. */
+static void move_lanes(vec *v, const move *m, vec_ix row, vec_ix c, int64_t lanes,
+                       kir_ref limit)
+{
+	kir_elem e = m->home.elem;
+
+	if (lanes == 1) {
+		if (m->store)
+			access(v, m, KIR_OP_store, KIR_NO_TYPE, vec_read1(v, &m->home, row, c),
+			       c, 0);
+		else
+			vec_write1(
+			    v, &m->home, row, c,
+			    access(v, m, KIR_OP_load, kir_scalar(v->f->module, e), 0, c, 0));
+		return;
+	}
+	if (m->store) {
+		access(v, m, KIR_OP_vstore, KIR_NO_TYPE, vec_read(v, &m->home, row, c, lanes),
+		       c, limit);
+		return;
+	}
+	kir_type_id t = kir_vector(v->f->module, e, lanes);
+	vec_write(v, &m->home, row, c, access(v, m, KIR_OP_vload, t, 0, c, limit));
+}
+
+static int64_t widest(const vec *v, const move *m, int64_t cols)
+{
+	int64_t run = vec_run(kir_type_of(v->f, m->buf));
+	int64_t most = 64 / kir_elem_bytes(m->home.elem);
+
+	return vec_chunk(cols, run < most ? run : most);
+}
+
+static void move_row(vec *v, const move *m, vec_ix row, int64_t cols)
+{
+	int64_t lanes = widest(v, m, cols), whole = cols / lanes * lanes;
+	vec_loop l = vec_loop_begin(v, whole, lanes);
+
+	move_lanes(v, m, row, l.i, lanes, 0);
+	vec_loop_end(v, &l);
+	for (int64_t c = whole; c < cols;) {
+		int64_t k = vec_chunk(cols - c, lanes);
+
+		move_lanes(v, m, row, ix(c), k, 0);
+		c += k;
+	}
+}
+
+static kir_ref s64_op(vec *v, kir_op op, kir_ref a, kir_ref b)
+{
+	return e2(v->f, op, kir_scalar(v->f->module, KIR_s64), a, b);
+}
+
+/* How many of the tile's first dimension lie before upto: 0 .. dim. */
+static kir_ref live_rows(vec *v, const move *m)
+{
+	int64_t dim = m->tile->dim[0];
+	kir_ref n = s64_op(v, KIR_OP_sub, m->upto, vec_ref(v, m->at[m->first]));
+
+	n = s64_op(v, KIR_OP_max, n, s64c(v->f, 0));
+	return s64_op(v, KIR_OP_min, n, s64c(v->f, dim));
+}
+
+static void zero_fill(vec *v, const move *m, kir_ref from)
+{
+	int64_t size = 1;
+
+	for (unsigned i = 1; i < m->tile->rank; i++)
+		size *= m->tile->dim[i];
+	kir_elem e = vec_stored(m->home.elem);
+	int64_t lanes = vec_chunk(size, 64 / kir_elem_bytes(e));
+	kir_ref zero = kir_is_int(e) ? kir_const_i(v->f, e, 0) : kir_const_f(v->f, e, 0);
+	vec_tile flat = { m->home.buf, m->home.off, m->tile->dim[0], size, e };
+	kir_ref l = kir_for(v->f, from, s64c(v->f, m->tile->dim[0]), 1, false, NULL, 0);
+	vec_ix row = { l + 1, 0 };
+
+	if (lanes == 1) {
+		vec_loop c = vec_loop_begin(v, size, 1);
+
+		vec_write1(v, &flat, row, c.i, zero);
+		vec_loop_end(v, &c);
+	} else {
+		kir_ref z = e1(v->f, KIR_OP_splat, kir_vector(v->f->module, e, lanes), zero);
+		int64_t whole = size / lanes * lanes;
+		vec_loop c = vec_loop_begin(v, whole, lanes);
+
+		vec_write(v, &flat, row, c.i, z);
+		vec_loop_end(v, &c);
+		for (int64_t k = whole; k < size;) {
+			int64_t w = vec_chunk(size - k, lanes);
+
+			z = e1(v->f, KIR_OP_splat, kir_vector(v->f->module, e, w), zero);
+			vec_write(v, &flat, row, ix(k), z);
+			k += w;
+		}
+	}
+	kir_for_end(v->f, l, NULL, 0);
+}
+
+/* A rank-1 tile: lanes are what upto bounds. */
+static void move_vector(vec *v, move *m)
+{
+	int64_t cols = m->tile->dim[0], lanes = widest(v, m, cols);
+
+	if (!m->upto) {
+		move_row(v, m, ix(0), cols);
+		return;
+	}
+	if (lanes == 1 || cols % 2) {
+		kir_ref live = live_rows(v, m);
+		kir_ref l = kir_for(v->f, s64c(v->f, 0), live, 1, false, NULL, 0);
+
+		move_lanes(v, m, ix(0), (vec_ix){ l + 1, 0 }, 1, 0);
+		kir_for_end(v->f, l, NULL, 0);
+		if (!m->store)
+			zero_fill(v, m, live);
+		return;
+	}
+	kir_ref left = s64_op(v, KIR_OP_sub, m->upto, vec_ref(v, m->at[m->first]));
+
+	for (int64_t c = 0; c < cols;) {
+		int64_t k = vec_chunk(cols - c, lanes);
+		kir_ref limit = c ? s64_op(v, KIR_OP_sub, left, s64c(v->f, c)) : left;
+
+		move_lanes(v, m, ix(0), ix(c), k, limit);
+		c += k;
+	}
+}
+
+static void move_tile(vec *v, move *m)
+{
+	const kir_type *t = m->tile;
+	unsigned middle = t->rank - 2u;
+	kir_ref live = m->upto ? live_rows(v, m) : s64c(v->f, t->dim[0]);
+	vec_ix at0 = m->at[m->first], row;
+	vec_loop lm[KIR_RANK];
+	kir_ref l = kir_for(v->f, s64c(v->f, 0), live, 1, false, NULL, 0);
+
+	row = (vec_ix){ l + 1, 0 };
+	m->at[m->first] = vec_add(v, at0, row);
+	for (unsigned i = 0; i < middle; i++) {
+		lm[i] = vec_loop_begin(v, t->dim[1 + i], 1);
+		row = vec_add(v, vec_mul(v, row, t->dim[1 + i]), lm[i].i);
+		m->at[m->first + 1 + i] = vec_add(v, m->at[m->first + 1 + i], lm[i].i);
+	}
+	move_row(v, m, row, t->dim[t->rank - 1]);
+	for (unsigned i = middle; i-- > 0;)
+		vec_loop_end(v, &lm[i]);
+	kir_for_end(v->f, l, NULL, 0);
+	m->at[m->first] = at0;
+	if (m->upto && !m->store)
+		zero_fill(v, m, live);
+}
+
+static void start(vec *v, kir_ref n, const kir_type *tile, move *m)
+{
+	kir_ref buf, upto;
+	unsigned first, count;
+
+	kir_access(v->in, n, &buf, &first, &count, &upto);
+	m->buf = v->map[buf];
+	m->nat = kir_type_of(v->in, buf)->rank;
+	m->tile = tile;
+	m->first = m->nat - tile->rank;
+	m->upto = upto ? as_elem(v->f, v->map[upto], KIR_s64) : 0;
+	for (unsigned i = 0; i < m->nat; i++) {
+		kir_ref s = i < count ? kir_src(v->in, n, first + i) : 0;
+		int64_t k;
+
+		m->at[i] = ix(0);
+		if (s && kir_is_const(v->in, s, &k))
+			m->at[i] = ix(k);
+		else if (s)
+			m->at[i].var = as_elem(v->f, v->map[s], KIR_s64);
+	}
+}
+
+void vec_load(vec *v, kir_ref n)
+{
+	move m = { .store = false };
+
+	start(v, n, kir_type_of(v->in, n), &m);
+	m.home = vec_home(v, n);
+	if (m.tile->rank == 1)
+		move_vector(v, &m);
+	else
+		move_tile(v, &m);
+	v->val[n] = m.home;
+}
+
+void vec_store(vec *v, kir_ref n)
+{
+	kir_ref x = kir_src(v->in, n, 0);
+	const kir_type *t = kir_type_of(v->in, x);
+	move m = { .store = true };
+
+	vec_flush(v);
+	if (!t->rank) {
+		kir_copy(v->f, v->in, n, v->map);
+		return;
+	}
+	start(v, n, t, &m);
+	m.home = v->val[x];
+	if (t->rank == 1)
+		move_vector(v, &m);
+	else
+		move_tile(v, &m);
+}

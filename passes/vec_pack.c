@@ -1,0 +1,429 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* vec_pack.c -- the right factor of a product, brought into product order.
+ *
+ * A product step wants, for a vector of columns, the 4 bytes of the contraction that belong to
+ * each: [depth / unit][cols][unit], unit = 4 / size. How the cache stores the tile decides what
+ * it takes to get there:
+ *
+ *   packed      the layout has that order: read where it lies, if the chain keeps the size;
+ *               else widened on the way into a local (8-bit codes to bf16: one vector of
+ *               [16][4] becomes two of [16][2])
+ *   transposed  rows are columns of the product (keys, token by token): squares of n x n
+ *               4-byte words are transposed in registers, n log2 n zips for n vectors
+ *   zipped      rows run along the contraction (values, token by token): `unit` rows are
+ *               interleaved by zips, unit - 1 for each vector
+ *   else        copied element by element into a row-major local first
+ *
+ * Rows at and past the load's `upto` are not touched and count as 0.
+ */
+#include "vectorize.h"
+
+/* -- where the factor is ------------------------------------------------------------------ */
+
+bool vec_factor_of(vec *v, kir_ref dot, vec_factor *b)
+{
+	const kir_func *in = v->in;
+	kir_ref s = kir_src(in, dot, 1);
+	const kir_type *t = kir_type_of(in, dot);
+	unsigned n = 0;
+
+	*b = (vec_factor){ .trans = kir_attr_of(in, dot, KIR_ATTR_trans) != 0 };
+	b->cols = t->dim[1];
+	b->depth = kir_type_of(in, kir_src(in, dot, 0))->dim[1];
+	b->elem = b->stored = (kir_elem)kir_type_of(in, s)->elem;
+	b->unit = 4 / kir_elem_bytes(b->elem);
+	if (b->unit < 1 || b->depth % b->unit) {
+		kir_error(v->why, (int)in->node[dot].line, 0,
+		          "dot: a contraction of %d %s elements has no vector form",
+		          (int)b->depth, kir_elems[b->elem].name);
+		return false;
+	}
+	if (!v->deferred[s]) {
+		b->local = true;
+		b->tile = *vec_value(v, s);
+		return true;
+	}
+	for (; in->node[s].op != KIR_OP_load; s = kir_src(in, s, 0))
+		b->chain[n++] = s;
+	b->nchain = n;
+	b->load = s;
+	b->stored = (kir_elem)kir_type_of(in, s)->elem;
+	return true;
+}
+
+/* Makes the factor a local copy of the stored tile. */
+static void bring_home(vec *v, vec_factor *b)
+{
+	vec_load(v, b->load);
+	b->local = true;
+	b->tile = v->val[b->load];
+}
+
+/* Buffer of the load and its index operands. */
+static const kir_type *memory_of(const vec *v, const vec_factor *b)
+{
+	return kir_type_of(v->in, kir_src(v->in, b->load, 0));
+}
+
+static kir_ref upto_of(const vec *v, const vec_factor *b)
+{
+	kir_ref buf, upto;
+	unsigned first, count;
+
+	kir_access(v->in, b->load, &buf, &first, &count, &upto);
+	return upto;
+}
+
+/* Lanes of the stored tile from (row, col) of its own shape, at most `limit` of them. */
+static kir_ref read_stored(vec *v, const vec_factor *b, vec_ix row, vec_ix col, int64_t lanes,
+                           kir_ref limit)
+{
+	kir_ref buf, upto, src[KIR_RANK + 2];
+	unsigned first, count, rank, n = 0;
+
+	if (b->local)
+		return vec_read(v, &b->tile, row, col, lanes);
+	kir_access(v->in, b->load, &buf, &first, &count, &upto);
+	rank = kir_type_of(v->in, buf)->rank;
+	src[n++] = v->map[buf];
+	for (unsigned i = 0; i < rank; i++) {
+		kir_ref s = i < count ? kir_src(v->in, b->load, first + i) : 0;
+		vec_ix at = { 0, 0 };
+
+		if (s && !kir_is_const(v->in, s, &at.k))
+			at.var = as_elem(v->f, v->map[s], KIR_s64);
+		if (i + 2 == rank)
+			at = vec_add(v, at, row);
+		if (i + 1 == rank)
+			at = vec_add(v, at, col);
+		src[n++] = vec_ref(v, at);
+	}
+	if (limit)
+		src[n++] = limit;
+	return kir_emit(v->f, KIR_OP_vload, kir_vector(v->f->module, b->stored, lanes), src, n,
+	                NULL);
+}
+
+/* The conversions between memory and product, on one vector. */
+static kir_ref apply_chain(vec *v, const vec_factor *b, kir_ref x)
+{
+	for (unsigned i = b->nchain; i-- > 0;) {
+		kir_ref n = b->chain[i];
+		const kir_node *d = &v->in->node[n];
+		kir_elem e = (kir_elem)kir_type_of(v->in, n)->elem;
+		kir_type_id t = kir_with_elem(v->f->module, v->f->node[x].type, e);
+
+		if (d->op == KIR_OP_xor)
+			x = e2(v->f, KIR_OP_xor, t, x, v->map[kir_src(v->in, n, 1)]);
+		else
+			x = kir_emit(v->f, (kir_op)d->op, t, &x, 1,
+			             d->op == KIR_OP_convert ? d->attr : NULL);
+	}
+	return x;
+}
+
+/* -- packed layouts -------------------------------------------------------------------------
+ */
+
+typedef struct packed_layout {
+	int64_t unit, group; /* contraction elements side by side; columns in a run */
+} packed_layout;
+
+static bool find_layout(const vec *v, const vec_factor *b, packed_layout *l)
+{
+	const kir_type *t = memory_of(v, b);
+	unsigned deep = t->rank - (b->trans ? 1u : 2u), col = t->rank - (b->trans ? 2u : 1u);
+	int64_t size = kir_elem_bytes(b->stored);
+	bool rest = false;
+
+	*l = (packed_layout){ 0, 0 };
+	for (unsigned i = 0; i < t->npieces; i++) {
+		const kir_piece *p = &t->piece[i];
+
+		if (p->axis == deep && p->div <= 1 && p->mod > 1 && p->stride == size)
+			l->unit = p->mod;
+	}
+	for (unsigned i = 0; i < t->npieces; i++) {
+		const kir_piece *p = &t->piece[i];
+
+		if (p->dyn)
+			continue;
+		if (p->axis == deep && p->div == l->unit && !p->mod)
+			rest = true;
+		if (p->axis == col && p->div <= 1 && p->stride == l->unit * size)
+			l->group = p->mod ? p->mod : t->dim[col];
+	}
+	return l->unit > 1 && rest && l->group > 0 && b->depth % l->unit == 0;
+}
+
+static int64_t low_bit(int64_t x)
+{
+	return x & -x;
+}
+
+/* Columns that lie side by side wherever a tile starts: tiles start at multiples of their
+ * own number of columns. */
+static int64_t side_by_side(const vec_factor *b, const packed_layout *l)
+{
+	if (b->cols % l->group == 0)
+		return l->group;
+	return low_bit(b->cols) < low_bit(l->group) ? low_bit(b->cols) : low_bit(l->group);
+}
+
+/* x holds [cols][ratio] words of 4 bytes; appends the `ratio` vectors of one word a column. */
+static void split_words(vec *v, kir_ref x, int64_t ratio, kir_ref *out)
+{
+	const kir_type *t = kir_type_of(v->f, x);
+	kir_type_id half = kir_vector(v->f->module, KIR_s32, t->dim[0] / 2);
+	kir_ref lo, hi, even[2], part[32];
+
+	if (ratio == 1) {
+		out[0] = x;
+		return;
+	}
+	lo = e1(v->f, KIR_OP_half_lo, half, x);
+	hi = e1(v->f, KIR_OP_half_hi, half, x);
+	even[0] = e2(v->f, KIR_OP_unzip_lo, half, lo, hi);
+	even[1] = e2(v->f, KIR_OP_unzip_hi, half, lo, hi);
+	for (int i = 0; i < 2; i++) {
+		split_words(v, even[i], ratio / 2, part);
+		for (int64_t k = 0; k < ratio / 2; k++)
+			out[2 * k + i] = part[k];
+	}
+}
+
+/* Writes lanes of [cols][stored unit], after the chain, to the packed tile: columns from c,
+ * contraction from `deep` (in elements). */
+static void put_words(vec *v, const vec_factor *b, const vec_tile *t, kir_ref x, vec_ix deep,
+                      vec_ix c, int64_t cols, int64_t stored_unit)
+{
+	kir_module *m = v->f->module;
+	int64_t ratio = stored_unit / b->unit;
+	kir_ref word[32];
+	vec_ix row = vec_mul(v, deep, 1), at = vec_mul(v, c, b->unit);
+
+	if (row.var)
+		row.var =
+		    e2(v->f, KIR_OP_fdiv, kir_scalar(m, KIR_s64), row.var, s64c(v->f, b->unit));
+	row.k /= b->unit;
+	if (ratio == 1) {
+		vec_write(v, t, row, at, x);
+		return;
+	}
+	split_words(v, e1(v->f, KIR_OP_bitcast, kir_vector(m, KIR_s32, cols * ratio), x), ratio,
+	            word);
+	for (int64_t i = 0; i < ratio; i++) {
+		kir_type_id et = kir_vector(m, b->elem, cols * b->unit);
+
+		vec_write(v, t, vec_add(v, row, ix(i)), at,
+		          e1(v->f, KIR_OP_bitcast, et, word[i]));
+	}
+}
+
+static void pack_packed(vec *v, const vec_factor *b, const packed_layout *l, const vec_tile *t)
+{
+	int64_t side = side_by_side(b, l), lanes = vec_chunk(b->cols, v->lanes);
+
+	if (lanes > side)
+		lanes = side;
+	vec_loop lc = vec_loop_begin(v, b->cols, lanes);
+	vec_loop ld = vec_loop_begin(v, b->depth, l->unit);
+	kir_ref x = read_stored(v, b, b->trans ? lc.i : ld.i, b->trans ? ld.i : lc.i,
+	                        lanes * l->unit, 0);
+
+	put_words(v, b, t, apply_chain(v, b, x), ld.i, lc.i, lanes, l->unit);
+	vec_loop_end(v, &ld);
+	vec_loop_end(v, &lc);
+}
+
+/* -- rows are columns of the product
+ * ----------------------------------------------------------- */
+
+/* One square of n columns (memory rows) by n words from (row, word). */
+static void transpose_square(vec *v, const vec_factor *b, const vec_tile *t, vec_ix row,
+                             vec_ix word, int64_t n)
+{
+	kir_module *m = v->f->module;
+	int64_t unit = 4 / kir_elem_bytes(b->stored);
+	kir_type_id wt = kir_vector(m, KIR_s32, n);
+	kir_ref x[16], y[16];
+	vec_ix col = vec_mul(v, word, unit);
+
+	for (int64_t i = 0; i < n; i++) {
+		x[i] = read_stored(v, b, vec_add(v, row, ix(i)), col, n * unit, 0);
+		if (b->stored != KIR_s32)
+			x[i] = e1(v->f, KIR_OP_bitcast, wt, x[i]);
+	}
+	for (int64_t s = 1; s < n; s *= 2) {
+		for (int64_t i = 0; i < n / 2; i++) {
+			y[2 * i] = e2(v->f, KIR_OP_zip_lo, wt, x[i], x[i + n / 2]);
+			y[2 * i + 1] = e2(v->f, KIR_OP_zip_hi, wt, x[i], x[i + n / 2]);
+		}
+		for (int64_t i = 0; i < n; i++)
+			x[i] = y[i];
+	}
+	for (int64_t i = 0; i < n; i++) {
+		kir_ref e = e1(v->f, KIR_OP_bitcast, kir_vector(m, b->stored, n * unit), x[i]);
+
+		put_words(v, b, t, apply_chain(v, b, e), vec_add(v, col, ix(i * unit)), row, n,
+		          unit);
+	}
+}
+
+/* The area of `rows` memory rows by `words` from (row0, word0), in the largest squares. */
+static void transpose_area(vec *v, const vec_factor *b, const vec_tile *t, int64_t row0,
+                           int64_t rows, int64_t word0, int64_t words)
+{
+	int64_t most = v->lanes < 16 ? v->lanes : 16;
+	int64_t nr = vec_chunk(rows, most), nw = vec_chunk(words, most), n = nr < nw ? nr : nw;
+	int64_t full_r = rows / n * n, full_w = words / n * n;
+
+	if (rows <= 0 || words <= 0)
+		return;
+	vec_loop lr = vec_loop_begin(v, full_r, n);
+	vec_loop lw = vec_loop_begin(v, full_w, n);
+
+	transpose_square(v, b, t, vec_add(v, lr.i, ix(row0)), vec_add(v, lw.i, ix(word0)), n);
+	vec_loop_end(v, &lw);
+	vec_loop_end(v, &lr);
+	transpose_area(v, b, t, row0, full_r, word0 + full_w, words - full_w);
+	transpose_area(v, b, t, row0 + full_r, rows - full_r, word0, words);
+}
+
+/* -- rows run along the contraction
+ * --------------------------------------------------------------- */
+
+/* `unit` rows from group g, columns from c: interleaved, converted, written. limit: for each
+ * row how many lanes may be read, or NULL. */
+static void zip_rows(vec *v, const vec_factor *b, const vec_tile *t, vec_ix g, vec_ix c,
+                     int64_t lanes, const kir_ref *limit)
+{
+	kir_type_id st = kir_vector(v->f->module, b->stored, lanes);
+	kir_ref x[4], y[4];
+	vec_ix row = vec_mul(v, g, b->unit), at = vec_mul(v, c, b->unit);
+
+	for (int64_t i = 0; i < b->unit; i++)
+		x[i] =
+		    read_stored(v, b, vec_add(v, row, ix(i)), c, lanes, limit ? limit[i] : 0);
+	for (int64_t s = 1; s < b->unit; s *= 2) {
+		int64_t h = b->unit / 2;
+
+		for (int64_t i = 0; i < h; i++) {
+			y[2 * i] = e2(v->f, KIR_OP_zip_lo, st, x[i], x[i + h]);
+			y[2 * i + 1] = e2(v->f, KIR_OP_zip_hi, st, x[i], x[i + h]);
+		}
+		for (int64_t i = 0; i < b->unit; i++)
+			x[i] = y[i];
+	}
+	for (int64_t i = 0; i < b->unit; i++)
+		vec_write(v, t, g, vec_add(v, at, ix(i * lanes)), apply_chain(v, b, x[i]));
+}
+
+static void zip_columns(vec *v, const vec_factor *b, const vec_tile *t, vec_ix g,
+                        const kir_ref *live_row)
+{
+	int64_t lanes = vec_chunk(b->cols, 64 / kir_elem_bytes(b->stored));
+	int64_t whole = b->cols / lanes * lanes;
+	kir_type_id s64 = kir_scalar(v->f->module, KIR_s64);
+
+	for (int64_t c = 0; c < b->cols;) {
+		int64_t k = vec_chunk(b->cols - c, lanes);
+		bool main = c < whole;
+		vec_loop l = vec_loop_begin(v, main ? whole : k, k);
+		kir_ref limit[4];
+
+		for (int64_t i = 0; live_row && i < b->unit; i++)
+			limit[i] = e3(v->f, KIR_OP_select, s64, live_row[i], s64c(v->f, k),
+			              s64c(v->f, 0));
+		zip_rows(v, b, t, g, vec_add(v, l.i, ix(main ? 0 : c)), k,
+		         live_row ? limit : NULL);
+		vec_loop_end(v, &l);
+		c = main ? whole : c + k;
+	}
+}
+
+/* Whole groups of live rows, then those with rows past the end. */
+static void pack_zipped(vec *v, const vec_factor *b, const vec_tile *t)
+{
+	kir_type_id s64 = kir_scalar(v->f->module, KIR_s64),
+	            i1 = kir_scalar(v->f->module, KIR_i1);
+	int64_t groups = b->depth / b->unit;
+	kir_ref upto = b->local ? 0 : upto_of(v, b), buf, skip, live, full, l;
+	unsigned first, count;
+
+	if (!upto) {
+		vec_loop g = vec_loop_begin(v, groups, 1);
+
+		zip_columns(v, b, t, g.i, NULL);
+		vec_loop_end(v, &g);
+		return;
+	}
+	kir_access(v->in, b->load, &buf, &first, &count, &skip);
+	kir_ref row0 =
+	    v->map[kir_src(v->in, b->load, first + kir_type_of(v->in, buf)->rank - 2u)];
+
+	live = e2(v->f, KIR_OP_sub, s64, as_elem(v->f, v->map[upto], KIR_s64),
+	          as_elem(v->f, row0, KIR_s64));
+	live = e2(v->f, KIR_OP_max, s64, live, s64c(v->f, 0));
+	live = e2(v->f, KIR_OP_min, s64, live, s64c(v->f, b->depth));
+	full = e2(v->f, KIR_OP_fdiv, s64, live, s64c(v->f, b->unit));
+	l = kir_for(v->f, s64c(v->f, 0), full, 1, false, NULL, 0);
+	zip_columns(v, b, t, (vec_ix){ l + 1, 0 }, NULL);
+	kir_for_end(v->f, l, NULL, 0);
+	l = kir_for(v->f, full, s64c(v->f, groups), 1, false, NULL, 0);
+	vec_ix g = { l + 1, 0 }, row = vec_mul(v, g, b->unit);
+	kir_ref ok[4];
+
+	for (int64_t i = 0; i < b->unit; i++)
+		ok[i] = e2(v->f, KIR_OP_lt, i1, vec_ref(v, vec_add(v, row, ix(i))), live);
+	zip_columns(v, b, t, g, ok);
+	kir_for_end(v->f, l, NULL, 0);
+}
+
+/* -- which of them
+ * ------------------------------------------------------------------------------------ */
+
+vec_packed vec_pack(vec *v, const vec_factor *factor)
+{
+	vec_factor b = *factor;
+	vec_packed p = { .max_lanes = v->lanes };
+	packed_layout l;
+	bool same = kir_elem_bytes(b.stored) == kir_elem_bytes(b.elem);
+
+	if (!b.local && find_layout(v, &b, &l) && !upto_of(v, &b)) {
+		if (same && l.unit == b.unit) {
+			p.direct = true;
+			p.max_lanes = side_by_side(&b, &l);
+			return p;
+		}
+		p.tile = vec_local(v, b.elem, b.depth / b.unit, b.cols * b.unit);
+		pack_packed(v, &b, &l, &p.tile);
+		return p;
+	}
+	if (!b.local && (vec_run(memory_of(v, &b)) < (b.trans ? b.depth : b.cols) ||
+	                 (b.trans && upto_of(v, &b))))
+		bring_home(v, &b);
+	if (b.local && !b.trans && b.unit == 1 && !b.nchain) {
+		p.tile = b.tile;
+		return p;
+	}
+	p.tile = vec_local(v, b.elem, b.depth / b.unit, b.cols * b.unit);
+	if (b.trans)
+		transpose_area(v, &b, &p.tile, 0, b.cols, 0,
+		               b.depth * kir_elem_bytes(b.stored) / 4);
+	else
+		pack_zipped(v, &b, &p.tile);
+	return p;
+}
+
+kir_ref vec_packed_read(vec *v, const vec_factor *b, const vec_packed *p, vec_ix k, vec_ix c,
+                        int64_t lanes)
+{
+	vec_ix deep = vec_mul(v, k, b->unit);
+
+	if (!p->direct)
+		return vec_read(v, &p->tile, k, vec_mul(v, c, b->unit), lanes * b->unit);
+	return apply_chain(
+	    v, b,
+	    read_stored(v, b, b->trans ? c : deep, b->trans ? deep : c, lanes * b->unit, 0));
+}

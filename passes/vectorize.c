@@ -1,0 +1,578 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* vectorize.c -- tiles become vectors of the target's width, local memory and loops.
+ *
+ *     %s = dot %q, %k {trans=1}             blocks of rows x vectors, accumulators carried
+ *     %t = mul %s, %x ; %m = reduce.max %t  one loop over rows and vectors
+ *     %k = load %cache[...] : s8<64x128>    read by the product as it lies, or packed
+ *
+ * Every tile lives in a local, row-major; what passes from op to op at one place stays in a
+ * register (vec_group.c). Locals are small against L1, and their traffic against that of the
+ * cache tiles: a 4 x 64 tile of scores is 1 KiB beside 16 KiB of keys and values. Values
+ * carried around a loop own one local each, updated in place where nobody reads the old
+ * value later (mark_want).
+ *
+ * Requires level T. Reads the target's vector width, knobs rows, cols, unroll. Rejects
+ * functions whose locals exceed 256 KiB, naming the knobs that size them.
+ */
+#include "vectorize.h"
+
+#include <string.h>
+
+#define LOCAL_MAX (256 * 1024)
+
+/* -- indices and loops ------------------------------------------------------------------- */
+
+kir_ref vec_ref(vec *v, vec_ix a)
+{
+	kir_type_id s64 = kir_scalar(v->f->module, KIR_s64);
+
+	if (!a.var)
+		return s64c(v->f, a.k);
+	return a.k ? e2(v->f, KIR_OP_add, s64, a.var, s64c(v->f, a.k)) : a.var;
+}
+
+vec_ix vec_mul(vec *v, vec_ix a, int64_t m)
+{
+	kir_type_id s64 = kir_scalar(v->f->module, KIR_s64);
+
+	if (a.var && m != 1)
+		a.var = e2(v->f, KIR_OP_mul, s64, a.var, s64c(v->f, m));
+	return (vec_ix){ a.var, a.k * m };
+}
+
+vec_ix vec_add(vec *v, vec_ix a, vec_ix b)
+{
+	kir_type_id s64 = kir_scalar(v->f->module, KIR_s64);
+	kir_ref var =
+	    a.var && b.var ? e2(v->f, KIR_OP_add, s64, a.var, b.var) : (a.var ? a.var : b.var);
+
+	return (vec_ix){ var, a.k + b.k };
+}
+
+vec_loop vec_loop_begin(vec *v, int64_t count, int64_t step)
+{
+	vec_loop l = { 0, { 0, 0 } };
+
+	if (count > step) {
+		l.node = kir_for(v->f, s64c(v->f, 0), s64c(v->f, count), step, false, NULL, 0);
+		l.i.var = l.node + 1;
+	}
+	return l;
+}
+
+void vec_loop_end(vec *v, vec_loop *l)
+{
+	if (l->node)
+		kir_for_end(v->f, l->node, NULL, 0);
+}
+
+int64_t vec_chunk(int64_t left, int64_t most)
+{
+	int64_t c = 1;
+
+	while (c * 2 <= left && c * 2 <= most)
+		c *= 2;
+	return c;
+}
+
+/* -- tiles -----------------------------------------------------------------------------------
+ */
+
+void vec_shape(const kir_type *t, int64_t *rows, int64_t *cols)
+{
+	*cols = t->rank ? t->dim[t->rank - 1] : 1;
+	*rows = 1;
+	for (unsigned i = 0; i + 1 < t->rank; i++)
+		*rows *= t->dim[i];
+}
+
+kir_elem vec_stored(kir_elem e)
+{
+	return e == KIR_i1 ? KIR_s8 : e;
+}
+
+vec_tile vec_local(vec *v, kir_elem e, int64_t rows, int64_t cols)
+{
+	int64_t dim = rows * cols;
+	kir_type_id t = kir_buffer(v->f->module, vec_stored(e), 1, &dim);
+	vec_tile l = { kir_emit(v->f, KIR_OP_local, t, NULL, 0, NULL), 0, rows, cols, e };
+
+	v->local_bytes += (dim * kir_elem_bytes(vec_stored(e)) + 63) / 64 * 64;
+	return l;
+}
+
+/* A wanted home is given up when an op that is emitted later still reads the value in it. */
+static bool home_is_free(const vec *v, kir_ref n)
+{
+	kir_ref guard = v->guard[n];
+
+	for (unsigned g = (unsigned)v->in_group[n]; guard && g && g < v->ngroup; g++)
+		for (unsigned i = 0; i < v->group[g].n; i++)
+			for (unsigned k = 0; k < v->in->node[v->group[g].node[i]].nsrc; k++)
+				if (kir_src(v->in, v->group[g].node[i], k) == guard)
+					return false;
+	return true;
+}
+
+vec_tile vec_home(vec *v, kir_ref n)
+{
+	const kir_type *t = kir_type_of(v->in, n);
+	int64_t rows, cols;
+
+	vec_shape(t, &rows, &cols);
+	if (v->want[n].buf && home_is_free(v, n))
+		return v->want[n];
+	return vec_local(v, (kir_elem)t->elem, rows, cols);
+}
+
+static vec_ix flat(vec *v, const vec_tile *t, vec_ix r, vec_ix c)
+{
+	vec_ix i = vec_add(v, vec_mul(v, r, t->cols), c);
+
+	i.k += t->off;
+	return i;
+}
+
+kir_ref vec_read(vec *v, const vec_tile *t, vec_ix r, vec_ix c, int64_t lanes)
+{
+	kir_module *m = v->f->module;
+	kir_ref at = vec_ref(v, flat(v, t, r, c));
+	kir_ref x =
+	    e2(v->f, KIR_OP_vload, kir_vector(m, vec_stored(t->elem), lanes), t->buf, at);
+
+	if (t->elem != KIR_i1)
+		return x;
+	return e2(v->f, KIR_OP_ne, kir_vector(m, KIR_i1, lanes), x,
+	          kir_const_i(v->f, KIR_s8, 0));
+}
+
+void vec_write(vec *v, const vec_tile *t, vec_ix r, vec_ix c, kir_ref x)
+{
+	kir_ref at = vec_ref(v, flat(v, t, r, c));
+
+	if (t->elem == KIR_i1)
+		x = e3(v->f, KIR_OP_select,
+		       kir_with_elem(v->f->module, v->f->node[x].type, KIR_s8), x,
+		       kir_const_i(v->f, KIR_s8, 1), kir_const_i(v->f, KIR_s8, 0));
+	e3(v->f, KIR_OP_vstore, KIR_NO_TYPE, x, t->buf, at);
+}
+
+kir_ref vec_read1(vec *v, const vec_tile *t, vec_ix r, vec_ix c)
+{
+	kir_ref at = vec_ref(v, flat(v, t, r, c));
+
+	return e2(v->f, KIR_OP_load, kir_scalar(v->f->module, t->elem), t->buf, at);
+}
+
+void vec_write1(vec *v, const vec_tile *t, vec_ix r, vec_ix c, kir_ref x)
+{
+	kir_ref at = vec_ref(v, flat(v, t, r, c));
+
+	e3(v->f, KIR_OP_store, KIR_NO_TYPE, x, t->buf, at);
+}
+
+void vec_copy(vec *v, const vec_tile *to, const vec_tile *from)
+{
+	int64_t n = to->rows * to->cols, size = kir_elem_bytes(vec_stored(to->elem));
+	int64_t lanes = vec_chunk(n, v->lanes * 4 / size), whole = n / lanes * lanes;
+	vec_tile a = { to->buf, to->off, 1, n, vec_stored(to->elem) };
+	vec_tile b = { from->buf, from->off, 1, n, vec_stored(from->elem) };
+
+	if (to->buf == from->buf && to->off == from->off)
+		return;
+	vec_loop l = vec_loop_begin(v, whole, lanes);
+	vec_write(v, &a, ix(0), l.i, vec_read(v, &b, ix(0), l.i, lanes));
+	vec_loop_end(v, &l);
+	for (int64_t c = whole; c < n;) {
+		int64_t k = vec_chunk(n - c, lanes);
+
+		vec_write(v, &a, ix(0), ix(c), vec_read(v, &b, ix(0), ix(c), k));
+		c += k;
+	}
+}
+
+const vec_tile *vec_value(vec *v, kir_ref n)
+{
+	if (v->in_group[n])
+		vec_flush(v);
+	return &v->val[n];
+}
+
+/* -- values that outlive their region -------------------------------------------------------
+ */
+
+/* Asks that node n, and what it is computed from in place, be put into `home`, whose old
+ * value is that of node guard. Refused where the old value is read after n. */
+static void mark_want(vec *v, kir_ref n, vec_tile home, kir_ref guard, kir_ref region)
+{
+	const kir_node *d = &v->in->node[n];
+	bool each = kir_ops[d->op].flags & KIR_EACH || d->op == KIR_OP_splat;
+
+	if (n <= region || v->nuse[n] != 1 || (guard && v->last[guard] > n))
+		return;
+	if (!each && d->op != KIR_OP_dot && d->op != KIR_OP_res)
+		return;
+	v->want[n] = home;
+	v->guard[n] = guard;
+	for (unsigned i = d->nsrc; d->op != KIR_OP_res && i-- > 0;) {
+		kir_ref s = kir_src(v->in, n, i);
+
+		if (d->op == KIR_OP_dot && i != 2)
+			continue;
+		if (v->in->node[s].type == d->type && v->nuse[s] == 1) {
+			mark_want(v, s, home, guard, region);
+			return;
+		}
+	}
+}
+
+static bool is_tile(const vec *v, kir_ref n)
+{
+	const kir_type *t = kir_type_of(v->in, n);
+
+	return t->rank && !t->buffer;
+}
+
+/* Puts the tiles of a yield into their homes, all at once: a home may hold the value that
+ * another one is to get. Appends the scalars to `scalar`, returns how many. */
+static unsigned yield_values(vec *v, kir_ref yield, const vec_tile *home, kir_ref *scalar)
+{
+	unsigned n = v->in->node[yield].nsrc, ns = 0;
+	vec_tile from[KIR_MAX_SRC];
+
+	for (unsigned i = 0; i < n; i++) {
+		kir_ref s = kir_src(v->in, yield, i);
+
+		if (v->in_group[s])
+			vec_flush(v);
+		if (is_tile(v, s))
+			from[i] = v->val[s];
+		else
+			scalar[ns++] = v->map[s];
+	}
+	vec_flush(v);
+	for (unsigned i = 0; i < n; i++) {
+		if (!is_tile(v, kir_src(v->in, yield, i)))
+			continue;
+		for (unsigned k = 0; k < i; k++)
+			if (is_tile(v, kir_src(v->in, yield, k)) &&
+			    from[i].buf == home[k].buf && from[k].buf != home[k].buf) {
+				vec_tile t =
+				    vec_local(v, from[i].elem, from[i].rows, from[i].cols);
+
+				vec_copy(v, &t, &from[i]);
+				from[i] = t;
+			}
+	}
+	for (unsigned i = 0; i < n; i++)
+		if (is_tile(v, kir_src(v->in, yield, i)))
+			vec_copy(v, &home[i], &from[i]);
+	return ns;
+}
+
+static kir_ref lower_seq(vec *v, kir_ref n);
+
+static kir_ref region_yield(const kir_func *f, kir_ref n)
+{
+	for (unsigned depth = 0;; n++) {
+		uint16_t flags = kir_ops[f->node[n].op].flags;
+
+		if (flags & KIR_REGION)
+			depth++;
+		if (flags & KIR_REGION2)
+			depth += 2;
+		if (flags & KIR_ENDS && depth-- == 0)
+			return n;
+	}
+}
+
+static kir_ref lower_for(vec *v, kir_ref n)
+{
+	const kir_func *in = v->in;
+	unsigned count = in->node[n].nsrc - 2, ns = 0;
+	kir_ref yield = region_yield(in, n + 2 + count), init[KIR_MAX_SRC], out[KIR_MAX_SRC];
+	vec_tile home[KIR_MAX_SRC];
+	int64_t rows, cols;
+
+	for (unsigned i = 0; i < count; i++) {
+		kir_ref s = kir_src(in, n, 2 + i), res = yield + 1 + i;
+
+		if (!is_tile(v, s))
+			continue;
+		vec_shape(kir_type_of(in, s), &rows, &cols);
+		home[i] = v->want[res].buf
+		              ? v->want[res]
+		              : vec_local(v, (kir_elem)kir_type_of(in, s)->elem, rows, cols);
+		if (v->in_group[s] && v->nuse[s] == 1)
+			v->want[s] = home[i];
+	}
+	vec_flush(v);
+	for (unsigned i = 0; i < count; i++) {
+		kir_ref s = kir_src(in, n, 2 + i);
+
+		if (is_tile(v, s))
+			vec_copy(v, &home[i], &v->val[s]);
+		else
+			init[ns++] = v->map[s];
+	}
+	kir_ref loop = kir_for(v->f, v->map[kir_src(in, n, 0)], v->map[kir_src(in, n, 1)],
+	                       kir_for_step(in, n), kir_for_par(in, n), init, ns);
+
+	v->map[n + 1] = loop + 1;
+	ns = 0;
+	for (unsigned i = 0; i < count; i++) {
+		kir_ref arg = n + 2 + i, s = kir_src(in, yield, i);
+
+		if (!is_tile(v, arg)) {
+			v->map[arg] = loop + 2 + ns++;
+			continue;
+		}
+		v->val[arg] = v->val[yield + 1 + i] = home[i];
+		mark_want(v, s, home[i], arg, n);
+	}
+	lower_seq(v, n + 2 + count);
+	ns = yield_values(v, yield, home, out);
+	kir_ref res = kir_for_end(v->f, loop, out, ns);
+
+	for (unsigned i = 0, k = 0; i < count; i++)
+		if (!is_tile(v, yield + 1 + i))
+			v->map[yield + 1 + i] = res + k++;
+	return kir_region_end(in, n);
+}
+
+static kir_ref lower_if(vec *v, kir_ref n)
+{
+	const kir_func *in = v->in;
+	kir_ref y1 = region_yield(in, n + 1), y2 = region_yield(in, y1 + 1), out[KIR_MAX_SRC];
+	unsigned count = in->node[y1].nsrc, ns;
+	vec_tile home[KIR_MAX_SRC];
+
+	vec_flush(v);
+	for (unsigned i = 0; i < count; i++) {
+		kir_ref res = y2 + 1 + i;
+		int64_t r, c;
+
+		if (!is_tile(v, res))
+			continue;
+		vec_shape(kir_type_of(in, res), &r, &c);
+		home[i] = v->want[res].buf
+		              ? v->want[res]
+		              : vec_local(v, (kir_elem)kir_type_of(in, res)->elem, r, c);
+		v->val[res] = home[i];
+		mark_want(v, kir_src(in, y1, i), home[i], v->guard[res], n);
+		mark_want(v, kir_src(in, y2, i), home[i], v->guard[res], y1);
+	}
+	kir_ref cond = kir_if(v->f, v->map[kir_src(in, n, 0)]);
+
+	lower_seq(v, n + 1);
+	ns = yield_values(v, y1, home, out);
+	kir_else(v->f, out, ns);
+	lower_seq(v, y1 + 1);
+	ns = yield_values(v, y2, home, out);
+	kir_ref first = kir_if_end(v->f, cond, out, ns);
+
+	for (unsigned i = 0, k = 0; i < count; i++)
+		if (!is_tile(v, y2 + 1 + i))
+			v->map[y2 + 1 + i] = first + k++;
+	return kir_region_end(in, n);
+}
+
+/* -- ops --------------------------------------------------------------------------------------
+ */
+
+/* Two tiles stacked: whatever is still to be computed is put in place. */
+static void lower_concat(vec *v, kir_ref n)
+{
+	vec_tile t = vec_home(v, n);
+	int64_t off = 0;
+
+	for (unsigned i = 0; i < 2; i++) {
+		kir_ref s = kir_src(v->in, n, i);
+		vec_tile part = t;
+		int64_t rows, cols;
+
+		vec_shape(kir_type_of(v->in, s), &rows, &cols);
+		part.off += off;
+		part.rows = rows;
+		off += rows * cols;
+		if (v->in_group[s] && v->nuse[s] == 1) {
+			v->want[s] = part;
+			continue;
+		}
+		vec_copy(v, &part, &v->val[s]);
+	}
+	vec_flush(v);
+	v->val[n] = t;
+}
+
+static bool lower_slice(vec *v, kir_ref n)
+{
+	const kir_type *t = kir_type_of(v->in, n);
+	int64_t start = kir_attr_of(v->in, n, KIR_ATTR_start);
+	vec_tile from = *vec_value(v, kir_src(v->in, n, 0)), to = from;
+
+	if (kir_attr_of(v->in, n, KIR_ATTR_axis) == 0) {
+		to.off += start * from.cols;
+		vec_shape(t, &to.rows, &to.cols);
+		v->val[n] = to;
+		return true;
+	}
+	if (t->rank != 2) {
+		kir_error(v->why, (int)v->in->node[n].line, 0, "slice along axis %d of rank %d",
+		          (int)kir_attr_of(v->in, n, KIR_ATTR_axis), t->rank);
+		return false;
+	}
+	to = vec_home(v, n);
+	vec_loop l = vec_loop_begin(v, to.rows, 1);
+	for (int64_t c = 0; c < to.cols;) {
+		int64_t k = vec_chunk(to.cols - c, v->lanes);
+
+		vec_write(v, &to, l.i, ix(c), vec_read(v, &from, l.i, ix(start + c), k));
+		c += k;
+	}
+	vec_loop_end(v, &l);
+	v->val[n] = to;
+	return true;
+}
+
+static void lower_scalar(vec *v, kir_ref n)
+{
+	for (unsigned i = 0; i < v->in->node[n].nsrc; i++)
+		if (v->in_group[kir_src(v->in, n, i)])
+			vec_flush(v);
+	kir_copy(v->f, v->in, n, v->map);
+}
+
+static bool lower_op(vec *v, kir_ref n)
+{
+	if (v->deferred[n])
+		return true;
+	switch (v->in->node[n].op) {
+	case KIR_OP_store: vec_store(v, n); return true;
+	case KIR_OP_dot: return vec_dot(v, n);
+	case KIR_OP_concat: lower_concat(v, n); return true;
+	case KIR_OP_slice: return lower_slice(v, n);
+	case KIR_OP_reshape:
+		v->val[n] = *vec_value(v, kir_src(v->in, n, 0));
+		vec_shape(kir_type_of(v->in, n), &v->val[n].rows, &v->val[n].cols);
+		return true;
+	case KIR_OP_load:
+		if (is_tile(v, n)) {
+			vec_load(v, n);
+			return true;
+		}
+		lower_scalar(v, n);
+		return true;
+	default: break;
+	}
+	if (vec_group_takes(v, n)) {
+		vec_group_add(v, n);
+		return true;
+	}
+	if (is_tile(v, n)) {
+		kir_error(v->why, (int)v->in->node[n].line, 0,
+		          "op '%s' has no vector form for this shape",
+		          kir_ops[v->in->node[n].op].name);
+		return false;
+	}
+	lower_scalar(v, n);
+	return true;
+}
+
+/* Lowers up to the yield or ret that closes the region; returns it. */
+static kir_ref lower_seq(vec *v, kir_ref n)
+{
+	for (; !(kir_ops[v->in->node[n].op].flags & KIR_ENDS);) {
+		kir_op op = (kir_op)v->in->node[n].op;
+
+		if (v->why->n)
+			return region_yield(v->in, n);
+		if (op == KIR_OP_for) {
+			n = lower_for(v, n);
+		} else if (op == KIR_OP_if) {
+			n = lower_if(v, n);
+		} else {
+			if (op != KIR_OP_param && op != KIR_OP_res)
+				lower_op(v, n);
+			n++;
+		}
+	}
+	return n;
+}
+
+/* -- the pass
+ * ---------------------------------------------------------------------------------- */
+
+static void count_uses(vec *v)
+{
+	for (kir_ref n = 1; n < v->in->nnode; n++)
+		for (unsigned i = 0; i < v->in->node[n].nsrc; i++) {
+			kir_ref s = kir_src(v->in, n, i);
+
+			v->nuse[s]++;
+			if (v->in->node[n].op != KIR_OP_yield)
+				v->last[s] = n;
+		}
+}
+
+/* A cache tile whose only reader is a product's right factor, through conversions, isn't
+ * loaded: the product reads memory. */
+static void defer_factors(vec *v)
+{
+	const kir_func *in = v->in;
+
+	for (kir_ref n = 1; n < in->nnode; n++) {
+		kir_ref chain[VEC_CHAIN_MAX + 1], s = kir_src(in, n, 1);
+		unsigned k = 0;
+		int64_t x;
+
+		if (in->node[n].op != KIR_OP_dot)
+			continue;
+		while (k <= VEC_CHAIN_MAX && v->nuse[s] == 1) {
+			kir_op op = (kir_op)in->node[s].op;
+
+			chain[k++] = s;
+			if (op == KIR_OP_load) {
+				while (k > 0)
+					v->deferred[chain[--k]] = true;
+				break;
+			}
+			if (op != KIR_OP_convert && op != KIR_OP_bitcast &&
+			    !(op == KIR_OP_xor && kir_is_const(in, kir_src(in, s, 1), &x)))
+				break;
+			s = kir_src(in, s, 0);
+		}
+	}
+}
+
+kpass_result kpass_vectorize(const kir_func *in, kir_func *out, kir_diag *why)
+{
+	kir_module *m = out->module;
+	size_t n = in->nnode;
+	vec v = { .in = in, .f = out, .why = why, .map = kir_map_new(out, in) };
+
+	v.val = kir_alloc(m, n * sizeof *v.val);
+	v.nuse = kir_alloc(m, n * sizeof *v.nuse);
+	v.last = kir_alloc(m, n * sizeof *v.last);
+	v.deferred = kir_alloc(m, n * sizeof *v.deferred);
+	v.want = kir_alloc(m, n * sizeof *v.want);
+	v.guard = kir_alloc(m, n * sizeof *v.guard);
+	v.in_group = kir_alloc(m, n * sizeof *v.in_group);
+	v.group = kir_alloc(m, (VEC_GROUP_MAX + 1) * sizeof *v.group);
+	v.lanes = in->target->vector_bits / 32;
+	count_uses(&v);
+	defer_factors(&v);
+	lower_seq(&v, 1);
+	if (why->n)
+		return KPASS_REJECT;
+	if (v.local_bytes > LOCAL_MAX) {
+		kir_error(why, 0, 0,
+		          "tiles take %lld bytes of local memory, at most %d: smaller knobs "
+		          "q_tile=%d or kv_tile=%d would do",
+		          (long long)v.local_bytes, LOCAL_MAX, in->sched.q_tile,
+		          in->sched.kv_tile);
+		return KPASS_REJECT;
+	}
+	kir_ret(out);
+	return KPASS_CHANGED;
+}

@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* vectorize.h -- what the parts of the vectorize pass share.
+ *
+ *     vectorize.c   regions, scalars, where each tile lives
+ *     vec_group.c   elementwise ops and reductions: loops over rows and vectors
+ *     vec_memory.c  tiles to and from parameters
+ *     vec_pack.c    the right factor of a product, brought into product order
+ *     vec_dot.c     products: blocks of accumulators in registers
+ */
+#ifndef KVJIT_PASSES_VECTORIZE_H
+#define KVJIT_PASSES_VECTORIZE_H
+
+#include "emit.h"
+
+/* A tile's home: a flat local, row-major from element `off`. A vector is one row. i1 is kept
+ * as s8. */
+typedef struct vec_tile {
+	kir_ref buf;
+	int64_t off, rows, cols;
+	kir_elem elem;
+} vec_tile;
+
+/* An index: var + k, var 0 for none. */
+typedef struct vec_ix {
+	kir_ref var;
+	int64_t k;
+} vec_ix;
+
+#define VEC_GROUP_MAX 64
+
+/* Elementwise ops over one shape that will share their loops. */
+typedef struct vec_group {
+	int64_t rows, cols;
+	unsigned n;
+	kir_ref node[VEC_GROUP_MAX];
+} vec_group;
+
+typedef struct vec {
+	const kir_func *in;
+	kir_func *f;
+	kir_diag *why;
+	kir_ref *map;     /* scalars and buffers: in -> f                     */
+	vec_tile *val;    /* tiles, by node of in                             */
+	unsigned *nuse;   /* uses of each node of in                          */
+	kir_ref *last;    /* last user of each node of in                     */
+	bool *deferred;   /* read by its only user, a product, from memory    */
+	vec_tile *want;   /* where a tile should be put (buf 0: anywhere)     */
+	kir_ref *guard;   /* with want: the carried value that lives there    */
+	vec_group *group; /* pending groups, to be emitted in order           */
+	unsigned ngroup;
+	int *in_group; /* by node of in: its group's number + 1            */
+	int64_t lanes; /* of 32 bits in a vector                           */
+	int64_t local_bytes;
+} vec;
+
+/* -- indices and loops ---------------------------------------------------------- */
+
+static inline vec_ix ix(int64_t k)
+{
+	return (vec_ix){ 0, k };
+}
+
+vec_ix vec_mul(vec *v, vec_ix a, int64_t m);
+vec_ix vec_add(vec *v, vec_ix a, vec_ix b);
+kir_ref vec_ref(vec *v, vec_ix a); /* as an s64 value */
+
+/* A counted loop that is left out when it has one iteration. */
+typedef struct vec_loop {
+	kir_ref node; /* 0: none */
+	vec_ix i;     /* 0, step, ... */
+} vec_loop;
+
+vec_loop vec_loop_begin(vec *v, int64_t count, int64_t step);
+void vec_loop_end(vec *v, vec_loop *l);
+
+/* Largest power of two that is at most `most` and at most what is left of n. */
+int64_t vec_chunk(int64_t left, int64_t most);
+
+/* -- tiles ------------------------------------------------------------------------ */
+
+vec_tile vec_local(vec *v, kir_elem e, int64_t rows, int64_t cols);
+/* Where node n's tile goes: wanted, or fresh. */
+vec_tile vec_home(vec *v, kir_ref n);
+void vec_shape(const kir_type *t, int64_t *rows, int64_t *cols);
+kir_elem vec_stored(kir_elem e); /* s8 for i1 */
+
+/* Lanes of a tile from (r, c); of a local written by this pass. */
+kir_ref vec_read(vec *v, const vec_tile *t, vec_ix r, vec_ix c, int64_t lanes);
+void vec_write(vec *v, const vec_tile *t, vec_ix r, vec_ix c, kir_ref x);
+kir_ref vec_read1(vec *v, const vec_tile *t, vec_ix r, vec_ix c);
+void vec_write1(vec *v, const vec_tile *t, vec_ix r, vec_ix c, kir_ref x);
+void vec_copy(vec *v, const vec_tile *to, const vec_tile *from);
+/* The operand's tile; pending groups that make it are emitted first. */
+const vec_tile *vec_value(vec *v, kir_ref n);
+
+/* -- the parts ---------------------------------------------------------------------- */
+
+bool vec_group_takes(const vec *v, kir_ref n);
+void vec_group_add(vec *v, kir_ref n);
+void vec_flush(vec *v);
+
+void vec_load(vec *v, kir_ref n);
+void vec_store(vec *v, kir_ref n);
+/* How many elements along the last axis lie one after the other in memory, given that the
+ * first is at a multiple of that many. */
+int64_t vec_run(const kir_type *buffer);
+
+bool vec_dot(vec *v, kir_ref n);
+
+/* -- the right factor of a product ----------------------------------------------------- */
+
+#define VEC_CHAIN_MAX 4
+
+/* B of a product: columns x contraction, in memory as stored, or in a local. */
+typedef struct vec_factor {
+	bool local; /* tile: row-major [cols or contraction]          */
+	vec_tile tile;
+	kir_ref load;                 /* the T load in `in`                             */
+	kir_ref chain[VEC_CHAIN_MAX]; /* ops of `in` applied after loading   */
+	unsigned nchain;
+	kir_elem stored, elem; /* in memory, after the chain                 */
+	bool trans;            /* memory rows are columns of the product         */
+	int64_t cols, depth;   /* columns and length of the contraction        */
+	int64_t unit;          /* elements of the contraction side by side: 4 bytes*/
+} vec_factor;
+
+/* Packed: [depth / unit][cols][unit]. direct: read from the cache as it lies. */
+typedef struct vec_packed {
+	bool direct;
+	vec_tile tile;     /* rows depth / unit, cols cols * unit            */
+	int64_t max_lanes; /* columns that lie side by side                  */
+} vec_packed;
+
+bool vec_factor_of(vec *v, kir_ref dot, vec_factor *b);
+vec_packed vec_pack(vec *v, const vec_factor *b);
+/* `lanes` columns from c at step k of the contraction (k counts units). */
+kir_ref vec_packed_read(vec *v, const vec_factor *b, const vec_packed *p, vec_ix k, vec_ix c,
+                        int64_t lanes);
+
+#endif

@@ -7,6 +7,7 @@
  * the print. docs/formats.md is the grammar.
  */
 #include "format_priv.h"
+#include "internal.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -524,15 +525,7 @@ static bool declare(kir_module *m, kir_format *f, int line, kir_diag *d)
 		kir_error(d, line, 1, "format %s is declared twice, differently", f->name);
 		return false;
 	}
-	if (m->nformat == m->format_cap) {
-		unsigned cap = m->format_cap ? 2 * m->format_cap : 8;
-		struct kir_format **all = kir_alloc(m, cap * sizeof(*all));
-
-		if (m->nformat)
-			memcpy(all, m->format, m->nformat * sizeof(*all));
-		m->format = all;
-		m->format_cap = cap;
-	}
+	m->format = kir_grow(m, m->format, m->nformat, &m->format_cap, sizeof(*m->format));
 	m->format[m->nformat++] = f;
 	return true;
 }
@@ -563,12 +556,11 @@ const kir_format *kir_format_find(const kir_module *m, const char *name)
 
 /* -- print -------------------------------------------------------------------------- */
 
-/* The shortest decimal that reads back the same. */
-static void print_double(double x, kir_text *out)
+void format_print_number(double x, kir_text *out)
 {
 	char buf[40];
 
-	for (int digits = 1; digits <= 17; digits++) {
+	for (int digits = 15; digits <= 17; digits++) {
 		snprintf(buf, sizeof(buf), "%.*g", digits, x);
 		if (strtod(buf, NULL) == x)
 			break;
@@ -590,10 +582,10 @@ static void print_scale(const kir_side *s, kir_text *out)
 		return;
 	}
 	kir_text_add(out, " amax/");
-	print_double(s->divisor, out);
+	format_print_number(s->divisor, out);
 	if (s->floor > 0) {
 		kir_text_add(out, " floor ");
-		print_double(s->floor, out);
+		format_print_number(s->floor, out);
 	}
 	if (s->rule == KIR_RULE_pow2)
 		kir_text_add(out, " pow2");
@@ -689,6 +681,36 @@ void kir_format_print(const kir_format *f, kir_text *out)
 		kir_text_add(out, "\n");
 	}
 	kir_text_add(out, "}\n");
+}
+
+const kir_format *kir_format_pair(kir_module *m, const kir_format *k, const kir_format *v,
+                                  kir_diag *d)
+{
+	kir_format both = { .side = { k->side[0], v->side[1] } };
+	kir_text t = { 0 };
+	char *name;
+	bool ok;
+
+	kir_text_add(&t, "%s--%s", k->name, v->name);
+	name = t.text;
+	t = (kir_text){ 0 };
+	kir_text_add(&t, "format %s v1 {\n", name);
+	for (int s = 0; s < STMT_COUNT; s++)
+		print_statement(&both, s, &t);
+	for (int s = 0; s < KIR_NSTREAM; s++)
+		if (format_needs(&both, (kir_stream)s))
+			kir_text_add(&t, "tensor rule_%s { %s[h t%s] }\n", kir_stream_names[s],
+			             kir_stream_names[s],
+			             s < KIR_S_ks                                  ? " d"
+			             : both.side[format_side((kir_stream)s)].group ? " g"
+			                                                           : "");
+	kir_text_add(&t, "}");
+	ok = kir_format_parse_body(m, t.text, t.len, 0, d);
+	free(t.text);
+	const kir_format *f = ok ? kir_format_find(m, name) : NULL;
+
+	free(name);
+	return f;
 }
 
 uint64_t kir_format_hash(const kir_format *f)

@@ -61,4 +61,13 @@ static inline int format_side(kir_stream s)
  * once. Messages point at the lines of the text. */
 bool kir_format_check(const kir_format *f, kir_diag *d);
 
+/* As few digits as read back the same. */
+void format_print_number(double x, kir_text *out);
+
+/* The rules of k for K and of v for V under the name K--V, for problems whose two formats
+ * differ. Its tensors say nothing about where anything lies: addresses come from k's and v's
+ * layouts. */
+const kir_format *kir_format_pair(kir_module *m, const kir_format *k, const kir_format *v,
+                                  kir_diag *d);
+
 #endif

@@ -1,0 +1,680 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* problem.c -- problem strings: parse and print, by the table of problem.def.
+ *
+ * Reading a field is one function for each type of field; what a field may be and what is said
+ * when it isn't comes from its row. Formats are resolved while parsing, so that the problem
+ * holds canonical names and prints the same whatever name the caller used.
+ */
+#include "internal.h"
+#include "problem_priv.h"
+#include "format_priv.h"
+
+#include <ctype.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { ELEM, FORMAT, PAIR, NUM, REAL, FLAG, CHOICE, EXPR, WITH, TARGET };
+enum { A = 1 << KIR_ATTN, W = 1 << KIR_WRITE, Q = 1 << KIR_QUANT, M = 1 << KIR_MERGE };
+
+typedef struct field {
+	const char *name;
+	uint8_t kinds, type, two;
+	size_t member;
+	int64_t lo, hi, step;
+	const char *words, *doc;
+} field;
+
+/* clang-format off */
+static const field fields[] = {
+#define FIELD(name, kinds, type, member, two, lo, hi, step, words, doc) \
+	{ #name, kinds, type, two, offsetof(kir_problem, member), lo, hi, step, words, doc },
+#include "problem.def"
+};
+enum {
+#define FIELD(name, kinds, type, member, two, lo, hi, step, words, doc) F_##name,
+#include "problem.def"
+	NFIELDS
+};
+/* clang-format on */
+
+static const char *const kinds[] = { "attn", "write", "quant", "merge" };
+
+enum { MAX_KNOBS = 32 };
+
+/* One NAME or NAME=VALUE of the text. */
+typedef struct word {
+	const char *name, *value; /* value NULL: none                             */
+	size_t nname, nvalue;
+	int line, col, value_col;
+} word;
+
+typedef struct parser {
+	kir_module *m;
+	kir_diag *d;
+	kir_problem *p;
+	const char *at, *end, *line_start;
+	int line, kind_line, kind_col;
+	word seen[NFIELDS], knob_seen[MAX_KNOBS];
+} parser;
+
+#define FAIL(p, w, ...)     (kir_error((p)->d, (w)->line, (w)->col, __VA_ARGS__), false)
+#define FAIL_VAL(p, w, ...) (kir_error((p)->d, (w)->line, (w)->value_col, __VA_ARGS__), false)
+#define SHOWN(n)            ((int)((n) > 60 ? 60 : (n)))
+
+/* -- words -------------------------------------------------------------------------- */
+
+static void skip_blanks(parser *p)
+{
+	for (; p->at < p->end; p->at++) {
+		if (*p->at == '#' || *p->at == ';')
+			while (p->at + 1 < p->end && p->at[1] != '\n')
+				p->at++;
+		else if (*p->at == '\n') {
+			p->line++;
+			p->line_start = p->at + 1;
+		} else if (!isspace((unsigned char)*p->at))
+			return;
+	}
+}
+
+/* The next word; false at the end of the text, or with a message. */
+static bool next_word(parser *p, word *w)
+{
+	skip_blanks(p);
+	if (p->at == p->end)
+		return false;
+	*w = (word){ .name = p->at, .line = p->line, .col = (int)(p->at - p->line_start) + 1 };
+	while (p->at < p->end && !isspace((unsigned char)*p->at) && *p->at != '=')
+		p->at++;
+	w->nname = (size_t)(p->at - w->name);
+	if (p->at == p->end || *p->at != '=')
+		return true;
+	bool quoted = ++p->at < p->end && *p->at == '"';
+
+	p->at += quoted;
+	w->value = p->at;
+	w->value_col = (int)(p->at - p->line_start) + 1;
+	while (p->at < p->end && *p->at != '\n' &&
+	       (quoted ? *p->at != '"' : !isspace((unsigned char)*p->at)))
+		p->at++;
+	w->nvalue = (size_t)(p->at - w->value);
+	if (quoted && (p->at == p->end || *p->at != '"'))
+		return FAIL(p, w, "%.*s=\": the closing quote is missing", SHOWN(w->nname),
+		            w->name);
+	p->at += quoted;
+	return true;
+}
+
+static bool equals(const char *name, const char *s, size_t n)
+{
+	return strlen(name) == n && !memcmp(name, s, n);
+}
+
+/* -- unknown names -------------------------------------------------------------------- */
+
+/* Edits from one name to another; names past 23 characters are cut. */
+static int distance(const char *a, const char *b, size_t nb)
+{
+	int row[24];
+	size_t na = strlen(a);
+
+	nb = nb > 23 ? 23 : nb;
+	for (size_t j = 0; j <= nb; j++)
+		row[j] = (int)j;
+	for (size_t i = 1; i <= na; i++) {
+		int diagonal = row[0];
+
+		row[0] = (int)i;
+		for (size_t j = 1; j <= nb; j++) {
+			int best = diagonal + (a[i - 1] != b[j - 1]);
+
+			diagonal = row[j];
+			best = row[j] + 1 < best ? row[j] + 1 : best;
+			row[j] = row[j - 1] + 1 < best ? row[j - 1] + 1 : best;
+		}
+	}
+	return row[nb];
+}
+
+static const char *name_of(const kir_problem *p, unsigned i)
+{
+	if (i >= NFIELDS)
+		return i - NFIELDS < kir_nknobs ? kir_knobs[i - NFIELDS].name : NULL;
+	return fields[i].kinds & 1u << p->kind ? fields[i].name : "";
+}
+
+static bool unknown(const parser *p, const word *w)
+{
+	char list[230] = "";
+	size_t used = 0;
+	const char *name, *near = "";
+	int best = 1000;
+
+	for (int i = 0; i < NFIELDS; i++)
+		if (equals(fields[i].name, w->name, w->nname))
+			return FAIL(p, w, "%s has no field %s: %s", kinds[p->p->kind],
+			            fields[i].name, fields[i].doc);
+	for (unsigned i = 0; (name = name_of(p->p, i)); i++) {
+		int n = *name ? distance(name, w->name, w->nname) : 1000;
+
+		if (n < best) {
+			best = n;
+			near = name;
+		}
+		if (*name)
+			used += (size_t)snprintf(list + used,
+			                         used < sizeof(list) ? sizeof(list) - used : 0,
+			                         "%s%s", used ? " " : "", name);
+	}
+	kir_error(p->d, w->line, w->col, "%s has no field '%.*s'; the nearest is %s",
+	          kinds[p->p->kind], SHOWN(w->nname), w->name, near);
+	kir_error(p->d, w->line, w->col, "fields: %s", list);
+	return false;
+}
+
+/* -- values ------------------------------------------------------------------------- */
+
+static void *member(const kir_problem *p, const field *f)
+{
+	return (char *)p + f->member;
+}
+
+static bool read_number(const char *s, size_t n, int64_t *out)
+{
+	*out = 0;
+	for (size_t i = 0; i < n; i++) {
+		if (s[i] < '0' || s[i] > '9')
+			return false;
+		*out = *out * 10 + (s[i] - '0');
+	}
+	return n > 0 && n <= 15;
+}
+
+static bool in_range(const field *f, int64_t x)
+{
+	return x >= f->lo && x <= f->hi && x % f->step == 0;
+}
+
+static bool wrong_number(const parser *p, const field *f, const word *w)
+{
+	char step[40] = "a number";
+
+	if (f->step > 1)
+		snprintf(step, sizeof(step), "a multiple of %d", (int)f->step);
+	return FAIL_VAL(p, w, "%s=%.*s: %s must be %s from %lld to %lld", f->name,
+	                SHOWN(w->nvalue), w->value, f->name, step, (long long)f->lo,
+	                (long long)f->hi);
+}
+
+static bool read_num(parser *p, const field *f, const word *w)
+{
+	int64_t *x = member(p->p, f);
+
+	return (read_number(w->value, w->nvalue, x) && in_range(f, *x)) ||
+	       wrong_number(p, f, w);
+}
+
+static bool read_pair(parser *p, const field *f, const word *w)
+{
+	int64_t *x = member(p->p, f);
+	const char *colon = memchr(w->value, ':', w->nvalue);
+	size_t n = colon ? (size_t)(colon - w->value) : w->nvalue;
+
+	if (!read_number(w->value, n, &x[0]) || !in_range(f, x[0]))
+		return wrong_number(p, f, w);
+	x[1] = x[0];
+	if (!colon)
+		return true;
+	if (!(f->two & 1u << p->p->kind))
+		return FAIL_VAL(p, w, "%s=%.*s: %s takes one number of %s", f->name,
+		                SHOWN(w->nvalue), w->value, kinds[p->p->kind], f->name);
+	if (!read_number(colon + 1, w->nvalue - n - 1, &x[1]) || !in_range(f, x[1]))
+		return wrong_number(p, f, w);
+	return true;
+}
+
+/* Elements have the names formats give them, too. */
+static bool read_elem_word(const char *words, const char *s, size_t n, kir_elem *out)
+{
+	if (equals("e4m3", s, n) || equals("int8", s, n)) {
+		s = *s == 'e' ? "e4m3fn" : "s8";
+		n = strlen(s);
+	}
+	if (n == 0 || kir_word_index(words, s, n) < 0)
+		return false;
+	for (int e = 1; e < KIR_NELEM; e++)
+		if (equals(kir_elems[e].name, s, n))
+			*out = (kir_elem)e;
+	return true;
+}
+
+static bool read_format(parser *p, const field *f, const word *w)
+{
+	const char *name = kir_strdup(p->m, w->value, w->nvalue);
+	unsigned first = p->d->n;
+	const kir_format *format = kir_format_get(p->m, name, p->d);
+
+	for (unsigned i = first; i < p->d->n && i < KIR_DIAG_MAX; i++) {
+		p->d->at[i].line = w->line;
+		p->d->at[i].col = w->value_col;
+	}
+	if (!format)
+		return false;
+	*(const char **)member(p->p, f) = format->name;
+	if (f != &fields[F_k] && f != &fields[F_v])
+		p->p->k_format = p->p->v_format = format->name;
+	return true;
+}
+
+static bool read_real(parser *p, const field *f, const word *w)
+{
+	char buf[40], *end = buf;
+	double x = 0;
+
+	if (w->nvalue && w->nvalue < sizeof(buf)) {
+		memcpy(buf, w->value, w->nvalue);
+		buf[w->nvalue] = 0;
+		x = strtod(buf, &end);
+	}
+	if (end == buf || *end || !(x > 0) || !isfinite((float)x) || (float)x == 0)
+		return FAIL_VAL(p, w, "%s=%.*s: %s must be a positive number", f->name,
+		                SHOWN(w->nvalue), w->value, f->name);
+	*(double *)member(p->p, f) = x;
+	return true;
+}
+
+static bool read_choice(parser *p, const field *f, const word *w)
+{
+	int i = w->value ? kir_word_index(f->words, w->value, w->nvalue) : -1;
+
+	if (w->value && (i < 0 || !w->nvalue))
+		return FAIL_VAL(p, w, "%s=%.*s: write %s or %s=%s", f->name, SHOWN(w->nvalue),
+		                w->value, f->name, f->name, f->words);
+	*(int *)member(p->p, f) = w->value ? 2 + i : 1;
+	return true;
+}
+
+static bool identifier(const char *s, size_t n)
+{
+	if (n == 0 || n > 40 || isdigit((unsigned char)*s))
+		return false;
+	for (size_t i = 0; i < n; i++)
+		if (!isalnum((unsigned char)s[i]) && s[i] != '_')
+			return false;
+	return true;
+}
+
+/* name:elem[,name:elem...] */
+static bool read_with(parser *p, const field *f, const word *w)
+{
+	const char *s = w->value, *end = s + w->nvalue;
+	kir_problem *o = p->p;
+
+	for (;;) {
+		const char *comma = memchr(s, ',', (size_t)(end - s));
+		const char *stop = comma ? comma : end,
+		           *colon = memchr(s, ':', (size_t)(stop - s));
+		kir_elem e = KIR_VOID;
+
+		if (!colon || !identifier(s, (size_t)(colon - s)) ||
+		    !read_elem_word(f->words, colon + 1, (size_t)(stop - colon - 1), &e))
+			return FAIL_VAL(p, w, "with=%.*s: write NAME:ELEM,..., ELEM one of %s",
+			                SHOWN(w->nvalue), w->value, f->words);
+		if (o->nwith == KIR_MAX_WITH)
+			return FAIL_VAL(p, w, "with: at most %d operands", KIR_MAX_WITH);
+		const char *name = kir_strdup(p->m, s, (size_t)(colon - s));
+
+		if (expr_reserved(name))
+			return FAIL_VAL(
+			    p, w, "with: the name %s has a meaning in expressions already",
+			    name);
+		for (unsigned i = 0; i < o->nwith; i++)
+			if (!strcmp(o->with[i].name, name))
+				return FAIL_VAL(p, w, "with: two operands are called %s", name);
+		o->with[o->nwith].name = name;
+		o->with[o->nwith++].elem = e;
+		if (!comma)
+			return true;
+		s = comma + 1;
+	}
+}
+
+static bool read_target(parser *p, const word *w)
+{
+	char list[200] = "";
+	size_t used = 0;
+	const char *name = kir_strdup(p->m, w->value, w->nvalue);
+
+	if (kir_target_find(name)) {
+		p->p->target = name;
+		return true;
+	}
+	for (unsigned i = 0; i < kir_ntargets; i++)
+		used +=
+		    (size_t)snprintf(list + used, used < sizeof(list) ? sizeof(list) - used : 0,
+		                     "%s%s", i ? ", " : "", kir_targets[i].name);
+	return FAIL_VAL(p, w, "target=%.40s: target must be one of %s", name, list);
+}
+
+static bool read_value(parser *p, const field *f, const word *w)
+{
+	if (f->type == FLAG || f->type == CHOICE) {
+		if (f->type == CHOICE)
+			return read_choice(p, f, w);
+		if (w->value)
+			return FAIL_VAL(p, w, "%s takes no value: %s", f->name, f->doc);
+		*(bool *)member(p->p, f) = true;
+		return true;
+	}
+	if (!w->value || !w->nvalue)
+		return FAIL(p, w, "%s needs a value: %s=..., %s", f->name, f->name, f->doc);
+	switch (f->type) {
+	case ELEM:
+		return read_elem_word(f->words, w->value, w->nvalue, member(p->p, f)) ||
+		       FAIL_VAL(p, w, "%s=%.*s: %s must be one of %s", f->name,
+		                SHOWN(w->nvalue), w->value, f->name, f->words);
+	case FORMAT: return read_format(p, f, w);
+	case PAIR: return read_pair(p, f, w);
+	case NUM: return read_num(p, f, w);
+	case REAL: return read_real(p, f, w);
+	case WITH: return read_with(p, f, w);
+	case TARGET: return read_target(p, w);
+	default:
+		*(const char **)member(p->p, f) = kir_strdup(p->m, w->value, w->nvalue);
+		return true;
+	}
+}
+
+static bool read_knob(parser *p, unsigned k, const word *w)
+{
+	const kir_knob_info *info = &kir_knobs[k];
+	int64_t x = -1;
+	long lo, hi;
+
+	if (!w->value || !w->nvalue)
+		return FAIL(p, w, "%s needs a value: %s=..., %s", info->name, info->name,
+		            info->doc);
+	if (!kir_knob_range(k, &lo, &hi)) {
+		x = kir_word_index(info->values, w->value, w->nvalue);
+		if (x < 0)
+			return FAIL_VAL(p, w, "%s=%.*s: %s must be one of %s", info->name,
+			                SHOWN(w->nvalue), w->value, info->name, info->values);
+	} else if (!read_number(w->value, w->nvalue, &x) || x < lo || x > hi) {
+		return FAIL_VAL(p, w, "%s=%.*s: %s must be a number from %ld to %ld",
+		                info->name, SHOWN(w->nvalue), w->value, info->name, lo, hi);
+	}
+	*kir_sched_knob(&p->p->sched, k) = (int)x;
+	p->p->has_knob[k] = true;
+	return true;
+}
+
+static bool once(parser *p, word *seen, const word *w)
+{
+	if (seen->name)
+		return FAIL(p, w, "%.*s is given twice", SHOWN(w->nname), w->name);
+	*seen = *w;
+	return true;
+}
+
+static bool read_field(parser *p, const word *w)
+{
+	for (int i = 0; i < NFIELDS; i++)
+		if (equals(fields[i].name, w->name, w->nname) &&
+		    fields[i].kinds & 1u << p->p->kind)
+			return once(p, &p->seen[i], w) && read_value(p, &fields[i], w);
+	for (unsigned k = 0; k < kir_nknobs && k < MAX_KNOBS; k++)
+		if (equals(kir_knobs[k].name, w->name, w->nname))
+			return once(p, &p->knob_seen[k], w) && read_knob(p, k, w);
+	return unknown(p, w);
+}
+
+/* -- the whole ------------------------------------------------------------------------ */
+
+static bool need(const parser *p, int i)
+{
+	if (p->seen[i].name)
+		return true;
+	kir_error(p->d, p->kind_line, p->kind_col, "%s needs %s=..., %s", kinds[p->p->kind],
+	          fields[i].name, fields[i].doc);
+	return false;
+}
+
+static bool check_formats(const parser *p)
+{
+	const word *k = &p->seen[F_k], *v = &p->seen[F_v];
+
+	if (p->seen[F_kv].name && (k->name || v->name))
+		return FAIL(p, k->name ? k : v, "kv= names both formats; k= and v= exclude it");
+	if (!k->name != !v->name)
+		return FAIL(p, k->name ? k : v, "%s= goes with %s=", k->name ? "k" : "v",
+		            k->name ? "v" : "k");
+	return k->name || need(p, F_kv);
+}
+
+static kir_elem default_out(const kir_problem *p)
+{
+	bool wide = p->q != KIR_VOID && kir_elems[p->q].bits >= 16;
+
+	return wide ? p->q : KIR_bf16;
+}
+
+/* Builds an expression into a module of its own, for its messages. */
+static bool check_expr(const parser *p, int i, const char *text, kir_elem type)
+{
+	static const char *const names[] = { "b", "h", "q", "k", "s" };
+	const word *w = &p->seen[i];
+	kir_module *m = kir_module_new();
+	kir_func *f = kir_func_new(m, "check", KIR_A);
+	expr_env env = {
+		.f = f, .field = fields[i].name, .line = w->line, .col = w->value_col, .d = p->d
+	};
+	int64_t any = KIR_DYN;
+	bool ok;
+
+	for (int k = 0; k < (type == KIR_f32 ? 5 : 4); k++) {
+		env.name[env.nname].name = names[k];
+		env.name[env.nname++].ref = kir_add_param(
+		    f, names[k], kir_scalar(m, k < 4 ? KIR_s64 : KIR_f32), KIR_IN);
+	}
+	for (unsigned k = 0; k < p->p->nwith; k++) {
+		env.name[env.nname].name = p->p->with[k].name;
+		env.name[env.nname++].ref = kir_add_param(
+		    f, p->p->with[k].name, kir_buffer(m, p->p->with[k].elem, 1, &any), KIR_IN);
+	}
+	ok = expr_build(&env, text, type) != 0;
+	kir_module_free(m);
+	return ok;
+}
+
+static bool check_all(parser *p)
+{
+	kir_problem *o = p->p;
+	bool ok = true;
+
+	if (o->kind == KIR_ATTN || o->kind == KIR_WRITE)
+		ok = check_formats(p) & need(p, F_page);
+	else if (o->kind == KIR_QUANT)
+		ok = need(p, F_to);
+	ok = ok & need(p, F_heads) & need(p, F_dim);
+	if (ok && o->heads % o->kv_heads)
+		ok = FAIL_VAL(
+		    p, &p->seen[F_heads],
+		    "heads=%lld:%lld: the query heads must be a multiple of the KV heads",
+		    (long long)o->heads, (long long)o->kv_heads);
+	if (p->seen[F_window].name && p->seen[F_chunk].name)
+		ok = FAIL(p, &p->seen[F_chunk], "window and chunk exclude each other");
+	if (o->nwith && !o->score && !o->mask)
+		ok = FAIL(p, &p->seen[F_with],
+		          "with= needs a score= or mask= that reads the operands");
+	if (ok && o->score)
+		ok = check_expr(p, F_score, o->score, KIR_f32);
+	if (ok && o->mask)
+		ok = check_expr(p, F_mask, o->mask, KIR_i1);
+	if (!p->seen[F_out].name && o->kind != KIR_WRITE && o->kind != KIR_QUANT)
+		o->out = default_out(o);
+	return ok;
+}
+
+static bool read_kind(parser *p)
+{
+	word w = { .line = p->line, .col = 1 };
+	bool any = next_word(p, &w);
+
+	p->kind_line = w.line;
+	p->kind_col = w.col;
+	for (int i = 0; any && i < 4; i++) {
+		if (!equals(kinds[i], w.name, w.nname) || w.value)
+			continue;
+		p->p->kind = (kir_kind)i;
+		return true;
+	}
+	return FAIL(p, &w, "a problem begins with attn, write, quant or merge, not '%.*s'",
+	            SHOWN(w.nname), w.nname ? w.name : "");
+}
+
+/* What stands before the problem: everything up to the last brace. */
+static bool read_formats(parser *p, const char *text, size_t len)
+{
+	size_t n = len;
+	unsigned funcs = p->m->nfunc;
+
+	while (n && text[n - 1] != '}')
+		n--;
+	p->at = p->line_start = text;
+	p->end = text + len;
+	p->line = 1;
+	if (!n)
+		return true;
+	if (!kir_parse_into(p->m, text, n, p->d))
+		return false;
+	if (p->m->nfunc != funcs) {
+		kir_error(p->d, 1, 1, "only formats may stand before a problem, no functions");
+		return false;
+	}
+	for (; p->at < text + n; p->at++)
+		if (*p->at == '\n') {
+			p->line++;
+			p->line_start = p->at + 1;
+		}
+	return true;
+}
+
+bool kir_problem_parse(kir_module *m, const char *text, size_t len, kir_problem *out,
+                       kir_diag *d)
+{
+	kir_problem o = { .sched = kir_sched_default() };
+	parser p = { .m = m, .d = d, .p = &o };
+	unsigned errors = d->n;
+	bool ok = true;
+	word w;
+
+	if (!read_formats(&p, text, len) || !read_kind(&p))
+		return false;
+	if (o.kind != KIR_MERGE)
+		o.q = KIR_bf16;
+	while (next_word(&p, &w))
+		ok = read_field(&p, &w) && ok;
+	ok = ok && d->n == errors && check_all(&p);
+	if (ok)
+		*out = o;
+	return ok;
+}
+
+/* -- print -------------------------------------------------------------------------- */
+
+static void print_pair(const field *f, const int64_t *x, kir_text *out)
+{
+	kir_text_add(out, " %s=%lld", f->name, (long long)x[0]);
+	if (x[1] != x[0])
+		kir_text_add(out, ":%lld", (long long)x[1]);
+}
+
+static void print_format(const kir_problem *p, int i, kir_text *out)
+{
+	bool one = p->k_format && p->v_format && !strcmp(p->k_format, p->v_format);
+	const char *name = *(const char *const *)member(p, &fields[i]);
+
+	if (name && one == (i != F_k && i != F_v))
+		kir_text_add(out, " %s=%s", fields[i].name, name);
+}
+
+static void print_with(const kir_problem *p, kir_text *out)
+{
+	for (unsigned i = 0; i < p->nwith; i++)
+		kir_text_add(out, "%s%s:%s", i ? "," : " with=", p->with[i].name,
+		             kir_elems[p->with[i].elem].name);
+}
+
+static void print_field(const kir_problem *p, int i, kir_text *out)
+{
+	const field *f = &fields[i];
+	const void *x = member(p, f);
+
+	switch (f->type) {
+	case ELEM:
+		if (i != F_out || *(const kir_elem *)x != default_out(p))
+			kir_text_add(out, " %s=%s", f->name,
+			             kir_elems[*(const kir_elem *)x].name);
+		break;
+	case FORMAT: print_format(p, i, out); break;
+	case PAIR: print_pair(f, x, out); break;
+	case NUM:
+		if (*(const int64_t *)x)
+			kir_text_add(out, " %s=%lld", f->name, (long long)*(const int64_t *)x);
+		break;
+	case REAL:
+		if (*(const double *)x > 0) {
+			kir_text_add(out, " %s=", f->name);
+			format_print_number(*(const double *)x, out);
+		}
+		break;
+	case FLAG:
+		if (*(const bool *)x)
+			kir_text_add(out, " %s", f->name);
+		break;
+	case CHOICE: {
+		int c = *(const int *)x;
+		size_t n = 0;
+		const char *s = kir_word_at(f->words, c - 2, &n);
+
+		if (c)
+			kir_text_add(out, " %s%s%.*s", f->name, c > 1 ? "=" : "",
+			             c > 1 ? (int)n : 0, c > 1 ? s : "");
+		break;
+	}
+	case EXPR:
+		if (*(const char *const *)x)
+			kir_text_add(out, " %s=\"%s\"", f->name, *(const char *const *)x);
+		break;
+	case WITH: print_with(p, out); break;
+	default:
+		if (p->target)
+			kir_text_add(out, " %s=%s", f->name, p->target);
+	}
+}
+
+void kir_problem_print(const kir_problem *p, kir_text *out)
+{
+	kir_sched s = p->sched;
+
+	kir_text_add(out, "%s", kinds[p->kind]);
+	for (int i = 0; i < NFIELDS; i++)
+		if (fields[i].kinds & 1u << p->kind)
+			print_field(p, i, out);
+	for (unsigned k = 0; k < kir_nknobs && k < MAX_KNOBS; k++) {
+		size_t n;
+		long lo, hi;
+		int x = *kir_sched_knob(&s, k);
+
+		if (!p->has_knob[k])
+			continue;
+		const char *w = kir_word_at(kir_knobs[k].values, x, &n);
+
+		if (kir_knob_range(k, &lo, &hi))
+			kir_text_add(out, " %s=%d", kir_knobs[k].name, x);
+		else
+			kir_text_add(out, " %s=%.*s", kir_knobs[k].name, (int)n, w);
+	}
+}

@@ -1,0 +1,392 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* memory.c -- addresses, loads, stores.
+ *
+ * An index is kept as a variable part plus a literal as long as the pieces of the buffer allow,
+ * so that accesses which differ by literals share one pointer and the rest becomes the
+ * displacement of the instruction. What makes that possible is how many low bits of the
+ * variable part are known to be zero: a loop that steps by 16 through a buffer packed by 16
+ * needs no division at all. Indices aren't negative.
+ *
+ * Accesses claim no alignment beyond a byte: pointers and strides are the caller's, and on x86
+ * an aligned instruction is no faster.
+ */
+#include "lower.h"
+
+#define ALIGN_MAX 24 /* low zero bits worth tracking */
+
+typedef struct part {
+	LLVMValueRef var; /* s64; NULL: 0                                     */
+	int64_t add;
+	unsigned zeros; /* low bits of var known to be zero                  */
+} part;
+
+static unsigned zeros_of_literal(int64_t x)
+{
+	unsigned n = 0;
+
+	while (n < ALIGN_MAX && !(x >> n & 1))
+		n++;
+	return n;
+}
+
+static unsigned smaller(unsigned a, unsigned b)
+{
+	return a < b ? a : b;
+}
+
+/* Low bits of an integer node that are zero whatever it is. */
+static unsigned known_zeros(const kll *l, kir_ref n, unsigned depth)
+{
+	const kir_func *f = l->f;
+	kir_ref x = kir_src(f, n, 0), y = kir_src(f, n, 1);
+	int64_t lit;
+
+	if (kir_is_const(f, n, &lit))
+		return zeros_of_literal(lit);
+	if (!depth)
+		return 0;
+	switch (f->node[n].op) {
+	case KIR_OP_add:
+	case KIR_OP_sub:
+	case KIR_OP_min:
+	case KIR_OP_max:
+		return smaller(known_zeros(l, x, depth - 1), known_zeros(l, y, depth - 1));
+	case KIR_OP_mul:
+		return smaller(ALIGN_MAX,
+		               known_zeros(l, x, depth - 1) + known_zeros(l, y, depth - 1));
+	case KIR_OP_shl:
+		lit = kir_is_const(f, y, &lit) && lit > 0 && lit < ALIGN_MAX ? lit : 0;
+		return smaller(ALIGN_MAX, known_zeros(l, x, depth - 1) + (unsigned)lit);
+	case KIR_OP_arg:
+		if (f->node[n - 1].op != KIR_OP_for)
+			return 0;
+		return smaller(zeros_of_literal(kir_for_step(f, n - 1)),
+		               known_zeros(l, kir_src(f, n - 1, 0), depth - 1));
+	default: return 0;
+	}
+}
+
+static part part_of(kll *l, kir_ref n)
+{
+	kir_ref x = kir_src(l->f, n, 0), y = kir_src(l->f, n, 1);
+	bool wide = kll_elem(l, n) == KIR_s64;
+	part p = { NULL, 0, ALIGN_MAX };
+
+	if (kir_is_const(l->f, n, &p.add))
+		return p;
+	if (l->f->node[n].op == KIR_OP_add && wide) {
+		int64_t lit;
+
+		if (kir_is_const(l->f, y, &lit)) {
+			p = part_of(l, x);
+			p.add += lit;
+			return p;
+		}
+		if (kir_is_const(l->f, x, &lit)) {
+			p = part_of(l, y);
+			p.add += lit;
+			return p;
+		}
+	}
+	p.var = l->val[n];
+	if (!wide)
+		p.var = kir_is_signed(kll_elem(l, n)) ? LLVMBuildSExt(l->b, p.var, l->i64, "")
+		                                      : LLVMBuildZExt(l->b, p.var, l->i64, "");
+	p.zeros = known_zeros(l, n, 8);
+	return p;
+}
+
+static int64_t floor_div(int64_t x, int64_t d)
+{
+	return x / d - (x % d < 0);
+}
+
+static LLVMValueRef plus(kll *l, LLVMValueRef x, int64_t add)
+{
+	if (!add)
+		return x;
+	return LLVMBuildAdd(l->b, x, LLVMConstInt(l->i64, (uint64_t)add, true), "");
+}
+
+static bool is_pow2(int64_t x)
+{
+	return x > 0 && !(x & (x - 1));
+}
+
+static part divide(kll *l, part p, int64_t d)
+{
+	int64_t grain = (int64_t)1 << p.zeros;
+	LLVMValueRef by = LLVMConstInt(l->i64, (uint64_t)d, false);
+
+	if (!p.var || grain % d == 0) {
+		p.add = floor_div(p.add, d);
+		if (p.var) {
+			p.var = LLVMBuildLShr(
+			    l->b, p.var, LLVMConstInt(l->i64, zeros_of_literal(d), false), "");
+			p.zeros -= zeros_of_literal(d);
+		}
+		return p;
+	}
+	if (d % grain == 0) /* what is below the grain can't change the quotient */
+		p.add = floor_div(p.add, grain) * grain;
+	p.var = plus(l, p.var, p.add);
+	p.var = is_pow2(d) ? LLVMBuildLShr(l->b, p.var,
+	                                   LLVMConstInt(l->i64, zeros_of_literal(d), false), "")
+	                   : LLVMBuildUDiv(l->b, p.var, by, "");
+	return (part){ p.var, 0, 0 };
+}
+
+static part modulo(kll *l, part p, int64_t m)
+{
+	int64_t grain = (int64_t)1 << p.zeros, low = 0;
+
+	if (!p.var || grain % m == 0) {
+		p.add -= floor_div(p.add, m) * m;
+		p.var = NULL;
+		return p;
+	}
+	if (m % grain == 0) /* the part below the grain passes through */
+		low = p.add - floor_div(p.add, grain) * grain;
+	else
+		p.zeros = 0;
+	p.var = plus(l, p.var, p.add - low);
+	p.var =
+	    is_pow2(m)
+	        ? LLVMBuildAnd(l->b, p.var, LLVMConstInt(l->i64, (uint64_t)m - 1, false), "")
+	        : LLVMBuildURem(l->b, p.var, LLVMConstInt(l->i64, (uint64_t)m, false), "");
+	p.add = low;
+	return p;
+}
+
+/* The parameter a buffer's memory belongs to; -1 for a local. */
+static int root_of(const kll *l, kir_ref buf)
+{
+	while (l->f->node[buf].op == KIR_OP_view)
+		buf = kir_src(l->f, buf, 0);
+	for (unsigned i = 0; i < l->f->nparam; i++)
+		if (l->f->param[i].node == buf)
+			return (int)i;
+	return -1;
+}
+
+LLVMValueRef kll_address(kll *l, kir_ref n, kir_ref buf, unsigned first, unsigned nindex)
+{
+	const kir_type *t = kir_type_of(l->f, buf);
+	int root = root_of(l, buf);
+	LLVMValueRef var = NULL, at = l->val[buf];
+	int64_t offset = 0;
+
+	for (unsigned i = 0; i < t->npieces; i++) {
+		const kir_piece *k = &t->piece[i];
+		if (k->axis >= nindex)
+			continue;
+		part p = part_of(l, kir_src(l->f, n, first + k->axis));
+		LLVMValueRef stride = LLVMConstInt(l->i64, (uint64_t)k->stride, true), term;
+
+		if (k->div > 1)
+			p = divide(l, p, k->div);
+		if (k->mod > 0)
+			p = modulo(l, p, k->mod);
+		if (k->dyn) {
+			if (root < 0)
+				return kll_fail(l, n, "a local buffer has no run-time strides");
+			stride = LLVMGetParam(l->fn, l->arg[root] + 1 + (unsigned)k->stride);
+			p.var = p.var ? plus(l, p.var, p.add)
+			              : LLVMConstInt(l->i64, (uint64_t)p.add, true);
+			p.add = 0;
+		}
+		offset += p.add * k->stride;
+		if (!p.var)
+			continue;
+		term = LLVMBuildMul(l->b, p.var, stride, "");
+		var = var ? LLVMBuildAdd(l->b, var, term, "") : term;
+	}
+	if (var)
+		at = LLVMBuildGEP2(l->b, l->i8, at, &var, 1, "");
+	if (offset) {
+		LLVMValueRef add = LLVMConstInt(l->i64, (uint64_t)offset, true);
+		at = LLVMBuildGEP2(l->b, l->i8, at, &add, 1, "");
+	}
+	return at;
+}
+
+/* -- lanes below a count --------------------------------------------------------------- */
+
+/* lane < count, compared in integers as wide as the elements that are moved: that is the
+ * form in which a machine wants its masks. */
+static LLVMValueRef tail_mask(kll *l, LLVMValueRef count, unsigned lanes, unsigned bits)
+{
+	LLVMTypeRef t = LLVMIntTypeInContext(l->c, lanes > 127 && bits < 16 ? 16 : bits);
+	LLVMValueRef zero = LLVMConstInt(l->i64, 0, false), lim, iota[512];
+	LLVMValueRef all = LLVMConstInt(l->i64, lanes, false);
+
+	for (unsigned i = 0; i < lanes; i++)
+		iota[i] = LLVMConstInt(t, i, false);
+	count = kll_select(l, LLVMBuildICmp(l->b, LLVMIntSGT, count, zero, ""), count, zero);
+	count = kll_select(l, LLVMBuildICmp(l->b, LLVMIntSLT, count, all, ""), count, all);
+	lim = kll_splat(l, LLVMBuildTrunc(l->b, count, t, ""), lanes);
+	return LLVMBuildICmp(l->b, LLVMIntSLT, LLVMConstVector(iota, lanes), lim, "");
+}
+
+static void set_align(kll *l, LLVMValueRef call, unsigned arg)
+{
+	unsigned kind = LLVMGetEnumAttributeKindForName("align", 5);
+
+	LLVMAddCallSiteAttribute(call, arg, LLVMCreateEnumAttribute(l->c, kind, 1));
+}
+
+static LLVMValueRef masked(kll *l, LLVMTypeRef t, LLVMValueRef v, LLVMValueRef at,
+                           LLVMValueRef mask)
+{
+	LLVMTypeRef over[2] = { t, l->ptr };
+	LLVMValueRef call;
+
+	if (v) {
+		call = kll_call(l, "llvm.masked.store", over, 2,
+		                (LLVMValueRef[]){ v, at, mask }, 3);
+		set_align(l, call, 2);
+	} else {
+		call = kll_call(l, "llvm.masked.load", over, 2,
+		                (LLVMValueRef[]){ at, mask, LLVMConstNull(t) }, 3);
+		set_align(l, call, 1);
+	}
+	return call;
+}
+
+static LLVMValueRef whole(kll *l, LLVMTypeRef t, LLVMValueRef v, LLVMValueRef at)
+{
+	LLVMValueRef r = v ? LLVMBuildStore(l->b, v, at) : LLVMBuildLoad2(l->b, t, at, "");
+
+	LLVMSetAlignment(r, 1);
+	return r;
+}
+
+/* Moves the first `count` lanes. Where the machine would take a masked move apart lane by
+ * lane, a full one gets a way of its own. */
+static LLVMValueRef move_upto(kll *l, LLVMTypeRef t, LLVMValueRef v, LLVMValueRef at,
+                              LLVMValueRef count)
+{
+	unsigned lanes = LLVMGetVectorSize(t);
+	LLVMTypeRef e = LLVMGetElementType(t);
+	unsigned bits = e == l->f32 ? 32 : e == l->f64 ? 64 : LLVMGetIntTypeWidth(e);
+	if (bits >= l->o->mask_bits)
+		return masked(l, t, v, at, tail_mask(l, count, lanes, bits));
+
+	LLVMBasicBlockRef full = LLVMAppendBasicBlockInContext(l->c, l->fn, "full");
+	LLVMBasicBlockRef tail = LLVMAppendBasicBlockInContext(l->c, l->fn, "tail");
+	LLVMBasicBlockRef done = LLVMAppendBasicBlockInContext(l->c, l->fn, "moved"), from[2];
+	LLVMValueRef all = LLVMConstInt(l->i64, lanes, false), r[2], phi;
+
+	LLVMBuildCondBr(l->b, LLVMBuildICmp(l->b, LLVMIntSGE, count, all, ""), full, tail);
+	LLVMPositionBuilderAtEnd(l->b, full);
+	r[0] = whole(l, t, v, at);
+	from[0] = full;
+	LLVMBuildBr(l->b, done);
+	LLVMPositionBuilderAtEnd(l->b, tail);
+	r[1] = masked(l, t, v, at, tail_mask(l, count, lanes, bits));
+	from[1] = LLVMGetInsertBlock(l->b);
+	LLVMBuildBr(l->b, done);
+	LLVMPositionBuilderAtEnd(l->b, done);
+	if (v)
+		return NULL;
+	phi = LLVMBuildPhi(l->b, t, "");
+	LLVMAddIncoming(phi, r, from, 2);
+	return phi;
+}
+
+/* -- ops ------------------------------------------------------------------------------- */
+
+static LLVMValueRef access_op(kll *l, kir_ref n, bool store)
+{
+	const kir_func *f = l->f;
+	kir_ref buf, upto, value = store ? kir_src(f, n, 0) : n;
+	unsigned first, nindex, lanes = kll_lanes(l, value);
+	LLVMValueRef at, v = store ? l->val[value] : NULL, count = NULL, r;
+	kir_elem e = kll_elem(l, value);
+	bool whole_op = f->node[n].op == KIR_OP_load || f->node[n].op == KIR_OP_store;
+
+	kir_access(f, n, &buf, &first, &nindex, &upto);
+	at = kll_address(l, n, buf, first, nindex);
+	if (upto) {
+		part p = part_of(l, upto);
+
+		count =
+		    p.var ? plus(l, p.var, p.add) : LLVMConstInt(l->i64, (uint64_t)p.add, true);
+		if (!lanes || lanes > 512)
+			return kll_fail(l, n, "upto needs a vector of at most 512 lanes");
+		/* load and store count rows from the buffer's start, vload from the index */
+		if (whole_op && nindex == kir_type_of(f, buf)->rank) {
+			part i = part_of(l, kir_src(f, n, first + nindex - 1));
+			LLVMValueRef from = i.var ? plus(l, i.var, i.add)
+			                          : LLVMConstInt(l->i64, (uint64_t)i.add, true);
+			count = LLVMBuildSub(l->b, count, from, "");
+		}
+	}
+	LLVMTypeRef t = kll_vec(e == KIR_i1 ? l->i8 : kll_elem_type(l, e), lanes);
+
+	if (store && e == KIR_i1)
+		v = LLVMBuildZExt(l->b, v, t, "");
+	r = count ? move_upto(l, t, v, at, count) : whole(l, t, v, at);
+	if (!store && e == KIR_i1)
+		r = LLVMBuildICmp(l->b, LLVMIntNE, r, LLVMConstNull(t), "");
+	return r;
+}
+
+static LLVMValueRef local(kll *l, kir_ref n)
+{
+	const kir_type *t = kir_type_of(l->f, n);
+	LLVMBasicBlockRef now = LLVMGetInsertBlock(l->b);
+	LLVMValueRef first = LLVMGetFirstInstruction(l->entry), r;
+	uint64_t bytes = kir_elem_bytes((kir_elem)t->elem);
+
+	for (unsigned i = 0; i < t->npieces; i++) { /* up to the last byte an index reaches */
+		const kir_piece *k = &t->piece[i];
+		int64_t div = k->div ? k->div : 1, steps = (t->dim[k->axis] + div - 1) / div;
+
+		if (k->dyn)
+			return kll_fail(l, n, "a local buffer has no run-time strides");
+		if (k->mod && steps > k->mod)
+			steps = k->mod;
+		bytes += (uint64_t)((steps - 1) * k->stride);
+	}
+	if (first)
+		LLVMPositionBuilderBefore(l->b, first);
+	else
+		LLVMPositionBuilderAtEnd(l->b, l->entry);
+	r = LLVMBuildAlloca(l->b, LLVMArrayType2(l->i8, bytes), "");
+	LLVMSetAlignment(r, 64);
+	LLVMPositionBuilderAtEnd(l->b, now);
+	return r;
+}
+
+static LLVMValueRef prefetch(kll *l, kir_ref n)
+{
+	static const unsigned locality[] = { 3, 2, 1, 0 }; /* t0, t1, t2, nta */
+	int64_t hint = kir_attr_of(l->f, n, KIR_ATTR_hint);
+	kir_ref buf, upto;
+	unsigned first, nindex;
+
+	kir_access(l->f, n, &buf, &first, &nindex, &upto);
+	LLVMValueRef arg[4] = { kll_address(l, n, buf, first, nindex),
+		                LLVMConstInt(l->i32, 0, false),
+		                LLVMConstInt(l->i32, locality[hint & 3], false),
+		                LLVMConstInt(l->i32, 1, false) };
+	return kll_call(l, "llvm.prefetch", &l->ptr, 1, arg, 4);
+}
+
+LLVMValueRef kll_memory(kll *l, kir_ref n)
+{
+	LLVMValueRef add;
+
+	switch (l->f->node[n].op) {
+	case KIR_OP_view:
+		add =
+		    LLVMConstInt(l->i64, (uint64_t)kir_attr_of(l->f, n, KIR_ATTR_offset), true);
+		return LLVMBuildGEP2(l->b, l->i8, l->val[kir_src(l->f, n, 0)], &add, 1, "");
+	case KIR_OP_local: return local(l, n);
+	case KIR_OP_prefetch: return prefetch(l, n);
+	case KIR_OP_store:
+	case KIR_OP_vstore: return access_op(l, n, true);
+	default: return access_op(l, n, false);
+	}
+}

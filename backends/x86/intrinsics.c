@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* intrinsics.c -- instructions that LLVM doesn't find by itself.
+ *
+ * Vectors of any width are cut into what a register holds; a shorter one is padded with
+ * lanes nobody reads.
+ */
+#include "x86.h"
+#include "../../ir/format.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static bool has(const kll *l, unsigned feature)
+{
+	return (l->f->target->features & feature) == feature;
+}
+
+/* n lanes of v from `from` on; lanes past its end are anything. */
+static LLVMValueRef piece(kll *l, LLVMValueRef v, unsigned from, unsigned n)
+{
+	unsigned lane[64], width = kll_width(v);
+
+	if (!from && n == width)
+		return v;
+	for (unsigned i = 0; i < n; i++)
+		lane[i] = from + i < width ? from + i : width; /* the second operand: poison */
+	return kll_shuffle(l, v, NULL, lane, n);
+}
+
+/* Pieces of equal width, one after the other, cut to `lanes`. Piece count is a power of two
+ * or the pieces are joined one by one. */
+static LLVMValueRef gather(kll *l, LLVMValueRef *p, unsigned n, unsigned lanes)
+{
+	unsigned each = kll_width(p[0]);
+
+	if (n & (n - 1)) { /* rare: pad to a power of two */
+		while (n & (n - 1))
+			p[n++] = LLVMGetPoison(LLVMTypeOf(p[0]));
+	}
+	for (; n > 1; n /= 2, each *= 2)
+		for (unsigned i = 0; i < n / 2; i++)
+			p[i] = kll_concat(l, p[2 * i], p[2 * i + 1]);
+	return each == lanes ? p[0] : kll_lanes_of(l, p[0], NULL, 0, 1, lanes);
+}
+
+/* -- exp2 ------------------------------------------------------------------------------- */
+
+/* One register: x - floor(x) by vreduceps, which gives 0 for infinities, the polynomial, and
+ * vscalefps, which takes the floor of the exponent itself, and overflows, goes subnormal
+ * and passes NaN as it should. Nine instructions. */
+static LLVMValueRef exp2_register(kll *l, LLVMValueRef x, unsigned lanes)
+{
+	LLVMTypeRef t = LLVMTypeOf(x);
+	LLVMTypeRef mt = lanes == 16 ? l->i16 : l->i8;
+	LLVMValueRef zero = LLVMConstNull(t), mask = LLVMConstAllOnes(mt), r;
+	LLVMValueRef control = LLVMConstInt(l->i32, 9, false); /* down, no exceptions */
+	LLVMValueRef current = LLVMConstInt(l->i32, 4, false);
+	unsigned extra = lanes == 16;
+	char name[64];
+
+	snprintf(name, sizeof name, "llvm.x86.avx512.mask.reduce.ps.%u", lanes * 32);
+	r = kll_call(l, name, NULL, 0, (LLVMValueRef[]){ x, control, zero, mask, current },
+	             4 + extra);
+	r = kll_exp2_poly(l, r);
+	snprintf(name, sizeof name, "llvm.x86.avx512.mask.scalef.ps.%u", lanes * 32);
+	return kll_call(l, name, NULL, 0, (LLVMValueRef[]){ r, x, zero, mask, current },
+	                4 + extra);
+}
+
+LLVMValueRef kx86_exp2(kll *l, LLVMValueRef x)
+{
+	unsigned lanes = kll_width(x), w = lanes > 8 ? 16 : lanes > 4 ? 8 : 4, n;
+	LLVMValueRef p[64];
+
+	if (!has(l, KIR_HAS_avx512) || lanes > 512)
+		return NULL;
+	if (!lanes) {
+		LLVMValueRef v = LLVMConstNull(LLVMVectorType(l->f32, 4));
+		LLVMValueRef first = LLVMConstInt(l->i32, 0, false);
+
+		v = exp2_register(l, LLVMBuildInsertElement(l->b, v, x, first, ""), 4);
+		return LLVMBuildExtractElement(l->b, v, first, "");
+	}
+	n = (lanes + w - 1) / w;
+	for (unsigned i = 0; i < n; i++)
+		p[i] = exp2_register(l, piece(l, x, i * w, w), w);
+	return gather(l, p, n, lanes);
+}
+
+/* -- dot products ------------------------------------------------------------------------- */
+
+/* acc is n x 32 bits; a and b have `per` elements for each, handed over as `arg`. */
+static LLVMValueRef dot(kll *l, kir_ref n, const char *base, LLVMTypeRef arg, unsigned per)
+{
+	unsigned lanes = kll_lanes(l, n), w = lanes > 8 ? 16 : lanes > 4 ? 8 : 4, count;
+	LLVMValueRef v[3], p[64];
+	char name[64];
+
+	for (unsigned i = 0; i < 3; i++)
+		v[i] = l->val[kir_src(l->f, n, i)];
+	v[1] = kll_as(l, v[1], arg);
+	v[2] = kll_as(l, v[2], arg);
+	count = (lanes + w - 1) / w;
+	snprintf(name, sizeof name, "%s.%u", base, w * 32);
+	for (unsigned i = 0; i < count; i++) {
+		LLVMValueRef a[3] = { piece(l, v[0], i * w, w),
+			              piece(l, v[1], i * w * per, w * per),
+			              piece(l, v[2], i * w * per, w * per) };
+
+		p[i] = kll_call(l, name, NULL, 0, a, 3);
+	}
+	return gather(l, p, count, lanes);
+}
+
+static LLVMValueRef dpbusd(kll *l, kir_ref n)
+{
+	if (!has(l, KIR_HAS_vnni | KIR_HAS_avx512))
+		return kll_fail(l, n, "needs a target with vnni, not %s", l->f->target->name);
+	return dot(l, n, "llvm.x86.avx512.vpdpbusd", l->i8, 4);
+}
+
+static LLVMValueRef dpbf16(kll *l, kir_ref n)
+{
+	if (!has(l, KIR_HAS_bf16 | KIR_HAS_avx512))
+		return kll_fail(l, n, "needs a target with bf16, not %s", l->f->target->name);
+	return dot(l, n, "llvm.x86.avx512bf16.dpbf16ps", LLVMBFloatTypeInContext(l->c), 2);
+}
+
+/* Quads of 8-bit integers without VNNI: as words, pairs by pmaddwd, pairs of pairs by an add.
+ * NULL when it isn't that. */
+static LLVMValueRef dp_words(kll *l, kir_ref n)
+{
+	kir_ref a = kir_src(l->f, n, 1), b = kir_src(l->f, n, 2);
+	unsigned lanes = kll_lanes(l, n);
+	LLVMValueRef x = l->val[a], y = l->val[b], p[64], r;
+	unsigned w = has(l, KIR_HAS_avx512) ? 16 : has(l, KIR_HAS_avx2) ? 8 : 4, count;
+	const char *name = w == 16  ? "llvm.x86.avx512.pmaddw.d.512"
+	                   : w == 8 ? "llvm.x86.avx2.pmadd.wd"
+	                            : "llvm.x86.sse2.pmadd.wd";
+
+	if (kll_elem(l, n) != KIR_s32 || kir_elem_bytes(kll_elem(l, a)) != 1 ||
+	    kir_elem_bytes(kll_elem(l, b)) != 1 || !kir_is_int(kll_elem(l, a)) ||
+	    !kir_is_int(kll_elem(l, b)) || kll_lanes(l, a) != 4 * lanes || lanes * 2 % w ||
+	    lanes > 256)
+		return NULL;
+	x = LLVMBuildIntCast2(l->b, x, kll_like(l->i16, x), kir_is_signed(kll_elem(l, a)), "");
+	y = LLVMBuildIntCast2(l->b, y, kll_like(l->i16, y), kir_is_signed(kll_elem(l, b)), "");
+	count = lanes * 2 / w;
+	for (unsigned i = 0; i < count; i++)
+		p[i] = kll_call(l, name, NULL, 0,
+		                (LLVMValueRef[]){ piece(l, x, i * w * 2, w * 2),
+		                                  piece(l, y, i * w * 2, w * 2) },
+		                2);
+	r = gather(l, p, count, lanes * 2);
+	r = LLVMBuildAdd(l->b, kll_lanes_of(l, r, NULL, 0, 2, lanes),
+	                 kll_lanes_of(l, r, NULL, 1, 2, lanes), "");
+	return LLVMBuildAdd(l->b, l->val[kir_src(l->f, n, 0)], r, "");
+}
+
+/* -- tables -------------------------------------------------------------------------------- */
+
+static LLVMValueRef bytes(kll *l, unsigned x)
+{
+	return kll_int(l->i8, x, LLVMGetPoison(LLVMVectorType(l->i8, 64)));
+}
+
+static LLVMValueRef lookup(kll *l, LLVMValueRef code, LLVMValueRef *table)
+{
+	return kll_call(l, "llvm.x86.avx512.vpermi2var.qi.512", NULL, 0,
+	                (LLVMValueRef[]){ LLVMConstVector(table, 64), code,
+	                                  LLVMConstVector(table + 64, 64) },
+	                3);
+}
+
+/* 64 codes to bf16: low and high bytes each from a table of 128, the sign from the code. The
+ * codes are put in the order in which unpacking bytes, 16 at a time, makes them sequential. */
+static LLVMValueRef lut_register(kll *l, LLVMValueRef code, kir_elem e)
+{
+	LLVMValueRef lo_table[128], hi_table[128], lo, hi, half[2];
+	unsigned lane[64], bits = kir_elems[e].bits, mask = (1u << bits) - 1;
+
+	for (unsigned c = 0; c < 128; c++) {
+		double x = kir_decode(e, c & mask);
+		uint64_t b =
+		    kir_encode(KIR_bf16, x, KIR_ROUND_even, KIR_NAN_keep, KIR_OVER_inf);
+
+		lo_table[c] = LLVMConstInt(l->i8, b & 0xff, false);
+		hi_table[c] = LLVMConstInt(l->i8, b >> 8, false);
+	}
+	for (unsigned i = 0; i < 64; i++) /* quarters of 16: 0, 2, 1, 3 by their halves */
+		lane[i] = i / 16 * 8 + i % 8 + i % 16 / 8 * 32;
+	code = kll_shuffle(l, code, NULL, lane, 64);
+	lo = lookup(l, code, lo_table);
+	hi = lookup(l, code, hi_table);
+	if (bits == 8)
+		hi = LLVMBuildOr(l->b, hi, LLVMBuildAnd(l->b, code, bytes(l, 0x80), ""), "");
+	if (kir_elems[e].kind == 'Z') {
+		LLVMValueRef nan = LLVMBuildICmp(l->b, LLVMIntEQ, code, bytes(l, 0x80), "");
+
+		lo = kll_select(l, nan, bytes(l, 0xc0), lo);
+		hi = kll_select(l, nan, bytes(l, 0x7f), hi);
+	}
+	for (unsigned h = 0; h < 2; h++) {
+		for (unsigned i = 0; i < 64; i++)
+			lane[i] = i / 16 * 16 + h * 8 + i % 16 / 2 + (i & 1) * 64;
+		half[h] = kll_shuffle(l, lo, hi, lane, 64);
+	}
+	return LLVMBuildBitCast(l->b, kll_concat(l, half[0], half[1]),
+	                        LLVMVectorType(l->i16, 64), "");
+}
+
+static LLVMValueRef lut(kll *l, kir_ref n)
+{
+	kir_ref src = kir_src(l->f, n, 0);
+	kir_elem e = kll_elem(l, src);
+	unsigned lanes = kll_lanes(l, n), count = (lanes + 63) / 64;
+	LLVMValueRef p[16];
+
+	if (!has(l, KIR_HAS_vbmi | KIR_HAS_avx512))
+		return kll_fail(l, n, "needs a target with vbmi, not %s", l->f->target->name);
+	if (kll_elem(l, n) != KIR_bf16 || kir_elem_bytes(e) != 1 || !lanes || lanes > 512)
+		return kll_fail(l, n, "turns 8-bit elements into bf16, at most 512");
+	if (!kir_is_float(e) || kir_elems[e].kind == 'E')
+		return kll_from_f32(l, kll_to_f32(l, l->val[src], e), KIR_bf16, KIR_ROUND_zero,
+		                    KIR_NAN_keep, KIR_OVER_inf);
+	for (unsigned i = 0; i < count; i++)
+		p[i] = lut_register(l, piece(l, l->val[src], i * 64, 64), e);
+	return gather(l, p, count, lanes);
+}
+
+LLVMValueRef kx86_hook(kll *l, kir_ref n)
+{
+	switch (l->f->node[n].op) {
+	case KIR_OP_dp: return dp_words(l, n);
+	case KIR_OP_x86_dpbusd: return dpbusd(l, n);
+	case KIR_OP_x86_dpbf16: return dpbf16(l, n);
+	case KIR_OP_x86_lut: return lut(l, n);
+	default: return NULL;
+	}
+}

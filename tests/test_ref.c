@@ -503,7 +503,7 @@ static const struct refusal {
 	  "load %r of %q: index [2,0]: 2 to 2 of dimension 0" },
 	{ 'T', "%e = load %z[2,0,0] : f32<2x2>\n",
 	  "bytes 32 to 47 of an argument of 32 bytes" },
-	{ 'T', "%e = load %z[-1,0,0] : f32<2x2>\n", "-1 of dimension 0 is negative" },
+	{ 'T', "%e = load %z[-1,0,0] : f32<2x2>\n", "-1 of dimension 0 is out of range" },
 	{ 'T', "store %a, %o[61]", "store of %o: index [61]: 61 to 64" },
 	{ 'V', "%r = vload %x[8] : f32<4>\n", "8 to 8 of dimension 0" },
 	{ 'V', "%r = vload %x[6] : f32<4>\n", "bytes 24 to 39 of an argument of 32 bytes" },

@@ -62,16 +62,19 @@ static const char *indices(const kref_mem *m, const int64_t *idx, char *buf, siz
 	return buf;
 }
 
+/* Above any index that means something, and small enough that no address overflows. */
+#define MAX_INDEX ((int64_t)1 << 36)
+
 static bool check_index(kref_state *r, kir_ref n, const kref_mem *m, const int64_t *idx,
                         unsigned axis, int64_t count)
 {
 	int64_t dim = m->type->dim[axis], last = idx[axis] + count - 1;
 	char buf[128];
 
-	if (idx[axis] >= 0 && (dim < 0 || last < dim))
+	if (idx[axis] >= 0 && idx[axis] < MAX_INDEX && (dim < 0 || last < dim))
 		return true;
 	if (dim < 0)
-		return kref_fail(r, n, "index [%s]: %" PRId64 " of dimension %u is negative",
+		return kref_fail(r, n, "index [%s]: %" PRId64 " of dimension %u is out of range",
 		                 indices(m, idx, buf, sizeof buf), idx[axis], axis);
 	return kref_fail(r, n,
 	                 "index [%s]: %" PRId64 " to %" PRId64

@@ -87,9 +87,10 @@ void kbe_c_raw(const kir_func *f, kir_ref n, const char *lane, kir_text *out)
 		return;
 	}
 	if (is_small(e))
-		kir_text_add(out, "((%s)0x%llx)", kbe_c_type(e),
-		             (unsigned long long)kir_encode(e, x->f, KIR_ROUND_even,
-		                                            KIR_NAN_keep, KIR_OVER_sat));
+		kir_text_add(
+		    out, "((%s)0x%llx)", kbe_c_type(e),
+		    (unsigned long long)kir_encode(e, x->f, KIR_ROUND_even, KIR_NAN_keep,
+		                                   isinf(x->f) ? KIR_OVER_inf : KIR_OVER_sat));
 	else if (kir_is_float(e))
 		float_literal(e, x->f, out);
 	else

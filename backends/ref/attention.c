@@ -118,8 +118,22 @@ static const kref_slot *ask(kref_state *r, kir_ref arg, unsigned nargs, const in
 	return kref_in(r, yield, 0);
 }
 
-/* a->score[j] for the keys that are seen, -inf for the others (a->k.have tells nothing: a
- * key may be decoded for another row). */
+/* In four sums, which doesn't matter at this precision, and is three times as fast. */
+static double dot(const double *x, const double *y, int64_t n)
+{
+	double sum[4] = { 0 };
+	int64_t d = 0;
+
+	for (; d + 4 <= n; d += 4)
+		for (int k = 0; k < 4; k++)
+			sum[k] += x[d + k] * y[d + k];
+	for (; d < n; d++)
+		sum[0] += x[d] * y[d];
+	return sum[0] + sum[1] + (sum[2] + sum[3]);
+}
+
+/* a->score[j] for the keys that are seen, -inf for the others. That a key was decoded says
+ * nothing: it may have been for another row. */
 static bool scores(kref_state *r, kir_ref n, attn *a, const int64_t where[4], int64_t kvh,
                    double scale)
 {
@@ -128,7 +142,7 @@ static bool scores(kref_state *r, kir_ref n, attn *a, const int64_t where[4], in
 
 	for (int64_t j = 0; j < a->len; j++) {
 		const kref_slot *x;
-		double dot = 0, *row = a->k.row + j * a->k.dim;
+		const double *row = a->k.row + j * a->k.dim;
 
 		at[3] = j;
 		a->score[j] = -INFINITY;
@@ -139,9 +153,7 @@ static bool scores(kref_state *r, kir_ref n, attn *a, const int64_t where[4], in
 			continue;
 		if (!read_row(r, n, a, &a->k, kvh, j))
 			return false;
-		for (int64_t d = 0; d < a->k.dim; d++)
-			dot += a->qrow[d] * row[d];
-		r->slot[n + 1].f[0] = scale * dot;
+		r->slot[n + 1].f[0] = scale * dot(a->qrow, row, a->k.dim);
 		kref_round(r, r->slot[n + 1].elem, r->slot[n + 1].f, 1);
 		x = ask(r, n + 2, 4, at, s->yield[0]);
 		if (!x)

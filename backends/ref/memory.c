@@ -68,13 +68,16 @@ static const char *indices(const kref_mem *m, const int64_t *idx, char *buf, siz
 static bool check_index(kref_state *r, kir_ref n, const kref_mem *m, const int64_t *idx,
                         unsigned axis, int64_t count)
 {
-	int64_t dim = m->type->dim[axis], last = idx[axis] + count - 1;
+	int64_t dim = m->type->dim[axis], last;
+	bool sane = idx[axis] > -MAX_INDEX && idx[axis] < MAX_INDEX;
 	char buf[128];
 
-	if (idx[axis] >= 0 && idx[axis] < MAX_INDEX && (dim < 0 || last < dim))
+	last = sane ? idx[axis] + count - 1 : idx[axis];
+	if (sane && idx[axis] >= 0 && (dim < 0 || last < dim))
 		return true;
 	if (dim < 0)
-		return kref_fail(r, n, "index [%s]: %" PRId64 " of dimension %u is out of range",
+		return kref_fail(r, n,
+		                 "index [%s]: %" PRId64 " of dimension %u is out of range",
 		                 indices(m, idx, buf, sizeof buf), idx[axis], axis);
 	return kref_fail(r, n,
 	                 "index [%s]: %" PRId64 " to %" PRId64

@@ -112,25 +112,30 @@ void bind_free(bind *b)
 	b->n = 0;
 }
 
-kvjit_status bind_call(const bind *b, const kvjit_kernel *k, const kvjit_plan *plan, char *why,
-                       size_t len)
+/* Codes are bound as bytes, whatever small float they are. */
+static kvjit_dtype dtype_for(const kvjit_param *p, const bind_arg *x)
 {
-	kvjit_arg args[BIND_MAX];
+	return x->dtype == KVJIT_U8 && bind_item(p->dtype) == 1 ? p->dtype : x->dtype;
+}
+
+int bind_args(const bind *b, const kvjit_kernel *k, kvjit_arg args[BIND_MAX], char *why,
+              size_t len)
+{
 	int n = 0;
 	for (int i = 0; i < kvjit_nparam(k); i++) {
 		const kvjit_param *p = kvjit_param_at(k, i);
 		if (p->planned)
 			continue;
 		const bind_arg *x = bind_find((bind *)b, p->name);
-		if (!x) {
+		if (!x || n == BIND_MAX) {
 			snprintf(why, len, "parameter '%s' has no argument", p->name);
-			return KVJIT_BAD_ARGUMENT;
+			return -1;
 		}
 		kvjit_arg *arg = &args[n++];
 		memset(arg, 0, sizeof *arg);
 		arg->name = p->name;
 		arg->data = x->data;
-		arg->dtype = x->dtype;
+		arg->dtype = dtype_for(p, x);
 		arg->rank = x->rank;
 		memcpy(arg->shape, x->shape, sizeof arg->shape);
 		arg->nstride = x->nstride;
@@ -138,6 +143,16 @@ kvjit_status bind_call(const bind *b, const kvjit_kernel *k, const kvjit_plan *p
 		arg->i = x->i;
 		arg->f = x->f;
 	}
+	return n;
+}
+
+kvjit_status bind_call(const bind *b, const kvjit_kernel *k, const kvjit_plan *plan, char *why,
+                       size_t len)
+{
+	kvjit_arg args[BIND_MAX];
+	int n = bind_args(b, k, args, why, len);
+	if (n < 0)
+		return KVJIT_BAD_ARGUMENT;
 	kvjit_status s = kvjit_call(k, plan, args, n, NULL);
 	if (s != KVJIT_OK)
 		snprintf(why, len, "%s: %s", kvjit_status_name(s), kvjit_kernel_error(k));

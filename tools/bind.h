@@ -41,6 +41,10 @@ bind_arg *bind_borrow(bind *b, const char *name, kvjit_dtype t, int rank, const 
 bind_arg *bind_find(bind *b, const char *name); /* NULL if there is none */
 void bind_free(bind *b);
 
+/* The arguments of k in the order of its parameters, by name; -1 and a sentence when one isn't
+ * bound. */
+int bind_args(const bind *b, const kvjit_kernel *k, kvjit_arg args[BIND_MAX], char *why,
+              size_t len);
 /* Calls k with what its parameters ask for by name. KVJIT_BAD_ARGUMENT and a sentence when
  * one isn't bound; plan may be NULL. */
 kvjit_status bind_call(const bind *b, const kvjit_kernel *k, const kvjit_plan *plan, char *why,

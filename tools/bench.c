@@ -1,0 +1,423 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* bench.c -- kvjit bench: a kernel's time beside what the machine can do, in one process.
+ *
+ * Each round times each item once, in rotating order, so that a slow moment of the machine
+ * hits all of them alike; shares and ratios are medians of pairs taken in the same round. An
+ * item's sample is at least SAMPLE_MS long. The items: the kernel, a plain read of as many
+ * bytes of the same memory, a copy of them, multiply-adds from registers, and the same problem
+ * on a bf16 cache.
+ */
+#include "load.h"
+#include "tool.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cjson/cJSON.h>
+
+static const char usage[] =
+    "bench PROBLEM [--q-len N] [--threads N] [--cold|--warm] [--vs bf16|none] [--seconds S] "
+    "[--target T] [--backend B] [--sched KNOBS] [--json]";
+
+enum { MAX_ROUNDS = 400, MIN_ROUNDS = 9, SAMPLE_MS = 2 };
+
+enum { ITEM_KERNEL, ITEM_READ, ITEM_COPY, ITEM_FMA, ITEM_BF16, NITEMS };
+static const char *const item_names[NITEMS] = { "this kernel", "plain read", "memcpy",
+	                                        "f32 multiply-adds", "kvjit's bf16" };
+
+typedef struct bench {
+	measure_team *team;
+	load kernel, bf16;
+	bool has[NITEMS], cold;
+	int threads;
+	double seconds;
+	double work[NITEMS];               /* bytes or flops of one unit of an item */
+	int repeat[NITEMS];                /* units in a sample                     */
+	double sample[NITEMS][MAX_ROUNDS]; /* seconds of a unit                     */
+	double sorted[NITEMS][MAX_ROUNDS];
+	unsigned rounds;
+	char *copy;    /* as large as what is copied from */
+	size_t offset; /* where the next read or copy begins */
+	char *target, *schedule;
+	double call_us;
+	char why[500];
+} bench;
+
+/* -- timing ------------------------------------------------------------------------------ */
+
+/* The next bytes of the kernel's own memory, from its beginning again after its end. */
+static const char *next_part(bench *b, size_t *bytes, size_t *at)
+{
+	size_t total;
+	const char *memory = load_memory(&b->kernel, &total);
+	*bytes = (size_t)b->kernel.bytes < total ? (size_t)b->kernel.bytes : total;
+	if (b->offset + *bytes > total)
+		b->offset = 0;
+	*at = b->offset;
+	if (b->cold)
+		b->offset += *bytes / 4096 * 4096;
+	return memory + *at;
+}
+
+static bool run_unit(bench *b, int item, double *seconds)
+{
+	size_t bytes, at;
+	const char *from;
+	double start = measure_now();
+	switch (item) {
+	case ITEM_KERNEL:
+	case ITEM_BF16:
+		if (!load_call(item == ITEM_KERNEL ? &b->kernel : &b->bf16))
+			return false;
+		*seconds = measure_now() - start;
+		return true;
+	case ITEM_READ:
+		from = next_part(b, &bytes, &at);
+		*seconds = measure_read(b->team, from, bytes);
+		b->work[item] = (double)bytes;
+		return true;
+	case ITEM_COPY:
+		from = next_part(b, &bytes, &at);
+		*seconds = measure_copy(b->team, b->copy + at, from, bytes);
+		b->work[item] = (double)bytes;
+		return true;
+	default: *seconds = measure_fma(b->team, &b->work[item]); return true;
+	}
+}
+
+static bool run_sample(bench *b, int item, double *seconds)
+{
+	double total = 0, one;
+	for (int i = 0; i < b->repeat[item]; i++) {
+		if (!run_unit(b, item, &one))
+			return false;
+		total += one;
+	}
+	*seconds = total / b->repeat[item];
+	return true;
+}
+
+static bool calibrate(bench *b)
+{
+	for (int i = 0; i < NITEMS; i++) {
+		double one = 0;
+		b->repeat[i] = 1;
+		for (int warm = 0; b->has[i] && warm < 2; warm++)
+			if (!run_unit(b, i, &one))
+				return false;
+		if (b->has[i] && one < 1e-3 * SAMPLE_MS)
+			b->repeat[i] = (int)ceil(1e-3 * SAMPLE_MS / fmax(one, 1e-7));
+	}
+	return true;
+}
+
+static bool run_rounds(bench *b)
+{
+	double end;
+	if (!calibrate(b))
+		return false;
+	end = measure_now() + b->seconds;
+	while (b->rounds < MAX_ROUNDS && (b->rounds < MIN_ROUNDS || measure_now() < end)) {
+		for (int i = 0; i < NITEMS; i++) {
+			int item = (int)(b->rounds + (unsigned)i) % NITEMS;
+			if (b->has[item] && !run_sample(b, item, &b->sample[item][b->rounds]))
+				return false;
+		}
+		b->rounds++;
+	}
+	return true;
+}
+
+static measure_spread spread(bench *b, int item)
+{
+	memcpy(b->sorted[item], b->sample[item], b->rounds * sizeof(double));
+	return measure_spread_of(b->sorted[item], b->rounds);
+}
+
+/* Spread of (time of x / time of y) over the rounds, times scale. */
+static measure_spread ratio(const bench *b, int x, int y, double scale)
+{
+	double r[MAX_ROUNDS];
+	for (unsigned i = 0; i < b->rounds; i++)
+		r[i] = scale * b->sample[x][i] / b->sample[y][i];
+	return measure_spread_of(r, b->rounds);
+}
+
+/* -- making ------------------------------------------------------------------------------- */
+
+/* The first compilation of a process loads LLVM and pages it in: not the kernel's cost. */
+static void load_backend(kvjit *kv)
+{
+	kvjit_kernel *k = NULL;
+	if (kvjit_compile(kv, "attn q=bf16 kv=bf16 heads=1 dim=16 page=16", NULL, &k) ==
+	    KVJIT_OK)
+		kvjit_release(k);
+}
+
+/* The problem with hints and, for the rival, another cache and no knobs. */
+static char *problem_text(const char *text, long qlen, const char *format, char *why,
+                          size_t len)
+{
+	attn a;
+	char *out = NULL;
+	if (attn_open(&a, text, why, len)) {
+		kir_problem p = a.p;
+		if (qlen > 0)
+			p.qlen = qlen;
+		if (format) {
+			p.k_format = p.v_format = format;
+			p.sched = kir_sched_default();
+			memset(p.has_knob, 0, sizeof p.has_knob);
+		}
+		out = attn_text(&a, &p);
+	}
+	attn_close(&a);
+	return out;
+}
+
+static bool prepare(bench *b, kvjit *kv, const char *text, const char *sched, const char *rival)
+{
+	char ignored[200];
+	load_backend(kv);
+	if (!load_open(&b->kernel, kv, text, sched, b->cold, b->why, sizeof b->why))
+		return false;
+	b->target = strdup(kvjit_kernel_target(b->kernel.k));
+	b->schedule = kvjit_kernel_text(b->kernel.k, "schedule");
+	if (b->kernel.a.p.kind == KIR_QUANT)
+		rival = NULL;
+	char *other = rival ? problem_text(text, 0, rival, ignored, sizeof ignored) : NULL;
+	b->has[ITEM_BF16] =
+	    other && load_open(&b->bf16, kv, other, NULL, b->cold, ignored, sizeof ignored);
+	if (rival && !b->has[ITEM_BF16])
+		snprintf(b->why, sizeof b->why, "the bf16 kernel: %s", ignored);
+	free(other);
+	if (rival && !b->has[ITEM_BF16])
+		return false;
+	b->has[ITEM_KERNEL] = b->has[ITEM_READ] = b->has[ITEM_FMA] = true;
+	b->has[ITEM_COPY] = b->kernel.a.p.kind != KIR_ATTN;
+	if (b->has[ITEM_COPY]) {
+		size_t bytes;
+		load_memory(&b->kernel, &bytes);
+		b->copy = kvjit_alloc(bytes);
+		if (!b->copy) {
+			snprintf(b->why, sizeof b->why, "no memory to copy to");
+			return false;
+		}
+		memset(b->copy, 1, bytes);
+	}
+	b->call_us = load_call_us(&b->kernel);
+	if (run_rounds(b))
+		return true;
+	snprintf(b->why, sizeof b->why, "%s", kvjit_kernel_error(b->kernel.k));
+	return false;
+}
+
+static void drop(bench *b)
+{
+	size_t bytes = 0;
+	if (b->copy) {
+		load_memory(&b->kernel, &bytes);
+		kvjit_free(b->copy, bytes);
+	}
+	load_close(&b->kernel);
+	load_close(&b->bf16);
+	free(b->target);
+	free(b->schedule);
+}
+
+/* -- telling ------------------------------------------------------------------------------- */
+
+typedef struct figures {
+	measure_spread time, read, copy, fma, bf16, stream_share, copy_share, peak_share,
+	    vs_bf16;
+	double gb_s, gflop_s, stream_gb_s, copy_gb_s, peak_gflop_s;
+} figures;
+
+static figures figures_of(bench *b)
+{
+	const load *k = &b->kernel;
+	figures f = { 0 };
+	f.time = spread(b, ITEM_KERNEL);
+	f.read = spread(b, ITEM_READ);
+	f.fma = spread(b, ITEM_FMA);
+	f.gb_s = 1e-9 * k->bytes / f.time.median;
+	f.gflop_s = 1e-9 * k->flops / f.time.median;
+	f.stream_gb_s = 1e-9 * b->work[ITEM_READ] / f.read.median;
+	f.peak_gflop_s = 1e-9 * b->work[ITEM_FMA] / f.fma.median;
+	f.stream_share = ratio(b, ITEM_READ, ITEM_KERNEL, k->bytes / b->work[ITEM_READ]);
+	f.peak_share = ratio(b, ITEM_FMA, ITEM_KERNEL, k->flops / b->work[ITEM_FMA]);
+	if (b->has[ITEM_BF16]) {
+		f.bf16 = spread(b, ITEM_BF16);
+		f.vs_bf16 = ratio(b, ITEM_KERNEL, ITEM_BF16, 1);
+	}
+	if (b->has[ITEM_COPY]) {
+		f.copy = spread(b, ITEM_COPY);
+		f.copy_gb_s = 1e-9 * b->work[ITEM_COPY] / f.copy.median;
+		f.copy_share = ratio(b, ITEM_COPY, ITEM_KERNEL, k->bytes / b->work[ITEM_COPY]);
+	}
+	return f;
+}
+
+static void add_spread(cJSON *root, const char *name, const measure_spread *s, double scale)
+{
+	char key[40];
+	double ci[2] = { s->lo * scale, s->hi * scale };
+	cJSON_AddNumberToObject(root, name, s->median * scale);
+	snprintf(key, sizeof key, "%s_min", name);
+	cJSON_AddNumberToObject(root, key, s->min * scale);
+	snprintf(key, sizeof key, "%s_ci", name);
+	cJSON_AddItemToObject(root, key, cJSON_CreateDoubleArray(ci, 2));
+}
+
+static void print_json(bench *b, const char *problem)
+{
+	figures f = figures_of(b);
+	cJSON *root = cJSON_CreateObject();
+	cJSON_AddStringToObject(root, "problem", problem);
+	cJSON_AddStringToObject(root, "target", b->target);
+	cJSON_AddStringToObject(root, "schedule", b->schedule ? b->schedule : "");
+	cJSON_AddNumberToObject(root, "threads", b->threads);
+	cJSON_AddNumberToObject(root, "cpu", measure_team_cpu(b->team));
+	cJSON_AddBoolToObject(root, "cold", b->cold);
+	cJSON_AddNumberToObject(root, "rounds", b->rounds);
+	cJSON_AddNumberToObject(root, "bytes", b->kernel.bytes);
+	cJSON_AddNumberToObject(root, "pool_bytes", b->kernel.pool_bytes);
+	add_spread(root, "ms", &f.time, 1e3);
+	cJSON_AddNumberToObject(root, "gb_s", f.gb_s);
+	cJSON_AddNumberToObject(root, "gflop_s", f.gflop_s);
+	cJSON_AddNumberToObject(root, "stream_gb_s", f.stream_gb_s);
+	add_spread(root, "stream_share", &f.stream_share, 1);
+	cJSON_AddNumberToObject(root, "peak_gflop_s", f.peak_gflop_s);
+	cJSON_AddNumberToObject(root, "peak_share", f.peak_share.median);
+	if (b->has[ITEM_BF16]) {
+		add_spread(root, "vs_bf16", &f.vs_bf16, 1);
+		cJSON_AddNumberToObject(root, "bf16_ms", 1e3 * f.bf16.median);
+	}
+	if (b->has[ITEM_COPY]) {
+		cJSON_AddNumberToObject(root, "memcpy_gb_s", f.copy_gb_s);
+		add_spread(root, "memcpy_share", &f.copy_share, 1);
+	}
+	cJSON_AddNumberToObject(root, "compile_ms", b->kernel.compile_ms);
+	if (!isnan(b->call_us))
+		cJSON_AddNumberToObject(root, "call_us", b->call_us);
+	char *text = cJSON_PrintUnformatted(root);
+	puts(text);
+	free(text);
+	cJSON_Delete(root);
+}
+
+static void row(const char *name, const measure_spread *s, double rate, const char *unit)
+{
+	printf("  %-18s %9.3f %9.3f   %.3f .. %.3f  %9.1f %s\n", name, 1e3 * s->median,
+	       1e3 * s->min, 1e3 * s->lo, 1e3 * s->hi, rate, unit);
+}
+
+static void share(const char *what, const measure_spread *s)
+{
+	printf("  %-44s %6.3f  (%.3f .. %.3f)\n", what, s->median, s->lo, s->hi);
+}
+
+static void print_text(bench *b, const char *problem)
+{
+	figures f = figures_of(b);
+	bool attention = b->kernel.a.p.kind == KIR_ATTN;
+	printf("%s\n  target %s, schedule %s, %d thread%s from processor %d\n", problem,
+	       b->target, b->schedule && *b->schedule ? b->schedule : "default", b->threads,
+	       b->threads > 1 ? "s" : "", measure_team_cpu(b->team));
+	printf("  %s: %.1f MB a call from %.0f MB; %u rounds\n\n", b->cold ? "cold" : "warm",
+	       1e-6 * b->kernel.bytes, 1e-6 * b->kernel.pool_bytes, b->rounds);
+	printf("  %-18s %9s %9s   %-16s %9s\n", "", "median ms", "least", "95 % interval",
+	       "rate");
+	row(item_names[ITEM_KERNEL], &f.time, f.gb_s,
+	    attention ? "GB/s of cache" : "GB/s of input");
+	if (b->has[ITEM_BF16])
+		row(item_names[ITEM_BF16], &f.bf16, 1e-9 * b->bf16.bytes / f.bf16.median,
+		    attention ? "GB/s of cache" : "GB/s of input");
+	row(item_names[ITEM_READ], &f.read, f.stream_gb_s, "GB/s");
+	if (b->has[ITEM_COPY])
+		row(item_names[ITEM_COPY], &f.copy, f.copy_gb_s, "GB/s");
+	row(item_names[ITEM_FMA], &f.fma, f.peak_gflop_s, "GFLOP/s");
+	printf("\n");
+	if (attention)
+		share("share of the read rate", &f.stream_share);
+	else
+		share("share of memcpy's rate", &f.copy_share);
+	if (attention)
+		share("share of the f32 multiply-add rate", &f.peak_share);
+	if (b->has[ITEM_BF16])
+		share("time / time of bf16", &f.vs_bf16);
+	printf("  compiled in %.1f ms", b->kernel.compile_ms);
+	if (!isnan(b->call_us))
+		printf("; an empty kvjit_call takes %.2f us", b->call_us);
+	printf("\n");
+}
+
+/* -- the command ----------------------------------------------------------------------------
+ */
+
+static int run(bench *b, kvjit *kv, args *a, long qlen, const char *sched, const char *rival,
+               bool json)
+{
+	int status = TOOL_FAILED;
+	char *given = tool_program(a);
+	char *text = problem_text(given, qlen, NULL, b->why, sizeof b->why);
+	if (!text || !prepare(b, kv, text, sched, rival)) {
+		fprintf(stderr, "kvjit: %s\n", b->why);
+	} else {
+		const char *problem = kvjit_kernel_problem(b->kernel.k);
+		if (json)
+			print_json(b, problem);
+		else
+			print_text(b, problem);
+		status = TOOL_OK;
+	}
+	drop(b);
+	free(text);
+	free(given);
+	return status;
+}
+
+int tool_bench(args *a)
+{
+	const char *target = args_value(a, "--target"), *backend = args_value(a, "--backend");
+	const char *sched = args_value(a, "--sched"), *vs = args_value(a, "--vs");
+	const char *seconds = args_value(a, "--seconds");
+	long qlen = args_number(a, "--q-len", 1, 1 << 20, 0);
+	long threads = args_number(a, "--threads", 1, 1024, 1);
+	bool json = args_flag(a, "--json"), cold = args_flag(a, "--cold"),
+	     warm = args_flag(a, "--warm");
+	if (!args_end(a, 1, 1 << 20, usage))
+		return TOOL_USAGE;
+	if ((cold && warm) || (vs && strcmp(vs, "bf16") != 0 && strcmp(vs, "none") != 0)) {
+		fprintf(stderr, "kvjit: %s\nusage: kvjit %s\n",
+		        cold && warm ? "--cold or --warm, not both" : "--vs takes bf16 or none",
+		        usage);
+		return TOOL_USAGE;
+	}
+	bench *b = calloc(1, sizeof *b);
+	b->threads = (int)threads;
+	b->cold = cold;
+	b->seconds = seconds ? atof(seconds) : 4;
+	b->team = measure_team_new(b->threads);
+	kvjit_options o = { .size = sizeof o,
+		            .target = target,
+		            .backend = backend,
+		            .parallel = measure_parallel,
+		            .executor = b->team };
+	kvjit *kv = NULL;
+	int status = TOOL_FAILED;
+	if (!b->team)
+		fprintf(stderr, "kvjit: --threads %ld: there aren't that many processors\n",
+		        threads);
+	else if (kvjit_open(&o, &kv) != KVJIT_OK)
+		fprintf(stderr, "kvjit: %s\n", kvjit_open_error());
+	else
+		status = run(b, kv, a, qlen, sched,
+		             vs && strcmp(vs, "none") == 0 ? NULL : "bf16", json);
+	kvjit_close(kv);
+	measure_team_free(b->team);
+	free(b);
+	return status;
+}

@@ -1,0 +1,368 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* load.c -- see load.h. */
+#include "load.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define COLD_BYTES ((double)(1u << 30))
+
+enum { DEFAULT_CTX = 4096, DEFAULT_ROWS = 8192 };
+
+static uint64_t next(uint64_t *s)
+{
+	uint64_t z = *s += 0x9e3779b97f4a7c15u;
+	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+	return z ^ z >> 27;
+}
+
+/* Normal enough: the sum of four uniform values, variance 1. */
+static double normal(uint64_t *s)
+{
+	double x = 0;
+	for (int i = 0; i < 4; i++)
+		x += (double)(next(s) >> 11) * 0x1p-53 - 0.5;
+	return x * 1.7320508;
+}
+
+static void *pool_alloc(load *l, size_t bytes)
+{
+	void *p = l->npool < LOAD_POOLS ? kvjit_alloc(bytes) : NULL;
+	if (p) {
+		l->pool[l->npool].data = p;
+		l->pool[l->npool++].bytes = bytes;
+	}
+	return p;
+}
+
+static int64_t turns_for(double bytes, bool cold)
+{
+	if (!cold)
+		return 1;
+	int64_t n = (int64_t)ceil(COLD_BYTES / bytes);
+	return n < 2 ? 2 : n;
+}
+
+static void moves(load *l, const char *name, void *base, size_t step)
+{
+	for (int i = 0; i < l->narg; i++)
+		if (strcmp(l->arg[i].name, name) == 0) {
+			l->move[l->nmove].arg = i;
+			l->move[l->nmove].base = base;
+			l->move[l->nmove++].step = step;
+		}
+}
+
+/* -- what all kernels need --------------------------------------------------------------- */
+
+/* Whatever has no special meaning here: scales near 0.03, whole numbers 1, outputs as large as
+ * the rows. open: extent of a first dimension that is known only at run time. */
+static void bind_others(load *l, int64_t open)
+{
+	for (int i = 0; i < kvjit_nparam(l->k); i++) {
+		const kvjit_param *p = kvjit_param_at(l->k, i);
+		int64_t shape[6], n = 1;
+		if (p->planned || bind_find(&l->a.b, p->name))
+			continue;
+		if (p->rank == 0) {
+			bind_scalar(&l->a.b, p->name, open, 1);
+			continue;
+		}
+		for (int d = 0; d < p->rank; d++) {
+			shape[d] = p->shape[d] < 0 ? open : p->shape[d];
+			n *= shape[d];
+		}
+		bind_arg *x = bind_tensor(&l->a.b, p->name, p->dtype, p->rank, shape);
+		for (int64_t j = 0; j < n; j++)
+			if (p->dtype == KVJIT_F32)
+				((float *)x->data)[j] = 0.03f;
+			else if (p->dtype == KVJIT_S32)
+				((int32_t *)x->data)[j] = 1;
+	}
+}
+
+static void fill_rows(kir_elem e, void *data, int64_t n)
+{
+	uint64_t rng = 7;
+	for (int64_t i = 0; i < n; i++)
+		elem_set(e, data, i, normal(&rng));
+}
+
+/* -- attention ---------------------------------------------------------------------------- */
+
+/* One page of every tensor written by the format's own writer. */
+static bool write_page(load *l, kvjit *kv, char *why, size_t len)
+{
+	attn *a = &l->a;
+	kir_problem p = { .kind = KIR_WRITE,
+		          .q = KIR_f32,
+		          .k_format = a->p.k_format,
+		          .v_format = a->p.v_format,
+		          .heads = a->p.kv_heads,
+		          .kv_heads = a->p.kv_heads,
+		          .dim_k = a->p.dim_k,
+		          .dim_v = a->p.dim_v,
+		          .page = a->p.page,
+		          .sched = kir_sched_default() };
+	int64_t page = a->shape.page, heads[1] = { a->shape.kv_heads };
+	int64_t ks[3] = { page, *heads, a->shape.dim_k },
+	        vs[3] = { page, *heads, a->shape.dim_v };
+	char *text = attn_text(a, &p);
+	kvjit_kernel *k = NULL;
+	bind w = { 0 };
+	fill_rows(KIR_f32, bind_tensor(&w, "key", KVJIT_F32, 3, ks)->data,
+	          page * *heads * ks[2]);
+	fill_rows(KIR_f32, bind_tensor(&w, "value", KVJIT_F32, 3, vs)->data,
+	          page * *heads * vs[2]);
+	int64_t *slots = bind_tensor(&w, "slots", KVJIT_S64, 1, &page)->data;
+	float *kd = bind_tensor(&w, "kd", KVJIT_F32, 1, heads)->data;
+	float *vd = bind_tensor(&w, "vd", KVJIT_F32, 1, heads)->data;
+	bind_scalar(&w, "n", page, 0);
+	for (int64_t i = 0; i < page; i++)
+		slots[i] = i;
+	for (int64_t h = 0; h < *heads; h++)
+		kd[h] = vd[h] = 0.03f;
+	for (unsigned i = 0; i < a->layout.ntensor; i++) {
+		const bind_arg *t = bind_find(&a->b, a->layout.tensor[i].name);
+		bind_borrow(&w, t->name, t->dtype, t->rank, t->shape, t->data);
+	}
+	bool ok = kvjit_compile(kv, text, NULL, &k) == KVJIT_OK;
+	if (!ok)
+		snprintf(why, len, "the cache can't be written: %s", kvjit_error(kv));
+	else
+		ok = bind_call(&w, k, NULL, why, len) == KVJIT_OK;
+	kvjit_release(k);
+	bind_free(&w);
+	free(text);
+	return ok;
+}
+
+static bool make_cache(load *l, kvjit *kv, int64_t npages, char *why, size_t len)
+{
+	attn *a = &l->a;
+	for (unsigned i = 0; i < a->layout.ntensor; i++) {
+		size_t bytes = (size_t)a->layout.tensor[i].page_bytes;
+		int64_t shape[2] = { npages, a->layout.tensor[i].page_bytes };
+		char *p = pool_alloc(l, bytes * (size_t)npages);
+		if (!p) {
+			snprintf(why, len, "no memory for a pool of %zu bytes",
+			         bytes * (size_t)npages);
+			return false;
+		}
+		bind_borrow(&a->b, a->layout.tensor[i].name, KVJIT_U8, 2, shape, p);
+	}
+	if (!write_page(l, kv, why, len))
+		return false;
+	for (int i = 0; i < l->npool; i++) {
+		size_t bytes = l->pool[i].bytes / (size_t)npages;
+		for (int64_t p = 1; p < npages; p++)
+			memcpy((char *)l->pool[i].data + (size_t)p * bytes, l->pool[i].data,
+			       bytes);
+	}
+	return true;
+}
+
+/* Keys that each query sees, summed over the queries of one sequence. */
+static double visible(const kir_problem *p, int64_t ctx, int64_t qlen)
+{
+	double sum = 0;
+	for (int64_t i = 0; i < qlen; i++) {
+		int64_t pos = ctx - qlen + i, n = p->causal == 1 ? pos + 1 : ctx;
+		if (p->window && n > p->window)
+			n = p->window;
+		if (p->chunk && n > pos % p->chunk + 1)
+			n = pos % p->chunk + 1;
+		sum += (double)n;
+	}
+	return sum;
+}
+
+static bool open_attn(load *l, kvjit *kv, bool cold, char *why, size_t len)
+{
+	attn *a = &l->a;
+	int64_t batch = a->p.batch ? a->p.batch : 1, ctx = a->p.ctx ? a->p.ctx : DEFAULT_CTX;
+	int64_t qlen = a->p.qlen ? a->p.qlen : 1, page_bytes = 0;
+	int64_t pages = (ctx + a->shape.page - 1) / a->shape.page, call_pages = batch * pages;
+	if (qlen > ctx) {
+		snprintf(why, len, "qlen is %lld; it must be at most ctx, %lld",
+		         (long long)qlen, (long long)ctx);
+		return false;
+	}
+	for (unsigned i = 0; i < a->layout.ntensor; i++)
+		page_bytes += a->layout.tensor[i].page_bytes;
+	l->bytes = (double)page_bytes / (double)a->shape.page * (double)(batch * ctx);
+	l->flops = 2 * (double)(a->p.heads * batch) * (double)(a->p.dim_k + a->p.dim_v) *
+	           visible(&a->p, ctx, qlen);
+	l->turns = turns_for((double)(page_bytes * call_pages), cold);
+	a->npages = l->turns * call_pages;
+	l->pool_bytes = (double)(a->npages * page_bytes);
+	if (!make_cache(l, kv, a->npages, why, len))
+		return false;
+
+	int64_t rows = batch * qlen, q[3] = { rows, a->p.heads, a->p.dim_k };
+	int64_t out[3] = { rows, a->p.heads, a->p.dim_v },
+	        table[2] = { l->turns * batch, pages };
+	int64_t next_start = batch + 1;
+	uint64_t rng = 11;
+	fill_rows(a->p.q, bind_tensor(&a->b, "q", bind_dtype(a->p.q), 3, q)->data,
+	          rows * q[1] * q[2]);
+	bind_tensor(&a->b, "out", bind_dtype(a->p.out), 3, out);
+	bind_tensor(&a->b, "lse", KVJIT_F32, 2, out);
+	bind_scalar(&a->b, "scale", 0, 1 / sqrt((double)a->p.dim_k));
+	int32_t *lens = bind_tensor(&a->b, "lens", KVJIT_S32, 1, &batch)->data;
+	int32_t *starts = bind_tensor(&a->b, "starts", KVJIT_S32, 1, &next_start)->data;
+	int32_t *order = bind_tensor(&a->b, "table", KVJIT_S32, 2, table)->data;
+	for (int64_t i = 0; i < batch; i++) {
+		lens[i] = (int32_t)ctx;
+		starts[i + 1] = starts[i] + (int32_t)qlen;
+	}
+	for (int64_t i = 0; i < a->npages; i++) {
+		int64_t j = (int64_t)(next(&rng) % (uint64_t)(i + 1));
+		order[i] = order[j];
+		order[j] = (int32_t)i;
+	}
+	bind_others(l, rows > ctx ? rows : ctx);
+	l->narg = bind_args(&a->b, l->k, l->arg, why, len);
+	moves(l, "table", order, (size_t)call_pages * sizeof *order);
+	kvjit_batch b = { .size = sizeof b,
+		          .nseq = batch,
+		          .seq_lens = lens,
+		          .query_starts = starts,
+		          .npages = a->npages };
+	if (l->narg < 0)
+		return false;
+	if (kvjit_plan_new(l->k, &b, &l->plan) == KVJIT_OK)
+		return true;
+	snprintf(why, len, "plan: %s", kvjit_kernel_error(l->k));
+	return false;
+}
+
+/* -- writers ------------------------------------------------------------------------------- */
+
+/* Input rows [turns * tokens, heads, dim] under a name. */
+static bool make_input(load *l, const char *name, int64_t tokens, int64_t dim)
+{
+	attn *a = &l->a;
+	kir_elem e = a->p.q;
+	int64_t shape[3] = { tokens, a->p.heads, dim };
+	size_t part = (size_t)(tokens * a->p.heads * dim) * kir_elem_bytes(e);
+	char *p = pool_alloc(l, part * (size_t)l->turns);
+	if (!p)
+		return false;
+	fill_rows(e, p, tokens * a->p.heads * dim);
+	for (int64_t t = 1; t < l->turns; t++)
+		memcpy(p + (size_t)t * part, p, part);
+	bind_borrow(&a->b, name, bind_dtype(e), 3, shape, p);
+	return true;
+}
+
+static bool open_write(load *l, bool cold, char *why, size_t len)
+{
+	attn *a = &l->a;
+	bool write = a->p.kind == KIR_WRITE;
+	int64_t tokens = a->p.ctx ? a->p.ctx : DEFAULT_ROWS, page = write ? a->shape.page : 1;
+	int64_t dims = a->p.dim_k + (write ? a->p.dim_v : 0);
+	int64_t pages = (tokens + page - 1) / page, slots_shape;
+	l->bytes = (double)(tokens * a->p.heads * dims) * kir_elem_bytes(a->p.q);
+	l->turns = turns_for(l->bytes, cold);
+	l->pool_bytes = l->bytes * (double)l->turns;
+	bool ok = make_input(l, write ? "key" : "x", tokens, a->p.dim_k) &&
+	          (!write || make_input(l, "value", tokens, a->p.dim_v));
+	for (unsigned i = 0; ok && write && i < a->layout.ntensor; i++) {
+		int64_t shape[2] = { l->turns * pages, a->layout.tensor[i].page_bytes };
+		char *p = pool_alloc(l, (size_t)(shape[0] * shape[1]));
+		ok = p != NULL;
+		if (ok)
+			bind_borrow(&a->b, a->layout.tensor[i].name, KVJIT_U8, 2, shape, p);
+	}
+	if (!ok) {
+		snprintf(why, len, "no memory for the rows or the cache");
+		return false;
+	}
+	slots_shape = l->turns * tokens;
+	int64_t *slots = bind_tensor(&a->b, "slots", KVJIT_S64, 1, &slots_shape)->data;
+	for (int64_t i = 0; i < slots_shape; i++)
+		slots[i] = i / tokens * pages * page + i % tokens;
+	bind_scalar(&a->b, "n", tokens, 0);
+	bind_others(l, tokens);
+	l->narg = bind_args(&a->b, l->k, l->arg, why, len);
+	if (l->narg < 0)
+		return false;
+	moves(l, "slots", slots, (size_t)tokens * sizeof *slots);
+	moves(l, write ? "key" : "x", l->pool[0].data, l->pool[0].bytes / (size_t)l->turns);
+	if (write)
+		moves(l, "value", l->pool[1].data, l->pool[1].bytes / (size_t)l->turns);
+	return true;
+}
+
+/* -- a load ----------------------------------------------------------------------------------
+ */
+
+bool load_open(load *l, kvjit *kv, const char *text, const char *sched, bool cold, char *why,
+               size_t len)
+{
+	kvjit_compile_options o = { .size = sizeof o, .sched = sched };
+	memset(l, 0, sizeof *l);
+	if (!attn_open(&l->a, text, why, len))
+		return false;
+	double start = measure_now();
+	if (kvjit_compile(kv, text, &o, &l->k) != KVJIT_OK) {
+		snprintf(why, len, "%s", kvjit_error(kv));
+		return false;
+	}
+	l->compile_ms = 1e3 * (measure_now() - start);
+	if (l->a.p.kind == KIR_ATTN)
+		return open_attn(l, kv, cold, why, len);
+	if (l->a.p.kind == KIR_WRITE || l->a.p.kind == KIR_QUANT)
+		return open_write(l, cold, why, len);
+	snprintf(why, len, "bench takes attn, write and quant problems");
+	return false;
+}
+
+void load_close(load *l)
+{
+	kvjit_plan_free(l->plan);
+	kvjit_release(l->k);
+	for (int i = 0; i < l->npool; i++)
+		kvjit_free(l->pool[i].data, l->pool[i].bytes);
+	attn_close(&l->a);
+}
+
+bool load_call(load *l)
+{
+	for (int i = 0; i < l->nmove; i++)
+		l->arg[l->move[i].arg].data =
+		    l->move[i].base + l->move[i].step * (size_t)l->turn;
+	l->turn = (l->turn + 1) % l->turns;
+	return kvjit_call(l->k, l->plan, l->arg, l->narg, NULL) == KVJIT_OK;
+}
+
+const void *load_memory(const load *l, size_t *bytes)
+{
+	int most = 0;
+	for (int i = 1; i < l->npool; i++)
+		if (l->pool[i].bytes > l->pool[most].bytes)
+			most = i;
+	*bytes = l->pool[most].bytes;
+	return l->pool[most].data;
+}
+
+double load_call_us(load *l)
+{
+	enum { CALLS = 2000, ROUNDS = 15 };
+	double sample[ROUNDS];
+	kvjit_plan *empty = NULL;
+	kvjit_batch none = { .size = sizeof none };
+	if (!l->plan || kvjit_plan_new(l->k, &none, &empty) != KVJIT_OK)
+		return NAN;
+	for (int r = 0; r < ROUNDS; r++) {
+		double start = measure_now();
+		for (int i = 0; i < CALLS; i++)
+			kvjit_call(l->k, empty, l->arg, l->narg, NULL);
+		sample[r] = 1e6 * (measure_now() - start) / CALLS;
+	}
+	kvjit_plan_free(empty);
+	return measure_spread_of(sample, ROUNDS).median;
+}

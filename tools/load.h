@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* load.h -- a kernel with data to run it on again and again: what bench measures.
+ *
+ * Cold: the memory that calls read is at least 1 GiB, and each call uses the next part of it,
+ * so that it comes from DRAM. Warm: every call uses the same part. A cache's pages lie in
+ * random order, as an engine that has run for a while has them.
+ */
+#ifndef KVJIT_TOOL_LOAD_H
+#define KVJIT_TOOL_LOAD_H
+
+#include "attn.h"
+#include "measure.h"
+
+enum { LOAD_POOLS = 8 };
+
+typedef struct load {
+	attn a;
+	kvjit_kernel *k;
+	kvjit_plan *plan;
+	kvjit_arg arg[BIND_MAX];
+	int narg;
+	int64_t turns, turn; /* parts of the memory, the next one */
+	struct {
+		void *data;
+		size_t bytes;
+	} pool[LOAD_POOLS]; /* from kvjit_alloc */
+	int npool;
+	/* arguments that move on each turn: base, bytes a turn */
+	struct {
+		int arg;
+		char *base;
+		size_t step;
+	} move[4];
+	int nmove;
+	double bytes;      /* of one call: stored cache read, or input rows written */
+	double flops;      /* of one call, 0 for writers */
+	double pool_bytes; /* rotated through */
+	double compile_ms;
+} load;
+
+/* Compiles and fills. tokens: of a sequence (attn) or of a call (write, quant). */
+bool load_open(load *l, kvjit *kv, const char *text, const char *sched, bool cold, char *why,
+               size_t len);
+void load_close(load *l);
+/* One call on the next part of the memory; false after a failed call. */
+bool load_call(load *l);
+/* The memory that calls read, for a plain read of as many bytes. */
+const void *load_memory(const load *l, size_t *bytes);
+/* Microseconds of kvjit_call without any work in it, NAN for kernels without a plan. */
+double load_call_us(load *l);
+
+#endif

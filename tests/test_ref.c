@@ -169,6 +169,12 @@ static const op_case cases[] = {
 	  "%r = convert %f : f32\n" O,
 	  1,
 	  { 0 } },
+	{ 'T',
+	  'p',
+	  "%e = mul %a, 1e6 : f32<4>\n%f = convert %e : e5m2<4> {over=inf}\n"
+	  "%g = bitcast %f : u8<4>\n%r = convert %g : s32<4>\n" P,
+	  2,
+	  { 0x7c, 0xfc } },
 	/* shapes */
 	{ 'T',
 	  'o',

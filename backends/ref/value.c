@@ -114,7 +114,9 @@ void kref_round(const kref_state *r, kir_elem e, double *x, int64_t n)
 		return;
 	}
 	for (int64_t k = 0; k < n; k++)
-		x[k] = kref_to_float(e, x[k], KIR_ROUND_even, KIR_NAN_keep, KIR_OVER_sat);
+		if (!isinf(x[k]))
+			x[k] =
+			    kref_to_float(e, x[k], KIR_ROUND_even, KIR_NAN_keep, KIR_OVER_sat);
 }
 
 /* The code of a value that has the element's type: an infinity of it stays one. */
@@ -122,6 +124,13 @@ static uint64_t encode_value(kir_elem e, double x)
 {
 	return kir_encode(e, x, KIR_ROUND_even, KIR_NAN_keep,
 	                  isinf(x) && kir_elems[e].kind == 'F' ? KIR_OVER_inf : KIR_OVER_sat);
+}
+
+/* The code of a value of e itself: an infinity that got here is one. */
+static uint64_t own_code(kir_elem e, double x)
+{
+	return kir_encode(e, x, KIR_ROUND_even, KIR_NAN_keep,
+	                  isinf(x) ? KIR_OVER_inf : KIR_OVER_sat);
 }
 
 uint64_t kref_code(kir_elem e, const kref_slot *s, int64_t k)
@@ -239,7 +248,8 @@ void kref_encode(kir_elem e, unsigned char *p, const int64_t *off, int64_t n, co
 	}
 	for (int64_t k = 0; k < n; k++) {
 		/* little endian, as every memory format here is */
-		uint64_t c = kir_is_float(e) ? encode_value(e, f[k]) : (uint64_t)i[k];
+		uint64_t c = kir_is_float(e) ? own_code(e, f[k]) : (uint64_t)i[k];
+
 		memcpy(p + off[k], &c, size);
 	}
 }

@@ -18,7 +18,7 @@ typedef struct frame {
 	void *scratch;
 	const kvjit_arg *arg[KVJIT_MAX_PARAMS];
 	kvjit_cell cell[KVJIT_MAX_CELLS];
-	int64_t count; /* the scalar that bounds the loops of a kernel without a plan, or -1 */
+	int64_t count, parts; /* scalars n and p of a kernel without a plan, or -1 */
 } frame;
 
 #define BAD(...) kvjit_fail((kvjit_errors *)&k->errors, KVJIT_BAD_ARGUMENT, __VA_ARGS__)
@@ -141,6 +141,7 @@ static int64_t rows_needed(const frame *f, int i)
 	case KVJIT_ROWS_starts: return p && p->nseq ? p->nseq + 1 : -1;
 	case KVJIT_ROWS_pages: return p && p->npages ? p->npages : -1;
 	case KVJIT_ROWS_iterations: return f->count;
+	case KVJIT_ROWS_parts: return f->parts;
 	default: return -1;
 	}
 }
@@ -170,7 +171,11 @@ static kvjit_status check_shape(const frame *f, int i)
 			           p->name, d, (long)a->shape[d], (long)p->shape[d],
 			           takes(p, what, sizeof(what)));
 	}
-	if (a->shape[0] < rows)
+	if (k->slot[i].rows == KVJIT_ROWS_parts && a->shape[1] < f->count)
+		return BAD("argument '%s': extent 1 is %ld; this call needs %ld", p->name,
+		           (long)a->shape[1], (long)f->count);
+	/* one row for all has stride 0 */
+	if (a->shape[0] < rows && !(a->nstride && a->stride[0] == 0 && a->shape[0] == 1))
 		return BAD("argument '%s': extent 0 is %ld; this call needs %ld", p->name,
 		           (long)a->shape[0], (long)rows);
 	return KVJIT_OK;
@@ -315,6 +320,8 @@ static kvjit_status fill_scalars(frame *f)
 			           (long)f->arg[i]->i);
 		if (!strcmp(name, "n"))
 			f->count = f->arg[i]->i;
+		if (!strcmp(name, "p"))
+			f->parts = f->arg[i]->i;
 	}
 	return KVJIT_OK;
 }
@@ -406,18 +413,29 @@ static void run_phases(const frame *f)
 	}
 }
 
-/* Bytes that a tensor's stated extents reach; 0, unchecked, if it states none. */
+/* Bytes that a tensor's stated extents reach; 0, unchecked, if it states none. Axes without
+ * a run-time stride are the innermost ones and contiguous. */
 static int64_t reach(const frame *f, int i)
 {
-	const kvjit_kernel *k = f->k;
+	const kvjit_slot *slot = &f->k->slot[i];
 	const kvjit_arg *a = f->arg[i];
-	int64_t n = k->slot[i].bytes;
+	int64_t inner = slot->bytes, outer = 0;
+	unsigned strided = 0;
 
-	if (!a || !a->rank || a->nstride)
+	if (!a || !a->rank)
 		return 0;
+	for (int s = 0; s < f->k->param[i].nstride; s++) {
+		int64_t stride = f->cell[slot->cell + 1 + s].i, n = a->shape[slot->axis[s]];
+
+		if (stride < 0)
+			return 0;
+		strided |= 1u << slot->axis[s];
+		outer += n > 0 ? (n - 1) * stride : 0;
+	}
 	for (int d = 0; d < a->rank; d++)
-		n *= a->shape[d];
-	return n;
+		if (!(strided >> d & 1))
+			inner *= a->shape[d];
+	return inner + outer;
 }
 
 static int64_t planned_bytes(const frame *f, int i)
@@ -480,7 +498,7 @@ kvjit_status kvjit_call(const kvjit_kernel *k, const kvjit_plan *plan, const kvj
 	f.k = k;
 	f.plan = plan;
 	f.scratch = NULL;
-	f.count = -1;
+	f.count = f.parts = -1;
 	memset(f.arg, 0, (size_t)k->nparam * sizeof(f.arg[0]));
 	s = check_plan(&f, scratch);
 	if (s == KVJIT_OK)

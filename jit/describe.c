@@ -44,6 +44,10 @@ static const struct {
 	{ "table", KVJIT_PLAN_none, KVJIT_ROWS_seqs },
 	{ "lens", KVJIT_PLAN_none, KVJIT_ROWS_seqs },
 	{ "starts", KVJIT_PLAN_none, KVJIT_ROWS_starts },
+	{ "qd", KVJIT_PLAN_none, KVJIT_ROWS_seqs },
+	{ "kd", KVJIT_PLAN_none, KVJIT_ROWS_seqs },
+	{ "vd", KVJIT_PLAN_none, KVJIT_ROWS_seqs },
+	{ "causal_seq", KVJIT_PLAN_none, KVJIT_ROWS_seqs },
 };
 
 static bool has_plan(const kir_func *f)
@@ -69,8 +73,9 @@ static void classify(const kir_func *f, unsigned i, kvjit_slot *s)
 	}
 	if (plan && dyn && t->elem == KIR_u8)
 		s->rows = KVJIT_ROWS_pages;
-	else if (!plan && dyn && t->elem != KIR_u8 && strcmp(name, "parts") != 0 &&
-	         strcmp(name, "lses") != 0)
+	else if (!plan && dyn && (!strcmp(name, "parts") || !strcmp(name, "lses")))
+		s->rows = KVJIT_ROWS_parts;
+	else if (!plan && dyn && t->elem != KIR_u8)
 		s->rows = KVJIT_ROWS_iterations;
 }
 
@@ -93,6 +98,20 @@ static int64_t contiguous(const kir_type *t, int axis)
 		n *= t->dim[j];
 	}
 	return n;
+}
+
+/* A page may be longer than what its type's extents say. Only a tensor of the same record
+ * counts: K and V may come from formats of their own. */
+static void layout_strides(const kir_layout *layout, const kir_param *in, const kir_type *t,
+                           kvjit_param *p)
+{
+	for (unsigned i = 0; i < layout->ntensor; i++) {
+		unsigned n = layout->tensor[i].nstride;
+
+		if (!strcmp(layout->tensor[i].name, in->name) && n && n == in->nstride &&
+		    t->elem == KIR_u8 && t->dim[t->rank - 1] == layout->tensor[i].stride[n - 1])
+			memcpy(p->stride, layout->tensor[i].stride, sizeof(p->stride));
+	}
 }
 
 static bool describe_buffer(const kir_func *f, const kir_param *in, const kir_layout *layout,
@@ -122,10 +141,8 @@ static bool describe_buffer(const kir_func *f, const kir_param *in, const kir_la
 		s->axis[k] = (uint8_t)axis;
 		p->stride[k] = contiguous(t, axis);
 	}
-	for (unsigned i = 0; layout && i < layout->ntensor; i++)
-		if (!strcmp(layout->tensor[i].name, in->name) &&
-		    layout->tensor[i].nstride == in->nstride && s->bytes == 1)
-			memcpy(p->stride, layout->tensor[i].stride, sizeof(p->stride));
+	if (layout)
+		layout_strides(layout, in, t, p);
 	return true;
 }
 

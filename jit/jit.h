@@ -114,11 +114,12 @@ typedef enum kvjit_planned {
 /* What extent 0 of a tensor must cover at least. */
 typedef enum kvjit_rows {
 	KVJIT_ROWS_any,
-	KVJIT_ROWS_queries,   /* query_starts[nseq] */
-	KVJIT_ROWS_seqs,      /* nseq */
-	KVJIT_ROWS_starts,    /* nseq + 1 */
-	KVJIT_ROWS_pages,     /* npages, when the plan knows them */
-	KVJIT_ROWS_iterations /* the scalar that bounds the loops */
+	KVJIT_ROWS_queries,    /* query_starts[nseq] */
+	KVJIT_ROWS_seqs,       /* nseq */
+	KVJIT_ROWS_starts,     /* nseq + 1 */
+	KVJIT_ROWS_pages,      /* npages, when the plan knows them */
+	KVJIT_ROWS_iterations, /* the scalar that bounds the loops */
+	KVJIT_ROWS_parts       /* the scalar p, and n in extent 1 */
 } kvjit_rows;
 
 /* What a call needs to know about a parameter, beyond what it shows. */

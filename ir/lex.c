@@ -211,6 +211,8 @@ bool kir_lex_literal(kir_parser *p, kir_term *t)
 			                "a value or a number is expected instead of %s", found);
 		}
 	}
+	if (!t->real) /* -0 among floats is minus zero */
+		t->f = copysign((double)t->i, minus ? -1.0 : 1.0);
 	p->lex.at += len;
 	/* A suffix touches the number; the type of the op's result never does. */
 	if (p->lex.at < p->lex.end && *p->lex.at == ':') {

@@ -106,7 +106,7 @@ static bool constant(kir_parser *p, const kir_term *t, kir_elem place, kir_ref *
 	if (e == KIR_VOID)
 		e = t->real ? KIR_f32 : KIR_s64;
 	if (kir_is_float(e)) {
-		*ref = kir_const_f(p->f, e, t->real ? t->f : (double)t->i);
+		*ref = kir_const_f(p->f, e, t->f);
 		return true;
 	}
 	if (t->real)

@@ -301,7 +301,7 @@ static LLVMValueRef lanes_op(kll *l, kir_ref n)
 	case KIR_OP_zip_hi: hi = lanes / 2; /* fall through */
 	case KIR_OP_zip_lo:
 		for (unsigned i = 0; i < lanes; i++)
-			lane[i] = (hi + i) / 2 + (i & 1) * lanes;
+			lane[i] = hi + i / 2 + (i & 1) * lanes;
 		return kll_shuffle(l, x, y, lane, lanes);
 	case KIR_OP_unzip_lo: return kll_lanes_of(l, x, y, 0, 2, lanes);
 	case KIR_OP_unzip_hi: return kll_lanes_of(l, x, y, 1, 2, lanes);

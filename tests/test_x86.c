@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* test_x86.c -- conversions and math of the x86 backend against the element codec and libm, on
+ * every target row this machine runs.
+ */
+#include "x86.h"
+
+/* -- conversions ---------------------------------------------------------------------- */
+
+static void check_convert(kir_elem from, kir_elem to, const void *x, size_t n, int round,
+                          int nan, int over)
+{
+	static const char *const rounds[] = { "even", "away", "zero" },
+	                         *const nans[] = { "keep", "max", "zero" },
+	                         *const overs[] = { "sat", "inf" };
+	unsigned fb = kir_elem_bytes(from), tb = kir_elem_bytes(to), i = 0;
+	uint64_t *want = malloc(n * sizeof *want);
+	char *y = malloc(n * tb), body[200];
+
+	for (size_t k = 0; k < n; k++)
+		want[k] = kir_encode(to, kir_decode(from, get(x, fb, k)), round, nan, over);
+	snprintf(body, sizeof body, "%%r = convert %%v : %s<64> {round=%s, nan=%s, over=%s}",
+	         kir_elems[to].name, rounds[round], nans[nan], overs[over]);
+	for (const kir_target *t; (t = runnable(&i));) {
+		memset(y, 0xaa, n * tb);
+		run_map(t, kir_elems[from].name, kir_elems[to].name, 64, body, x, y, n);
+		for (size_t k = 0; k < n; k++)
+			if (!same_code(to, get(y, tb, k), want[k]))
+				fail_msg("%s: %s %llx to %s is %llx, not %llx (%s)", t->name,
+				         kir_elems[from].name,
+				         (unsigned long long)get(x, fb, k), kir_elems[to].name,
+				         (unsigned long long)get(y, tb, k),
+				         (unsigned long long)want[k], body);
+	}
+	free(want);
+	free(y);
+}
+
+static void test_decode_all(void **state)
+{
+	static const kir_elem from[] = { KIR_e4m3fn, KIR_e5m2, KIR_e4m3fnuz, KIR_e5m2fnuz,
+		                         KIR_e2m1,   KIR_e2m3, KIR_e3m2,     KIR_e8m0,
+		                         KIR_f16,    KIR_bf16, KIR_s8,       KIR_u8,
+		                         KIR_s16,    KIR_u16 };
+	static const kir_elem to[] = { KIR_f32, KIR_bf16, KIR_f16 };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof from / sizeof *from; i++) {
+		size_t n;
+		void *x = all_codes(from[i], &n);
+
+		for (size_t k = 0; k < sizeof to / sizeof *to; k++)
+			if (from[i] != to[k])
+				check_convert(from[i], to[k], x, n, 0, 0, 0);
+		free(x);
+	}
+}
+
+static void test_narrow_16(void **state)
+{
+	static const kir_elem to[] = { KIR_e4m3fn,   KIR_e5m2, KIR_e4m3fnuz,
+		                       KIR_e5m2fnuz, KIR_s8,   KIR_u8 };
+	size_t n;
+	void *x = all_codes(KIR_bf16, &n);
+
+	(void)state;
+	for (size_t k = 0; k < sizeof to / sizeof *to; k++)
+		check_convert(KIR_bf16, to[k], x, n, 0, 0, 0);
+	check_convert(KIR_bf16, KIR_s8, x, n, KIR_ROUND_away, 0, 0);
+	free(x);
+	x = all_codes(KIR_f16, &n);
+	check_convert(KIR_f16, KIR_e4m3fn, x, n, 0, 0, 0);
+	free(x);
+}
+
+/* f32 patterns: an even spread over all, and around every point where the code changes. */
+static uint32_t *f32_samples(kir_elem e, size_t *n)
+{
+	size_t spread = 1 << 16, cap = spread + 70000 * 10, at = 0;
+	uint32_t *x = malloc(cap * sizeof *x), bits;
+
+	for (size_t i = 0; i < spread; i++)
+		x[at++] = (uint32_t)(i * 65537 + i * 77);
+	for (uint64_t c = 0; c < (1u << kir_elems[e].bits) && kir_elems[e].bits <= 8; c++) {
+		float lo = (float)kir_decode(e, c), mid = (float)kir_decode(e, c + 1);
+
+		mid = lo + (mid - lo) / 2;
+		for (int d = -2; d <= 2; d++) {
+			memcpy(&bits, &mid, 4);
+			x[at++] = bits + (uint32_t)d;
+			memcpy(&bits, &lo, 4);
+			x[at++] = bits + (uint32_t)d;
+		}
+	}
+	for (; at % 64; at++)
+		x[at] = 0x7f800000 + (uint32_t)(at % 3);
+	*n = at;
+	return x;
+}
+
+static void test_encode_f32(void **state)
+{
+	static const kir_elem to[] = { KIR_e4m3fn, KIR_e5m2, KIR_e4m3fnuz, KIR_e5m2fnuz,
+		                       KIR_e2m1,   KIR_e2m3, KIR_e3m2,     KIR_e8m0,
+		                       KIR_bf16,   KIR_f16,  KIR_s8,       KIR_u8,
+		                       KIR_s16,    KIR_s32 };
+	(void)state;
+	for (size_t k = 0; k < sizeof to / sizeof *to; k++) {
+		size_t n;
+		uint32_t *x = f32_samples(to[k], &n);
+		bool flt = kir_is_float(to[k]), nosat = flt && kir_elems[to[k]].kind != 'P';
+
+		check_convert(KIR_f32, to[k], x, n, 0, 0, 0);
+		check_convert(KIR_f32, to[k], x, n, KIR_ROUND_zero, KIR_NAN_max, 0);
+		check_convert(KIR_f32, to[k], x, n, KIR_ROUND_away, KIR_NAN_zero, 0);
+		if (nosat)
+			check_convert(KIR_f32, to[k], x, n, 0, 0, KIR_OVER_inf);
+		if (nosat)
+			check_convert(KIR_f32, to[k], x, n, KIR_ROUND_zero, 0, KIR_OVER_inf);
+		free(x);
+	}
+}
+
+/* The stored cases: x, then the codes with sat_nan, sat_nan2max and nosat at these offsets. */
+static void test_golden(void **state)
+{
+	static const struct {
+		kir_elem e;
+		size_t n, at[3];
+	} file[] = { { KIR_e4m3fn, 13029, { 52160, 65216, 78272 } },
+		     { KIR_e5m2, 13005, { 52032, 65088, 78144 } },
+		     { KIR_e4m3fnuz, 13033, { 52160, 65216, 78272 } },
+		     { KIR_e5m2fnuz, 13033, { 52160, 65216, 78272 } } };
+	static const char *const attrs[] = { "over=sat", "nan=max", "over=inf" };
+	static unsigned char bytes[100000], y[16384];
+	const char *dir = getenv("KVJIT_GOLDEN");
+	char path[512], body[100];
+
+	(void)state;
+	for (size_t k = 0; k < 4; k++) {
+		const char *name = kir_elems[file[k].e].name;
+
+		snprintf(path, sizeof path, "%s/codec_encode_%s.bin",
+		         dir ? dir : "tests/golden", name);
+		FILE *f = fopen(path, "rb");
+
+		if (!f)
+			skip();
+		assert_true(fread(bytes, 1, sizeof bytes, f) > file[k].at[2]);
+		fclose(f);
+		for (unsigned a = 0, i = 0; a < 3; a++, i = 0)
+			for (const kir_target *t; (t = runnable(&i));) {
+				snprintf(body, sizeof body, "%%r = convert %%v : %s<32> {%s}",
+				         name, attrs[a]);
+				run_map(t, "f32", name, 32, body, bytes, y, 13056);
+				assert_memory_equal(y, bytes + file[k].at[a], file[k].n);
+			}
+	}
+}
+
+static void test_integers(void **state)
+{
+	static const kir_elem e[] = { KIR_s8, KIR_u8, KIR_s16, KIR_u16, KIR_s32, KIR_s64 };
+	int64_t wide[256];
+	char x[256 * 8];
+
+	(void)state;
+	for (int i = 0; i < 256; i++)
+		wide[i] = (i & 1 ? -1 : 1) * (((int64_t)1 << (i / 4 % 63)) + i % 3 - 1);
+	for (size_t i = 0; i < 6; i++) {
+		unsigned b = kir_elem_bytes(e[i]);
+
+		for (size_t k = 0; k < 256; k++)
+			memcpy(x + k * b, &wide[k], b);
+		for (size_t k = 0; k < 6; k++)
+			if (i != k && e[i] != KIR_s64) /* the codec's doubles hold 53 bits */
+				check_convert(e[i], e[k], x, 256, 0, 0, 0);
+		check_convert(e[i], KIR_f32, x, 256, 0, 0, 0);
+		if (e[i] != KIR_s64) {
+			check_convert(e[i], KIR_bf16, x, 256, 0, 0, 0);
+			check_convert(e[i], KIR_f16, x, 256, 0, 0, 0);
+			check_convert(e[i], KIR_e4m3fn, x, 256, 0, 0, 0);
+		}
+	}
+}
+
+/* -- math -------------------------------------------------------------------------------- */
+
+static double ulps(float got, double want)
+{
+	int e;
+
+	if (isnan(want))
+		return isnan(got) ? 0 : INFINITY;
+	if (isinf((float)want))
+		return got == (float)want ? 0 : INFINITY;
+	frexp(want, &e);
+	e = want == 0 || e - 24 < -149 ? -149 : e - 24;
+	return fabs(got - want) / ldexp(1, e);
+}
+
+/* Largest error of `op` on n floats from lo to hi (or their patterns), in ulps or absolute. */
+static double worst(const kir_target *t, const char *op, double (*ref)(double), float lo,
+                    float hi, bool absolute)
+{
+	enum { N = 1 << 18 };
+	static float x[N], y[N];
+	double w = 0;
+	char body[80];
+
+	for (int i = 0; i < N; i++)
+		x[i] = lo + (hi - lo) * ((float)i / N);
+	snprintf(body, sizeof body, "%%r = %s %%v : f32<32>", op);
+	run_map(t, "f32", "f32", 32, body, x, y, N);
+	for (int i = 0; i < N; i++) {
+		double want = ref(x[i]), err = absolute ? fabs(y[i] - want) : ulps(y[i], want);
+
+		if (err > w)
+			w = err;
+	}
+	return w;
+}
+
+static double ref_exp2(double x)
+{
+	return exp2(x);
+}
+
+static void test_math(void **state)
+{
+	unsigned i = 0;
+
+	(void)state;
+	for (const kir_target *t; (t = runnable(&i));) {
+		double e1 = worst(t, "exp2", ref_exp2, -126, 128, false),
+		       e2 = worst(t, "exp2", ref_exp2, -152, -126, false),
+		       e3 = worst(t, "exp2", ref_exp2, -1e-3f, 1e-3f, false),
+		       l1 = worst(t, "log2", log2, 1.5f, 1e6f, false),
+		       l2 = worst(t, "log2", log2, 1e-40f, 0.75f, false),
+		       l3 = worst(t, "log2", log2, 0.7f, 1.6f, true),
+		       h1 = worst(t, "tanh", tanh, -10, 10, true),
+		       h2 = worst(t, "tanh", tanh, -0.01f, 0.01f, false);
+
+		print_message("%s: ulps of exp2 %.2f, subnormal %.2f, near 0 %.2f; "
+		              "log2 %.2f, below 1 %.2f, near 1 %.2g abs; "
+		              "tanh %.2g abs, near 0 %.2f\n",
+		              t->name, e1, e2, e3, l1, l2, l3, h1, h2);
+		assert_true(e1 < 2 && e2 < 1.5 && e3 < 2);
+		assert_true(l1 < 2 && l2 < 2.5 && l3 < 1.5e-7);
+		assert_true(h1 < 1.5e-7 && h2 < 2);
+	}
+}
+
+static void test_math_corners(void **state)
+{
+	static const float x[16] = { -INFINITY, INFINITY, NAN,    0,      -0.0f, 128,
+		                     -149,      -150,     1,      -1e30f, 1e30f, 1e-45f,
+		                     -1,        2,        127.5f, 8 };
+	unsigned i = 0;
+	float y[16];
+
+	(void)state;
+	for (const kir_target *t; (t = runnable(&i));) {
+		run_map(t, "f32", "f32", 16, "%r = exp2 %v : f32<16>", x, y, 16);
+		for (int k = 0; k < 16; k++)
+			assert_true(ulps(y[k], exp2(x[k])) < 1.5);
+		assert_true(y[3] == 1 && y[8] == 2 && y[15] == 256 && y[0] == 0);
+		run_map(t, "f32", "f32", 16, "%r = log2 %v : f32<16>", x, y, 16);
+		for (int k = 0; k < 16; k++)
+			assert_true(ulps(y[k], log2(x[k])) < 1.5);
+		run_map(t, "f32", "f32", 16, "%r = tanh %v : f32<16>", x, y, 16);
+		for (int k = 0; k < 16; k++)
+			assert_true(ulps(y[k], tanh(x[k])) < 2);
+		run_map(
+		    t, "f32", "f32", 16,
+		    "%a = half.lo %v : f32<8>\n%b = half.hi %v : f32<8>\n"
+		    "%c = exp2 %a : f32<8>\n%d = exp2 %b : f32<8>\n%r = join %c, %d : f32<16>",
+		    x, y, 16);
+		for (int k = 0; k < 16; k++)
+			assert_true(ulps(y[k], exp2(x[k])) < 1.5);
+		run_map(t, "f32", "f32", 16,
+		        "%s = load %x[13] : f32\n%e = exp2 %s : f32\n%r = splat %e : f32<16>",
+		        x, y, 16);
+		assert_true(y[0] == 4 && y[15] == 4);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_decode_all),   cmocka_unit_test(test_narrow_16),
+		cmocka_unit_test(test_encode_f32),   cmocka_unit_test(test_golden),
+		cmocka_unit_test(test_integers),     cmocka_unit_test(test_math),
+		cmocka_unit_test(test_math_corners),
+	};
+
+	return cmocka_run_group_tests_name("x86", tests, NULL, NULL);
+}

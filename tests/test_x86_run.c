@@ -1,0 +1,662 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* test_x86_run.c -- programs through the x86 backend against the interpreter, and what a blob
+ * must be: self-contained, movable, made by any number of threads at once.
+ */
+#include "x86.h"
+#include "../backends/ref/ref.h"
+
+#include <elf.h>
+#include <pthread.h>
+
+/* -- against the interpreter ------------------------------------------------------------ */
+
+typedef void (*two_fn)(const void *x, const void *z, void *y, int64_t n, int64_t phase,
+                       int64_t b, int64_t e);
+
+typedef struct program {
+	const char *x, *z, *y; /* element types                                   */
+	unsigned lanes;
+	const char *body; /* from %v and %w to %r, with lanes of y               */
+	unsigned need;
+} program;
+
+enum { WORDS = 64 * 16 };
+
+/* Bytes of two inputs and room for an output. */
+typedef struct data {
+	uint32_t x[WORDS], z[WORDS], y[WORDS], want[WORDS];
+} data;
+
+static uint32_t next_random(uint64_t *s)
+{
+	*s = *s * 6364136223846793005u + 1442695040888963407u;
+	return (uint32_t)(*s >> 33) ^ (uint32_t)(*s >> 7);
+}
+
+/* Floats of all sizes and the odd ones; integers of any value. */
+static void fill(uint32_t *x, kir_elem e, uint64_t seed)
+{
+	static const float odd[] = { 0, -0.0f, INFINITY, -INFINITY, NAN, 1, -1, 1e-42f };
+	unsigned b = kir_elem_bytes(e);
+
+	for (size_t i = 0; i < WORDS * 4 / b; i++) {
+		uint32_t r = next_random(&seed);
+		double f = ldexp((int32_t)r, (int)(r % 41) - 50);
+		uint64_t c = r | (uint64_t)next_random(&seed) << 32;
+
+		if (r % 13 == 0)
+			f = odd[r / 13 % 8];
+		if (kir_is_float(e))
+			c = kir_encode(e, f, 0, 0, KIR_OVER_inf);
+		if (e == KIR_i1)
+			c = r & 1;
+		memcpy((char *)x + i * b, &c, b);
+	}
+}
+
+static void interpret(const kir_func *f, data *d, int64_t n)
+{
+	kref_arg arg[4] = { { .base = d->x, .bytes = sizeof d->x },
+		            { .base = d->z, .bytes = sizeof d->z },
+		            { .base = d->want, .bytes = sizeof d->want },
+		            { .i = n } };
+	kir_diag why = { 0 };
+	char msg[1000];
+
+	if (!kref_run(f, arg, KREF_ROUND, NULL, &why))
+		fail_msg("%s", kir_diag_text(&why, msg, sizeof msg));
+}
+
+/* Runs text, a function of (%x, %z, %y, %n), compiled and interpreted; y has elements e. */
+static void compare_text(const char *text, unsigned nphase, data *d, int64_t n, kir_elem e)
+{
+	code c = build(text);
+	unsigned b = kir_elem_bytes(e);
+	two_fn fn;
+
+	*(void **)&fn = c.entry;
+	memset(d->y, 0, sizeof d->y);
+	memset(d->want, 0, sizeof d->want);
+	for (unsigned p = 0; p < nphase; p++) {
+		fn(d->x, d->z, d->y, n, p, 0, n / 2);
+		fn(d->x, d->z, d->y, n, p, n / 2, n);
+	}
+	interpret(c.m->func[c.m->nfunc - 1], d, n);
+	for (size_t i = 0; i < WORDS * 4 / b; i++) {
+		uint64_t got = get(d->y, b, i), want = get(d->want, b, i);
+		bool nan =
+		    kir_is_float(e) && isnan(kir_decode(e, got)) && isnan(kir_decode(e, want));
+
+		if (got != want && !nan)
+			fail_msg("element %zu is %llx, not %llx:\n%s", i,
+			         (unsigned long long)got, (unsigned long long)want, text);
+	}
+	drop(&c);
+}
+
+static kir_elem elem_named(const char *name)
+{
+	for (unsigned e = 1; e < KIR_NELEM; e++)
+		if (!strcmp(kir_elems[e].name, name))
+			return (kir_elem)e;
+	fail_msg("no element %s", name);
+	return KIR_VOID;
+}
+
+static void run_programs(const program *p, size_t n)
+{
+	data *d = malloc(sizeof *d);
+	char text[4000];
+
+	for (size_t k = 0; k < n; k++) {
+		kir_elem y = elem_named(p[k].y);
+		unsigned i = 0;
+
+		fill(d->x, elem_named(p[k].x), k);
+		fill(d->z, elem_named(p[k].z), k + 1000);
+		for (const kir_target *t; (t = runnable(&i));) {
+			if ((t->features & p[k].need) != p[k].need)
+				continue;
+			snprintf(text, sizeof text,
+			         "func @f(%%x: in %s[?], %%z: in %s[?], %%y: out %s[?], %%n: "
+			         "s64) level=V target=%s {\nfor %%i = 0 to %%n par {\n"
+			         "%%o = mul %%i, %u : s64\n"
+			         "%%v = vload %%x[%%o] : %s<%u>\n"
+			         "%%w = vload %%z[%%o] : %s<%u>\n"
+			         "%s\nvstore %%r, %%y[%%o]\nyield\n}\nret\n}\n",
+			         p[k].x, p[k].z, p[k].y, t->name, p[k].lanes, p[k].x,
+			         p[k].lanes, p[k].z, p[k].lanes, p[k].body);
+			compare_text(text, 1, d, 8, y);
+		}
+	}
+	free(d);
+}
+
+#define F(op)                                                              \
+	{                                                                  \
+		"f32", "f32", "f32", 16, "%r = " op " %v, %w : f32<16>", 0 \
+	}
+#define F1(op)                                                         \
+	{                                                              \
+		"f32", "f32", "f32", 16, "%r = " op " %v : f32<16>", 0 \
+	}
+#define B(op)                                                                  \
+	{                                                                      \
+		"bf16", "bf16", "bf16", 32, "%r = " op " %v, %w : bf16<32>", 0 \
+	}
+#define H(op)                                                              \
+	{                                                                  \
+		"f16", "f16", "f16", 32, "%r = " op " %v, %w : f16<32>", 0 \
+	}
+#define I(op)                                                              \
+	{                                                                  \
+		"s32", "s32", "s32", 16, "%r = " op " %v, %w : s32<16>", 0 \
+	}
+#define U(op)                                                          \
+	{                                                              \
+		"u8", "u8", "u8", 64, "%r = " op " %v, %w : u8<64>", 0 \
+	}
+#define CMP(t, n, op)                                                                          \
+	{                                                                                      \
+		t, t, t, n,                                                                    \
+		    "%c = " op " %v, %w : i1<" #n ">\n%r = select %c, %v, %w : " t "<" #n ">", \
+		    0                                                                          \
+	}
+#define REDUCE(t, n, op)                                                                      \
+	{                                                                                     \
+		t, t, t, n, "%s = reduce." op " %v : " t "\n%r = splat %s : " t "<" #n ">", 0 \
+	}
+
+static void test_each(void **state)
+{
+	static const program p[] = {
+		F("add"),
+		F("sub"),
+		F("mul"),
+		F("div"),
+		F("min"),
+		F("max"),
+		F1("neg"),
+		F1("abs"),
+		F1("floor"),
+		F1("sqrt"),
+		{ "f32", "f32", "f32", 16, "%r = fma %v, %w, 1.5 : f32<16>", 0 },
+		{ "f32", "f32", "f32", 16, "%r = fma %v, %w, %v : f32<16>", 0 },
+		{ "f32", "f32", "f32", 16, "%r = max %v, -3 : f32<16>", 0 },
+		{ "f32", "f32", "f32", 16, "%s = load %z[3] : f32\n%r = mul %v, %s : f32<16>",
+		  0 },
+		B("add"),
+		B("mul"),
+		B("div"),
+		B("max"),
+		H("add"),
+		H("mul"),
+		H("div"),
+		H("min"),
+		I("add"),
+		I("sub"),
+		I("mul"),
+		I("min"),
+		I("max"),
+		I("and"),
+		I("or"),
+		I("xor"),
+		U("add"),
+		U("sub"),
+		U("mul"),
+		U("min"),
+		U("max"),
+		U("xor"),
+		CMP("f32", 16, "lt"),
+		CMP("f32", 16, "le"),
+		CMP("f32", 16, "gt"),
+		CMP("f32", 16, "ge"),
+		CMP("f32", 16, "eq"),
+		CMP("f32", 16, "ne"),
+		CMP("s32", 16, "lt"),
+		CMP("u8", 64, "lt"),
+		CMP("bf16", 32, "ge"),
+		CMP("u16", 32, "ge"),
+		CMP("s8", 64, "gt"),
+		REDUCE("f32", 16, "max"),
+		REDUCE("f32", 32, "min"),
+		REDUCE("f32", 16, "amax"),
+		REDUCE("s32", 16, "add"),
+		REDUCE("s8", 64, "max"),
+		REDUCE("u8", 64, "min"),
+		REDUCE("bf16", 32, "amax"),
+		{ "s32", "s32", "s32", 16, "%r = fdiv %v, 7 : s32<16>", 0 },
+		{ "s32", "s32", "s32", 16, "%r = mod %v, 7 : s32<16>", 0 },
+		{ "s32", "s32", "s32", 16, "%r = fdiv %v, 8 : s32<16>", 0 },
+		{ "s32", "s32", "s32", 16, "%r = mod %v, 8 : s32<16>", 0 },
+		{ "s32", "s32", "s32", 16, "%r = shl %v, 5 : s32<16>", 0 },
+		{ "s32", "s32", "s32", 16, "%r = shr %v, 5 : s32<16>", 0 },
+		{ "u16", "u16", "u16", 32, "%r = shr %v, 5 : u16<32>", 0 },
+		{ "s32", "s32", "s32", 16, "%i2 = iota : s32<16>\n%r = add %i2, %v : s32<16>",
+		  0 },
+		{ "f32", "f32", "f32", 16,
+		  "%i2 = iota : s32<16>\n%c = lt %i2, 5 : i1<16>\n"
+		  "%r = select %c, %v, -inf : f32<16>",
+		  0 },
+	};
+
+	(void)state;
+	run_programs(p, sizeof p / sizeof *p);
+}
+
+static void test_lanes(void **state)
+{
+	static const program p[] = {
+		B("zip.lo"),
+		B("zip.hi"),
+		B("unzip.lo"),
+		B("unzip.hi"),
+		U("zip.lo"),
+		U("unzip.hi"),
+		{ "s8", "s8", "s8", 64,
+		  "%a = half.hi %v : s8<32>\n%b = half.lo %w : s8<32>\n"
+		  "%r = join %a, %b : s8<64>",
+		  0 },
+		{ "f32", "f32", "s32", 16, "%r = bitcast %v : s32<16>", 0 },
+		{ "s32", "s32", "u8", 64,
+		  "%a = half.lo %v : s32<32>\n%b = half.lo %a : s32<16>\n"
+		  "%r = bitcast %b : u8<64>",
+		  0 },
+		{ "s8", "s8", "s8", 64, "%s = load %x[%o] : s8\n%r = splat %s : s8<64>", 0 },
+		{ "s32", "s32", "u8", 16,
+		  "%s = load %x[%i] : s32\n%t = splat %s : s32<4>\n"
+		  "%r = bitcast %t : u8<16>",
+		  0 },
+	};
+
+	(void)state;
+	run_programs(p, sizeof p / sizeof *p);
+}
+
+static void test_products(void **state)
+{
+	static const program p[] = {
+		{ "u8", "s8", "s32", 64,
+		  "%a = splat -7 : s32<16>\n"
+		  "%r = dp %a, %v, %w : s32<16>",
+		  0 },
+		{ "s8", "s8", "s32", 64,
+		  "%a = splat -7 : s32<16>\n"
+		  "%r = dp %a, %v, %w : s32<16>",
+		  0 },
+		{ "u8", "u8", "s32", 32, "%a = splat 9 : s32<8>\n%r = dp %a, %v, %w : s32<8>",
+		  0 },
+		{ "u8", "s8", "s32", 64,
+		  "%a = splat -7 : s32<16>\n"
+		  "%r = x86.dpbusd %a, %v, %w : s32<16>",
+		  KIR_HAS_vnni },
+		{ "u8", "s8", "s32", 128,
+		  "%a = splat -7 : s32<32>\n"
+		  "%r = x86.dpbusd %a, %v, %w : s32<32>",
+		  KIR_HAS_vnni },
+		{ "u8", "s8", "s32", 16,
+		  "%a = splat -7 : s32<4>\n"
+		  "%r = x86.dpbusd %a, %v, %w : s32<4>",
+		  KIR_HAS_vnni },
+		{ "f32", "f32", "f32", 16,
+		  "%a = splat 0.5 : f32<16>\n"
+		  "%r = dp %a, %v, %w : f32<16>",
+		  0 },
+		/* small integers, so that no order of rounding shows */
+		{ "s8", "s8", "f32", 32,
+		  "%a = splat 0.5 : f32<16>\n%p = convert %v : bf16<32>\n"
+		  "%q = convert %w : bf16<32>\n"
+		  "%r = dp %a, %p, %q : f32<16>",
+		  0 },
+		{ "s8", "s8", "f32", 32,
+		  "%a = splat 0.5 : f32<16>\n%p = convert %v : bf16<32>\n"
+		  "%q = convert %w : bf16<32>\n"
+		  "%r = x86.dpbf16 %a, %p, %q : f32<16>",
+		  KIR_HAS_bf16 },
+		{ "s8", "s8", "f32", 64,
+		  "%a = splat 0.5 : f32<32>\n%p = convert %v : f16<64>\n"
+		  "%q = convert %w : f16<64>\n"
+		  "%r = dp %a, %p, %q : f32<32>",
+		  0 },
+	};
+
+	(void)state;
+	run_programs(p, sizeof p / sizeof *p);
+}
+
+static void test_lut(void **state)
+{
+	static const kir_elem from[] = { KIR_e4m3fn, KIR_e5m2, KIR_e4m3fnuz, KIR_e5m2fnuz };
+	uint16_t y[256];
+	unsigned i = 0;
+
+	(void)state;
+	for (const kir_target *t; (t = runnable(&i));)
+		for (size_t k = 0; t->features & KIR_HAS_vbmi && k < 4; k++) {
+			size_t n;
+			unsigned char *x = all_codes(from[k], &n);
+
+			run_map(t, kir_elems[from[k]].name, "bf16", 64,
+			        "%r = x86.lut %v : bf16<64>", x, y, n);
+			for (size_t c = 0; c < n; c++)
+				assert_true(same_code(
+				    KIR_bf16, y[c],
+				    kir_encode(KIR_bf16, kir_decode(from[k], x[c]), 0, 0, 0)));
+			free(x);
+		}
+}
+
+/* -- control and memory -------------------------------------------------------------------- */
+
+static const char *const flow[] = {
+	/* a loop with two carried values, a branch in it, lengths from memory */
+	"for %i = 0 to %n par {\n%m = load %x[%i] : s32\n%b0 = and %m, 15 : s32\n"
+	"%b = convert %b0 : s64\n"
+	"%s, %t = for %j = 0 to %b carry(%p = 1:s32, %q = 0:s32) {\n"
+	"%c = gt %p, 100:s32 : i1\n%u = if %c {\n%h = sub %p, 90 : s32\nyield %h\n} else {\n"
+	"%k = load %z[%j] : s32\n%k2 = and %k, 31 : s32\n%g = add %p, %k2 : s32\nyield %g\n}\n"
+	"%r = add %q, %u : s32\nyield %u, %r\n}\n%e = add %s, %t : s32\nstore %e, "
+	"%y[%i]\nyield\n}\n",
+	/* two phases, the second reads what the first wrote; a value from outside of both */
+	"%two = add %n, 2 : s64\nfor %i = 0 to %n par {\n%a = load %x[%i] : s32\n"
+	"store %a, %y[%i]\nyield\n}\n"
+	"for %i = 0 to %n par {\n%a = load %y[%i] : s32\n%o = add %i, %two : s64\n%t2 = "
+	"convert "
+	"%two : s32\n%b = add %a, %t2 : s32\n%p = add %o, 100 : s64\nstore %b, "
+	"%y[%p]\nyield\n}\n",
+	/* a local, a loop by steps, tails */
+	"for %i = 0 to %n par {\n%l = local : s32[3,16]\n%o = mul %i, 16 : s64\n"
+	"for %j = 0 to 3 {\n%v = vload %x[%o] : s32<16>\n%js = convert %j : s32\n"
+	"%w = add %v, %js : s32<16>\nvstore %w, %l[%j,0]\nyield\n}\n"
+	"%s = for %j = 1 to 3 step 2 carry(%a = 0:s32) {\n%k = load %l[%j,5] : s32\n"
+	"%b = add %a, %k : s32\nyield %b\n}\nstore %s, %y[%i]\n"
+	"%v = vload %l[2,0] upto %i : s32<16>\n%q = add %o, 256 : s64\n"
+	"vstore %v, %y[%q] upto 7\nyield\n}\n",
+	/* packed and overlaid views */
+	"%p = view %x : s8[?,16,8 | 0/16:2048, 1:4, 0%16:64, 2/4:1024, 2%4:1] {offset=8}\n"
+	"%f = view %z : s32[?,4 | 0:16, 1:4]\n"
+	"for %i = 0 to %n par {\n%a = load %p[3,%i,5] : s8\n%t = add %i, 9 : s64\n"
+	"%u = mul %i, 4 : s64\n%v = add %u, 1 : s64\n%m = mod %i, 8 : s64\n"
+	"%b = load %p[%t,2,%m] : s8\n%e = load %f[%v,3] : s32\n%ea = convert %a : s32\n"
+	"%eb = convert %b : s32\n%s = add %ea, %eb : s32\n%r = add %s, %e : s32\n"
+	"store %r, %y[%i]\nprefetch %x[%i] {hint=t1}\nyield\n}\n",
+};
+
+static void test_flow(void **state)
+{
+	data *d = malloc(sizeof *d);
+	char text[4000];
+
+	(void)state;
+	for (size_t k = 0; k < sizeof flow / sizeof *flow; k++) {
+		unsigned i = 0;
+
+		fill(d->x, KIR_s32, k);
+		fill(d->z, KIR_s32, k + 9);
+		for (const kir_target *t; (t = runnable(&i));) {
+			snprintf(text, sizeof text,
+			         "func @f(%%x: in s32[?], %%z: in s32[?], %%y: inout s32[?], "
+			         "%%n: s64) level=V target=%s {\n%sret\n}\n",
+			         t->name, flow[k]);
+			compare_text(text, k == 1 ? 2 : 1, d, 16, KIR_s32);
+		}
+	}
+	free(d);
+}
+
+/* Tails end at an inaccessible page: a lane too far is a fault. */
+static void test_tail(void **state)
+{
+	static const kir_elem e[] = { KIR_s8, KIR_bf16, KIR_f32 };
+	char *page =
+	    mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	unsigned i = 0;
+	char text[1000];
+
+	(void)state;
+	assert_true(page != MAP_FAILED && !mprotect(page + 4096, 4096, PROT_NONE));
+	for (const kir_target *t; (t = runnable(&i));)
+		for (unsigned k = 0; k < 3; k++) {
+			unsigned b = kir_elem_bytes(e[k]), lanes = 64 / b;
+			const char *name = kir_elems[e[k]].name;
+			map_fn fn;
+
+			snprintf(
+			    text, sizeof text,
+			    "func @f(%%x: in %s[?], %%y: out %s[?], %%n: s64) level=V "
+			    "target=%s {\nfor %%i = 0 to 1 par {\n%%v = vload %%x[0] upto "
+			    "%%n : %s<%u>\nvstore %%v, %%y[0] upto %%n\nyield\n}\nret\n}\n",
+			    name, name, t->name, name, lanes);
+			code c = build(text);
+
+			*(void **)&fn = c.entry;
+			for (unsigned n = 0; n <= lanes; n++) {
+				char *x = page + 4096 - n * b, y[65];
+
+				memset(page, 7, 4096);
+				memset(y, 9, 65);
+				fn(x, y, n, 0, 0, 1);
+				for (unsigned j = 0; j < 65; j++)
+					assert_int_equal(y[j], j < n * b ? 7 : 9);
+				memset(y, 3, 64);
+				fn(y, x, n, 0, 0, 1);
+				assert_int_equal(page[4095], n ? 3 : 7);
+				assert_int_equal(page[4095 - n * b], 7);
+			}
+			fn(page, page + 64, -5, 0, 0, 1);
+			fn(page, page + 64, INT64_MAX, 0, 0, 1);
+			drop(&c);
+		}
+	munmap(page, 8192);
+}
+
+static void test_strides(void **state)
+{
+	typedef void (*fn_t)(const void *x, int64_t s0, int64_t s1, float f, int32_t add,
+	                     void *y, int64_t phase, int64_t b, int64_t e);
+	static const float x[12] = { 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11 };
+	unsigned i = 0;
+	char text[1000];
+
+	(void)state;
+	for (const kir_target *t; (t = runnable(&i));) {
+		float y[6] = { 0 };
+		fn_t fn;
+
+		snprintf(
+		    text, sizeof text,
+		    "func @f(%%x: in f32[?,?,2 | 0:$0, 1:$1, 2:4], %%f: f32, %%a: s32, %%y: "
+		    "out f32[6]) level=V target=%s {\nfor %%i = 0 to 6 par {\n"
+		    "%%q = fdiv %%i, 3 : s64\n%%r = mod %%i, 3 : s64\n"
+		    "%%v = load %%x[%%q,%%r,1] : f32\n%%b = convert %%a : f32\n"
+		    "%%s = fma %%v, %%f, %%b : f32\nstore %%s, %%y[%%i]\nyield\n}\nret\n}\n",
+		    t->name);
+		code c = build(text);
+
+		*(void **)&fn = c.entry;
+		fn(x, 24, 8, 0.5f, 100, y, 0, 0, 6);
+		for (int k = 0; k < 6; k++)
+			assert_true(y[k] == 100 + 0.5f * x[2 * k + 1]);
+		fn(x + 6, -24, 0, 1, 0, y, 0, 3, 6); /* only half of them, other strides */
+		assert_true(y[2] == 100 + 0.5f * 5 && y[3] == 1 && y[5] == 1);
+		drop(&c);
+	}
+}
+
+/* -- blobs -----------------------------------------------------------------------------------
+ */
+
+static const char simple[] =
+    "func @simple(%x: in e4m3fn[?], %y: out f32[?], %n: s64) level=V target=avx2 {\n"
+    "for %i = 0 to %n par {\n%v = vload %x[0] : e4m3fn<64>\n%r = convert %v : f32<64>\n"
+    "%e = exp2 %r : f32<64>\nvstore %e, %y[0]\nyield\n}\nret\n}\n";
+
+static void test_blob(void **state)
+{
+	kir_module *m;
+	kir_func *f = parsed(simple, &m);
+	kir_target none = kir_targets[0];
+	kir_diag d = { 0 };
+	kbe_blob b;
+	float y[2][64];
+	unsigned char x[64];
+
+	(void)state;
+	kbe_host(&none);
+	if (!(none.features & KIR_HAS_avx2))
+		skip();
+	for (unsigned k = 0; k < 64; k++)
+		x[k] = (unsigned char)k;
+	assert_true(be()->compile(f, &b, &d));
+	for (unsigned k = 0; k < 2; k++) {
+		size_t bytes;
+		char *p = map_code(&b, &bytes);
+		map_fn fn;
+
+		/* the module and the first copy are gone when the second runs */
+		if (k)
+			kir_module_free(m);
+		*(void **)&fn = p + b.entry;
+		fn(x, y[k], 1, 0, 0, 1);
+		fn(x, y[k], 1, 7, 0, 1); /* no such phase: nothing */
+		munmap(p, bytes);
+	}
+	assert_memory_equal(y[0], y[1], sizeof y[0]);
+	assert_true(y[0][0] == 1);
+	free(b.bytes);
+}
+
+static void test_dump(void **state)
+{
+	kir_module *m;
+	kir_func *f = parsed(simple, &m);
+	kir_text t[3] = { { 0 }, { 0 }, { 0 } };
+	kir_diag d = { 0 };
+
+	(void)state;
+	for (int k = 0; k < 3; k++)
+		assert_true(be()->dump(f, (kbe_dump)k, &t[k], &d));
+	assert_non_null(strstr(t[0].text, "define void @simple(ptr %x"));
+	assert_non_null(strstr(t[1].text, "vcvtph2ps"));
+	assert_memory_equal(t[2].text, ELFMAG, SELFMAG);
+	for (int k = 0; k < 3; k++)
+		free(t[k].text);
+	kir_module_free(m);
+}
+
+/* The object needs nothing from outside whatever the target, runnable here or not. */
+static void test_self_contained(void **state)
+{
+	static const char body[] =
+	    "{\nfor %i = 0 to %n par {\n%v = vload %x[0] upto %n : f32<16>\n%a = exp2 %v : "
+	    "f32<16>\n"
+	    "%b = log2 %a : f32<16>\n%c = tanh %b : f32<16>\n%d = fma %c, %b, %a : f32<16>\n"
+	    "%e = floor %d : f32<16>\n%f = sqrt %e : f32<16>\n%h = convert %f : f16<16>\n"
+	    "%j = add %h, %h : f16<16>\n%k = convert %j : s8<16> {round=away}\n"
+	    "%l = convert %k : bf16<16>\n%m = convert %l : s64<16>\n%o = fdiv %m, 3 : s64<16>\n"
+	    "%p = convert %o : f32<16>\nvstore %p, %y[0] upto %n\nyield\n}\nret\n}\n";
+	char text[2000];
+
+	(void)state;
+	for (unsigned k = 0; k < kir_ntargets; k++) {
+		kir_diag d = { 0 };
+		kir_module *m;
+		kbe_blob b;
+		char msg[1000];
+
+		snprintf(
+		    text, sizeof text,
+		    "func @f(%%x: in f32[?], %%y: out f32[?], %%n: s64) level=V target=%s %s",
+		    kir_targets[k].name, body);
+		assert_true(be()->supports(&kir_targets[k]));
+		if (!be()->compile(parsed(text, &m), &b, &d))
+			fail_msg("%s", kir_diag_text(&d, msg, sizeof msg));
+		free(b.bytes);
+		kir_module_free(m);
+	}
+}
+
+static void refuse(const char *text, const char *sentence)
+{
+	kir_diag d = { 0 };
+	kbe_blob b;
+	char msg[2000];
+	kir_module *m = kir_parse(text, strlen(text), &d);
+
+	assert_non_null(m);
+	assert_false(be()->compile(m->func[m->nfunc - 1], &b, &d));
+	assert_null(b.bytes);
+	kir_diag_text(&d, msg, sizeof msg);
+	if (!strstr(msg, sentence))
+		fail_msg("\"%s\" is not in \"%s\"", sentence, msg);
+	kir_module_free(m);
+}
+
+static void test_refusals(void **state)
+{
+	(void)state;
+	refuse("func @f(%n: s64) level=T target=generic {\nret\n}\n", "level must be V");
+	refuse(
+	    "func @f(%x: inout s32[?], %n: s64) level=V target=avx512 {\nfor %i = 0 to %n par "
+	    "{\n%a = vload %x[0] : s32<16>\n%u = bitcast %a : u8<64>\n%s = bitcast %a : "
+	    "s8<64>\n"
+	    "%r = x86.dpbusd %a, %u, %s : s32<16>\nvstore %r, %x[0]\nyield\n}\nret\n}\n",
+	    "needs a target with vnni, not avx512");
+	refuse(
+	    "func @f(%x: inout f64[?], %n: s64) level=V target=avx2 {\nfor %i = 0 to %n par {\n"
+	    "%a = load %x[0] : f64\n%r = exp2 %a : f64\nstore %r, %x[0]\nyield\n}\nret\n}\n",
+	    "4: exp2: not available in f64");
+}
+
+/* -- the machine, threads, time -------------------------------------------------------------
+ */
+
+static void test_host(void **state)
+{
+	kir_target h;
+
+	(void)state;
+	kbe_host(&h);
+	assert_true(kbe_host_runs(&h));
+	assert_true(h.l1_bytes >= 8 << 10 && h.l2_bytes >= 64 << 10);
+	assert_true(be()->supports(&h));
+	h.features |= 1u << 30;
+	assert_false(kbe_host_runs(&h));
+}
+
+static void *compile_often(void *arg)
+{
+	(void)arg;
+	for (int k = 0; k < 4; k++) {
+		code c = build(simple);
+
+		drop(&c);
+	}
+	return NULL;
+}
+
+static void test_threads(void **state)
+{
+	pthread_t t[3];
+
+	(void)state;
+	for (int k = 0; k < 3; k++)
+		assert_int_equal(pthread_create(&t[k], NULL, compile_often, NULL), 0);
+	for (int k = 0; k < 3; k++)
+		pthread_join(t[k], NULL);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_each),     cmocka_unit_test(test_lanes),
+		cmocka_unit_test(test_products), cmocka_unit_test(test_lut),
+		cmocka_unit_test(test_flow),     cmocka_unit_test(test_tail),
+		cmocka_unit_test(test_strides),  cmocka_unit_test(test_blob),
+		cmocka_unit_test(test_dump),     cmocka_unit_test(test_self_contained),
+		cmocka_unit_test(test_refusals), cmocka_unit_test(test_host),
+		cmocka_unit_test(test_threads),
+	};
+
+	return cmocka_run_group_tests_name("x86_run", tests, NULL, NULL);
+}

@@ -14,6 +14,13 @@
 
 enum { ROW = 64 };
 
+/* Type of a parameter that holds elements of e: elements of fewer than 8 bits, which have no
+ * dtype of their own, travel as bytes and are seen through a view. */
+static const char *carrier(kir_elem e)
+{
+	return kir_elems[e].bits < 8 ? "u8" : kir_elems[e].name;
+}
+
 /* y[i] = convert(x[i]) for i < n, 64 at a time. */
 static void convert_text(char *text, size_t len, const char *target, kir_elem from, kir_elem to,
                          const char *attrs)
@@ -21,17 +28,19 @@ static void convert_text(char *text, size_t len, const char *target, kir_elem fr
 	snprintf(text, len,
 	         "func @convert(%%x: in %s[?], %%y: out %s[?], %%n: s64, %%blocks: s64)\n"
 	         "     level=T target=%s {\n"
+	         "  %%xs = view %%x : %s[?]\n"
+	         "  %%ys = view %%y : %s[?]\n"
 	         "  for %%b = 0 to %%blocks par {\n"
 	         "    %%i = mul %%b, %d : s64\n"
-	         "    %%v = load %%x[%%i] upto %%n : %s<%d>\n"
+	         "    %%v = load %%xs[%%i] upto %%n : %s<%d>\n"
 	         "    %%w = convert %%v : %s<%d>%s\n"
-	         "    store %%w, %%y[%%i] upto %%n\n"
+	         "    store %%w, %%ys[%%i] upto %%n\n"
 	         "    yield\n"
 	         "  }\n"
 	         "  ret\n"
 	         "}\n",
-	         kir_elems[from].name, kir_elems[to].name, target, ROW, kir_elems[from].name,
-	         ROW, kir_elems[to].name, ROW, attrs);
+	         carrier(from), carrier(to), target, kir_elems[from].name, kir_elems[to].name,
+	         ROW, kir_elems[from].name, ROW, kir_elems[to].name, ROW, attrs);
 }
 
 /* The converted elements, as argument y of b. */

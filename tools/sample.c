@@ -61,7 +61,8 @@ static const kir_type *param_type(const kir_func *f, const char *name)
 
 static bool is_pages(const kir_type *t)
 {
-	return t->buffer && t->rank == 4 && t->dim[0] == KIR_DYN && t->dim[2] > 0;
+	return t->buffer && t->rank == 4 && t->dim[0] == KIR_DYN && t->dim[1] > 0 &&
+	       t->dim[2] > 0;
 }
 
 /* Parameter a buffer is memory of, -1 if it is a local's; offset: of the view, in bytes. */
@@ -224,7 +225,9 @@ static int64_t extent(const kir_func *f, const batch *b, unsigned i, const kir_t
 		return t->dim[axis];
 	if (!strcmp(f->param[i].name, "table") && axis == 1)
 		return MAX_PAGES;
-	return axis && !strncmp(f->param[i].name, "parts", 4) ? b->tokens : rows_of(f, b, i);
+	if (axis && (!strcmp(f->param[i].name, "parts") || !strcmp(f->param[i].name, "lses")))
+		return b->tokens;
+	return rows_of(f, b, i);
 }
 
 /* The largest value a term of an address takes. */

@@ -112,13 +112,13 @@ static kvjit_status read_text(job *j)
 /* -- schedule ------------------------------------------------------------------------ */
 
 /* Knobs that shape the loops can't change in a function that has its loops. */
-static kvjit_status check_late_knobs(job *j)
+static kvjit_status check_late_knobs(job *j, const bool *given)
 {
 	static const char *const early[] = { "kv_tile", "q_tile", "split", "parts" };
 
 	for (unsigned i = 0; i < kir_nknobs; i++)
 		for (unsigned e = 0; e < sizeof(early) / sizeof(early[0]); e++)
-			if (j->given[i] && !strcmp(kir_knobs[i].name, early[e]))
+			if (given[i] && !strcmp(kir_knobs[i].name, early[e]))
 				return kvjit_fail(&j->kv->errors, KVJIT_BAD_ARGUMENT,
 				                  "knob %s can't be given for a function at "
 				                  "level T or V: its loops are written",
@@ -128,12 +128,15 @@ static kvjit_status check_late_knobs(job *j)
 
 static kvjit_status set_schedule(job *j, const char *sched)
 {
+	bool given[32] = { 0 };
 	kvjit_status s = KVJIT_OK;
 
-	if (sched && !kvjit_sched_set(&j->f->sched, j->given, sched, &j->d))
+	if (sched && !kvjit_sched_set(&j->f->sched, given, sched, &j->d))
 		return fail(j, KVJIT_BAD_ARGUMENT, "options.sched: ");
-	if (sched && j->f->level != KIR_A)
-		s = check_late_knobs(j);
+	if (j->f->level != KIR_A)
+		s = check_late_knobs(j, given);
+	for (unsigned i = 0; i < kir_nknobs; i++)
+		j->given[i] |= given[i] || *kir_sched_knob(&j->f->sched, i);
 	memcpy(j->problem.has_knob, j->given, sizeof(j->given));
 	kvjit_default_schedule(j->f, j->is_problem ? &j->problem : NULL);
 	return s;
@@ -160,10 +163,17 @@ static bool note(const kir_func *before, const kir_func *after, void *ctx, kir_d
 	return true;
 }
 
-static kvjit_status lower(job *j)
+/* The manager's words for what no input may cause. */
+static bool is_bug(const kir_diag *d)
+{
+	return d->n &&
+	       (strstr(d->at[0].msg, " made invalid IR") ||
+	        strstr(d->at[0].msg, " made text") || strstr(d->at[0].msg, " made a function"));
+}
+
+static kir_func *run_passes(job *j)
 {
 	kpass_options o = { 0 };
-	kir_func *f;
 
 	o.skip = j->kv->env[KVJIT_ENV_SKIP];
 	o.print = j->kv->env[KVJIT_ENV_PRINT];
@@ -171,17 +181,21 @@ static kvjit_status lower(job *j)
 	o.emit = emit_pass;
 	o.compare = note;
 	o.ctx = j;
-	if (j->f->level == KIR_T)
-		j->k->tile = j->f;
-	f = kpass_run(j->f, &o, &j->d);
-	if (!f) {
-		/* The manager's words for what no input may cause. */
-		bool bug = j->d.n && (strstr(j->d.at[0].msg, " made invalid IR") ||
-		                      strstr(j->d.at[0].msg, " made text") ||
-		                      strstr(j->d.at[0].msg, " made a function"));
+	j->d.n = 0;
+	j->k->tile = j->f->level == KIR_T ? j->f : NULL;
+	return kpass_run(j->f, &o, &j->d);
+}
 
-		return fail(j, bug ? KVJIT_INTERNAL : KVJIT_UNSUPPORTED, "");
-	}
+/* The default q_tile is as large as registers allow; whether its tiles fit in local memory
+ * only the passes know. One that somebody chose stays, and its refusal is the answer. */
+static kvjit_status lower(job *j)
+{
+	kir_func *f = run_passes(j);
+
+	while (!f && !is_bug(&j->d) && kvjit_smaller_tile(j->f, j->given))
+		f = run_passes(j);
+	if (!f)
+		return fail(j, is_bug(&j->d) ? KVJIT_INTERNAL : KVJIT_UNSUPPORTED, "");
 	if (f->level != KIR_V)
 		return kvjit_fail(&j->kv->errors, KVJIT_INTERNAL,
 		                  "the passes ended with @%s above level V", f->name);

@@ -121,11 +121,11 @@ static int default_split(const kir_problem *p, const kvjit_shape *s)
 	return (int)(pages * s->page);
 }
 
-static bool knob_given(const kir_problem *p, const char *name)
+static bool is_given(const bool *given, const char *name)
 {
 	for (unsigned i = 0; i < kir_nknobs; i++)
 		if (!strcmp(kir_knobs[i].name, name))
-			return p->has_knob[i];
+			return given[i];
 	return false;
 }
 
@@ -139,8 +139,16 @@ void kvjit_default_schedule(kir_func *f, const kir_problem *p)
 		f->sched.kv_tile = default_kv_tile(s.page);
 	if (!f->sched.q_tile)
 		f->sched.q_tile = default_q_tile(p ? p->qlen : 1, s.heads / s.kv_heads);
-	if (!f->sched.split && p && !knob_given(p, "split") && param_type(f, "part"))
+	if (!f->sched.split && p && !is_given(p->has_knob, "split") && param_type(f, "part"))
 		f->sched.split = default_split(p, &s);
+}
+
+bool kvjit_smaller_tile(kir_func *f, const bool *given)
+{
+	if (f->level != KIR_A || f->sched.q_tile <= 1 || is_given(given, "q_tile"))
+		return false;
+	f->sched.q_tile /= 2;
+	return true;
 }
 
 /* -- text ------------------------------------------------------------------------- */

@@ -30,6 +30,7 @@ struct line {
 /* What a region's yield gave. */
 struct yield {
 	unsigned n;
+	uint32_t line;
 	kir_ref src[KIR_MAX_SRC];
 };
 
@@ -318,6 +319,7 @@ static bool parse_yield(kir_parser *p, kir_ref op, kir_ref first, struct yield *
 	for (unsigned n = from; n < p->f->nnode; n++)
 		p->f->node[n].line = (uint32_t)l.where.line;
 	y->n = l.nterm;
+	y->line = (uint32_t)l.where.line;
 	memcpy(y->src, l.src, sizeof y->src);
 	return true;
 }
@@ -328,8 +330,10 @@ static bool region(kir_parser *p, kir_ref op, kir_ref first, struct yield *y)
 {
 	for (;;) {
 		kir_lex_space(p);
-		if (p->lex.at == p->lex.end)
+		if (p->lex.at == p->lex.end) {
+			p->stop = true;
 			return kir_fail(p, &p->lex, "the text ends inside a region");
+		}
 		if (*p->lex.at == '}')
 			return kir_fail(p, &p->lex, "a region ends with yield");
 		if (kir_lex_keyword(p, "yield"))
@@ -359,7 +363,7 @@ static bool for_body(kir_parser *p, struct line *l, const struct line *args, boo
                      int64_t step)
 {
 	struct yield y;
-	unsigned mark = p->nsymbol, n = l->nterm - 2, from;
+	unsigned mark = p->nsymbol, n = l->nterm - 2;
 	if (!constants(p, l, NULL))
 		return false;
 	kir_ref loop = kir_for(p->f, l->src[0], l->src[1], step, par, l->src + 2, n);
@@ -374,10 +378,8 @@ static bool for_body(kir_parser *p, struct line *l, const struct line *args, boo
 	if (y.n != n)
 		return kir_fail(p, &l->where, "the loop carries %u values, its yield gives %u",
 		                n, y.n);
-	from = p->f->nnode;
-	kir_ref first = kir_for_end(p->f, loop, y.src, n);
-	for (; from < p->f->nnode; from++)
-		p->f->node[from].line = (uint32_t)l->where.line;
+	kir_ref end = p->f->nnode, first = kir_for_end(p->f, loop, y.src, n);
+	p->f->node[end].line = y.line;
 	return define_results(p, l, first);
 }
 
@@ -439,7 +441,7 @@ static bool if_sides(kir_parser *p, struct line *l, kir_ref op)
 	n = y.n;
 	kir_ref first = p->f->nnode;
 	kir_else(p->f, y.src, n);
-	p->f->node[first].line = (uint32_t)l->where.line;
+	p->f->node[first].line = y.line;
 	if (!kir_lex_keyword(p, "else"))
 		return kir_fail(p, &p->lex,
 		                "'else' is expected behind the first side of an if");
@@ -452,10 +454,8 @@ static bool if_sides(kir_parser *p, struct line *l, kir_ref op)
 	if (l->nname != n)
 		return kir_fail(p, &l->where, "the if yields %u values but gives %u names", n,
 		                l->nname);
-	unsigned from = p->f->nnode;
-	kir_ref result = kir_if_end(p->f, op, y.src, n);
-	for (; from < p->f->nnode; from++)
-		p->f->node[from].line = (uint32_t)l->where.line;
+	kir_ref end = p->f->nnode, result = kir_if_end(p->f, op, y.src, n);
+	p->f->node[end].line = y.line;
 	return define_results(p, l, result);
 }
 
@@ -502,8 +502,8 @@ static bool attention_region(kir_parser *p, kir_ref op, kir_ref first, unsigned 
 	kir_scope_end(p, mark);
 	if (y.n != 1)
 		return kir_fail(p, &where, "%s yields one value, not %u", word, y.n);
-	kir_ref n1 = kir_emit(p->f, KIR_OP_yield, KIR_NO_TYPE, y.src, y.n, NULL);
-	p->f->node[n1].line = (uint32_t)where.line;
+	kir_ref end = kir_emit(p->f, KIR_OP_yield, KIR_NO_TYPE, y.src, y.n, NULL);
+	p->f->node[end].line = y.line;
 	return true;
 }
 

@@ -336,11 +336,12 @@ static bool check_res(struct scopes *s, kir_ref n)
 	const kir_node *x = &f->node[n];
 	if (s->res == s->results || kir_src(f, n, 0) != s->res_op || x->attr[0] != s->res)
 		return kir_complain(s->c, n, "it is not behind its loop or if");
-	kir_ref yield = n - 1 - s->res; /* results follow the last yield at once */
-	kir_type_id want = f->node[kir_src(f, yield, s->res)].type;
-	if (x->type != want)
-		return kir_complain(s->c, n, "its type is %s, not %s",
-		                    kir_type_text(s->c, x->type), kir_type_text(s->c, want));
+	/* A loop gives what it carries; an if what its second yield, just before, gives. */
+	kir_ref from = f->node[s->res_op].op == KIR_OP_for ? s->res_op + 2 + s->res
+	                                                   : kir_src(f, n - 1 - s->res, s->res);
+	if (x->type != f->node[from].type)
+		kir_complain(s->c, n, "its type is %s, not %s", kir_type_text(s->c, x->type),
+		             kir_type_text(s->c, f->node[from].type));
 	s->res++;
 	return true;
 }
@@ -395,7 +396,8 @@ static bool check_place(struct scopes *s, kir_ref n)
 	return kir_complain(s->c, n, "outside par loops only pure ops and views may stand");
 }
 
-/* False when the structure is broken. */
+/* Args and results have been checked when this returns true; nothing else has. False when the
+ * structure is broken. */
 static bool check_structure(struct scopes *s, kir_ref n)
 {
 	const kir_func *f = s->f;

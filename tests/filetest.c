@@ -242,9 +242,10 @@ static bool test_verify(const struct test *t)
 	for (unsigned i = 0; i < n; i++) {
 		if (e[i].seen)
 			continue;
-		char what[64];
-		snprintf(what, sizeof what, "line %d: this message doesn't come", e[i].line);
-		good = fail(t, what, e[i].words) && good;
+		char what[300];
+		snprintf(what, sizeof what, "line %d: this message doesn't come: %.*s",
+		         e[i].line, e[i].len > 200 ? 200 : (int)e[i].len, e[i].words);
+		good = fail(t, what, "") && good;
 	}
 	kir_module_free(m);
 	return good;

@@ -225,6 +225,8 @@ static void test_each(void **state)
 		REDUCE("s8", 64, "max"),
 		REDUCE("u8", 64, "min"),
 		REDUCE("bf16", 32, "amax"),
+		REDUCE("s32", 5, "add"),
+		REDUCE("f32", 7, "max"),
 		{ "s32", "s32", "s32", 16, "%r = fdiv %v, 7 : s32<16>", 0 },
 		{ "s32", "s32", "s32", 16, "%r = mod %v, 7 : s32<16>", 0 },
 		{ "s32", "s32", "s32", 16, "%r = fdiv %v, 8 : s32<16>", 0 },

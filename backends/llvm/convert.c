@@ -40,6 +40,20 @@ LLVMValueRef kll_to_f32(kll *l, LLVMValueRef v, kir_elem from)
 
 /* -- from f32 -------------------------------------------------------------------------- */
 
+/* The upper halves of words: as a choice of lanes, which costs less than shifting and
+ * narrowing once there are two registers of them. */
+static LLVMValueRef upper_half(kll *l, LLVMValueRef bits)
+{
+	unsigned lanes = kll_width(bits);
+
+	if (lanes >= 32 && lanes <= 256) {
+		bits = LLVMBuildBitCast(l->b, bits, LLVMVectorType(l->i16, 2 * lanes), "");
+		return kll_lanes_of(l, bits, NULL, 1, 2, lanes);
+	}
+	bits = LLVMBuildLShr(l->b, bits, kll_int(l->i32, 16, bits), "");
+	return LLVMBuildTrunc(l->b, bits, kll_like(l->i16, bits), "");
+}
+
 /* A bf16 is the upper half; a NaN keeps its bits and is made quiet. */
 static LLVMValueRef to_bf16(kll *l, LLVMValueRef x, int round)
 {
@@ -57,8 +71,7 @@ static LLVMValueRef to_bf16(kll *l, LLVMValueRef x, int round)
 	}
 	up = kll_select(l, is_nan(l, x), LLVMBuildOr(b, bits, kll_int(l->i32, 0x400000, x), ""),
 	                up);
-	up = LLVMBuildLShr(b, up, sixteen, "");
-	return LLVMBuildTrunc(b, up, kll_like(l->i16, x), "");
+	return upper_half(l, up);
 }
 
 LLVMValueRef kll_from_f32(kll *l, LLVMValueRef x, kir_elem e, int round, int nan, int over)
@@ -147,6 +160,24 @@ static LLVMValueRef round_float(kll *l, LLVMValueRef x, LLVMTypeRef t, int round
 	return x;
 }
 
+/* f32 to s32. The largest s32 isn't an f32: clamp to the largest f32 below it, convert, and put
+ * the saturated lanes right. (llvm.fptosi.sat takes the lanes one by one.) */
+static LLVMValueRef f32_to_s32(kll *l, LLVMValueRef x, int round, int nan)
+{
+	LLVMValueRef r = round_float(l, x, l->f32, round), c, lim;
+	LLVMValueRef ordered = LLVMBuildFCmp(l->b, LLVMRealORD, x, x, "");
+	LLVMValueRef big = LLVMBuildFCmp(l->b, LLVMRealOGE, r, kll_real(l->f32, 0x1p31, x), "");
+	LLVMValueRef top = kll_int(l->i32, INT32_MAX, x);
+
+	lim = kll_real(l->f32, 0x1.fffffep30, x);
+	c = kll_select(l, LLVMBuildFCmp(l->b, LLVMRealOLT, r, lim, ""), r, lim);
+	lim = kll_real(l->f32, -0x1p31, x);
+	c = kll_select(l, LLVMBuildFCmp(l->b, LLVMRealOGT, c, lim, ""), c, lim);
+	c = LLVMBuildFPToSI(l->b, c, kll_like(l->i32, x), "");
+	c = kll_select(l, big, top, c);
+	return kll_select(l, ordered, c, nan == KIR_NAN_max ? top : kll_int(l->i32, 0, x));
+}
+
 static LLVMValueRef float_to_int(kll *l, LLVMValueRef x, kir_elem from, kir_elem to, int round,
                                  int nan)
 {
@@ -154,6 +185,8 @@ static LLVMValueRef float_to_int(kll *l, LLVMValueRef x, kir_elem from, kir_elem
 	LLVMTypeRef it = kll_elem_type(l, to), over[2] = { kll_like(it, x), LLVMTypeOf(x) };
 	LLVMValueRef ordered, r, lim;
 
+	if (from != KIR_f64 && to == KIR_s32)
+		return f32_to_s32(l, x, round, nan);
 	if (kir_elems[to].bits >
 	    16) { /* the limits aren't floats: saturate in the instruction */
 		r = round_float(l, x, t, round);
@@ -190,14 +223,6 @@ static LLVMValueRef int_to_float(kll *l, kir_ref n, LLVMValueRef v, kir_elem fro
 	return kll_to_f32(l, v, from);
 }
 
-static LLVMValueRef truncate_bf16(kll *l, LLVMValueRef x)
-{
-	LLVMValueRef bits = kll_as(l, x, l->i32);
-
-	bits = LLVMBuildLShr(l->b, bits, kll_int(l->i32, 16, x), "");
-	return LLVMBuildTrunc(l->b, bits, kll_like(l->i16, x), "");
-}
-
 LLVMValueRef kll_convert(kll *l, kir_ref n)
 {
 	kir_elem to = kll_elem(l, n), from = kll_elem(l, kir_src(l->f, n, 0));
@@ -231,6 +256,7 @@ LLVMValueRef kll_convert(kll *l, kir_ref n)
 		v = kll_to_f32(l, v, from);
 	}
 	if (to == KIR_bf16 && kir_elem_bytes(from) == 1 && nan == KIR_NAN_keep)
-		return truncate_bf16(l, v); /* exact: at most eight significant bits */
+		return upper_half(
+		    l, kll_as(l, v, l->i32)); /* exact: at most eight significant bits */
 	return kll_from_f32(l, v, to, round, nan, over);
 }

@@ -280,10 +280,10 @@ static LLVMValueRef iota(kll *l, kir_ref n)
 	kir_elem e = kll_elem(l, n);
 	unsigned lanes = kll_lanes(l, n);
 	LLVMTypeRef t = kll_elem_type(l, e);
-	LLVMValueRef v[512];
+	LLVMValueRef v[KLL_MAX_LANES];
 
-	if (lanes > 512 || (kir_is_float(e) && !native(l, e)))
-		return kll_fail(l, n, "at most 512 lanes of f32, f64 or an integer type");
+	if (kir_is_float(e) && !native(l, e))
+		return kll_fail(l, n, "of f32, f64 or an integer type only");
 	for (unsigned i = 0; i < lanes; i++)
 		v[i] = native(l, e) ? LLVMConstReal(t, i) : LLVMConstInt(t, i, false);
 	return LLVMConstVector(v, lanes);
@@ -291,12 +291,10 @@ static LLVMValueRef iota(kll *l, kir_ref n)
 
 static LLVMValueRef lanes_op(kll *l, kir_ref n)
 {
-	unsigned lanes = kll_lanes(l, n), lane[512], hi = 0;
+	unsigned lanes = kll_lanes(l, n), lane[KLL_MAX_LANES], hi = 0;
 	LLVMValueRef x = l->val[kir_src(l->f, n, 0)];
 	LLVMValueRef y = l->f->node[n].nsrc > 1 ? l->val[kir_src(l->f, n, 1)] : NULL;
 
-	if (lanes > 512)
-		return kll_fail(l, n, "at most 512 lanes");
 	switch (l->f->node[n].op) {
 	case KIR_OP_zip_hi: hi = lanes / 2; /* fall through */
 	case KIR_OP_zip_lo:
@@ -388,7 +386,7 @@ LLVMValueRef kll_reduce(kll *l, kir_ref n)
 	kir_op op = (kir_op)l->f->node[n].op;
 	kir_elem e = kll_elem(l, src);
 	unsigned lanes = kll_lanes(l, src);
-	LLVMValueRef x = l->val[src];
+	LLVMValueRef x = l->val[src], odd = NULL;
 	bool widen = kir_is_float(e) && !native(l, e);
 
 	if (widen)
@@ -396,13 +394,19 @@ LLVMValueRef kll_reduce(kll *l, kir_ref n)
 	if (op == KIR_OP_reduce_amax)
 		x = magnitude(l, widen ? KIR_f32 : e, x);
 	for (; lanes > 1; lanes /= 2) {
-		if (lanes % 2)
-			return kll_fail(l, n, "the number of lanes must be a power of two");
+		if (lanes % 2) {
+			LLVMValueRef last = LLVMBuildExtractElement(
+			    l->b, x, LLVMConstInt(l->i32, --lanes, false), "");
+
+			odd = odd ? reduce_step(l, op, e, odd, last) : last;
+		}
 		x = reduce_step(l, op, e, kll_lanes_of(l, x, NULL, 0, 1, lanes / 2),
 		                kll_lanes_of(l, x, NULL, lanes / 2, 1, lanes / 2));
 	}
 	if (kll_width(x))
 		x = LLVMBuildExtractElement(l->b, x, LLVMConstInt(l->i32, 0, false), "");
+	if (odd)
+		x = reduce_step(l, op, e, x, odd);
 	return widen ? kll_from_f32(l, x, e, KIR_ROUND_even, KIR_NAN_keep, KIR_OVER_inf) : x;
 }
 

@@ -24,6 +24,8 @@
 
 #include <llvm-c/Core.h>
 
+#define KLL_MAX_LANES 512
+
 typedef struct kll kll;
 
 typedef struct kll_options {

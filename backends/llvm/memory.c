@@ -217,7 +217,7 @@ LLVMValueRef kll_address(kll *l, kir_ref n, kir_ref buf, unsigned first, unsigne
 static LLVMValueRef tail_mask(kll *l, LLVMValueRef count, unsigned lanes, unsigned bits)
 {
 	LLVMTypeRef t = LLVMIntTypeInContext(l->c, lanes > 127 && bits < 16 ? 16 : bits);
-	LLVMValueRef zero = LLVMConstInt(l->i64, 0, false), lim, iota[512];
+	LLVMValueRef zero = LLVMConstInt(l->i64, 0, false), lim, iota[KLL_MAX_LANES];
 	LLVMValueRef all = LLVMConstInt(l->i64, lanes, false);
 
 	for (unsigned i = 0; i < lanes; i++)
@@ -312,8 +312,8 @@ static LLVMValueRef access_op(kll *l, kir_ref n, bool store)
 
 		count =
 		    p.var ? plus(l, p.var, p.add) : LLVMConstInt(l->i64, (uint64_t)p.add, true);
-		if (!lanes || lanes > 512)
-			return kll_fail(l, n, "upto needs a vector of at most 512 lanes");
+		if (!lanes)
+			return kll_fail(l, n, "upto needs a vector");
 		/* load and store count rows from the buffer's start, vload from the index */
 		if (whole_op && nindex == kir_type_of(f, buf)->rank) {
 			part i = part_of(l, kir_src(f, n, first + nindex - 1));

@@ -218,6 +218,7 @@ LLVMValueRef kll_small_encode(kll *l, LLVMValueRef x, kir_elem e, int round, int
 	shape s = shape_of(e);
 	bool inf = over == KIR_OVER_inf || kir_elems[e].bits >= 16;
 	uint32_t signbit = s.ones + 1, keep = s.ones;
+	bool exact = s.mag != 7 || s.kind == 'Z'; /* else the bits above are cut off anyway */
 	LLVMValueRef bits = kll_as(l, x, l->i32), a, r, sign, lost;
 
 	if (s.kind == 'E')
@@ -228,7 +229,7 @@ LLVMValueRef kll_small_encode(kll *l, LLVMValueRef x, kir_elem e, int round, int
 	r = magnitude(l, clamp(l, a, &s, round, inf), &s, round);
 	if (s.kind == 'Z' && inf)
 		keep |= signbit; /* one beyond the largest is the NaN */
-	r = LLVMBuildAnd(b, r, word(l, keep, x), "");
+	r = LLVMBuildAnd(b, r, word(l, exact ? keep : ~signbit, x), "");
 	sign = LLVMBuildLShr(b, bits, word(l, 31 - s.mag, x), "");
 	sign = LLVMBuildAnd(b, sign, word(l, signbit, x), "");
 	if (s.kind == 'Z') /* there is no minus zero */

@@ -51,9 +51,9 @@ LLVMTypeRef kll_like(LLVMTypeRef elem, LLVMValueRef v)
 
 static LLVMValueRef repeat(LLVMValueRef k, unsigned lanes)
 {
-	LLVMValueRef each[512];
+	LLVMValueRef each[KLL_MAX_LANES];
 
-	for (unsigned i = 0; i < lanes && i < 512; i++)
+	for (unsigned i = 0; i < lanes; i++)
 		each[i] = k;
 	return lanes ? LLVMConstVector(each, lanes) : k;
 }
@@ -106,9 +106,9 @@ LLVMValueRef kll_call(kll *l, const char *intrinsic, LLVMTypeRef *over, unsigned
 LLVMValueRef kll_shuffle(kll *l, LLVMValueRef a, LLVMValueRef b, const unsigned *lane,
                          unsigned n)
 {
-	LLVMValueRef mask[512];
+	LLVMValueRef mask[KLL_MAX_LANES];
 
-	for (unsigned i = 0; i < n && i < 512; i++)
+	for (unsigned i = 0; i < n; i++)
 		mask[i] = LLVMConstInt(l->i32, lane[i], false);
 	return LLVMBuildShuffleVector(l->b, a, b ? b : LLVMGetPoison(LLVMTypeOf(a)),
 	                              LLVMConstVector(mask, n), "");
@@ -117,9 +117,9 @@ LLVMValueRef kll_shuffle(kll *l, LLVMValueRef a, LLVMValueRef b, const unsigned 
 LLVMValueRef kll_lanes_of(kll *l, LLVMValueRef a, LLVMValueRef b, unsigned from, unsigned step,
                           unsigned n)
 {
-	unsigned lane[512];
+	unsigned lane[KLL_MAX_LANES];
 
-	for (unsigned i = 0; i < n && i < 512; i++)
+	for (unsigned i = 0; i < n; i++)
 		lane[i] = from + i * step;
 	return kll_shuffle(l, a, b, lane, n);
 }

@@ -72,7 +72,7 @@ LLVMValueRef kx86_exp2(kll *l, LLVMValueRef x)
 	unsigned lanes = kll_width(x), w = lanes > 8 ? 16 : lanes > 4 ? 8 : 4, n;
 	LLVMValueRef p[64];
 
-	if (!has(l, KIR_HAS_avx512) || lanes > 512)
+	if (!has(l, KIR_HAS_avx512))
 		return NULL;
 	if (!lanes) {
 		LLVMValueRef v = LLVMConstNull(LLVMVectorType(l->f32, 4));
@@ -218,8 +218,8 @@ static LLVMValueRef lut(kll *l, kir_ref n)
 
 	if (!has(l, KIR_HAS_vbmi | KIR_HAS_avx512))
 		return kll_fail(l, n, "needs a target with vbmi, not %s", l->f->target->name);
-	if (kll_elem(l, n) != KIR_bf16 || kir_elem_bytes(e) != 1 || !lanes || lanes > 512)
-		return kll_fail(l, n, "turns 8-bit elements into bf16, at most 512");
+	if (kll_elem(l, n) != KIR_bf16 || kir_elem_bytes(e) != 1 || !lanes)
+		return kll_fail(l, n, "turns 8-bit elements into bf16");
 	if (!kir_is_float(e) || kir_elems[e].kind == 'E')
 		return kll_from_f32(l, kll_to_f32(l, l->val[src], e), KIR_bf16, KIR_ROUND_zero,
 		                    KIR_NAN_keep, KIR_OVER_inf);

@@ -2,9 +2,10 @@
 /* x86.c -- the backend libkvjit loads: LLVM's x86 target around the common lowering.
  *
  * A compile makes everything anew (context, module, target machine) and shares nothing with
- * another, so any number may run at once. The optimizer runs two cheap passes only: the
- * passes of kvjit have chosen the instructions, and compiling is part of what users wait
- * for.
+ * another, so any number may run at once. Of LLVM's optimizer it takes one cheap pass, which
+ * finds equal values: the passes of kvjit have chosen the instructions, and compiling is part
+ * of what users wait for. Hoisting is left out on purpose: LLVM moves every repeated operand
+ * out of a loop and then has no registers to keep them in.
  *
  * LLVM reports what it thinks can't happen (no pattern for an instruction, say) by ending
  * the process. While a compile runs on a thread, that becomes a jump back here and a
@@ -25,7 +26,7 @@
 #include <string.h>
 
 #define TRIPLE "x86_64-unknown-linux-gnu"
-#define PASSES "function(early-cse,loop-mssa(licm))"
+#define PASSES "function(early-cse)"
 
 /* -- LLVM's own failures ---------------------------------------------------------------- */
 

@@ -9,14 +9,53 @@
 
 /* -- the problem ----------------------------------------------------------------------- */
 
-/* The format the expanded program names: K's and V's together when they differ. */
-static const kir_format *format_of(kir_module *m, const kir_problem *p, kir_diag *d)
+/* Strides of a tensor follow from its own extents: outer dimensions hold whole inner ones. */
+static int add_tensor(kir_layout *l, const kir_func *f, kir_ref param)
 {
-	const kir_func *f = kir_problem_expand(m, p, kir_target_find("generic"), d);
-	for (kir_ref n = 1; f && n < f->nnode; n++)
-		if (f->node[n].op == KIR_OP_attention || f->node[n].op == KIR_OP_cache_write)
-			return m->format[kir_attr_of(f, n, KIR_ATTR_format)];
-	return NULL;
+	const kir_type *t = kir_type_of(f, param);
+	const char *name = f->param[f->node[param].attr[0]].name;
+	for (unsigned i = 0; i < l->ntensor; i++)
+		if (strcmp(l->tensor[i].name, name) == 0)
+			return (int)i;
+	if (l->ntensor == KIR_MAX_TENSORS)
+		return -1;
+	int at = (int)l->ntensor++;
+	l->tensor[at].name = name;
+	for (unsigned i = 0; i < t->npieces; i++) {
+		int64_t inner = 1;
+		for (unsigned d = t->piece[i].axis + 1u; d < t->rank; d++)
+			inner *= t->dim[d];
+		if (t->piece[i].axis == 0)
+			l->tensor[at].page_bytes = inner;
+		if (t->piece[i].dyn)
+			l->tensor[at].stride[t->piece[i].stride] = inner;
+	}
+	return at;
+}
+
+/* Where the streams lie, read from the views of the program itself: K and V may be of
+ * different formats, in tensors of their own. */
+static bool read_layout(attn *a, const kir_func *f, kir_ref n)
+{
+	static const char *const names[KIR_NSTREAM] = { "k", "v", "ks", "vs" };
+	a->format = a->m->format[kir_attr_of(f, n, KIR_ATTR_format)];
+	for (int s = 0; s < KIR_NSTREAM; s++) {
+		kir_ref view = kir_operand(f, n, names[s]), base = view;
+		a->layout.stream[s].tensor = -1;
+		if (!view)
+			continue;
+		if (f->node[view].op == KIR_OP_view) {
+			a->layout.stream[s].offset = kir_attr_of(f, view, KIR_ATTR_offset);
+			base = kir_src(f, view, 0);
+		}
+		if (f->node[base].op != KIR_OP_param)
+			return false;
+		a->layout.stream[s].type = *kir_type_of(f, view);
+		a->layout.stream[s].tensor = add_tensor(&a->layout, f, base);
+		if (a->layout.stream[s].tensor < 0)
+			return false;
+	}
+	return true;
 }
 
 bool attn_open(attn *a, const char *text, char *why, size_t len)
@@ -24,16 +63,20 @@ bool attn_open(attn *a, const char *text, char *why, size_t len)
 	kir_diag d = { 0 };
 	memset(a, 0, sizeof *a);
 	a->m = kir_module_new();
-	if (!kir_problem_parse(a->m, text, strlen(text), &a->p, &d)) {
-		kir_diag_text(&d, why, len);
-		return false;
+	if (kir_problem_parse(a->m, text, strlen(text), &a->p, &d)) {
+		a->shape = (kir_shape){ a->p.kv_heads, a->p.dim_k, a->p.dim_v, a->p.page };
+		if (a->p.kind != KIR_ATTN && a->p.kind != KIR_WRITE)
+			return true;
+		const kir_func *f =
+		    kir_problem_expand(a->m, &a->p, kir_target_find("generic"), &d);
+		for (kir_ref n = 1; f && n < f->nnode; n++)
+			if ((f->node[n].op == KIR_OP_attention ||
+			     f->node[n].op == KIR_OP_cache_write) &&
+			    read_layout(a, f, n))
+				return true;
+		if (f)
+			kir_error(&d, 0, 0, "the program's cache isn't made of parameters");
 	}
-	a->shape = (kir_shape){ a->p.kv_heads, a->p.dim_k, a->p.dim_v, a->p.page };
-	if (a->p.kind != KIR_ATTN && a->p.kind != KIR_WRITE)
-		return true;
-	a->format = format_of(a->m, &a->p, &d);
-	if (a->format && kir_format_layout(a->format, &a->shape, &a->layout, &d))
-		return true;
 	kir_diag_text(&d, why, len);
 	return false;
 }

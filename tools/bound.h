@@ -14,7 +14,9 @@ typedef struct bound_profile {
 	char name[40]; /* "qk=int8x2 pv=bf16" */
 } bound_profile;
 
-bool bound_profile_of(const kvjit_kernel *k, bound_profile *out, char *why, size_t len);
+/* backend: whose kernel it is; the interpreter has no arithmetic but double precision. */
+bool bound_profile_of(const kvjit_kernel *k, const char *backend, bound_profile *out, char *why,
+                      size_t len);
 
 /* Extra errors of one query row and head beyond those of f32 (formats.md, part O). */
 typedef struct bound_terms {

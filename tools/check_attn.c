@@ -295,7 +295,7 @@ static void run_machine(check *c, unsigned i, const reference *ref)
 	if (!k)
 		return;
 	attn_outputs(&c->a, k);
-	if (!bound_profile_of(k, &p, why, sizeof why) ||
+	if (!bound_profile_of(k, c->machine[i].backend, &p, why, sizeof why) ||
 	    !attn_call(&c->a, k, why, sizeof why)) {
 		check_fail(r, "%s", why);
 	} else {

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# Installs what kvjit is built with, and returns at once when it is there. Debian 12 has an
-# older LLVM: then LLVM's own packages for it must be among the machine's apt sources.
+# Installs what kvjit is built with from the machine's own apt sources (Debian 12 has LLVM 22 in
+# its security updates), and returns at once when it is there.
 set -eu
 packages="llvm-22-dev llvm-22-tools clang-22 libclang-rt-22-dev libcmocka-dev libffi-dev
 libcjson-dev ninja-build cmake pkg-config gcc g++"

@@ -34,7 +34,8 @@ static unsigned operands(const kir_func *f, const kir_node *x, kir_ref *s)
 {
 	unsigned n = x->nsrc;
 
-	memcpy(s, f->srcs + x->src, n * sizeof *s);
+	for (unsigned i = 0; i < n; i++)
+		s[i] = f->srcs[x->src + i];
 	if ((kir_ops[x->op].flags & KIR_COMMUTES) && n >= 2 && s[0] > s[1]) {
 		kir_ref t = s[0];
 		s[0] = s[1];

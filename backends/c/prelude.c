@@ -203,7 +203,7 @@ const char *kbe_c_type(kir_elem e)
 static void print_float(double x, kir_text *out)
 {
 	if (isnan(x))
-		kir_text_add(out, "__builtin_nanf(\"\")");
+		kir_text_add(out, "%s__builtin_nanf(\"\")", signbit(x) ? "-" : "");
 	else if (isinf(x))
 		kir_text_add(out, "%s__builtin_inff()", x < 0 ? "-" : "");
 	else

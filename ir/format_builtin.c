@@ -228,7 +228,7 @@ static void add_tensors(const spec *f, kir_text *t)
 
 	switch (f->place) {
 	case PLACE_NATIVE:
-		kir_text_add(t, "tensor cache [h] { k[t/16 d/%d t%%16 d%%%d] v[t d]", pair,
+		kir_text_add(t, "tensor cache [h] { k[t/64 d/%d t%%64 d%%%d] v[t d]", pair,
 		             pair);
 		if (stored(f))
 			kir_text_add(t, " ks[t%s] vs[t%s]", g, g);

@@ -274,8 +274,11 @@ static bool open_write(load *l, bool cold, char *why, size_t len)
 		int64_t shape[2] = { l->turns * pages, a->layout.tensor[i].page_bytes };
 		char *p = pool_alloc(l, (size_t)(shape[0] * shape[1]));
 		ok = p != NULL;
-		if (ok)
+		if (ok) {
+			/* an engine's pool has been written before: no page is new */
+			memset(p, 0x5a, (size_t)(shape[0] * shape[1]));
 			bind_borrow(&a->b, a->layout.tensor[i].name, KVJIT_U8, 2, shape, p);
+		}
 	}
 	if (!ok) {
 		snprintf(why, len, "no memory for the rows or the cache");
@@ -341,8 +344,8 @@ bool load_call(load *l)
 
 const void *load_memory(const load *l, size_t *bytes)
 {
-	int most = 0;
-	for (int i = 1; i < l->npool; i++)
+	int most = 0; /* writers read their rows, which are the first pool */
+	for (int i = 1; i < l->npool && l->a.p.kind == KIR_ATTN; i++)
 		if (l->pool[i].bytes > l->pool[most].bytes)
 			most = i;
 	*bytes = l->pool[most].bytes;

@@ -218,11 +218,9 @@ static LLVMValueRef lut(kll *l, kir_ref n)
 
 	if (!has(l, KIR_HAS_vbmi | KIR_HAS_avx512))
 		return kll_fail(l, n, "needs a target with vbmi, not %s", l->f->target->name);
-	if (kll_elem(l, n) != KIR_bf16 || kir_elem_bytes(e) != 1 || !lanes)
-		return kll_fail(l, n, "turns 8-bit elements into bf16");
-	if (!kir_is_float(e) || kir_elems[e].kind == 'E')
-		return kll_from_f32(l, kll_to_f32(l, l->val[src], e), KIR_bf16, KIR_ROUND_zero,
-		                    KIR_NAN_keep, KIR_OVER_inf);
+	if (kll_elem(l, n) != KIR_bf16 || kir_elem_bytes(e) != 1 || !lanes ||
+	    !kir_is_float(e) || kir_elems[e].kind == 'E')
+		return kll_fail(l, n, "turns signed floats of at most 8 bits into bf16");
 	for (unsigned i = 0; i < count; i++)
 		p[i] = lut_register(l, piece(l, l->val[src], i * 64, 64), e);
 	return gather(l, p, count, lanes);

@@ -40,7 +40,7 @@ static void access_of(const kir_func *f, kir_op op, const kir_ref *src, unsigned
 	*buf = op == KIR_OP_store || op == KIR_OP_vstore;
 	*nindex = nsrc > *buf + 1 ? nsrc - *buf - 1 : 0;
 	unsigned rank = nsrc > *buf && src[*buf] ? kir_type_of(f, src[*buf])->rank : 0;
-	if (*nindex == rank + 1)
+	if (*nindex == rank + 1 && strchr(kir_ops[op].src, 'u'))
 		*nindex = rank;
 }
 
@@ -70,7 +70,7 @@ char kir_src_letter(const kir_func *f, kir_op op, const kir_ref *src, unsigned n
 			return slot[k].letter;
 		if (k <= at + nindex)
 			return 'i';
-		return slot[n - 1].letter == 'u' && k == at + nindex + 1 ? 'u' : 0;
+		return k == at + nindex + 1 ? slot[n - 1].letter : 0;
 	}
 	if (k < n)
 		return slot[k].letter;

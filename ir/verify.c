@@ -213,10 +213,6 @@ static bool check_operands(struct scopes *s, kir_ref n)
 		if (src[k] && letter && !right_kind(f, src[k], letter))
 			return kir_complain(s->c, n, "operand %u, %s, is not %s", k + 1,
 			                    kir_value_text(s->c, src[k]), kind_name(letter));
-		if (!letter)
-			return kir_complain(s->c, n,
-			                    "it has more indices than its buffer has "
-			                    "dimensions");
 	}
 	return true;
 }
@@ -323,8 +319,8 @@ static bool check_arg(struct scopes *s, kir_ref n)
 	if (f->node[r->op].op == KIR_OP_attention && !r->first && !s->arg)
 		want = kir_scalar(f->module, KIR_f32);
 	if (x->type != want)
-		return kir_complain(s->c, n, "its type is %s, not %s",
-		                    kir_type_text(s->c, x->type), kir_type_text(s->c, want));
+		kir_complain(s->c, n, "its type is %s, not %s", kir_type_text(s->c, x->type),
+		             kir_type_text(s->c, want));
 	s->arg++;
 	s->args--;
 	return true;
@@ -402,8 +398,6 @@ static bool check_structure(struct scopes *s, kir_ref n)
 {
 	const kir_func *f = s->f;
 	const kir_node *x = &f->node[n];
-	if (x->op == KIR_NONE || x->op >= KIR_NOP)
-		return kir_complain(s->c, n, "node %u is no op", n);
 	if (s->returned)
 		return kir_complain(s->c, n, "it stands behind ret");
 	if (x->op == KIR_OP_param) {
@@ -495,8 +489,22 @@ static void finish(const struct scopes *s)
 	          s->depth ? "a region is not closed" : "a function ends with ret");
 }
 
+/* Whether every node has a row in the table, which all that follows looks at. */
+static bool all_ops(const kir_func *f, kir_diag *diag)
+{
+	for (kir_ref n = 1; n < f->nnode; n++) {
+		if (f->node[n].op != KIR_NONE && f->node[n].op < KIR_NOP)
+			continue;
+		kir_error(diag, (int)f->node[n].line, 0, "@%s: node %u is no op", f->name, n);
+		return false;
+	}
+	return true;
+}
+
 bool kir_verify(const kir_func *f, kir_diag *diag)
 {
+	if (!all_ops(f, diag))
+		return false;
 	kir_checker c = { .f = f, .d = diag };
 	struct scopes s = { .c = &c, .f = f };
 	s.region = calloc(f->nnode, sizeof *s.region);

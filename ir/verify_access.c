@@ -104,6 +104,8 @@ bool kir_check_access(kir_checker *c, kir_ref n)
 	kir_ref buf, upto, value = n;
 	unsigned first, nindex;
 	kir_access(c->f, n, &buf, &first, &nindex, &upto);
+	if (nindex > kir_type_of(c->f, buf)->rank)
+		return kir_complain(c, n, "it has more indices than its buffer has dimensions");
 	if (!check_indices(c, n, first, nindex))
 		return false;
 	if (x->op == KIR_OP_prefetch)

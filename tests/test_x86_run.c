@@ -382,6 +382,14 @@ static const char *const flow[] = {
 	"%b = load %p[%t,2,%m] : s8\n%e = load %f[%v,3] : s32\n%ea = convert %a : s32\n"
 	"%eb = convert %b : s32\n%s = add %ea, %eb : s32\n%r = add %s, %e : s32\n"
 	"store %r, %y[%i]\nprefetch %x[%i] {hint=t1}\nyield\n}\n",
+	/* gathers: by one vector and a scalar, by literals added to it, through a packed view
+	 */
+	"%p = view %z : s8[?,16 | 0/4:64, 0%4:1, 1:4]\n"
+	"for %i = 0 to %n par {\n%o = mul %i, 16 : s64\n%v = vload %x[%o] : s32<16>\n"
+	"%m = and %v, 63 : s32<16>\n%a = gather %x[%m] : s32<16>\n%w = convert %m : s64<16>\n"
+	"%w1 = add %w, 5 : s64<16>\n%b = gather %p[%w1,%i] : s8<16>\n"
+	"%c = convert %b : s32<16>\n%r = add %a, %c : s32<16>\n%s = gather %z[%i] : s32\n"
+	"%t = add %r, %s : s32<16>\nvstore %t, %y[%o]\nyield\n}\n",
 };
 
 static void test_flow(void **state)

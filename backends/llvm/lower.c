@@ -154,6 +154,7 @@ static LLVMValueRef emit_plain(kll *l, kir_ref n)
 	case KIR_OP_view:
 	case KIR_OP_local:
 	case KIR_OP_load:
+	case KIR_OP_gather:
 	case KIR_OP_store:
 	case KIR_OP_vload:
 	case KIR_OP_vstore:

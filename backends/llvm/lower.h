@@ -92,7 +92,6 @@ LLVMValueRef kll_concat(kll *l, LLVMValueRef a, LLVMValueRef b);
 LLVMValueRef kll_select(kll *l, LLVMValueRef c, LLVMValueRef x, LLVMValueRef y);
 
 /* memory.c: views, locals, accesses */
-LLVMValueRef kll_address(kll *l, kir_ref n, kir_ref buf, unsigned first, unsigned nindex);
 LLVMValueRef kll_memory(kll *l, kir_ref n);
 
 /* each.c: elementwise ops, comparisons, reductions, lanes */

@@ -66,7 +66,8 @@ static unsigned known_zeros(const kll *l, kir_ref n, unsigned depth)
 	}
 }
 
-static part part_of(kll *l, kir_ref n)
+/* Node n as an index; of a vector, its given lane. */
+static part part_of(kll *l, kir_ref n, unsigned lane)
 {
 	kir_ref x = kir_src(l->f, n, 0), y = kir_src(l->f, n, 1);
 	bool wide = kll_elem(l, n) == KIR_s64;
@@ -78,17 +79,20 @@ static part part_of(kll *l, kir_ref n)
 		int64_t lit;
 
 		if (kir_is_const(l->f, y, &lit)) {
-			p = part_of(l, x);
+			p = part_of(l, x, lane);
 			p.add += lit;
 			return p;
 		}
 		if (kir_is_const(l->f, x, &lit)) {
-			p = part_of(l, y);
+			p = part_of(l, y, lane);
 			p.add += lit;
 			return p;
 		}
 	}
 	p.var = l->val[n];
+	if (kll_width(p.var))
+		p.var =
+		    LLVMBuildExtractElement(l->b, p.var, LLVMConstInt(l->i32, lane, false), "");
 	if (!wide)
 		p.var = kir_is_signed(kll_elem(l, n)) ? LLVMBuildSExt(l->b, p.var, l->i64, "")
 		                                      : LLVMBuildZExt(l->b, p.var, l->i64, "");
@@ -169,7 +173,9 @@ static int root_of(const kll *l, kir_ref buf)
 	return -1;
 }
 
-LLVMValueRef kll_address(kll *l, kir_ref n, kir_ref buf, unsigned first, unsigned nindex)
+/* Of the indexed element; of a gather, of its given lane. */
+static LLVMValueRef address(kll *l, kir_ref n, kir_ref buf, unsigned first, unsigned nindex,
+                            unsigned lane)
 {
 	const kir_type *t = kir_type_of(l->f, buf);
 	int root = root_of(l, buf);
@@ -180,7 +186,7 @@ LLVMValueRef kll_address(kll *l, kir_ref n, kir_ref buf, unsigned first, unsigne
 		const kir_piece *k = &t->piece[i];
 		if (k->axis >= nindex)
 			continue;
-		part p = part_of(l, kir_src(l->f, n, first + k->axis));
+		part p = part_of(l, kir_src(l->f, n, first + k->axis), lane);
 		LLVMValueRef stride = LLVMConstInt(l->i64, (uint64_t)k->stride, true), term;
 
 		if (k->div > 1)
@@ -306,9 +312,9 @@ static LLVMValueRef access_op(kll *l, kir_ref n, bool store)
 	bool whole_op = f->node[n].op == KIR_OP_load || f->node[n].op == KIR_OP_store;
 
 	kir_access(f, n, &buf, &first, &nindex, &upto);
-	at = kll_address(l, n, buf, first, nindex);
+	at = address(l, n, buf, first, nindex, 0);
 	if (upto) {
-		part p = part_of(l, upto);
+		part p = part_of(l, upto, 0);
 
 		count =
 		    p.var ? plus(l, p.var, p.add) : LLVMConstInt(l->i64, (uint64_t)p.add, true);
@@ -316,7 +322,7 @@ static LLVMValueRef access_op(kll *l, kir_ref n, bool store)
 			return kll_fail(l, n, "upto needs a vector");
 		/* load and store count rows from the buffer's start, vload from the index */
 		if (whole_op && nindex == kir_type_of(f, buf)->rank) {
-			part i = part_of(l, kir_src(f, n, first + nindex - 1));
+			part i = part_of(l, kir_src(f, n, first + nindex - 1), 0);
 			LLVMValueRef from = i.var ? plus(l, i.var, i.add)
 			                          : LLVMConstInt(l->i64, (uint64_t)i.add, true);
 			count = LLVMBuildSub(l->b, count, from, "");
@@ -330,6 +336,26 @@ static LLVMValueRef access_op(kll *l, kir_ref n, bool store)
 	if (!store && e == KIR_i1)
 		r = LLVMBuildICmp(l->b, LLVMIntNE, r, LLVMConstNull(t), "");
 	return r;
+}
+
+/* One load a lane: where processors have an instruction for it, it does the same. */
+static LLVMValueRef gather(kll *l, kir_ref n)
+{
+	kir_elem e = kll_elem(l, n);
+	unsigned first, nindex, lanes = kll_lanes(l, n);
+	LLVMTypeRef t = e == KIR_i1 ? l->i8 : kll_elem_type(l, e);
+	LLVMValueRef r = LLVMGetPoison(kll_vec(t, lanes)), x;
+	kir_ref buf, upto;
+
+	kir_access(l->f, n, &buf, &first, &nindex, &upto);
+	for (unsigned i = 0; i < (lanes ? lanes : 1); i++) {
+		x = whole(l, t, NULL, address(l, n, buf, first, nindex, i));
+		r = lanes
+		        ? LLVMBuildInsertElement(l->b, r, x, LLVMConstInt(l->i32, i, false), "")
+		        : x;
+	}
+	return e == KIR_i1 ? LLVMBuildICmp(l->b, LLVMIntNE, r, LLVMConstNull(LLVMTypeOf(r)), "")
+	                   : r;
 }
 
 static LLVMValueRef local(kll *l, kir_ref n)
@@ -367,7 +393,7 @@ static LLVMValueRef prefetch(kll *l, kir_ref n)
 	unsigned first, nindex;
 
 	kir_access(l->f, n, &buf, &first, &nindex, &upto);
-	LLVMValueRef arg[4] = { kll_address(l, n, buf, first, nindex),
+	LLVMValueRef arg[4] = { address(l, n, buf, first, nindex, 0),
 		                LLVMConstInt(l->i32, 0, false),
 		                LLVMConstInt(l->i32, locality[hint & 3], false),
 		                LLVMConstInt(l->i32, 1, false) };
@@ -385,6 +411,7 @@ LLVMValueRef kll_memory(kll *l, kir_ref n)
 		return LLVMBuildGEP2(l->b, l->i8, l->val[kir_src(l->f, n, 0)], &add, 1, "");
 	case KIR_OP_local: return local(l, n);
 	case KIR_OP_prefetch: return prefetch(l, n);
+	case KIR_OP_gather: return gather(l, n);
 	case KIR_OP_store:
 	case KIR_OP_vstore: return access_op(l, n, true);
 	default: return access_op(l, n, false);

@@ -12,8 +12,8 @@
  *
  * The arithmetic is formats.md A1: one f32 rounding an operation,
  *     s = max(amax / divisor, floor); t = x * (1 / s) or x / s; code = convert(t).
- * amax ignores NaN and is clamped to the largest finite value of the input's element, so an
- * infinity is stored as the largest code instead of making the whole row NaN.
+ * amax ignores NaN and is clamped to the largest finite value of the input's element, and t to
+ * the divisor: an infinity is stored as the largest code instead of making the whole row NaN.
  */
 #include "expand.h"
 
@@ -46,6 +46,16 @@ static kir_ref row_scale(kir_func *f, const kir_side *s, kir_ref x, kir_elem fro
 	return as_elem(f, a, s->scale_elem);
 }
 
+/* x within [-most, most]; NaN stays. Compare and select: one instruction each. */
+static kir_ref clamp(kir_func *f, kir_ref x, double most)
+{
+	kir_type_id t = f->node[x].type, it = i1_like(f, t);
+	kir_ref hi = f32c(f, most), lo = f32c(f, -most);
+
+	x = e3(f, KIR_OP_select, t, e2(f, KIR_OP_gt, it, x, hi), hi, x);
+	return e3(f, KIR_OP_select, t, e2(f, KIR_OP_lt, it, x, lo), lo, x);
+}
+
 /* Codes of x (f32, rank 1 or groups x size) under scale d (f32, scalar or one a group). */
 static kir_ref row_codes(kir_func *f, const kir_side *s, kir_ref x, kir_ref d)
 {
@@ -63,6 +73,8 @@ static kir_ref row_codes(kir_func *f, const kir_side *s, kir_ref x, kir_ref d)
 	} else {
 		t = e2x(f, KIR_OP_div, xt, x, d, axis);
 	}
+	if (s->rule != KIR_RULE_given)
+		t = clamp(f, t, s->divisor);
 	return kir_emit(f, KIR_OP_convert, kir_with_elem(f->module, xt, s->elem), &t, 1,
 	                (int64_t[KIR_MAX_ATTRS]){ s->round, s->nan, KIR_OVER_sat });
 }

@@ -21,6 +21,7 @@ typedef struct product {
 	vec_factor b;
 	vec_packed p;
 	vec_tile out;
+	kir_ref live; /* VEC_ZIP: rows before the load's upto, 0: all */
 	int64_t rows, steps;
 } product;
 
@@ -51,58 +52,91 @@ static kir_ref row_word(product *d, vec_ix r, vec_ix k, int64_t lanes)
 	           : e1(v->f, KIR_OP_bitcast, kir_vector(m, d->a->elem, lanes * d->b.unit), x);
 }
 
+/* p.ratio steps of the contraction from k. */
 static void block_step(product *d, vec_ix r, vec_ix c, vec_ix k, int64_t rows, int64_t cols,
-                       int64_t lanes, kir_ref *acc)
+                       int64_t lanes, const kir_ref *live, kir_ref *acc)
 {
 	vec *v = d->v;
-	kir_ref b[8];
+	kir_ref b[64];
 
-	for (int64_t j = 0; j < cols; j++)
-		b[j] = vec_packed_read(v, &d->b, &d->p, k, vec_add(v, c, ix(j * lanes)), lanes);
-	for (int64_t i = 0; i < rows; i++) {
-		kir_ref x = row_word(d, vec_add(v, r, ix(i)), k, lanes);
+	vec_factor_read(v, &d->b, &d->p, k, c, cols, lanes, live, b);
+	for (int64_t s = 0; s < d->p.ratio; s++)
+		for (int64_t i = 0; i < rows; i++) {
+			kir_ref x =
+			    row_word(d, vec_add(v, r, ix(i)), vec_add(v, k, ix(s)), lanes);
 
-		for (int64_t j = 0; j < cols; j++) {
-			kir_ref *at = &acc[i * cols + j];
+			for (int64_t j = 0; j < cols; j++) {
+				kir_ref *at = &acc[i * cols + j];
 
-			*at = e3(v->f, KIR_OP_dp, v->f->node[*at].type, *at, x, b[j]);
+				*at = e3(v->f, KIR_OP_dp, v->f->node[*at].type, *at, x,
+				         b[s * cols + j]);
+			}
 		}
-	}
 }
 
+/* Reads a loop takes at once: unrolled where the trip count is known. */
 static int64_t unroll_of(const product *d, int64_t accumulators)
 {
-	int64_t u = d->v->in->sched.unroll;
+	int64_t u = d->v->in->sched.unroll, reads = d->steps / d->p.ratio;
 
 	if (!u)
-		u = accumulators > 8 ? 2 : 4;
-	while (u > 1 && d->steps % u)
+		u = accumulators * d->p.ratio > 16 ? 1 : (accumulators > 8 ? 2 : 4);
+	while (u > 1 && reads % u)
 		u /= 2;
-	return u < 1 ? 1 : u;
+	return u < 1 || d->p.how == VEC_ZIP ? 1 : u;
 }
 
-/* rows x cols vectors of the result from (r, c). */
+/* Steps [lo, hi) of a block, accumulators in and out. */
+static void step_loop(product *d, vec_ix r, vec_ix c, int64_t rows, int64_t cols, int64_t lanes,
+                      kir_ref lo, kir_ref hi, kir_ref live, kir_ref *acc)
+{
+	vec *v = d->v;
+	unsigned n = (unsigned)(rows * cols);
+	int64_t u = unroll_of(d, rows * cols), step = u * d->p.ratio;
+	kir_ref loop = kir_for(v->f, lo, hi, step, false, acc, n), ok[4];
+
+	for (unsigned i = 0; i < n; i++)
+		acc[i] = loop + 2 + i;
+	vec_ix k = { loop + 1, 0 }, row = live ? vec_mul(v, k, d->b.unit) : ix(0);
+
+	for (int64_t i = 0; live && i < d->b.unit; i++)
+		ok[i] = e2(v->f, KIR_OP_lt, kir_scalar(v->f->module, KIR_i1),
+		           vec_ref(v, vec_add(v, row, ix(i))), live);
+	for (int64_t s = 0; s < u; s++)
+		block_step(d, r, c, vec_add(v, k, ix(s * d->p.ratio)), rows, cols, lanes,
+		           live ? ok : NULL, acc);
+	kir_ref res = kir_for_end(v->f, loop, acc, n);
+
+	for (unsigned i = 0; i < n; i++)
+		acc[i] = res + i;
+}
+
+/* rows x cols vectors of the result from (r, c). Where rows of the factor end early
+ * (upto), whole steps of live rows are taken first, then the one that is cut. */
 static void block(product *d, vec_ix r, vec_ix c, int64_t rows, int64_t cols, int64_t lanes)
 {
 	vec *v = d->v;
-	kir_ref acc[KIR_MAX_SRC];
+	kir_type_id s64 = kir_scalar(v->f->module, KIR_s64);
+	kir_ref acc[KIR_MAX_SRC], zero = s64c(v->f, 0), all = s64c(v->f, d->steps);
 	unsigned n = (unsigned)(rows * cols);
-	int64_t u = unroll_of(d, rows * cols);
 
 	for (unsigned i = 0; i < n; i++)
 		acc[i] = start_value(d, vec_add(v, r, ix(i / cols)),
 		                     vec_add(v, c, ix((int64_t)(i % cols) * lanes)), lanes);
-	kir_ref loop = kir_for(v->f, s64c(v->f, 0), s64c(v->f, d->steps), u, false, acc, n);
+	if (d->p.how == VEC_ZIP && d->live) {
+		kir_ref unit = s64c(v->f, d->b.unit);
+		kir_ref full = e2(v->f, KIR_OP_fdiv, s64, d->live, unit);
+		kir_ref up = e2(v->f, KIR_OP_add, s64, d->live, s64c(v->f, d->b.unit - 1));
 
-	for (unsigned i = 0; i < n; i++)
-		acc[i] = loop + 2 + i;
-	for (int64_t s = 0; s < u; s++)
-		block_step(d, r, c, (vec_ix){ loop + 1, s }, rows, cols, lanes, acc);
-	kir_ref res = kir_for_end(v->f, loop, acc, n);
-
+		step_loop(d, r, c, rows, cols, lanes, zero, full, 0, acc);
+		step_loop(d, r, c, rows, cols, lanes, full,
+		          e2(v->f, KIR_OP_fdiv, s64, up, unit), d->live, acc);
+	} else {
+		step_loop(d, r, c, rows, cols, lanes, zero, all, 0, acc);
+	}
 	for (unsigned i = 0; i < n; i++)
 		vec_write(v, &d->out, vec_add(v, r, ix(i / cols)),
-		          vec_add(v, c, ix((int64_t)(i % cols) * lanes)), res + i);
+		          vec_add(v, c, ix((int64_t)(i % cols) * lanes)), acc[i]);
 }
 
 /* Rows a block holds: a divisor of all rows where one from 4 to 8 exists. */
@@ -122,7 +156,8 @@ static int64_t rows_of_block(const product *d)
 
 static int64_t cols_of_block(const product *d, int64_t rows, int64_t vectors)
 {
-	int64_t room = d->v->in->target->vector_regs >= 32 ? 24 : 10;
+	bool wide = d->v->in->target->vector_regs >= 32;
+	int64_t room = d->p.how >= VEC_WIDEN ? (wide ? 16 : 8) : (wide ? 24 : 10);
 	int64_t most = d->v->in->sched.cols ? d->v->in->sched.cols : room / rows;
 
 	most = most < 1 ? 1 : (most > 8 ? 8 : most);
@@ -168,6 +203,15 @@ static void all_columns(product *d)
 	}
 }
 
+/* One block takes all rows and, for rows that are zipped, a whole line of columns. */
+static bool decode_once(const product *d)
+{
+	int64_t line = 64 / kir_elem_bytes(d->b.stored) / d->v->lanes;
+	int64_t room = d->v->in->target->vector_regs >= 32 ? 16 : 8;
+
+	return rows_of_block(d) == d->rows && d->rows * (d->b.trans ? 1 : line) <= room;
+}
+
 bool vec_dot(vec *v, kir_ref n)
 {
 	kir_ref an = kir_src(v->in, n, 0), accn = kir_src(v->in, n, 2);
@@ -186,7 +230,8 @@ bool vec_dot(vec *v, kir_ref n)
 		          kir_elems[d.a->elem].name, kir_elems[d.b.elem].name);
 		return false;
 	}
-	d.p = vec_pack(v, &d.b);
+	d.p = vec_pack(v, &d.b, decode_once(&d));
+	d.live = d.p.how == VEC_ZIP ? vec_live_rows(v, &d.b) : 0;
 	if (d.a->elem == KIR_f32) {
 		d.words = d.a->buf;
 	} else {

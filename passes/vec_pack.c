@@ -14,6 +14,10 @@
  *               interleaved by zips, unit - 1 for each vector
  *   else        copied element by element into a row-major local first
  *
+ * Where each vector is used by one block of rows only (decode: a handful of rows), widening
+ * and zipping happen in the product itself, vector by vector, and no local exists: the
+ * shuffles run beside the multiplications. Knob fuse forbids or forces it.
+ *
  * Rows at and past the load's `upto` are not touched and count as 0.
  */
 #include "vectorize.h"
@@ -293,28 +297,34 @@ static void transpose_area(vec *v, const vec_factor *b, const vec_tile *t, int64
 /* -- rows run along the contraction
  * --------------------------------------------------------------- */
 
+/* Rows x[unit] become vectors of [columns][unit]. */
+static void interleave(vec *v, int64_t unit, kir_type_id t, kir_ref *x)
+{
+	kir_ref y[4];
+
+	for (int64_t s = 1; s < unit; s *= 2) {
+		for (int64_t i = 0; i < unit / 2; i++) {
+			y[2 * i] = e2(v->f, KIR_OP_zip_lo, t, x[i], x[i + unit / 2]);
+			y[2 * i + 1] = e2(v->f, KIR_OP_zip_hi, t, x[i], x[i + unit / 2]);
+		}
+		for (int64_t i = 0; i < unit; i++)
+			x[i] = y[i];
+	}
+}
+
 /* `unit` rows from group g, columns from c: interleaved, converted, written. limit: for each
  * row how many lanes may be read, or NULL. */
 static void zip_rows(vec *v, const vec_factor *b, const vec_tile *t, vec_ix g, vec_ix c,
                      int64_t lanes, const kir_ref *limit)
 {
 	kir_type_id st = kir_vector(v->f->module, b->stored, lanes);
-	kir_ref x[4], y[4];
+	kir_ref x[4];
 	vec_ix row = vec_mul(v, g, b->unit), at = vec_mul(v, c, b->unit);
 
 	for (int64_t i = 0; i < b->unit; i++)
 		x[i] =
 		    read_stored(v, b, vec_add(v, row, ix(i)), c, lanes, limit ? limit[i] : 0);
-	for (int64_t s = 1; s < b->unit; s *= 2) {
-		int64_t h = b->unit / 2;
-
-		for (int64_t i = 0; i < h; i++) {
-			y[2 * i] = e2(v->f, KIR_OP_zip_lo, st, x[i], x[i + h]);
-			y[2 * i + 1] = e2(v->f, KIR_OP_zip_hi, st, x[i], x[i + h]);
-		}
-		for (int64_t i = 0; i < b->unit; i++)
-			x[i] = y[i];
-	}
+	interleave(v, b->unit, st, x);
 	for (int64_t i = 0; i < b->unit; i++)
 		vec_write(v, t, g, vec_add(v, at, ix(i * lanes)), apply_chain(v, b, x[i]));
 }
@@ -342,37 +352,43 @@ static void zip_columns(vec *v, const vec_factor *b, const vec_tile *t, vec_ix g
 	}
 }
 
+kir_ref vec_live_rows(vec *v, const vec_factor *b)
+{
+	kir_type_id s64 = kir_scalar(v->f->module, KIR_s64);
+	kir_ref upto = b->local ? 0 : upto_of(v, b), buf, skip, live, row0;
+	unsigned first, count;
+
+	if (!upto)
+		return 0;
+	kir_access(v->in, b->load, &buf, &first, &count, &skip);
+	row0 = v->map[kir_src(v->in, b->load, first + kir_type_of(v->in, buf)->rank - 2u)];
+	live = e2(v->f, KIR_OP_sub, s64, as_elem(v->f, v->map[upto], KIR_s64),
+	          as_elem(v->f, row0, KIR_s64));
+	live = e2(v->f, KIR_OP_max, s64, live, s64c(v->f, 0));
+	return e2(v->f, KIR_OP_min, s64, live, s64c(v->f, b->depth));
+}
+
 /* Whole groups of live rows, then those with rows past the end. */
 static void pack_zipped(vec *v, const vec_factor *b, const vec_tile *t)
 {
 	kir_type_id s64 = kir_scalar(v->f->module, KIR_s64),
 	            i1 = kir_scalar(v->f->module, KIR_i1);
 	int64_t groups = b->depth / b->unit;
-	kir_ref upto = b->local ? 0 : upto_of(v, b), buf, skip, live, full, l;
-	unsigned first, count;
+	kir_ref live = vec_live_rows(v, b), full, l, ok[4];
 
-	if (!upto) {
+	if (!live) {
 		vec_loop g = vec_loop_begin(v, groups, 1);
 
 		zip_columns(v, b, t, g.i, NULL);
 		vec_loop_end(v, &g);
 		return;
 	}
-	kir_access(v->in, b->load, &buf, &first, &count, &skip);
-	kir_ref row0 =
-	    v->map[kir_src(v->in, b->load, first + kir_type_of(v->in, buf)->rank - 2u)];
-
-	live = e2(v->f, KIR_OP_sub, s64, as_elem(v->f, v->map[upto], KIR_s64),
-	          as_elem(v->f, row0, KIR_s64));
-	live = e2(v->f, KIR_OP_max, s64, live, s64c(v->f, 0));
-	live = e2(v->f, KIR_OP_min, s64, live, s64c(v->f, b->depth));
 	full = e2(v->f, KIR_OP_fdiv, s64, live, s64c(v->f, b->unit));
 	l = kir_for(v->f, s64c(v->f, 0), full, 1, false, NULL, 0);
 	zip_columns(v, b, t, (vec_ix){ l + 1, 0 }, NULL);
 	kir_for_end(v->f, l, NULL, 0);
 	l = kir_for(v->f, full, s64c(v->f, groups), 1, false, NULL, 0);
 	vec_ix g = { l + 1, 0 }, row = vec_mul(v, g, b->unit);
-	kir_ref ok[4];
 
 	for (int64_t i = 0; i < b->unit; i++)
 		ok[i] = e2(v->f, KIR_OP_lt, i1, vec_ref(v, vec_add(v, row, ix(i))), live);
@@ -380,29 +396,141 @@ static void pack_zipped(vec *v, const vec_factor *b, const vec_tile *t)
 	kir_for_end(v->f, l, NULL, 0);
 }
 
+/* -- inside the product ------------------------------------------------------------------- */
+
+static void read_widened(vec *v, const vec_factor *b, const vec_packed *p, vec_ix k, vec_ix c,
+                         int64_t cols, int64_t lanes, kir_ref *out)
+{
+	kir_module *m = v->f->module;
+	vec_ix deep = vec_mul(v, k, b->unit);
+	kir_ref word[32];
+
+	for (int64_t j = 0; j < cols; j++) {
+		vec_ix at = vec_add(v, c, ix(j * lanes));
+		kir_ref x = read_stored(v, b, b->trans ? at : deep, b->trans ? deep : at,
+		                        lanes * b->unit * p->ratio, 0);
+
+		x = apply_chain(v, b, x);
+		if (p->ratio == 1) {
+			out[j] = x;
+			continue;
+		}
+		x = e1(v->f, KIR_OP_bitcast, kir_vector(m, KIR_s32, lanes * p->ratio), x);
+		split_words(v, x, p->ratio, word);
+		for (int64_t s = 0; s < p->ratio; s++)
+			out[s * cols + j] =
+			    e1(v->f, KIR_OP_bitcast, kir_vector(m, b->elem, lanes * b->unit),
+			       word[s]);
+	}
+}
+
+/* Cuts or joins the interleaved vectors x[unit] of `width` columns into blocks of `lanes`
+ * columns, converted. */
+static void blocks_of(vec *v, const vec_factor *b, kir_ref *x, int64_t width, int64_t lanes,
+                      kir_ref *out)
+{
+	kir_module *m = v->f->module;
+	int64_t n = b->unit, size = width, want = lanes * b->unit, k = 0;
+
+	for (; size < want; size *= 2, n /= 2)
+		for (int64_t i = 0; i < n / 2; i++)
+			x[i] = e2(v->f, KIR_OP_join, kir_vector(m, b->stored, size * 2),
+			          x[2 * i], x[2 * i + 1]);
+	for (int64_t i = 0; i < n; i++) {
+		kir_ref part[8] = { apply_chain(v, b, x[i]) };
+		int64_t parts = 1;
+
+		for (int64_t s = size; s > want; s /= 2, parts *= 2)
+			for (int64_t q = parts; q-- > 0;) {
+				kir_type_id t = kir_vector(m, b->elem, s / 2);
+				kir_ref whole = part[q];
+
+				part[2 * q] = e1(v->f, KIR_OP_half_lo, t, whole);
+				part[2 * q + 1] = e1(v->f, KIR_OP_half_hi, t, whole);
+			}
+		for (int64_t q = 0; q < parts; q++)
+			out[k++] = part[q];
+	}
+}
+
+static void read_zipped(vec *v, const vec_factor *b, vec_ix k, vec_ix c, int64_t cols,
+                        int64_t lanes, const kir_ref *live, kir_ref *out)
+{
+	kir_type_id s64 = kir_scalar(v->f->module, KIR_s64);
+	int64_t most = 64 / kir_elem_bytes(b->stored) / lanes;
+	vec_ix row = vec_mul(v, k, b->unit);
+
+	for (int64_t j = 0; j < cols;) {
+		int64_t n = vec_chunk(cols - j, most < 1 ? 1 : most), width = n * lanes;
+		kir_ref x[4];
+
+		for (int64_t i = 0; i < b->unit; i++) {
+			kir_ref limit = live ? e3(v->f, KIR_OP_select, s64, live[i],
+			                          s64c(v->f, width), s64c(v->f, 0))
+			                     : 0;
+
+			x[i] = read_stored(v, b, vec_add(v, row, ix(i)),
+			                   vec_add(v, c, ix(j * lanes)), width, limit);
+		}
+		interleave(v, b->unit, kir_vector(v->f->module, b->stored, width), x);
+		blocks_of(v, b, x, width, lanes, out + j);
+		j += n;
+	}
+}
+
+void vec_factor_read(vec *v, const vec_factor *b, const vec_packed *p, vec_ix k, vec_ix c,
+                     int64_t cols, int64_t lanes, const kir_ref *live, kir_ref *out)
+{
+	switch (p->how) {
+	case VEC_LOCAL:
+		for (int64_t j = 0; j < cols; j++)
+			out[j] = vec_read(v, &p->tile, k,
+			                  vec_mul(v, vec_add(v, c, ix(j * lanes)), b->unit),
+			                  lanes * b->unit);
+		return;
+	case VEC_DIRECT:
+	case VEC_WIDEN: read_widened(v, b, p, k, c, cols, lanes, out); return;
+	case VEC_ZIP: read_zipped(v, b, k, c, cols, lanes, live, out); return;
+	}
+}
+
 /* -- which of them
  * ------------------------------------------------------------------------------------ */
 
-vec_packed vec_pack(vec *v, const vec_factor *factor)
+static vec_packed pack_memory(vec *v, vec_factor *b, bool fuse)
 {
-	vec_factor b = *factor;
-	vec_packed p = { .max_lanes = v->lanes };
+	bool same = kir_elem_bytes(b->stored) == kir_elem_bytes(b->elem);
+	int64_t run = vec_run(memory_of(v, b));
+	vec_packed p = { .max_lanes = v->lanes, .ratio = 1 };
 	packed_layout l;
-	bool same = kir_elem_bytes(b.stored) == kir_elem_bytes(b.elem);
 
-	if (!b.local && find_layout(v, &b, &l) && !upto_of(v, &b)) {
-		if (same && l.unit == b.unit) {
-			p.direct = true;
-			p.max_lanes = side_by_side(&b, &l);
+	if (find_layout(v, b, &l) && !upto_of(v, b)) {
+		p.max_lanes = side_by_side(b, &l);
+		p.ratio = l.unit / b->unit;
+		p.how = same && p.ratio == 1 ? VEC_DIRECT : VEC_WIDEN;
+		if (p.how == VEC_DIRECT || fuse)
 			return p;
-		}
-		p.tile = vec_local(v, b.elem, b.depth / b.unit, b.cols * b.unit);
-		pack_packed(v, &b, &l, &p.tile);
-		return p;
+		p = (vec_packed){ .max_lanes = v->lanes, .ratio = 1 };
+		p.tile = vec_local(v, b->elem, b->depth / b->unit, b->cols * b->unit);
+		pack_packed(v, b, &l, &p.tile);
+	} else if (!b->trans && run >= b->cols && fuse) {
+		p.how = VEC_ZIP;
+	} else if (run < (b->trans ? b->depth : b->cols) || (b->trans && upto_of(v, b))) {
+		bring_home(v, b);
 	}
-	if (!b.local && (vec_run(memory_of(v, &b)) < (b.trans ? b.depth : b.cols) ||
-	                 (b.trans && upto_of(v, &b))))
-		bring_home(v, &b);
+	return p;
+}
+
+vec_packed vec_pack(vec *v, const vec_factor *factor, bool once)
+{
+	int knob = v->in->sched.fuse; /* auto, off, on */
+	vec_factor b = *factor;
+	vec_packed p = { .max_lanes = v->lanes, .ratio = 1 };
+
+	if (!b.local)
+		p = pack_memory(v, &b, knob == 2 || (once && !knob));
+	if (p.how != VEC_LOCAL || p.tile.buf)
+		return p;
 	if (b.local && !b.trans && b.unit == 1 && !b.nchain) {
 		p.tile = b.tile;
 		return p;
@@ -414,16 +542,4 @@ vec_packed vec_pack(vec *v, const vec_factor *factor)
 	else
 		pack_zipped(v, &b, &p.tile);
 	return p;
-}
-
-kir_ref vec_packed_read(vec *v, const vec_factor *b, const vec_packed *p, vec_ix k, vec_ix c,
-                        int64_t lanes)
-{
-	vec_ix deep = vec_mul(v, k, b->unit);
-
-	if (!p->direct)
-		return vec_read(v, &p->tile, k, vec_mul(v, c, b->unit), lanes * b->unit);
-	return apply_chain(
-	    v, b,
-	    read_stored(v, b, b->trans ? c : deep, b->trans ? deep : c, lanes * b->unit, 0));
 }

@@ -124,17 +124,31 @@ typedef struct vec_factor {
 	int64_t unit;          /* elements of the contraction side by side: 4 bytes*/
 } vec_factor;
 
-/* Packed: [depth / unit][cols][unit]. direct: read from the cache as it lies. */
+/* How a product gets the vectors of its right factor. */
+typedef enum vec_how {
+	VEC_LOCAL,  /* from a local in product order                          */
+	VEC_DIRECT, /* from memory, which has product order                   */
+	VEC_WIDEN,  /* from memory in packed order, several steps a vector    */
+	VEC_ZIP     /* from memory, rows along the contraction, interleaved   */
+} vec_how;
+
 typedef struct vec_packed {
-	bool direct;
-	vec_tile tile;     /* rows depth / unit, cols cols * unit            */
-	int64_t max_lanes; /* columns that lie side by side                  */
+	vec_how how;
+	vec_tile tile;     /* VEC_LOCAL: [depth / unit][cols * unit]          */
+	int64_t max_lanes; /* columns that lie side by side                   */
+	int64_t ratio;     /* steps of the contraction one read gives         */
 } vec_packed;
 
 bool vec_factor_of(vec *v, kir_ref dot, vec_factor *b);
-vec_packed vec_pack(vec *v, const vec_factor *b);
-/* `lanes` columns from c at step k of the contraction (k counts units). */
-kir_ref vec_packed_read(vec *v, const vec_factor *b, const vec_packed *p, vec_ix k, vec_ix c,
-                        int64_t lanes);
+/* once: each vector of the factor is read by one block of rows only, so it may as well be
+ * decoded there. */
+vec_packed vec_pack(vec *v, const vec_factor *b, bool once);
+/* The vectors of `cols` blocks of `lanes` columns from c, for p->ratio steps from k (counted
+ * in units): out[step * cols + block]. live: for each row of the step whether it may be
+ * read (VEC_ZIP), or NULL. */
+void vec_factor_read(vec *v, const vec_factor *b, const vec_packed *p, vec_ix k, vec_ix c,
+                     int64_t cols, int64_t lanes, const kir_ref *live, kir_ref *out);
+/* Rows before the load's upto, as an s64: 0 .. depth; 0 when there is no upto. */
+kir_ref vec_live_rows(vec *v, const vec_factor *b);
 
 #endif

@@ -62,6 +62,10 @@ void check_fail(check_result *r, const char *fmt, ...)
 		va_start(ap, fmt);
 		vsnprintf(r->text, sizeof r->text, fmt, ap);
 		va_end(ap);
+		/* one line a failure, whatever a message holds */
+		for (char *p = r->text; *p; p++)
+			if (*p == '\n')
+				*p = ' ';
 	}
 	r->failed = true;
 }

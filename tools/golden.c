@@ -125,6 +125,10 @@ bool golden_fail(golden_result *r, const char *fmt, ...)
 		va_start(ap, fmt);
 		vsnprintf(r->text, sizeof r->text, fmt, ap);
 		va_end(ap);
+		/* one line a failure, whatever a message holds */
+		for (char *p = r->text; *p; p++)
+			if (*p == '\n')
+				*p = ' ';
 	}
 	r->failed = true;
 	return false;

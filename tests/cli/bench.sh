@@ -1,0 +1,20 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# bench.sh -- the JSON line has what docs/performance.md reads, and a forced target shows.
+set -eu
+tmp=${KVJIT_TMP:-/tmp}/bench.$$
+trap 'rm -f "$tmp"' EXIT
+
+KVJIT_TARGET=avx2 "$KVJIT" bench attn q=bf16 kv=int8/token-head heads=4:2 dim=64 page=16 causal \
+	batch=2 ctx=256 --seconds 0 --json >"$tmp"
+for field in problem schedule threads ms ms_min ms_ci gb_s gflop_s stream_gb_s stream_share \
+	peak_share vs_bf16 compile_ms call_us; do
+	grep -q "\"$field\":" "$tmp" || { echo "no $field in:"; cat "$tmp"; exit 1; }
+done
+grep -q '"target":"avx2"' "$tmp"
+"$KVJIT" bench write in=bf16 kv=e4m3 heads=2 dim=64 page=16 ctx=512 --seconds 0 --json |
+	grep -q '"memcpy_share":'
+"$KVJIT" bench quant in=bf16 to=int8/token-head heads=2 dim=64 --seconds 0 --vs none |
+	grep -q "share of memcpy's rate"
+"$KVJIT" bench attn q=bf16 kv=bf16 heads=4:2 dim=64 page=16 ctx=64 --q-len 16 --threads 2 \
+	--seconds 0 --vs none | grep -q '2 threads'

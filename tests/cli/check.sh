@@ -1,0 +1,49 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# check.sh -- check passes what is right, on every backend and target, and says so in both
+# forms; golden cases with an unknown op, fmt or feature, or a wrong byte, fail.
+set -eu
+tmp=${KVJIT_TMP:-/tmp}/check.$$
+trap 'rm -rf "$tmp"' EXIT
+mkdir -p "$tmp"
+
+"$KVJIT" check "attn q=bf16 kv=int8/token-head heads=4:2 dim=32 page=16 causal lse" --seeds 1 \
+	>"$tmp/out" || { cat "$tmp/out"; exit 1; }
+tail -n 1 "$tmp/out" | grep -q '^[1-9][0-9]* passed, 0 failed$'
+for backend in ref c x86; do grep -q "^$backend/" "$tmp/out"; done
+"$KVJIT" check "write in=bf16 kv=e4m3/head heads=2 dim=32 page=16" --seeds 1 --backend x86 --json |
+	grep -q '"ok":true'
+
+# a golden folder of one case, then the same with something changed
+golden=$KVJIT_SOURCE_DIR/tests/golden
+case=$tmp/case
+mkdir -p "$case"
+cp "$golden/attn_e5m2.bin" "$golden/codec_decode_e5m2.bin" "$case"
+cut_case() {
+	awk -v want="\"name\": \"$1\"" '
+		/^  \{/ { text = ""; keep = 0 }
+		{ text = text $0 "\n"; if (index($0, want)) keep = 1 }
+		/^  \}/ { if (keep) { sub(/,\n$/, "\n", text); printf "%s", text } }' \
+		"$golden/manifest.json"
+}
+manifest() {
+	{ echo '{"format": "kvjit-golden-1", "cases": ['; cat; echo ']}'; } >"$case/manifest.json"
+}
+last() { "$KVJIT" check --golden "$case" --backend ref | tail -n 1; }
+
+cut_case attn_e5m2 | manifest
+test "$(last)" = "1 passed, 0 failed, 0 skipped"
+cut_case attn_e5m2 | sed 's/"features": {}/"features": {"tree": true}/' | manifest
+test "$(last)" = "0 passed, 1 failed, 0 skipped"
+cut_case attn_e5m2 | sed 's/e5m2_tensor/e6m1_tensor/' | manifest
+test "$(last)" = "0 passed, 1 failed, 0 skipped"
+cut_case attn_e5m2 | sed 's/"op": "paged_attention"/"op": "paged_tension"/' | manifest
+test "$(last)" = "0 passed, 1 failed, 0 skipped"
+cut_case attn_e5m2 | sed 's/"features": {}/"features": {"window": 3}/' | manifest
+test "$(last)" = "0 passed, 1 failed, 0 skipped"
+cut_case attn_e5m2 | sed 's/e5m2_tensor/int4_pth/' | manifest
+test "$(last)" = "0 passed, 0 failed, 1 skipped"
+cut_case codec_decode_e5m2 | manifest
+test "$(last)" = "1 passed, 0 failed, 0 skipped"
+printf '\001' | dd of="$case/codec_decode_e5m2.bin" bs=1 seek=300 conv=notrunc 2>/dev/null
+test "$(last)" = "0 passed, 1 failed, 0 skipped"

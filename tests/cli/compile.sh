@@ -1,0 +1,29 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# compile.sh -- every stage is printed, and what is printed can be compiled again.
+set -eu
+tmp=${KVJIT_TMP:-/tmp}/compile.$$
+trap 'rm -rf "$tmp"' EXIT
+mkdir -p "$tmp"
+problem="attn q=bf16 kv=int8/token-head heads=4:2 dim=64 page=16 causal"
+
+for stage in ir tile vector llvm asm c obj schedule; do
+	"$KVJIT" compile "$problem" --emit $stage -o "$tmp/$stage"
+	test -s "$tmp/$stage"
+done
+grep -q 'attention q=' "$tmp/ir"
+grep -q 'level=T' "$tmp/tile"
+grep -q 'level=V' "$tmp/vector"
+grep -q 'kv_tile=' "$tmp/schedule"
+test "$(head -c 4 "$tmp/obj" | tail -c 3)" = ELF
+# the problem may also stand as words, and the text of a stage is a program
+"$KVJIT" compile $problem --emit ir | diff - "$tmp/ir"
+"$KVJIT" compile "$tmp/ir" --emit ir | diff - "$tmp/ir"
+for stage in tile vector; do
+	"$KVJIT" compile "$tmp/$stage" --emit asm | grep -q ret
+done
+# the same text compiled twice is the same text
+"$KVJIT" compile "$problem" --emit vector | diff - "$tmp/vector"
+# a target and a knob that are asked for show
+"$KVJIT" compile "$problem" --emit tile --target avx2 | grep -q 'target=avx2'
+"$KVJIT" compile "$problem" --sched "qk=f32 kv_tile=16" | grep -q 'qk=f32'

@@ -1,0 +1,47 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# errors.sh -- a wrong command line, program or file: a sentence and an exit code, no crash.
+set -eu
+tmp=${KVJIT_TMP:-/tmp}/errors.$$
+trap 'rm -rf "$tmp"' EXIT
+mkdir -p "$tmp"
+good="attn q=bf16 kv=bf16 heads=2 dim=16 page=16"
+
+# refuse CODE WORD COMMAND...: exits with CODE and says WORD on stderr.
+refuse() {
+	code=$1 word=$2
+	shift 2
+	status=0
+	"$KVJIT" "$@" >"$tmp/out" 2>"$tmp/err" || status=$?
+	if [ "$status" != "$code" ] || ! grep -q -- "$word" "$tmp/err"; then
+		echo "kvjit $*: exit code $status, not $code with '$word':"
+		cat "$tmp/out" "$tmp/err"
+		exit 1
+	fi
+}
+
+refuse 2 usage
+refuse 2 "no subcommand 'frob'" frob
+refuse 2 "unknown option --frob" info --frob
+refuse 2 "operand is missing" compile --emit ir
+refuse 2 "needs a value" check "$good" --seeds
+refuse 2 "number from 1" check "$good" --seeds none
+refuse 2 "not both" bench "$good" --cold --warm
+refuse 2 "bf16 or none" bench "$good" --vs stream
+refuse 1 "heads" compile "attn q=bf16 kv=bf16 heads=none dim=16 page=16"
+refuse 1 "format" compile "attn q=bf16 kv=int5 heads=2 dim=16 page=16"
+refuse 1 "avx1024" compile "$good" --target avx1024
+refuse 1 "backend" compile "$good" --backend frob
+refuse 1 "no bogus" compile "$good" --emit bogus
+refuse 1 "knob" compile "$good" --sched "frob=1"
+refuse 1 "frob" check "attn q=bf16 kv=bf16 heads=2 dim=16 page=16 frob=1"
+refuse 1 "manifest.json can't be read" check --golden "$tmp"
+echo '{}' >"$tmp/manifest.json"
+refuse 1 "isn't a manifest" check --golden "$tmp"
+echo 'not numpy' >"$tmp/q.npy"
+refuse 1 "doesn't begin like a .npy file" run "$good" --in q="$tmp/q.npy"
+refuse 1 "name of a parameter" run "$good" --in frob="$tmp/q.npy"
+refuse 1 "name of an output" run "$good" --out q="$tmp/q.npy"
+refuse 1 "isn't given" run "$good"
+export KVJIT_BACKEND_DIR="$tmp"
+refuse 1 "can't be loaded" compile "$good"

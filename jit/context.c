@@ -3,6 +3,7 @@
  * here and nowhere else.
  */
 #include "jit.h"
+#include "../passes/passes.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -131,18 +132,42 @@ static bool pick_backend(kvjit *kv, const char *name)
 	return false;
 }
 
-static bool known_words(const char *list, const char *known, const char *variable)
+/* A word of KVJIT_PRINT: a stage, or before: or after: and a pass or *. */
+static bool is_print(const char *word)
 {
-	while (*list) {
+	const char *pass = strchr(word, ':');
+
+	if (!pass)
+		return kvjit_list_has("llvm,c,asm", word);
+	if (strncmp(word, "before:", 7) != 0 && strncmp(word, "after:", 6) != 0)
+		return false;
+	for (unsigned i = 0; i < kpass_count; i++)
+		if (!strcmp(kpass_table[i].name, pass + 1))
+			return true;
+	return !strcmp(pass + 1, "*");
+}
+
+static bool is_check(const char *word)
+{
+	return kvjit_list_has("verify,text,ref", word);
+}
+
+/* Whether all words of a variable's list are ones it knows. */
+static bool check_list(const kvjit *kv, kvjit_env variable, bool (*known)(const char *word))
+{
+	const char *list = kv->env[variable];
+
+	while (list && *list) {
 		char word[40];
 		size_t len;
 
 		list += strspn(list, ", ");
 		len = strcspn(list, ", ");
 		snprintf(word, sizeof(word), "%.*s", (int)(len < 39 ? len : 39), list);
-		if (len && !kvjit_list_has(known, word)) {
+		if (len && !known(word)) {
 			snprintf(open_error, sizeof(open_error), "%s has no '%s'; it takes %s",
-			         variable, word, known);
+			         kvjit_env_table[variable].name, word,
+			         kvjit_env_table[variable].values);
 			return false;
 		}
 		list += len;
@@ -154,14 +179,14 @@ static kvjit_status configure(kvjit *kv, const kvjit_options *o)
 {
 	const char *target = o->target ? o->target : kv->env[KVJIT_ENV_TARGET];
 	const char *backend = o->backend ? o->backend : kv->env[KVJIT_ENV_BACKEND];
-	const char *check = kv->env[KVJIT_ENV_CHECK];
 
 	kbe_host(&kv->host);
 	kv->parallel = o->parallel ? o->parallel : kvjit_openmp;
 	kv->executor = o->executor;
 	kv->log = o->log;
 	kv->log_ctx = o->log_ctx;
-	if (check && !known_words(check, "verify,text,ref", "KVJIT_CHECK"))
+	if (!check_list(kv, KVJIT_ENV_CHECK, is_check) ||
+	    !check_list(kv, KVJIT_ENV_PRINT, is_print))
 		return KVJIT_UNSUPPORTED;
 	return pick_target(kv, target) && pick_backend(kv, backend) ? KVJIT_OK
 	                                                            : KVJIT_UNSUPPORTED;

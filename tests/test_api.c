@@ -67,6 +67,10 @@ static void test_open_refuses(void **state)
 	assert_int_equal(kvjit_open(NULL, &kv), KVJIT_UNSUPPORTED);
 	assert_says(kvjit_open_error(), "KVJIT_CHECK|everything|verify");
 	unsetenv("KVJIT_CHECK");
+	setenv("KVJIT_PRINT", "asm,after:lunch", 1);
+	assert_int_equal(kvjit_open(NULL, &kv), KVJIT_UNSUPPORTED);
+	assert_says(kvjit_open_error(), "KVJIT_PRINT|after:lunch|after:PASS");
+	unsetenv("KVJIT_PRINT");
 	assert_int_equal(kvjit_open(NULL, NULL), KVJIT_BAD_ARGUMENT);
 }
 

@@ -17,9 +17,9 @@
  * Signed codes k meet the instruction's unsigned operand as k + 128; the surplus 128 * sum(x)
  * is subtracted in integers, exactly.
  *
- * auto: s8 codes take int8x2 where the target has vnni; other codes of at most 8 bits, and
- * bf16, take bf16 where the target has bf16 and the query came from such a type too; all
- * else f32. docs/accuracy.md has the bounds. Weights and stored scales are not negative.
+ * auto, for queries that came from bf16 or fewer bits: s8 codes take int8 where the target has
+ * vnni; other codes of at most 8 bits, and bf16, take bf16 where the target has bf16. For
+ * finer queries, s8 codes take int8x2. All else f32. docs/accuracy.md has the bounds. Weights and stored scales are not negative.
  */
 #include "emit.h"
 
@@ -63,7 +63,7 @@ static enum arith_kind choose(const kir_func *f, kir_ref n, bool query_exact)
 	if (knob == A_INT8 || knob == A_INT8X2)
 		return s8 ? (enum arith_kind)knob : A_F32;
 	if (s8 && f->target->features & KIR_HAS_vnni)
-		return A_INT8X2;
+		return query_exact ? A_INT8 : A_INT8X2;
 	if (small && !s8 && query_exact && f->target->features & KIR_HAS_bf16)
 		return A_BF16;
 	return A_F32;

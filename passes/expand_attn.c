@@ -10,6 +10,8 @@
  *       out = acc / l   (or, of a piece of a split sequence, into part) }
  *     for %x = 0 to %njoin par { ... }        ; joins pieces, in order: deterministic
  *
+ * With knob split=0 no sequence is ever cut, and neither part nor the second loop exists.
+ *
  * Scores are in base 2. Rows that see nothing keep m = -inf; softmax_safe keeps -inf - -inf
  * from arising. Keys at and past the sequence's end are loaded as 0 where a value matters
  * (V, scales) and replaced by a select where it doesn't (scores): no unwritten slot is ever
@@ -441,6 +443,8 @@ static bool set_up(attn *a, kir_diag *why)
 
 	for (size_t i = 0; i < sizeof op / sizeof op[0]; i++)
 		*op[i].at = expand_operand(in, n, a->map, op[i].name);
+	if (!a->f->sched.split)
+		a->part = 0;
 	a->heads = kir_type_of(a->f, a->q)->dim[1];
 	a->dim_k = kir_type_of(a->f, a->k)->dim[3];
 	a->dim_v = kir_type_of(a->f, a->v)->dim[3];

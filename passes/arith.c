@@ -19,7 +19,8 @@
  *
  * auto, for queries that came from bf16 or fewer bits: s8 codes take int8 where the target has
  * vnni; other codes of at most 8 bits, and bf16, take bf16 where the target has bf16. For
- * finer queries, s8 codes take int8x2. All else f32. docs/accuracy.md has the bounds. Weights and stored scales are not negative.
+ * finer queries, s8 codes take int8x2. All else f32. docs/accuracy.md has the bounds. Weights
+ * and stored scales are not negative.
  */
 #include "emit.h"
 
@@ -49,6 +50,15 @@ static kir_ref stored_factor(const kir_func *f, kir_ref n)
 	           : 0;
 }
 
+/* Weights: powers of two, or they times a scale read from memory. Their digits are unsigned. */
+static bool is_weights(const kir_func *f, kir_ref x)
+{
+	while (f->node[x].op == KIR_OP_mul &&
+	       f->node[before_convert(f, kir_src(f, x, 1))].op == KIR_OP_load)
+		x = kir_src(f, x, 0);
+	return f->node[x].op == KIR_OP_exp2;
+}
+
 static enum arith_kind choose(const kir_func *f, kir_ref n, bool query_exact)
 {
 	int knob = kir_attr_of(f, n, KIR_ATTR_trans) ? f->sched.qk : f->sched.pv;
@@ -56,6 +66,8 @@ static enum arith_kind choose(const kir_func *f, kir_ref n, bool query_exact)
 	kir_elem e = b ? (kir_elem)kir_type_of(f, b)->elem : KIR_VOID;
 	bool s8 = e == KIR_s8, small = b && exact_in_bf16(e);
 
+	if (s8 && !kir_attr_of(f, n, KIR_ATTR_trans) && !is_weights(f, kir_src(f, n, 0)))
+		s8 = false;
 	if (!b || knob == A_F32)
 		return A_F32;
 	if (knob == A_BF16)
@@ -64,7 +76,7 @@ static enum arith_kind choose(const kir_func *f, kir_ref n, bool query_exact)
 		return s8 ? (enum arith_kind)knob : A_F32;
 	if (s8 && f->target->features & KIR_HAS_vnni)
 		return query_exact ? A_INT8 : A_INT8X2;
-	if (small && !s8 && query_exact && f->target->features & KIR_HAS_bf16)
+	if (small && e != KIR_s8 && query_exact && f->target->features & KIR_HAS_bf16)
 		return A_BF16;
 	return A_F32;
 }

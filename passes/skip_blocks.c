@@ -16,13 +16,15 @@
  *
  * An iteration that is skipped must leave the carried values as they were. That holds where
  * every value that reaches the yield comes from the masked scores: rows of -inf give maximum
- * -inf, weights 0 and factors 1; the pass takes loops whose select's other side is -inf.
+ * -inf, weights 0 and factors 1; the pass takes loops whose select's other side is -inf, that
+ * store nothing and carry nothing else.
  *
  * Requires level T. Costs some 20 scalar ops a block.
  */
 #include "emit.h"
 
 #include <math.h>
+#include <string.h>
 
 /* Bounds of a value over all its lanes, as scalars of out; 0 when unknown. For i1: whether
  * some lane may hold (hi) and whether every lane must (lo). */
@@ -208,15 +210,38 @@ static range bounds(skip *s, kir_ref n)
 	return s->seen[n];
 }
 
-/* The mask of the loop's scores: the condition of a select against -inf over a tile. */
+static bool is_masking(const kir_func *f, kir_ref n)
+{
+	kir_ref other = kir_src(f, n, 2);
+
+	return f->node[n].op == KIR_OP_select && kir_type_of(f, n)->rank == 2 &&
+	       f->node[other].op == KIR_OP_const && f->node[other].f == -INFINITY;
+}
+
+/* The mask of the loop's scores: the condition of a select against -inf over a tile. 0 when
+ * the loop isn't one to skip iterations of: it stores, or carries something that isn't
+ * computed from the masked scores. */
 static kir_ref find_mask(const kir_func *f, kir_ref loop, kir_ref end)
 {
-	for (kir_ref n = loop + 1; n < end; n++) {
-		kir_ref other = kir_src(f, n, 2);
+	bool *from = kir_alloc(f->module, f->nnode * sizeof *from);
+	kir_ref mask = 0;
 
-		if (f->node[n].op == KIR_OP_select && kir_type_of(f, n)->rank == 2 &&
-		    f->node[other].op == KIR_OP_const && f->node[other].f == -INFINITY)
-			return kir_src(f, n, 0);
+	for (kir_ref n = loop + 1; n < end; n++) {
+		const kir_node *d = &f->node[n];
+		bool all = d->nsrc > 0;
+
+		if (kir_ops[d->op].flags & (KIR_REGION | KIR_REGION2 | KIR_WRITES))
+			return 0;
+		for (unsigned i = 0; i < d->nsrc; i++) {
+			from[n] |= from[kir_src(f, n, i)];
+			all &= from[kir_src(f, n, i)];
+		}
+		if (d->op == KIR_OP_yield)
+			return all ? mask : 0;
+		if (!mask && is_masking(f, n)) {
+			mask = kir_src(f, n, 0);
+			from[n] = true;
+		}
 	}
 	return 0;
 }
@@ -274,6 +299,9 @@ kpass_result kpass_skip_blocks(const kir_func *in, kir_func *out, kir_diag *why)
 			end = kir_region_end(in, n);
 			mask = find_mask(in, n, end);
 			if (mask) {
+				/* bounds are computed inside the loop: those of another are out
+				 * of scope */
+				memset(s.have, 0, in->nnode * sizeof *s.have);
 				s.loop = n;
 				copy_loop(&s, mask, end);
 				result = KPASS_CHANGED;

@@ -8,8 +8,6 @@
 #include "check.h"
 #include "tool.h"
 
-#include <math.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,99 +18,13 @@ static const char usage[] =
     "check PROBLEM | check --golden DIR  [--target T] [--backend B] [--sched KNOBS] "
     "[--seeds N] [--verbose] [--json]";
 
-/* -- random ------------------------------------------------------------------------------ */
-
-/* splitmix64 */
-static uint64_t next(check *c)
-{
-	uint64_t z = c->rng += 0x9e3779b97f4a7c15u;
-	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-	z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-	return z ^ z >> 31;
-}
-
-double check_uniform(check *c)
-{
-	return (double)(next(c) >> 11) * 0x1p-53;
-}
-
-double check_normal(check *c)
-{
-	double u = check_uniform(c) + 0x1p-54, v = check_uniform(c);
-	return sqrt(-2 * log(u)) * cos(6.283185307179586 * v);
-}
-
-int64_t check_int(check *c, int64_t lo, int64_t hi)
-{
-	return lo + (int64_t)(next(c) % (uint64_t)(hi - lo + 1));
-}
-
-void check_fill(check *c, kir_elem e, void *data, int64_t n, double sigma)
-{
-	for (int64_t i = 0; i < n; i++)
-		elem_set(e, data, i, sigma * check_normal(c));
-}
-
-/* -- results ------------------------------------------------------------------------------ */
-
-void check_fail(check_result *r, const char *fmt, ...)
-{
-	if (!r->failed) {
-		va_list ap;
-		va_start(ap, fmt);
-		vsnprintf(r->text, sizeof r->text, fmt, ap);
-		va_end(ap);
-		/* one line a failure, whatever a message holds */
-		for (char *p = r->text; *p; p++)
-			if (*p == '\n')
-				*p = ' ';
-	}
-	r->failed = true;
-}
-
-void check_value(check_result *r, const char *what, int64_t i, double got, double want,
-                 double limit)
-{
-	r->compared++;
-	if (got == want)
-		return;
-	double ratio = fabs(got - want) / limit;
-	if (ratio > r->worst)
-		r->worst = ratio;
-	if (isinf(want) || !(ratio <= 1))
-		check_fail(
-		    r, "%s[%lld] is %.9g, the interpreter says %.9g: error %.3g, bound %.3g",
-		    what, (long long)i, got, want, fabs(got - want), limit);
-}
-
-kvjit_kernel *check_compile(const check *c, unsigned i)
-{
-	kvjit_compile_options o = { .size = sizeof o, .sched = c->sched };
-	kvjit_kernel *k = NULL;
-	kvjit *kv = c->machine[i].kv;
-	kvjit_status s = kvjit_compile(kv, c->text, &o, &k);
-	if (s == KVJIT_OK)
-		return k;
-	check_fail(&c->result[i], "%s: %s", kvjit_status_name(s), kvjit_error(kv));
-	return NULL;
-}
-
 /* -- running ------------------------------------------------------------------------------ */
 
 static bool run_seeds(check *c, int seeds, char *why, size_t len)
 {
-	for (int s = 0; s < seeds; s++) {
-		bool ok = attn_open(&c->a, c->text, why, len);
-		c->rng = (uint64_t)s * 1000003 + 1;
-		c->a.b.flush_low = s % 2 == 1;
-		if (ok)
-			ok = c->a.p.kind == KIR_ATTN    ? check_attn(c, (uint64_t)s, why, len)
-			     : c->a.p.kind == KIR_MERGE ? check_merge(c, (uint64_t)s, why, len)
-			                                : check_write(c, (uint64_t)s, why, len);
-		attn_close(&c->a);
-		if (!ok)
+	for (int s = 0; s < seeds; s++)
+		if (!check_seed(c, (uint64_t)s, why, len))
 			return false;
-	}
 	return true;
 }
 

@@ -25,7 +25,10 @@ typedef struct check {
 	uint64_t rng;
 } check;
 
-/* One seed of a problem of each kind; false and a sentence in why when the check itself can't
+/* Data from the seed and a run on every machine that hasn't failed; opens c->a and closes it.
+ * False and a sentence in why when the check itself can't be made. */
+bool check_seed(check *c, uint64_t seed, char *why, size_t len);
+/* The same of a problem of each kind; false and a sentence in why when the check itself can't
  * be made. */
 bool check_attn(check *c, uint64_t seed, char *why, size_t len);
 bool check_write(check *c, uint64_t seed, char *why, size_t len);

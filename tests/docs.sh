@@ -1,0 +1,92 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# The documentation says what the sources say.
+#
+#   tests/docs.sh          checks, with the programs beside $KVJIT or in build/
+#   tests/docs.sh --bless  writes the outputs into the documents, once they are right
+#
+# - A fenced block whose first line is `$ COMMAND` holds that command's output. Those of
+#   kvjit-opt, and of what needs no build, are checked here; those of kvjit itself depend on the
+#   machine and are only written by --bless.
+# - docs/IR.md names every op, attribute and element of the tables.
+# - The README's kernel is the one in examples/attention.c.
+# - Every link to a file leads to one.
+set -eu
+cd "$(dirname "$0")/.."
+PATH="${KVJIT:+$(dirname "$KVJIT"):}$PWD/build:$PATH"
+export PATH
+command -v kvjit-opt >/dev/null || {
+	echo "docs.sh: no kvjit-opt in build/ or beside \$KVJIT" >&2
+	exit 1
+}
+bless=0
+[ "${1:-}" != --bless ] || bless=1
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+bad=0
+
+wrong() {
+	echo "$*"
+	bad=1
+}
+
+# A document with its blocks filled in anew. Blocks of machine-dependent commands are copied.
+fill() {
+	awk -v bless="$bless" '
+		/^```/ { inside = !inside; fresh = inside; ours = 0; print; next }
+		fresh && /^\$ / {
+			fresh = 0
+			print
+			command = substr($0, 3)
+			if (!bless && command ~ /(^|[ (|])kvjit /)
+				next
+			ours = 1
+			command = "{ " command "; } 2>&1"
+			while ((command | getline line) > 0)
+				print line
+			close(command)
+			next
+		}
+		{ fresh = 0 }
+		!ours { print }
+	' "$1"
+}
+
+for doc in README.md docs/*.md; do
+	[ -e "$doc" ] || { wrong "$doc is missing"; continue; }
+	fill "$doc" >"$tmp/new"
+	if [ "$bless" = 1 ]; then
+		cmp -s "$doc" "$tmp/new" || cp "$tmp/new" "$doc"
+	elif ! diff -u "$doc" "$tmp/new" >"$tmp/diff"; then
+		cat "$tmp/diff"
+		wrong "$doc: outputs have changed; read them, then tests/docs.sh --bless"
+	fi
+	# [text](path) and [text](path#place), from the document's folder
+	grep -o '](\([^)#:]*\)' "$doc" | sed 's/^](//' | while read -r link; do
+		[ -e "$(dirname "$doc")/$link" ] || echo "$doc: no file $link"
+	done >"$tmp/links"
+	[ ! -s "$tmp/links" ] || wrong "$(cat "$tmp/links")"
+done
+
+# names FILE MACRO: the first column of a .def table, as the text form spells it
+names() {
+	sed -n "s/^$2([ \"]*\([a-z0-9_]*\).*/\1/p" "$1"
+}
+for op in $(names ir/ops.def OP | sed 's/_/./g'); do
+	grep -q "\`$op[\` ]" docs/IR.md || wrong "docs/IR.md doesn't name the op \`$op\`"
+done
+for name in $(names ir/attrs.def ATTR) $(names ir/elems.def ELEM); do
+	grep -q "\`$name[\`=]" docs/IR.md || wrong "docs/IR.md doesn't name \`$name\`"
+done
+
+# Lines of the example between its two comments, without what both indent differently.
+kernel() {
+	sed -n '/README: a kernel in twelve lines/,/end of the twelve lines/p' \
+		examples/attention.c | sed '1d;$d;s/^[ \t]*//'
+}
+kernel | while read -r line; do
+	grep -qsF -- "$line" README.md || echo "README.md lacks: $line"
+done >"$tmp/kernel"
+[ ! -s "$tmp/kernel" ] || wrong "$(cat "$tmp/kernel")"
+[ "$(kernel | wc -l)" = 12 ] || wrong "examples/attention.c: the kernel isn't twelve lines"
+exit $bad

@@ -77,8 +77,8 @@ static region_value copy_load(const region_copy *c, kir_ref n, kir_elem e)
 		by |= idx[i].by;
 	}
 	for (unsigned i = 0; i < count; i++)
-		src[1 + i] = idx[i].by ? widen(c, idx[i], by)
-		                       : as_elem(c->f, idx[i].ref, KIR_s64);
+		src[1 + i] =
+		    idx[i].by ? widen(c, idx[i], by) : as_elem(c->f, idx[i].ref, KIR_s64);
 	return (region_value){ kir_emit(c->f, by ? KIR_OP_gather : KIR_OP_load,
 		                        type_by(c, e, by), src, 1 + count, NULL),
 		               by };

@@ -2,10 +2,15 @@
 /* expand_write.c -- quantize and cache.write as loops over tokens and heads.
  *
  *     for %p = 0 to parts par {                ; pages p, p + parts, ... belong to p
- *       for %t = 0 to %n {
- *         %slot = load %slots[%t]
- *         if slot >= 0 and fdiv(slot, page) % parts == p {
- *           for %h = 0 to heads { K row: scale, codes, store;  V row likewise } } } }
+ *       for %t = 0 to %n step 16 {
+ *         if the 16 slots follow each other from a multiple of 16 on:
+ *           if their page is p's: for %i { K rows <H x D>, V rows: scales, codes, store }
+ *         else
+ *           for %i: %slot = load %slots[%i]; if it is p's: the same for one token } }
+ *
+ * Input is taken in the order it lies in, all heads of a token at once. A layout that puts
+ * 4 bytes of each of 16 tokens side by side gets its codes through a local: 16 tokens fill
+ * whole cache lines, where one by one they would touch each line 16 times.
  *
  * A page has one owner who takes its tokens in order: of two tokens with one slot the later
  * wins, whatever the number of threads, and no two threads write one cache line of a page.
@@ -17,7 +22,7 @@
  */
 #include "expand.h"
 
-#include <math.h>
+enum { RUN = 16 }; /* tokens written together */
 
 /* The power of two at or above x > 0, exactly (never through log2). */
 static kir_ref pow2_ceil(kir_func *f, kir_ref x)
@@ -30,7 +35,7 @@ static kir_ref pow2_ceil(kir_func *f, kir_ref x)
 	return e1(f, KIR_OP_bitcast, ft, b);
 }
 
-/* The scale of each vector of x along its last axis, as it will be stored. */
+/* The scale of each row of x (its last axis), as it will be stored. */
 static kir_ref row_scale(kir_func *f, const kir_side *s, kir_ref x, kir_elem from)
 {
 	const kir_type *xt = kir_type_of(f, x);
@@ -56,7 +61,7 @@ static kir_ref clamp(kir_func *f, kir_ref x, double most)
 	return e3(f, KIR_OP_select, t, e2(f, KIR_OP_lt, it, x, lo), lo, x);
 }
 
-/* Codes of x (f32, rank 1 or groups x size) under scale d (f32, scalar or one a group). */
+/* Codes of x (f32) under scale d (f32): a scalar, or one for each row of x. */
 static kir_ref row_codes(kir_func *f, const kir_side *s, kir_ref x, kir_ref d)
 {
 	kir_type_id xt = f->node[x].type, dt = f->node[d].type;
@@ -65,9 +70,8 @@ static kir_ref row_codes(kir_func *f, const kir_side *s, kir_ref x, kir_ref d)
 
 	if (s->reciprocal) {
 		kir_ref one = f32c(f, 1.0);
-		kir_ref r = kir_type_at(f->module, dt)->rank
-		                ? e2(f, KIR_OP_div, dt, e1(f, KIR_OP_splat, dt, one), d)
-		                : e2(f, KIR_OP_div, dt, one, d);
+		kir_ref r = axis == 0 ? e2(f, KIR_OP_div, dt, e1(f, KIR_OP_splat, dt, one), d)
+		                      : e2(f, KIR_OP_div, dt, one, d);
 
 		t = e2x(f, KIR_OP_mul, xt, x, r, axis);
 	} else {
@@ -79,110 +83,277 @@ static kir_ref row_codes(kir_func *f, const kir_side *s, kir_ref x, kir_ref d)
 	                (int64_t[KIR_MAX_ATTRS]){ s->round, s->nan, KIR_OVER_sat });
 }
 
-/* Quantizes the row x<D> and stores codes at q[qi..] and, if the format computes it, the
- * scale at sc[si..]. given: the handed-over scale, a scalar f32, or 0. */
-static void write_row(kir_func *f, const kir_side *s, kir_ref x, kir_ref given, kir_ref q,
-                      const kir_ref *qi, unsigned nqi, kir_ref sc, const kir_ref *si,
-                      unsigned nsi)
-{
-	kir_module *m = f->module;
-	kir_elem from = (kir_elem)kir_type_of(f, x)->elem;
-	int64_t dim = kir_type_of(f, x)->dim[0];
-	kir_ref codes, src[2 + KIR_RANK];
-	unsigned n = 0;
+/* Where rows go: a buffer and the index of the first. */
+typedef struct place {
+	kir_ref buf, at[KIR_RANK];
+} place;
 
-	if (s->gran == KIR_GRAN_none) {
-		codes = as_elem(f, x, s->elem);
-	} else {
-		kir_ref xf = as_elem(f, x, KIR_f32), d = given;
-
-		if (s->gran == KIR_GRAN_group)
-			xf = e1(f, KIR_OP_reshape,
-			        kir_tile(m, KIR_f32, dim / s->group, s->group), xf);
-		if (!given) {
-			kir_ref stored = row_scale(f, s, xf, from);
-
-			src[n++] = stored;
-			src[n++] = sc;
-			for (unsigned i = 0; i < nsi; i++)
-				src[n++] = si[i];
-			kir_emit(f, KIR_OP_store, KIR_NO_TYPE, src, n, NULL);
-			d = as_elem(f, stored, KIR_f32);
-		}
-		codes = row_codes(f, s, xf, d);
-		if (s->gran == KIR_GRAN_group)
-			codes = e1(f, KIR_OP_reshape, kir_vector(m, s->elem, dim), codes);
-	}
-	n = 0;
-	src[n++] = codes;
-	src[n++] = q;
-	for (unsigned i = 0; i < nqi; i++)
-		src[n++] = qi[i];
-	kir_emit(f, KIR_OP_store, KIR_NO_TYPE, src, n, NULL);
-}
-
-/* x[t, h, :] of a [T, H, D] input. */
-static kir_ref load_row(kir_func *f, kir_ref x, kir_ref t, kir_ref h)
+/* x in a shape of the place's last `rank` dimensions (the others are 1), stored there. */
+static void store_as(kir_func *f, kir_ref x, unsigned rank, const place *to)
 {
 	const kir_type *xt = kir_type_of(f, x);
-	kir_type_id rt = kir_vector(f->module, (kir_elem)xt->elem, xt->dim[2]);
+	kir_ref src[2 + KIR_RANK] = { 0, to->buf };
+	unsigned n = kir_type_of(f, to->buf)->rank;
+	kir_type t = { .elem = xt->elem, .rank = (uint8_t)rank };
 
-	return kir_emit(f, KIR_OP_load, rt, (kir_ref[]){ x, t, h, s64c(f, 0) }, 4, NULL);
+	for (unsigned i = 0; i < rank; i++)
+		t.dim[i] = 1;
+	if (xt->rank && rank) {
+		t.dim[0] = xt->dim[0];
+		if (xt->rank == 2)
+			t.dim[rank - 1] = xt->dim[1];
+	}
+	src[0] = rank > xt->rank ? e1(f, KIR_OP_reshape, kir_type_intern(f->module, &t), x) : x;
+	for (unsigned i = 0; i < n; i++)
+		src[2 + i] = to->at[i];
+	kir_emit(f, KIR_OP_store, KIR_NO_TYPE, src, 2 + n, NULL);
+}
+
+/* Quantizes the rows of x <R x D>, one a head, and stores codes and, if the format computes
+ * them, scales; a place's last dimensions are [head, token, ...] or [head, ...]. given: the
+ * handed-over scales f32<R>, or 0. between: dimensions between head and element. */
+static void write_rows(kir_func *f, const kir_side *s, kir_ref x, kir_ref given,
+                       const place *codes_to, const place *scales_to, unsigned between)
+{
+	kir_module *m = f->module;
+	kir_type t = *kir_type_of(f, x);
+	int64_t rows = t.dim[0], dim = t.dim[1], groups = s->group ? dim / s->group : 1;
+	kir_ref xf, d = given, codes;
+
+	if (s->gran == KIR_GRAN_none) {
+		store_as(f, as_elem(f, x, s->elem), 2 + between, codes_to);
+		return;
+	}
+	xf = as_elem(f, x, KIR_f32);
+	if (s->gran == KIR_GRAN_group)
+		xf = e1(f, KIR_OP_reshape, kir_tile(m, KIR_f32, rows * groups, s->group), xf);
+	if (!given) {
+		kir_ref stored = row_scale(f, s, xf, (kir_elem)t.elem), out = stored;
+
+		d = as_elem(f, stored, KIR_f32);
+		if (s->gran == KIR_GRAN_group)
+			out = e1(f, KIR_OP_reshape, kir_tile(m, s->scale_elem, rows, groups),
+			         stored);
+		store_as(f, out, (s->gran == KIR_GRAN_group ? 2 : 1) + between, scales_to);
+	}
+	codes = row_codes(f, s, xf, d);
+	if (s->gran == KIR_GRAN_group)
+		codes =
+		    e1(f, KIR_OP_reshape, kir_with_elem(m, f->node[x].type, s->elem), codes);
+	store_as(f, codes, 2 + between, codes_to);
+}
+
+/* Heads handled together: as many as fit a tile of 4096 elements. */
+static int64_t heads_together(int64_t heads, int64_t dim)
+{
+	int64_t n = heads;
+
+	while (n > 1 && (n * dim > 4096 || heads % n))
+		n--;
+	return n;
+}
+
+/* x[t, h .. h + heads, :] of a [T, H, D] input: <heads x D>. */
+static kir_ref load_heads(kir_func *f, kir_ref x, kir_ref t, kir_ref h, int64_t heads)
+{
+	kir_elem e = (kir_elem)kir_type_of(f, x)->elem;
+	int64_t dim = kir_type_of(f, x)->dim[2];
+	kir_ref src[4] = { x, t, h, s64c(f, 0) };
+	kir_type tt = { .elem = (uint8_t)e, .rank = 3, .dim = { 1, heads, dim } };
+	kir_ref l = kir_emit(f, KIR_OP_load, kir_type_intern(f->module, &tt), src, 4, NULL);
+
+	return e1(f, KIR_OP_reshape, kir_tile(f->module, e, heads, dim), l);
 }
 
 typedef struct write_side {
 	const kir_side *side;
-	kir_ref in, codes, scales, given; /* buffers */
+	kir_ref in, codes, scales, given; /* buffers                                  */
+	kir_ref stage; /* [H, RUN, D]: a run's codes before they are interleaved; 0  */
 } write_side;
 
-static void write_token(kir_func *f, const write_side *w, kir_ref t, kir_ref page,
-                        kir_ref token, kir_ref h)
-{
-	kir_ref zero = s64c(f, 0), given = 0;
-	kir_ref at[4] = { page, h, token, zero };
+typedef struct write_op {
+	kir_func *f;
+	write_side side[2];
+	kir_ref slots, n;
+	int64_t page, heads, parts;
+	kir_ref part; /* the partition whose pages are taken */
+} write_op;
 
-	if (w->given)
-		given = load1(f, w->given, 1, &h);
-	write_row(f, w->side, load_row(f, w->in, t, h), given, w->codes, at, 4, w->scales, at,
-	          w->scales ? kir_type_of(f, w->scales)->rank : 0);
+/* Whether slot is to be written by this partition. */
+static kir_ref is_mine(const write_op *w, kir_ref slot)
+{
+	kir_func *f = w->f;
+	kir_type_id s64 = kir_scalar(f->module, KIR_s64), i1 = kir_scalar(f->module, KIR_i1);
+	kir_ref page = e2(f, KIR_OP_fdiv, s64, slot, s64c(f, w->page));
+	kir_ref owner = e2(f, KIR_OP_mod, s64, page, s64c(f, w->parts));
+
+	return e2(f, KIR_OP_and, i1, e2(f, KIR_OP_ge, i1, slot, s64c(f, 0)),
+	          e2(f, KIR_OP_eq, i1, owner, w->part));
+}
+
+/* Token t of one side into its slot; codes into the stage's row `i` if it has one. */
+static void write_side_token(const write_op *w, const write_side *s, kir_ref t, kir_ref page,
+                             kir_ref token, kir_ref stage, kir_ref i)
+{
+	kir_func *f = w->f;
+	int64_t heads = heads_together(w->heads, kir_type_of(f, s->in)->dim[2]);
+	bool loop = heads < w->heads;
+	kir_ref lh =
+	    loop ? kir_for(f, s64c(f, 0), s64c(f, w->heads), heads, false, NULL, 0) : 0;
+	kir_ref h = loop ? lh + 1 : s64c(f, 0), zero = s64c(f, 0), given = 0;
+	place codes = { s->codes, { page, h, token, zero } };
+	place scales = { s->scales, { page, h, token, zero } };
+
+	if (stage)
+		codes = (place){ stage, { h, i, zero } };
+	if (s->given)
+		given = e2(f, KIR_OP_load, kir_vector(f->module, KIR_f32, heads), s->given, h);
+	write_rows(f, s->side, load_heads(f, s->in, t, h, heads), given, &codes, &scales, 1);
+	if (loop)
+		kir_for_end(f, lh, NULL, 0);
+}
+
+/* Tokens [t, end), one by one. */
+static void write_singly(const write_op *w, kir_ref t, kir_ref end)
+{
+	kir_func *f = w->f;
+	kir_type_id s64 = kir_scalar(f->module, KIR_s64);
+	kir_ref l = kir_for(f, t, end, 1, false, NULL, 0), i = l + 1;
+	kir_ref slot = load1(f, w->slots, 1, &i);
+	kir_ref cond = kir_if(f, is_mine(w, slot));
+	kir_ref page = e2(f, KIR_OP_fdiv, s64, slot, s64c(f, w->page));
+	kir_ref token = e2(f, KIR_OP_mod, s64, slot, s64c(f, w->page));
+
+	for (int k = 0; k < 2; k++)
+		write_side_token(w, &w->side[k], i, page, token, 0, 0);
+	kir_else(f, NULL, 0);
+	kir_if_end(f, cond, NULL, 0);
+	kir_for_end(f, l, NULL, 0);
+}
+
+/* RUN tokens from t into the slots from `slot` on, all in one page. */
+static void write_together(const write_op *w, kir_ref t, kir_ref slot)
+{
+	kir_func *f = w->f;
+	kir_module *m = f->module;
+	kir_type_id s64 = kir_scalar(m, KIR_s64);
+	kir_ref page = e2(f, KIR_OP_fdiv, s64, slot, s64c(f, w->page)), zero = s64c(f, 0);
+	kir_ref first = e2(f, KIR_OP_mod, s64, slot, s64c(f, w->page));
+	kir_ref l = kir_for(f, zero, s64c(f, RUN), 1, false, NULL, 0), i = l + 1;
+	kir_ref ti = e2(f, KIR_OP_add, s64, t, i), token = e2(f, KIR_OP_add, s64, first, i);
+
+	for (int k = 0; k < 2; k++)
+		write_side_token(w, &w->side[k], ti, page, token, w->side[k].stage, i);
+	kir_for_end(f, l, NULL, 0);
+	for (int k = 0; k < 2; k++) {
+		const write_side *s = &w->side[k];
+		int64_t dim = kir_type_of(f, s->codes)->dim[3];
+
+		if (!s->stage)
+			continue;
+		kir_ref lh = kir_for(f, zero, s64c(f, w->heads), 1, false, NULL, 0);
+		kir_ref x = kir_emit(f, KIR_OP_load, kir_tile(m, s->side->elem, RUN, dim),
+		                     (kir_ref[]){ s->stage, lh + 1, zero, zero }, 4, NULL);
+
+		kir_emit(f, KIR_OP_store, KIR_NO_TYPE,
+		         (kir_ref[]){ x, s->codes, page, lh + 1, first, zero }, 6, NULL);
+		kir_for_end(f, lh, NULL, 0);
+	}
+}
+
+/* Tokens from t on, RUN of them: together if their slots follow each other from a multiple
+ * of RUN on (then they are in one page), else one by one. */
+static void write_run(const write_op *w, kir_ref t)
+{
+	kir_func *f = w->f;
+	kir_module *m = f->module;
+	kir_type_id s64 = kir_scalar(m, KIR_s64), i1 = kir_scalar(m, KIR_i1);
+	kir_type_id vt = kir_vector(m, KIR_s64, RUN);
+	kir_ref end = e2(f, KIR_OP_add, s64, t, s64c(f, RUN));
+	kir_ref last = e2(f, KIR_OP_min, s64, end, w->n);
+	kir_ref x = e3(f, KIR_OP_load, vt, w->slots, t, w->n), slot = load1(f, w->slots, 1, &t);
+
+	x = e2(f, KIR_OP_sub, vt, x, e0x(f, KIR_OP_iota, vt, 0));
+	kir_ref lo = e1x(f, KIR_OP_reduce_min, s64, x, 0);
+	kir_ref hi = e1x(f, KIR_OP_reduce_max, s64, x, 0);
+	kir_ref run = e2(f, KIR_OP_and, i1, e2(f, KIR_OP_eq, i1, lo, hi),
+	                 e2(f, KIR_OP_le, i1, end, w->n));
+	kir_ref start = e2(f, KIR_OP_mod, s64, slot, s64c(f, RUN));
+
+	run = e2(f, KIR_OP_and, i1, run, e2(f, KIR_OP_eq, i1, start, s64c(f, 0)));
+	run = e2(f, KIR_OP_and, i1, run, e2(f, KIR_OP_ge, i1, slot, s64c(f, 0)));
+	kir_ref cond = kir_if(f, run), own = kir_if(f, is_mine(w, slot));
+
+	write_together(w, t, slot);
+	kir_else(f, NULL, 0);
+	kir_if_end(f, own, NULL, 0);
+	kir_else(f, NULL, 0);
+	write_singly(w, t, last);
+	kir_if_end(f, cond, NULL, 0);
+}
+
+/* Whether the layout puts a row's bytes in pieces of less than 16: then whole cache lines
+ * only come of several tokens at once. */
+static bool interleaves(const kir_type *t)
+{
+	int64_t size = kir_elem_bytes((kir_elem)t->elem);
+
+	for (unsigned i = 0; i < t->npieces; i++) {
+		const kir_piece *p = &t->piece[i];
+
+		if (p->axis + 1 == t->rank && p->stride == size && !p->dyn && p->div <= 1)
+			return p->mod && p->mod * size < 16;
+	}
+	return true;
+}
+
+static kir_ref make_stage(const write_op *w, const write_side *s)
+{
+	kir_func *f = w->f;
+	const kir_type *t = kir_type_of(f, s->codes);
+	int64_t dim[3] = { w->heads, RUN, t->dim[3] };
+	kir_elem e = (kir_elem)t->elem;
+
+	if (!interleaves(t) || dim[0] * dim[1] * dim[2] * kir_elem_bytes(e) > 64 * 1024)
+		return 0;
+	return kir_emit(f, KIR_OP_local, kir_buffer(f->module, e, 3, dim), NULL, 0, NULL);
 }
 
 bool expand_cache_write(const kir_func *in, kir_ref n, kir_func *f, kir_ref *map, kir_diag *why)
 {
 	const kir_format *fmt = in->module->format[kir_attr_of(in, n, KIR_ATTR_format)];
-	write_side w[2] = {
-		{ &fmt->side[0], expand_operand(in, n, map, "key"),
-		  expand_operand(in, n, map, "k"), expand_operand(in, n, map, "ks"),
-		  expand_operand(in, n, map, "kd") },
-		{ &fmt->side[1], expand_operand(in, n, map, "value"),
-		  expand_operand(in, n, map, "v"), expand_operand(in, n, map, "vs"),
-		  expand_operand(in, n, map, "vd") },
-	};
-	kir_ref slots = expand_operand(in, n, map, "slots");
-	kir_type_id s64 = kir_scalar(f->module, KIR_s64), i1 = kir_scalar(f->module, KIR_i1);
-	int64_t tokens = kir_type_of(f, w[0].codes)->dim[2];
-	int64_t heads = kir_type_of(f, w[0].codes)->dim[1];
-	int64_t parts = f->sched.parts ? f->sched.parts : 4;
+	write_op w = { .f = f, .slots = expand_operand(in, n, map, "slots") };
 
 	(void)why;
-	kir_ref lp = kir_for(f, s64c(f, 0), s64c(f, parts), 1, true, NULL, 0);
-	kir_ref lt = kir_for(f, s64c(f, 0), expand_operand(in, n, map, "n"), 1, false, NULL, 0);
-	kir_ref t = lt + 1;
-	kir_ref slot = load1(f, slots, 1, &t);
-	kir_ref page = e2(f, KIR_OP_fdiv, s64, slot, s64c(f, tokens));
-	kir_ref owner = e2(f, KIR_OP_mod, s64, page, s64c(f, parts));
-	kir_ref mine = e2(f, KIR_OP_and, i1, e2(f, KIR_OP_ge, i1, slot, s64c(f, 0)),
-	                  e2(f, KIR_OP_eq, i1, owner, lp + 1));
-	kir_ref cond = kir_if(f, mine);
-	kir_ref token = e2(f, KIR_OP_mod, s64, slot, s64c(f, tokens));
-	kir_ref lh = kir_for(f, s64c(f, 0), s64c(f, heads), 1, false, NULL, 0);
+	w.side[0] = (write_side){ &fmt->side[0],
+		                  expand_operand(in, n, map, "key"),
+		                  expand_operand(in, n, map, "k"),
+		                  expand_operand(in, n, map, "ks"),
+		                  expand_operand(in, n, map, "kd"),
+		                  0 };
+	w.side[1] = (write_side){ &fmt->side[1],
+		                  expand_operand(in, n, map, "value"),
+		                  expand_operand(in, n, map, "v"),
+		                  expand_operand(in, n, map, "vs"),
+		                  expand_operand(in, n, map, "vd"),
+		                  0 };
+	w.n = expand_operand(in, n, map, "n");
+	w.page = kir_type_of(f, w.side[0].codes)->dim[2];
+	w.heads = kir_type_of(f, w.side[0].codes)->dim[1];
+	w.parts = f->sched.parts ? f->sched.parts : 4;
+	kir_ref lp = kir_for(f, s64c(f, 0), s64c(f, w.parts), 1, true, NULL, 0);
 
-	for (int i = 0; i < 2; i++)
-		write_token(f, &w[i], t, page, token, lh + 1);
-	kir_for_end(f, lh, NULL, 0);
-	kir_else(f, NULL, 0);
-	kir_if_end(f, cond, NULL, 0);
-	kir_for_end(f, lt, NULL, 0);
+	w.part = lp + 1;
+	for (int i = 0; i < 2 && w.page % RUN == 0; i++)
+		w.side[i].stage = make_stage(&w, &w.side[i]);
+	if (w.page % RUN) {
+		write_singly(&w, s64c(f, 0), w.n);
+	} else {
+		kir_ref lt = kir_for(f, s64c(f, 0), w.n, RUN, false, NULL, 0);
+
+		write_run(&w, lt + 1);
+		kir_for_end(f, lt, NULL, 0);
+	}
 	kir_for_end(f, lp, NULL, 0);
 	return true;
 }
@@ -192,18 +363,20 @@ bool expand_quantize(const kir_func *in, kir_ref n, kir_func *f, kir_ref *map, k
 	const kir_format *fmt = in->module->format[kir_attr_of(in, n, KIR_ATTR_format)];
 	kir_ref x = expand_operand(in, n, map, "x"), q = expand_operand(in, n, map, "q");
 	kir_ref s = expand_operand(in, n, map, "s"), d = expand_operand(in, n, map, "d");
-	kir_ref given = 0;
 
 	(void)why;
+	int64_t heads = kir_type_of(f, x)->dim[1];
+	int64_t some = heads_together(heads, kir_type_of(f, x)->dim[2]);
 	kir_ref lt = kir_for(f, s64c(f, 0), expand_operand(in, n, map, "n"), 1, true, NULL, 0);
-	kir_ref lh =
-	    kir_for(f, s64c(f, 0), s64c(f, kir_type_of(f, x)->dim[1]), 1, false, NULL, 0);
-	kir_ref at[3] = { lt + 1, lh + 1, s64c(f, 0) }, h = lh + 1;
+	kir_ref lh = kir_for(f, s64c(f, 0), s64c(f, heads), some, false, NULL, 0);
+	place codes = { q, { lt + 1, lh + 1, s64c(f, 0) } };
+	place scales = { s, { lt + 1, lh + 1, s64c(f, 0) } };
+	kir_ref given = 0;
 
 	if (d)
-		given = load1(f, d, 1, &h);
-	write_row(f, &fmt->side[0], load_row(f, x, lt + 1, lh + 1), given, q, at, 3, s, at,
-	          s ? kir_type_of(f, s)->rank : 0);
+		given = e2(f, KIR_OP_load, kir_vector(f->module, KIR_f32, some), d, lh + 1);
+	write_rows(f, &fmt->side[0], load_heads(f, x, lt + 1, lh + 1, some), given, &codes,
+	           &scales, 0);
 	kir_for_end(f, lh, NULL, 0);
 	kir_for_end(f, lt, NULL, 0);
 	return true;

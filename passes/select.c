@@ -82,8 +82,8 @@ static bool fits_lut(const kir_func *f, kir_ref n)
 	kir_elem from = elem_of(f, n, 0);
 
 	return kir_type_of(f, n)->elem == KIR_bf16 && lanes_of(f, n) == 64 &&
-	       kir_attr_of(f, n, KIR_ATTR_nan) == KIR_NAN_keep &&
-	       kir_is_float(from) && kir_elems[from].bits == 8 && from != KIR_e8m0;
+	       kir_attr_of(f, n, KIR_ATTR_nan) == KIR_NAN_keep && kir_is_float(from) &&
+	       kir_elems[from].bits == 8 && from != KIR_e8m0;
 }
 
 static kir_ref emit_lut(const kir_func *in, kir_ref n, kir_func *out, const kir_ref *map)

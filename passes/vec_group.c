@@ -166,6 +166,8 @@ static kir_ref operand(vec *v, group_run *run, kir_ref n, kir_ref s, const place
 
 	if (!st->rank)
 		return v->map[s];
+	if (v->direct[s])
+		return vec_read_direct(v, v->direct[s], p->r, p->c, p->lanes);
 	vec_shape(st, &rows, &cols);
 	m = member(run->g, s);
 	if (m >= 0 && in_place(v, n, s))

@@ -5,7 +5,9 @@
  *  =>   for rows before %n { for heads { vload, vstore } }   rows from there on { zeros }
  *
  * Memory is moved in vectors as long as the last dimension is contiguous, at most 64 bytes,
- * and element by element where it isn't. Whatever lies at or past `upto` isn't touched.
+ * and element by element where it isn't. A store into a layout that puts 4 bytes of each of 16
+ * rows side by side goes through a transposition in registers: 16 whole cache lines instead
+ * of 256 pieces of 4 bytes. Whatever lies at or past `upto` isn't touched.
  */
 #include "vectorize.h"
 
@@ -207,6 +209,50 @@ static void move_tile(vec *v, move *m)
 		zero_fill(v, m, live);
 }
 
+/* Elements of the last axis that lie side by side before the next row's follow: as many as
+ * make 4 bytes, if the layout interleaves whole vectors of rows so; else 0. */
+static int64_t word_of(const vec *v, const move *m)
+{
+	const kir_type *t = kir_type_of(v->f, m->buf);
+	int64_t size = kir_elem_bytes(m->home.elem), unit = 4 / size, rows = m->tile->dim[0];
+
+	if (m->tile->rank != 2 || m->upto || size > 4 || vec_run(t) != unit ||
+	    rows % v->lanes || m->tile->dim[1] % (unit * v->lanes))
+		return 0;
+	for (unsigned i = 0; i < t->npieces; i++) {
+		const kir_piece *p = &t->piece[i];
+
+		if (p->axis + 2 == t->rank && p->div <= 1 && !p->dyn && p->stride == 4 &&
+		    (!p->mod || p->mod % v->lanes == 0))
+			return unit;
+	}
+	return 0;
+}
+
+static void store_interleaved(vec *v, move *m, int64_t unit)
+{
+	kir_module *mod = v->f->module;
+	int64_t n = v->lanes;
+	kir_type_id wt = kir_vector(mod, KIR_s32, n);
+	kir_type_id et = kir_vector(mod, m->home.elem, n * unit);
+	vec_ix at0 = m->at[m->first];
+	vec_loop lr = vec_loop_begin(v, m->tile->dim[0], n);
+	vec_loop lc = vec_loop_begin(v, m->tile->dim[1], n * unit);
+	kir_ref x[16];
+
+	for (int64_t i = 0; i < n; i++)
+		x[i] = e1(v->f, KIR_OP_bitcast, wt,
+		          vec_read(v, &m->home, vec_add(v, lr.i, ix(i)), lc.i, n * unit));
+	vec_transpose(v, x, n);
+	m->at[m->first] = vec_add(v, at0, lr.i);
+	for (int64_t i = 0; i < n; i++)
+		access(v, m, KIR_OP_vstore, KIR_NO_TYPE, e1(v->f, KIR_OP_bitcast, et, x[i]),
+		       vec_add(v, lc.i, ix(i * unit)), 0);
+	vec_loop_end(v, &lc);
+	vec_loop_end(v, &lr);
+	m->at[m->first] = at0;
+}
+
 static void start(vec *v, kir_ref n, const kir_type *tile, move *m)
 {
 	kir_ref buf, upto;
@@ -228,6 +274,32 @@ static void start(vec *v, kir_ref n, const kir_type *tile, move *m)
 		else if (s)
 			m->at[i].var = as_elem(v->f, v->map[s], KIR_s64);
 	}
+}
+
+bool vec_reads_direct(const vec *v, kir_ref n)
+{
+	const kir_type *t = kir_type_of(v->in, n);
+	kir_ref buf, upto;
+	unsigned first, count, rows = 0;
+
+	kir_access(v->in, n, &buf, &first, &count, &upto);
+	for (unsigned i = 0; i + 1 < t->rank; i++)
+		rows += t->dim[i] > 1;
+	return !upto && rows <= 1 && t->elem != KIR_i1 &&
+	       vec_run(kir_type_of(v->in, buf)) >= t->dim[t->rank - 1];
+}
+
+kir_ref vec_read_direct(vec *v, kir_ref n, vec_ix r, vec_ix c, int64_t lanes)
+{
+	const kir_type *t = kir_type_of(v->in, n);
+	move m = { .store = false };
+	kir_elem e = (kir_elem)t->elem;
+
+	start(v, n, t, &m);
+	for (unsigned i = 0; i + 1 < t->rank; i++)
+		if (t->dim[i] > 1)
+			m.at[m.first + i] = vec_add(v, m.at[m.first + i], r);
+	return access(v, &m, KIR_OP_vload, kir_vector(v->f->module, e, lanes), 0, c, 0);
 }
 
 void vec_load(vec *v, kir_ref n)
@@ -256,8 +328,12 @@ void vec_store(vec *v, kir_ref n)
 	}
 	start(v, n, t, &m);
 	m.home = v->val[x];
+	int64_t unit = word_of(v, &m);
+
 	if (t->rank == 1)
 		move_vector(v, &m);
+	else if (unit)
+		store_interleaved(v, &m, unit);
 	else
 		move_tile(v, &m);
 }

@@ -129,6 +129,13 @@ static kir_ref apply_chain(vec *v, const vec_factor *b, kir_ref x)
 /* -- packed layouts -------------------------------------------------------------------------
  */
 
+enum { RATIO_MAX = 32 }; /* words of the product in one of the layout */
+
+static int64_t low_bit(int64_t x)
+{
+	return x & -x;
+}
+
 typedef struct packed_layout {
 	int64_t unit, group; /* contraction elements side by side; columns in a run */
 } packed_layout;
@@ -157,20 +164,18 @@ static bool find_layout(const vec *v, const vec_factor *b, packed_layout *l)
 		if (p->axis == col && p->div <= 1 && p->stride == l->unit * size)
 			l->group = p->mod ? p->mod : t->dim[col];
 	}
-	return l->unit > 1 && rest && l->group > 0 && b->depth % l->unit == 0;
-}
-
-static int64_t low_bit(int64_t x)
-{
-	return x & -x;
+	/* whole words of the product, a power of two of them: split_words halves */
+	return l->unit > 1 && rest && l->group > 0 && b->depth % l->unit == 0 &&
+	       l->unit % b->unit == 0 && l->unit / b->unit <= RATIO_MAX &&
+	       low_bit(l->unit / b->unit) == l->unit / b->unit;
 }
 
 /* Columns that lie side by side wherever a tile starts: tiles start at multiples of their
- * own number of columns. */
+ * own number of columns. Divides the tile's columns. */
 static int64_t side_by_side(const vec_factor *b, const packed_layout *l)
 {
-	if (b->cols % l->group == 0)
-		return l->group;
+	if (l->group % b->cols == 0)
+		return b->cols;
 	return low_bit(b->cols) < low_bit(l->group) ? low_bit(b->cols) : low_bit(l->group);
 }
 
@@ -179,7 +184,7 @@ static void split_words(vec *v, kir_ref x, int64_t ratio, kir_ref *out)
 {
 	const kir_type *t = kir_type_of(v->f, x);
 	kir_type_id half = kir_vector(v->f->module, KIR_s32, t->dim[0] / 2);
-	kir_ref lo, hi, even[2], part[32];
+	kir_ref lo, hi, even[2], part[RATIO_MAX];
 
 	if (ratio == 1) {
 		out[0] = x;
@@ -203,7 +208,7 @@ static void put_words(vec *v, const vec_factor *b, const vec_tile *t, kir_ref x,
 {
 	kir_module *m = v->f->module;
 	int64_t ratio = stored_unit / b->unit;
-	kir_ref word[32];
+	kir_ref word[RATIO_MAX];
 	vec_ix row = vec_mul(v, deep, 1), at = vec_mul(v, c, b->unit);
 
 	if (row.var)
@@ -226,22 +231,42 @@ static void put_words(vec *v, const vec_factor *b, const vec_tile *t, kir_ref x,
 
 static void pack_packed(vec *v, const vec_factor *b, const packed_layout *l, const vec_tile *t)
 {
-	int64_t side = side_by_side(b, l), lanes = vec_chunk(b->cols, v->lanes);
+	int64_t side = side_by_side(b, l);
+	vec_loop lr = vec_loop_begin(v, b->cols, side);
 
-	if (lanes > side)
-		lanes = side;
-	vec_loop lc = vec_loop_begin(v, b->cols, lanes);
-	vec_loop ld = vec_loop_begin(v, b->depth, l->unit);
-	kir_ref x = read_stored(v, b, b->trans ? lc.i : ld.i, b->trans ? ld.i : lc.i,
-	                        lanes * l->unit, 0);
+	for (int64_t c = 0; c < side;) {
+		int64_t lanes = vec_chunk(side - c, v->lanes), whole = (side - c) / lanes;
+		vec_loop lc = vec_loop_begin(v, whole * lanes, lanes);
+		vec_loop ld = vec_loop_begin(v, b->depth, l->unit);
+		vec_ix at = vec_add(v, vec_add(v, lr.i, lc.i), ix(c));
+		kir_ref x = read_stored(v, b, b->trans ? at : ld.i, b->trans ? ld.i : at,
+		                        lanes * l->unit, 0);
 
-	put_words(v, b, t, apply_chain(v, b, x), ld.i, lc.i, lanes, l->unit);
-	vec_loop_end(v, &ld);
-	vec_loop_end(v, &lc);
+		put_words(v, b, t, apply_chain(v, b, x), ld.i, at, lanes, l->unit);
+		vec_loop_end(v, &ld);
+		vec_loop_end(v, &lc);
+		c += whole * lanes;
+	}
+	vec_loop_end(v, &lr);
 }
 
 /* -- rows are columns of the product
  * ----------------------------------------------------------- */
+
+void vec_transpose(vec *v, kir_ref *x, int64_t n)
+{
+	kir_type_id t = v->f->node[x[0]].type;
+	kir_ref y[16];
+
+	for (int64_t s = 1; s < n; s *= 2) {
+		for (int64_t i = 0; i < n / 2; i++) {
+			y[2 * i] = e2(v->f, KIR_OP_zip_lo, t, x[i], x[i + n / 2]);
+			y[2 * i + 1] = e2(v->f, KIR_OP_zip_hi, t, x[i], x[i + n / 2]);
+		}
+		for (int64_t i = 0; i < n; i++)
+			x[i] = y[i];
+	}
+}
 
 /* One square of n columns (memory rows) by n words from (row, word). */
 static void transpose_square(vec *v, const vec_factor *b, const vec_tile *t, vec_ix row,
@@ -250,7 +275,7 @@ static void transpose_square(vec *v, const vec_factor *b, const vec_tile *t, vec
 	kir_module *m = v->f->module;
 	int64_t unit = 4 / kir_elem_bytes(b->stored);
 	kir_type_id wt = kir_vector(m, KIR_s32, n);
-	kir_ref x[16], y[16];
+	kir_ref x[16];
 	vec_ix col = vec_mul(v, word, unit);
 
 	for (int64_t i = 0; i < n; i++) {
@@ -258,14 +283,7 @@ static void transpose_square(vec *v, const vec_factor *b, const vec_tile *t, vec
 		if (b->stored != KIR_s32)
 			x[i] = e1(v->f, KIR_OP_bitcast, wt, x[i]);
 	}
-	for (int64_t s = 1; s < n; s *= 2) {
-		for (int64_t i = 0; i < n / 2; i++) {
-			y[2 * i] = e2(v->f, KIR_OP_zip_lo, wt, x[i], x[i + n / 2]);
-			y[2 * i + 1] = e2(v->f, KIR_OP_zip_hi, wt, x[i], x[i + n / 2]);
-		}
-		for (int64_t i = 0; i < n; i++)
-			x[i] = y[i];
-	}
+	vec_transpose(v, x, n);
 	for (int64_t i = 0; i < n; i++) {
 		kir_ref e = e1(v->f, KIR_OP_bitcast, kir_vector(m, b->stored, n * unit), x[i]);
 
@@ -403,7 +421,7 @@ static void read_widened(vec *v, const vec_factor *b, const vec_packed *p, vec_i
 {
 	kir_module *m = v->f->module;
 	vec_ix deep = vec_mul(v, k, b->unit);
-	kir_ref word[32];
+	kir_ref word[RATIO_MAX];
 
 	for (int64_t j = 0; j < cols; j++) {
 		vec_ix at = vec_add(v, c, ix(j * lanes));

@@ -445,7 +445,7 @@ static void lower_scalar(vec *v, kir_ref n)
 
 static bool lower_op(vec *v, kir_ref n)
 {
-	if (v->deferred[n])
+	if (v->deferred[n] || v->direct[n])
 		return true;
 	switch (v->in->node[n].op) {
 	case KIR_OP_store: vec_store(v, n); return true;
@@ -545,6 +545,37 @@ static void defer_factors(vec *v)
 	}
 }
 
+/* A tile whose only reader is an elementwise op isn't brought home either: the op reads memory,
+ * also through a reshape that keeps the rows. */
+static void find_direct(vec *v)
+{
+	const kir_func *in = v->in;
+
+	for (kir_ref n = 1; n < in->nnode; n++) {
+		const kir_type *t = kir_type_of(in, n);
+		kir_ref last = n, user = v->last[n];
+
+		if (in->node[n].op != KIR_OP_load || !t->rank || v->deferred[n] ||
+		    v->nuse[n] != 1 || !user || !vec_reads_direct(v, n))
+			continue;
+		if (in->node[user].op == KIR_OP_reshape && v->nuse[user] == 1 &&
+		    kir_type_of(in, user)->dim[kir_type_of(in, user)->rank - 1] ==
+		        t->dim[t->rank - 1]) {
+			last = user;
+			user = v->last[last];
+		}
+		const kir_type *ut = user ? kir_type_of(in, user) : NULL;
+		int64_t r, c, ur, uc;
+
+		if (!user || !(kir_ops[in->node[user].op].flags & KIR_EACH))
+			continue;
+		vec_shape(t, &r, &c);
+		vec_shape(ut, &ur, &uc);
+		if (r == ur && c == uc && kir_type_of(in, last)->rank == ut->rank)
+			v->direct[n] = v->direct[last] = n;
+	}
+}
+
 kpass_result kpass_vectorize(const kir_func *in, kir_func *out, kir_diag *why)
 {
 	kir_module *m = out->module;
@@ -555,6 +586,7 @@ kpass_result kpass_vectorize(const kir_func *in, kir_func *out, kir_diag *why)
 	v.nuse = kir_alloc(m, n * sizeof *v.nuse);
 	v.last = kir_alloc(m, n * sizeof *v.last);
 	v.deferred = kir_alloc(m, n * sizeof *v.deferred);
+	v.direct = kir_alloc(m, n * sizeof *v.direct);
 	v.want = kir_alloc(m, n * sizeof *v.want);
 	v.guard = kir_alloc(m, n * sizeof *v.guard);
 	v.in_group = kir_alloc(m, n * sizeof *v.in_group);
@@ -562,6 +594,7 @@ kpass_result kpass_vectorize(const kir_func *in, kir_func *out, kir_diag *why)
 	v.lanes = in->target->vector_bits / 32;
 	count_uses(&v);
 	defer_factors(&v);
+	find_direct(&v);
 	lower_seq(&v, 1);
 	if (why->n)
 		return KPASS_REJECT;

@@ -44,6 +44,7 @@ typedef struct vec {
 	unsigned *nuse;   /* uses of each node of in                          */
 	kir_ref *last;    /* last user of each node of in                     */
 	bool *deferred;   /* read by its only user, a product, from memory    */
+	kir_ref *direct;  /* the load an elementwise op reads memory for, or 0  */
 	vec_tile *want;   /* where a tile should be put (buf 0: anywhere)     */
 	kir_ref *guard;   /* with want: the carried value that lives there    */
 	vec_group *group; /* pending groups, to be emitted in order           */
@@ -101,11 +102,17 @@ void vec_flush(vec *v);
 
 void vec_load(vec *v, kir_ref n);
 void vec_store(vec *v, kir_ref n);
+/* Whether elementwise ops may read the load's memory themselves: no bound, one dimension of
+ * rows, contiguous columns. */
+bool vec_reads_direct(const vec *v, kir_ref load);
+kir_ref vec_read_direct(vec *v, kir_ref load, vec_ix r, vec_ix c, int64_t lanes);
 /* How many elements along the last axis lie one after the other in memory, given that the
  * first is at a multiple of that many. */
 int64_t vec_run(const kir_type *buffer);
 
 bool vec_dot(vec *v, kir_ref n);
+/* Transposes n vectors x of n 4-byte words each, in place: log2(n) rounds of zips. */
+void vec_transpose(vec *v, kir_ref *x, int64_t n);
 
 /* -- the right factor of a product ----------------------------------------------------- */
 

@@ -80,11 +80,16 @@ static void move_lanes(vec *v, const move *m, vec_ix row, vec_ix c, int64_t lane
 	vec_write(v, &m->home, row, c, access(v, m, KIR_OP_vload, t, 0, c, limit));
 }
 
+/* No vector may cross the end of a run. Where the last axis lies in several, tiles start at
+ * multiples of their own size. */
 static int64_t widest(const vec *v, const move *m, int64_t cols)
 {
-	int64_t run = vec_run(kir_type_of(v->f, m->buf));
-	int64_t most = 64 / kir_elem_bytes(m->home.elem);
+	const kir_type *t = kir_type_of(v->f, m->buf);
+	int64_t run = vec_run(t), dim = t->dim[t->rank - 1];
+	int64_t most = 64 / kir_elem_bytes(m->home.elem), both = run | cols;
 
+	if (run < dim && run % cols)
+		run = both & -both;
 	return vec_chunk(cols, run < most ? run : most);
 }
 

@@ -285,6 +285,9 @@ static bool run_place(const golden_case *c, const machine *m, const char *place,
 				snprintf(r->text, sizeof r->text,
 				         "worst error %.3f of the bound (bound_%s, %s)",
 				         r->worst, profile.pv == ARITH_bf16 ? "bf16" : "fp32",
+				         profile.qk >= ARITH_int8 || profile.pv >= ARITH_int8
+				             ? " and integer terms"
+				             : "",
 				         profile.name);
 		}
 		kvjit_release(k);

@@ -283,7 +283,7 @@ static bool run_place(const golden_case *c, const machine *m, const char *place,
 				golden_fail(r, "%s", why);
 			else if (compare(&a, k, &profile, &s, r))
 				snprintf(r->text, sizeof r->text,
-				         "worst error %.3f of the bound (bound_%s, %s)",
+				         "worst error %.3f of the bound (bound_%s%s, %s)",
 				         r->worst, profile.pv == ARITH_bf16 ? "bf16" : "fp32",
 				         profile.qk >= ARITH_int8 || profile.pv >= ARITH_int8
 				             ? " and integer terms"

@@ -133,42 +133,51 @@ static vec_ix flat(vec *v, const vec_tile *t, vec_ix r, vec_ix c)
 	return i;
 }
 
+/* Truth values lie in memory as 0 and 1 of s8. */
+static kir_ref from_memory(vec *v, const vec_tile *t, kir_ref x)
+{
+	kir_type_id i1 = kir_with_elem(v->f->module, v->f->node[x].type, KIR_i1);
+
+	return t->elem == KIR_i1 ? e2(v->f, KIR_OP_ne, i1, x, kir_const_i(v->f, KIR_s8, 0)) : x;
+}
+
+static kir_ref to_memory(vec *v, const vec_tile *t, kir_ref x)
+{
+	kir_type_id s8 = kir_with_elem(v->f->module, v->f->node[x].type, KIR_s8);
+
+	return t->elem == KIR_i1 ? e3(v->f, KIR_OP_select, s8, x, kir_const_i(v->f, KIR_s8, 1),
+	                              kir_const_i(v->f, KIR_s8, 0))
+	                         : x;
+}
+
 kir_ref vec_read(vec *v, const vec_tile *t, vec_ix r, vec_ix c, int64_t lanes)
 {
-	kir_module *m = v->f->module;
+	kir_type_id vt = kir_vector(v->f->module, vec_stored(t->elem), lanes);
 	kir_ref at = vec_ref(v, flat(v, t, r, c));
-	kir_ref x =
-	    e2(v->f, KIR_OP_vload, kir_vector(m, vec_stored(t->elem), lanes), t->buf, at);
 
-	if (t->elem != KIR_i1)
-		return x;
-	return e2(v->f, KIR_OP_ne, kir_vector(m, KIR_i1, lanes), x,
-	          kir_const_i(v->f, KIR_s8, 0));
+	return from_memory(v, t, e2(v->f, KIR_OP_vload, vt, t->buf, at));
 }
 
 void vec_write(vec *v, const vec_tile *t, vec_ix r, vec_ix c, kir_ref x)
 {
 	kir_ref at = vec_ref(v, flat(v, t, r, c));
 
-	if (t->elem == KIR_i1)
-		x = e3(v->f, KIR_OP_select,
-		       kir_with_elem(v->f->module, v->f->node[x].type, KIR_s8), x,
-		       kir_const_i(v->f, KIR_s8, 1), kir_const_i(v->f, KIR_s8, 0));
-	e3(v->f, KIR_OP_vstore, KIR_NO_TYPE, x, t->buf, at);
+	e3(v->f, KIR_OP_vstore, KIR_NO_TYPE, to_memory(v, t, x), t->buf, at);
 }
 
 kir_ref vec_read1(vec *v, const vec_tile *t, vec_ix r, vec_ix c)
 {
+	kir_type_id st = kir_scalar(v->f->module, vec_stored(t->elem));
 	kir_ref at = vec_ref(v, flat(v, t, r, c));
 
-	return e2(v->f, KIR_OP_load, kir_scalar(v->f->module, t->elem), t->buf, at);
+	return from_memory(v, t, e2(v->f, KIR_OP_load, st, t->buf, at));
 }
 
 void vec_write1(vec *v, const vec_tile *t, vec_ix r, vec_ix c, kir_ref x)
 {
 	kir_ref at = vec_ref(v, flat(v, t, r, c));
 
-	e3(v->f, KIR_OP_store, KIR_NO_TYPE, x, t->buf, at);
+	e3(v->f, KIR_OP_store, KIR_NO_TYPE, to_memory(v, t, x), t->buf, at);
 }
 
 void vec_copy(vec *v, const vec_tile *to, const vec_tile *from)

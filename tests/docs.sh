@@ -3,7 +3,8 @@
 # The documentation says what the sources say.
 #
 #   tests/docs.sh          checks, with the programs beside $KVJIT or in build/
-#   tests/docs.sh --bless  writes the outputs into the documents, once they are right
+#   tests/docs.sh --bless [DOCUMENT...]
+#                          writes the outputs into them (all), once they are right
 #
 # - A fenced block whose first line is `$ COMMAND` holds that command's output. Those of
 #   kvjit-opt, and of what needs no build, are checked here; those of kvjit itself depend on the
@@ -20,7 +21,11 @@ command -v kvjit-opt >/dev/null || {
 	exit 1
 }
 bless=0
-[ "${1:-}" != --bless ] || bless=1
+if [ "${1:-}" = --bless ]; then
+	bless=1
+	shift
+fi
+[ $# -gt 0 ] || set -- README.md docs/*.md
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 bad=0
@@ -38,7 +43,7 @@ fill() {
 			fresh = 0
 			print
 			command = substr($0, 3)
-			if (!bless && command ~ /(^|[ (|])kvjit /)
+			if (!bless && command ~ /(^|[ (|])kvjit(-demo)? /)
 				next
 			ours = 1
 			command = "{ " command "; } 2>&1"
@@ -52,7 +57,7 @@ fill() {
 	' "$1"
 }
 
-for doc in README.md docs/*.md; do
+for doc; do
 	[ -e "$doc" ] || { wrong "$doc is missing"; continue; }
 	fill "$doc" >"$tmp/new"
 	if [ "$bless" = 1 ]; then
@@ -70,13 +75,10 @@ done
 
 # names FILE MACRO: the first column of a .def table, as the text form spells it
 names() {
-	sed -n "s/^$2([ \"]*\([a-z0-9_]*\).*/\1/p" "$1"
+	sed -n "s/^$2( *\([a-z0-9_]*\).*/\1/p" "$1" | tr _ .
 }
-for op in $(names ir/ops.def OP | sed 's/_/./g'); do
-	grep -q "\`$op[\` ]" docs/IR.md || wrong "docs/IR.md doesn't name the op \`$op\`"
-done
-for name in $(names ir/attrs.def ATTR) $(names ir/elems.def ELEM); do
-	grep -q "\`$name[\`=]" docs/IR.md || wrong "docs/IR.md doesn't name \`$name\`"
+for name in $(names ir/ops.def OP) $(names ir/attrs.def ATTR) $(names ir/elems.def ELEM); do
+	grep -q "^$name " docs/IR.md || wrong "docs/IR.md doesn't list $name"
 done
 
 # Lines of the example between its two comments, without what both indent differently.

@@ -1,0 +1,27 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# docs/tables.sh ops|operands|attrs|elems|knobs: a .def table as the documents quote it.
+set -eu
+cd "$(dirname "$0")/../ir"
+case $1 in
+ops) # name, levels, attributes, flags, meaning
+	sed -nE 's/^OP\( *([a-z0-9_]+), *([ATV|]+), *"[^"]*", *"([^"]*)", *([A-Z|]+), *"([^"]*)".*/\1;\2;\3;\4;\5/p' ops.def |
+		awk -F';' -v OFS=';' '{ gsub("_", ".", $1); gsub("[|]", "", $2); gsub("[|]", "", $4); d = $5
+			for (i = 6; i <= NF; i++) d = d ";" $i
+			printf "%-12s %-3s %-15s %-4s  %s\n", $1, $2, $3, $4, d }' ;;
+operands) # of ops with named operands
+	sed -nE 's/^OP\( *([a-z0-9_]+), *A, *"([^"]*:[^"]*)".*/\1: \2/p' ops.def |
+		sed 's/_/./; s/:[sb]\([ ?]\)/\1/g; s/:[sb]$//' | fold -s -w 96 ;;
+attrs)
+	sed -nE 's/^ATTR\( *([a-z]+), *([A-Z]+), *(-?[0-9]+), *"([^"]*)", *"([^"]*)".*/\1;\4;\5/p' attrs.def |
+		awk -F';' '{ printf "%-7s %-14s  %s\n", $1, $2, $3 }' ;;
+elems)
+	sed -nE 's/^ELEM\( *([a-z0-9]+), *([0-9]+), *([A-Z]), *([0-9]+), *([0-9]+), *(-?[0-9]+).*/\1 \2 \3 \4 \5 \6/p' elems.def |
+		awk '{ printf "%-9s %2d bits  kind %s  exponent %2d  mantissa %2d  bias %4d\n", $1, $2, $3, $4, $5, $6 }' ;;
+knobs)
+	sed -nE 's/^KNOB\( *([a-z_0-9]+), *([0-9]+), *"([^"]*)", *"([^"]*)".*/\1;\3;\4/p' knobs.def |
+		awk -F';' '{ d = $3; for (i = 4; i <= NF; i++) d = d ";" $i; printf "%-9s %-25s  %s\n", $1, $2, d }' ;;
+*)
+	echo "tables.sh: ops, operands, attrs, elems or knobs" >&2
+	exit 2 ;;
+esac

@@ -6,7 +6,8 @@
  *
  * qk is the knob of products with trans=1 (scores), pv that of the others (weights . V).
  * Only products whose right factor is a cache tile read as stored take part: its 8-bit codes
- * are exact in bf16, and s8 codes are what the integer instructions multiply.
+ * are exact in bf16, and s8 codes are what the integer instructions multiply. A step takes 4
+ * bytes of the contraction, so that must be whole words.
  *
  *   bf16    x rounds to bf16 (2^-9 relative) unless it came from bf16: then nothing does.
  *   int8    a row x is round(x / s) * s, s = amax / 127 (weights: maximum / 255).
@@ -61,22 +62,26 @@ static bool is_weights(const kir_func *f, kir_ref x)
 
 static enum arith_kind choose(const kir_func *f, kir_ref n, bool query_exact)
 {
-	int knob = kir_attr_of(f, n, KIR_ATTR_trans) ? f->sched.qk : f->sched.pv;
+	bool scores = kir_attr_of(f, n, KIR_ATTR_trans) != 0;
+	int knob = scores ? f->sched.qk : f->sched.pv;
 	kir_ref b = stored_factor(f, n);
 	kir_elem e = b ? (kir_elem)kir_type_of(f, b)->elem : KIR_VOID;
-	bool s8 = e == KIR_s8, small = b && exact_in_bf16(e);
+	/* a step takes 4 bytes of the contraction */
+	int64_t depth = kir_type_of(f, kir_src(f, n, 0))->dim[1];
+	bool bf16 = b && exact_in_bf16(e) && depth % 2 == 0;
+	bool int8 =
+	    e == KIR_s8 && depth % 4 == 0 && (scores || is_weights(f, kir_src(f, n, 0)));
 
-	if (s8 && !kir_attr_of(f, n, KIR_ATTR_trans) && !is_weights(f, kir_src(f, n, 0)))
-		s8 = false;
-	if (!b || knob == A_F32)
-		return A_F32;
-	if (knob == A_BF16)
-		return small ? A_BF16 : A_F32;
-	if (knob == A_INT8 || knob == A_INT8X2)
-		return s8 ? (enum arith_kind)knob : A_F32;
-	if (s8 && f->target->features & KIR_HAS_vnni)
+	switch (knob) {
+	case A_F32: return A_F32;
+	case A_BF16: return bf16 ? A_BF16 : A_F32;
+	case A_INT8:
+	case A_INT8X2: return int8 ? (enum arith_kind)knob : A_F32;
+	default: break;
+	}
+	if (int8 && f->target->features & KIR_HAS_vnni)
 		return query_exact ? A_INT8 : A_INT8X2;
-	if (small && e != KIR_s8 && query_exact && f->target->features & KIR_HAS_bf16)
+	if (bf16 && e != KIR_s8 && query_exact && f->target->features & KIR_HAS_bf16)
 		return A_BF16;
 	return A_F32;
 }

@@ -86,6 +86,7 @@ static kir_ref row_codes(kir_func *f, const kir_side *s, kir_ref x, kir_ref d)
 /* Where rows go: a buffer and the index of the first. */
 typedef struct place {
 	kir_ref buf, at[KIR_RANK];
+	int hint; /* KIR_HINT_*: nta writes past the caches */
 } place;
 
 /* x in a shape of the place's last `rank` dimensions (the others are 1), stored there. */
@@ -106,7 +107,8 @@ static void store_as(kir_func *f, kir_ref x, unsigned rank, const place *to)
 	src[0] = rank > xt->rank ? e1(f, KIR_OP_reshape, kir_type_intern(f->module, &t), x) : x;
 	for (unsigned i = 0; i < n; i++)
 		src[2 + i] = to->at[i];
-	kir_emit(f, KIR_OP_store, KIR_NO_TYPE, src, 2 + n, NULL);
+	kir_emit(f, KIR_OP_store, KIR_NO_TYPE, src, 2 + n,
+	         (int64_t[KIR_MAX_ATTRS]){ to->hint });
 }
 
 /* Quantizes the rows of x <R x D>, one a head, and stores codes and, if the format computes
@@ -193,7 +195,7 @@ static kir_ref is_mine(const write_op *w, kir_ref slot)
 
 /* Token t of one side into its slot; codes into the stage's row `i` if it has one. */
 static void write_side_token(const write_op *w, const write_side *s, kir_ref t, kir_ref page,
-                             kir_ref token, kir_ref stage, kir_ref i)
+                             kir_ref token, kir_ref stage, kir_ref i, int hint)
 {
 	kir_func *f = w->f;
 	int64_t heads = heads_together(w->heads, kir_type_of(f, s->in)->dim[2]);
@@ -201,11 +203,11 @@ static void write_side_token(const write_op *w, const write_side *s, kir_ref t, 
 	kir_ref lh =
 	    loop ? kir_for(f, s64c(f, 0), s64c(f, w->heads), heads, false, NULL, 0) : 0;
 	kir_ref h = loop ? lh + 1 : s64c(f, 0), zero = s64c(f, 0), given = 0;
-	place codes = { s->codes, { page, h, token, zero } };
-	place scales = { s->scales, { page, h, token, zero } };
+	place codes = { s->codes, { page, h, token, zero }, hint };
+	place scales = { s->scales, { page, h, token, zero }, 0 };
 
 	if (stage)
-		codes = (place){ stage, { h, i, zero } };
+		codes = (place){ stage, { h, i, zero }, 0 };
 	if (s->given)
 		given = e2(f, KIR_OP_load, kir_vector(f->module, KIR_f32, heads), s->given, h);
 	write_rows(f, s->side, load_heads(f, s->in, t, h, heads), given, &codes, &scales, 1);
@@ -225,7 +227,7 @@ static void write_singly(const write_op *w, kir_ref t, kir_ref end)
 	kir_ref token = e2(f, KIR_OP_mod, s64, slot, s64c(f, w->page));
 
 	for (int k = 0; k < 2; k++)
-		write_side_token(w, &w->side[k], i, page, token, 0, 0);
+		write_side_token(w, &w->side[k], i, page, token, 0, 0, 0);
 	kir_else(f, NULL, 0);
 	kir_if_end(f, cond, NULL, 0);
 	kir_for_end(f, l, NULL, 0);
@@ -240,10 +242,11 @@ static void write_together(const write_op *w, kir_ref t, kir_ref slot)
 	kir_ref page = e2(f, KIR_OP_fdiv, s64, slot, s64c(f, w->page)), zero = s64c(f, 0);
 	kir_ref first = e2(f, KIR_OP_mod, s64, slot, s64c(f, w->page));
 	kir_ref l = kir_for(f, zero, s64c(f, RUN), 1, false, NULL, 0), i = l + 1;
+	int hint = f->sched.stores == 1 ? 0 : KIR_HINT_nta;
 	kir_ref ti = e2(f, KIR_OP_add, s64, t, i), token = e2(f, KIR_OP_add, s64, first, i);
 
 	for (int k = 0; k < 2; k++)
-		write_side_token(w, &w->side[k], ti, page, token, w->side[k].stage, i);
+		write_side_token(w, &w->side[k], ti, page, token, w->side[k].stage, i, hint);
 	kir_for_end(f, l, NULL, 0);
 	for (int k = 0; k < 2; k++) {
 		const write_side *s = &w->side[k];
@@ -256,7 +259,8 @@ static void write_together(const write_op *w, kir_ref t, kir_ref slot)
 		                     (kir_ref[]){ s->stage, lh + 1, zero, zero }, 4, NULL);
 
 		kir_emit(f, KIR_OP_store, KIR_NO_TYPE,
-		         (kir_ref[]){ x, s->codes, page, lh + 1, first, zero }, 6, NULL);
+		         (kir_ref[]){ x, s->codes, page, lh + 1, first, zero }, 6,
+		         (int64_t[KIR_MAX_ATTRS]){ hint });
 		kir_for_end(f, lh, NULL, 0);
 	}
 }
@@ -369,8 +373,8 @@ bool expand_quantize(const kir_func *in, kir_ref n, kir_func *f, kir_ref *map, k
 	int64_t some = heads_together(heads, kir_type_of(f, x)->dim[2]);
 	kir_ref lt = kir_for(f, s64c(f, 0), expand_operand(in, n, map, "n"), 1, true, NULL, 0);
 	kir_ref lh = kir_for(f, s64c(f, 0), s64c(f, heads), some, false, NULL, 0);
-	place codes = { q, { lt + 1, lh + 1, s64c(f, 0) } };
-	place scales = { s, { lt + 1, lh + 1, s64c(f, 0) } };
+	place codes = { q, { lt + 1, lh + 1, s64c(f, 0) }, 0 };
+	place scales = { s, { lt + 1, lh + 1, s64c(f, 0) }, 0 };
 	kir_ref given = 0;
 
 	if (d)

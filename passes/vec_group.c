@@ -271,12 +271,22 @@ static kir_ref combine(vec *v, kir_op op, kir_ref acc, kir_ref x)
 	return e3(v->f, KIR_OP_select, t, better, x, acc);
 }
 
+/* The lanes of x as one. Halves are combined in registers: a maximum over lanes that must look
+ * out for NaN takes LLVM three times the instructions. */
 static kir_ref across(vec *v, kir_op op, kir_ref x)
 {
-	const kir_type *t = kir_type_of(v->f, x);
-	kir_type_id st = kir_scalar(v->f->module, (kir_elem)t->elem);
+	kir_type t = *kir_type_of(v->f, x);
+	kir_elem e = (kir_elem)t.elem;
 
-	return e1x(v->f, op == KIR_OP_reduce_amax ? KIR_OP_reduce_max : op, st, x, 0);
+	if (op == KIR_OP_reduce_amax)
+		op = KIR_OP_reduce_max;
+	for (int64_t n = t.dim[0] / 2; op != KIR_OP_reduce_add && n > 0; n /= 2) {
+		kir_type_id half = kir_vector(v->f->module, e, n);
+		kir_ref lo = e1(v->f, KIR_OP_half_lo, half, x);
+
+		x = combine(v, op, lo, e1(v->f, KIR_OP_half_hi, half, x));
+	}
+	return e1x(v->f, op, kir_scalar(v->f->module, e), x, 0);
 }
 
 /* -- a group's loops ---------------------------------------------------------------------- */

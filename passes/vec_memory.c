@@ -36,7 +36,9 @@ typedef struct move {
 	unsigned first; /* the tile's first axis there    */
 	const kir_type *tile;
 	vec_tile home;
+	kir_ref from; /* store: the load whose memory is read, 0 */
 	bool store;
+	int64_t hint;
 } move;
 
 static kir_ref access(vec *v, const move *m, kir_op op, kir_type_id t, kir_ref x, vec_ix c,
@@ -52,7 +54,15 @@ static kir_ref access(vec *v, const move *m, kir_op op, kir_type_id t, kir_ref x
 		src[n++] = vec_ref(v, i + 1 == m->nat ? vec_add(v, m->at[i], c) : m->at[i]);
 	if (limit)
 		src[n++] = limit;
-	return kir_emit(v->f, op, t, src, n, NULL);
+	return kir_emit(v->f, op, t, src, n,
+	                m->store ? (int64_t[KIR_MAX_ATTRS]){ m->hint } : NULL);
+}
+
+/* Lanes of what is stored. */
+static kir_ref stored_lanes(vec *v, const move *m, vec_ix row, vec_ix c, int64_t lanes)
+{
+	return m->from ? vec_read_direct(v, m->from, row, c, lanes)
+	               : vec_read(v, &m->home, row, c, lanes);
 }
 
 /* `lanes` elements from column c of the row at m->at; limit: lanes that may be touched. */
@@ -247,7 +257,7 @@ static void store_interleaved(vec *v, move *m, int64_t unit)
 
 	for (int64_t i = 0; i < n; i++)
 		x[i] = e1(v->f, KIR_OP_bitcast, wt,
-		          vec_read(v, &m->home, vec_add(v, lr.i, ix(i)), lc.i, n * unit));
+		          stored_lanes(v, m, vec_add(v, lr.i, ix(i)), lc.i, n * unit));
 	vec_transpose(v, x, n);
 	m->at[m->first] = vec_add(v, at0, lr.i);
 	for (int64_t i = 0; i < n; i++)
@@ -333,6 +343,9 @@ void vec_store(vec *v, kir_ref n)
 	}
 	start(v, n, t, &m);
 	m.home = v->val[x];
+	m.home.elem = (kir_elem)t->elem;
+	m.from = v->direct[x];
+	m.hint = kir_attr_of(v->in, n, KIR_ATTR_hint);
 	int64_t unit = word_of(v, &m);
 
 	if (t->rank == 1)

@@ -192,8 +192,9 @@ static void split_words(vec *v, kir_ref x, int64_t ratio, kir_ref *out)
 	}
 	lo = e1(v->f, KIR_OP_half_lo, half, x);
 	hi = e1(v->f, KIR_OP_half_hi, half, x);
-	even[0] = e2(v->f, KIR_OP_unzip_lo, half, lo, hi);
-	even[1] = e2(v->f, KIR_OP_unzip_hi, half, lo, hi);
+	bool one = t->dim[0] == 2;
+	even[0] = one ? lo : e2(v->f, KIR_OP_unzip_lo, half, lo, hi);
+	even[1] = one ? hi : e2(v->f, KIR_OP_unzip_hi, half, lo, hi);
 	for (int i = 0; i < 2; i++) {
 		split_words(v, even[i], ratio / 2, part);
 		for (int64_t k = 0; k < ratio / 2; k++)

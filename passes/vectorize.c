@@ -576,6 +576,11 @@ static void find_direct(vec *v)
 		const kir_type *ut = user ? kir_type_of(in, user) : NULL;
 		int64_t r, c, ur, uc;
 
+		if (user && last == n && in->node[user].op == KIR_OP_store && t->rank == 2 &&
+		    in->node[kir_src(in, n, 0)].op == KIR_OP_local) {
+			v->direct[n] = n;
+			continue;
+		}
 		if (!user || !(kir_ops[in->node[user].op].flags & KIR_EACH))
 			continue;
 		vec_shape(t, &r, &c);

@@ -178,8 +178,26 @@ static LLVMValueRef f32_to_s32(kll *l, LLVMValueRef x, int round, int nan)
 	return kll_select(l, ordered, c, nan == KIR_NAN_max ? top : kll_int(l->i32, 0, x));
 }
 
+/* Whether node n is select(lt(y, lo), lo, y) with y = select(gt(z, hi), hi, z) and literals in
+ * the range of `to`: a value that was clamped needs no second clamp. */
+static bool is_clamped(const kir_func *f, kir_ref n, kir_elem to)
+{
+	for (int i = 0; i < 2; i++) {
+		kir_op op = i ? KIR_OP_gt : KIR_OP_lt;
+		kir_ref c = kir_src(f, n, 0), lim = kir_src(f, n, 1), y = kir_src(f, n, 2);
+
+		if (f->node[n].op != KIR_OP_select || f->node[c].op != op ||
+		    kir_src(f, c, 0) != y || kir_src(f, c, 1) != lim ||
+		    f->node[lim].op != KIR_OP_const || f->node[lim].f < (double)int_min(to) ||
+		    f->node[lim].f > (double)int_max(to))
+			return false;
+		n = y;
+	}
+	return true;
+}
+
 static LLVMValueRef float_to_int(kll *l, LLVMValueRef x, kir_elem from, kir_elem to, int round,
-                                 int nan)
+                                 int nan, bool clamped)
 {
 	LLVMTypeRef t = from == KIR_f64 ? l->f64 : l->f32;
 	LLVMTypeRef it = kll_elem_type(l, to), over[2] = { kll_like(it, x), LLVMTypeOf(x) };
@@ -196,10 +214,13 @@ static LLVMValueRef float_to_int(kll *l, LLVMValueRef x, kir_elem from, kir_elem
 		                          : r;
 	}
 	ordered = LLVMBuildFCmp(l->b, LLVMRealORD, x, x, "");
-	lim = kll_real(t, (double)int_max(to), x);
-	r = kll_select(l, LLVMBuildFCmp(l->b, LLVMRealOLT, x, lim, ""), x, lim);
-	lim = kll_real(t, (double)int_min(to), x);
-	r = kll_select(l, LLVMBuildFCmp(l->b, LLVMRealOGT, r, lim, ""), r, lim);
+	r = x;
+	if (!clamped) {
+		lim = kll_real(t, (double)int_max(to), x);
+		r = kll_select(l, LLVMBuildFCmp(l->b, LLVMRealOLT, x, lim, ""), x, lim);
+		lim = kll_real(t, (double)int_min(to), x);
+		r = kll_select(l, LLVMBuildFCmp(l->b, LLVMRealOGT, r, lim, ""), r, lim);
+	}
 	r = LLVMBuildFPToSI(l->b, round_float(l, r, t, round), kll_like(l->i32, x), "");
 	lim = kll_int(l->i32, nan == KIR_NAN_max ? (uint64_t)int_max(to) : 0, x);
 	r = kll_select(l, ordered, r, lim);
@@ -243,7 +264,7 @@ LLVMValueRef kll_convert(kll *l, kir_ref n)
 		return int_to_int(l, v, from, to);
 	if (kir_is_int(to))
 		return float_to_int(l, from == KIR_f64 ? v : kll_to_f32(l, v, from), from, to,
-		                    round, nan);
+		                    round, nan, is_clamped(l->f, kir_src(l->f, n, 0), to));
 	if (kir_is_int(from)) {
 		v = int_to_float(l, n, v, from, to, round);
 		if (l->failed || to == KIR_f64)

@@ -256,6 +256,8 @@ static void emit_phase(kll *l, kir_ref loop, LLVMValueRef begin, LLVMValueRef en
 	add_incoming(k, next, LLVMGetInsertBlock(l->b));
 	LLVMBuildCondBr(l->b, LLVMBuildICmp(l->b, LLVMIntSLT, next, end, ""), body, done);
 	LLVMPositionBuilderAtEnd(l->b, done);
+	if (l->streams)
+		LLVMBuildFence(l->b, LLVMAtomicOrderingSequentiallyConsistent, false, "");
 	LLVMBuildRetVoid(l->b);
 }
 

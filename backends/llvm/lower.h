@@ -35,6 +35,8 @@ typedef struct kll_options {
 	/* Narrowest element, in bits, that masked loads and stores move without being
 	 * taken apart lane by lane. */
 	unsigned mask_bits;
+	/* Bytes of a vector that has a store past the caches (aligned to itself); 0: none. */
+	unsigned stream_bytes;
 	bool names; /* keep value names, for people                         */
 	/* Machine code's own way for a node; NULL: the common one. */
 	LLVMValueRef (*hook)(kll *l, kir_ref n);
@@ -46,6 +48,7 @@ struct kll {
 	const kll_options *o;
 	kir_diag *why;
 	bool failed;
+	bool streams; /* there are stores past the caches: a fence is due at the end    */
 
 	LLVMContextRef c;
 	LLVMModuleRef m;

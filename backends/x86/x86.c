@@ -156,6 +156,7 @@ static kll_options options_for(const kir_target *t, bool names)
 		.half = t->features & KIR_HAS_avx2,
 		.fma = t->features & KIR_HAS_avx2,
 		.half_math = (t->features & KIR_HAS_fp16) && (t->features & KIR_HAS_avx512),
+		.stream_bytes = t->features & KIR_HAS_avx512 ? 64 : 0,
 		.mask_bits = t->features & KIR_HAS_avx512 ? 8
 		             : t->features & KIR_HAS_avx2 ? 32
 		                                          : 1024,

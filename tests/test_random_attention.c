@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* test_random_attention.c -- attention kernels of random problems and schedules on the targets
+ * of this machine against the interpreter at level A.
+ *
+ * The data and the bounds are those of `kvjit check`: mixed batches with empty sequences,
+ * every buffer between inaccessible pages, NaN codes and NaN scales in slots that no sequence
+ * uses. A problem is a function of its number, so a failure is repeated by
+ *
+ *     KVJIT_SEED=17 test_random_attention
+ *
+ * tests/bugs holds problems that were once computed wrong; each runs on every target.
+ */
+#include "../tools/check.h"
+
+#include <dirent.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum { PROBLEMS = 60, EACH = 3, TEXT = 800 };
+
+typedef struct rng {
+	uint64_t s;
+} rng;
+
+static uint64_t next(rng *r)
+{
+	uint64_t z = r->s += 0x9e3779b97f4a7c15u;
+	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+	z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+	return z ^ z >> 31;
+}
+
+static int64_t pick(rng *r, int64_t lo, int64_t hi)
+{
+	return lo + (int64_t)(next(r) % (uint64_t)(hi - lo + 1));
+}
+
+static bool one_in(rng *r, int n)
+{
+	return pick(r, 1, n) == 1;
+}
+
+#define WORD(r, ...)                                \
+	((const char *const[]){ __VA_ARGS__ }[pick( \
+	    r, 0, sizeof((const char *const[]){ __VA_ARGS__ }) / sizeof(char *) - 1)])
+
+static void add(char *text, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+static void add(char *text, const char *fmt, ...)
+{
+	size_t n = strlen(text);
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text + n, TEXT - n, fmt, ap);
+	va_end(ap);
+}
+
+/* -- problems -------------------------------------------------------------------------- */
+
+static void add_format(rng *r, char *text, const char *field)
+{
+	const char *e =
+	    WORD(r, "int8", "int8", "e4m3", "e5m2", "e4m3fnuz", "e5m2fnuz", "bf16", "f16");
+	const char *place = WORD(r, "native", "native", "inline", "split", "nhd", "hnd", "x");
+	bool wide = !strcmp(e, "bf16") || !strcmp(e, "f16");
+	const char *gran =
+	    wide ? "none" : WORD(r, "tensor", "head", "token-head", "token-head", "g16");
+
+	add(text, " %s=%s/%s/%s", field, e, gran, place);
+}
+
+static void add_shape(rng *r, char *text, int *page)
+{
+	static const int groups[] = { 1, 2, 3, 4, 5, 7, 8 };
+	int kv = (int)pick(r, 1, 3), group = groups[pick(r, 0, 6)];
+	int dk = 16 * (int)pick(r, 1, one_in(r, 3) ? 36 : 8);
+	int dv = one_in(r, 3) ? 16 * (int)pick(r, 1, 12) : dk;
+
+	while (kv * group * (dk + dv) > 1600 && (kv > 1 || group > 1))
+		kv > 1 ? kv-- : group--;
+	*page = 8 * (int)(one_in(r, 3) ? pick(r, 1, 16) : pick(r, 1, 4));
+	add(text, " heads=%d:%d dim=%d:%d page=%d", kv * group, kv, dk, dv, *page);
+}
+
+static void add_masks(rng *r, char *text)
+{
+	if (one_in(r, 2))
+		add(text, one_in(r, 4) ? " causal=seq" : " causal");
+	if (one_in(r, 4))
+		add(text, " window=%d", (int)pick(r, 1, 60));
+	else if (one_in(r, 5))
+		add(text, " chunk=%d", (int)pick(r, 1, 60));
+	if (one_in(r, 5))
+		add(text, " softcap=%d", (int)pick(r, 1, 30));
+	if (one_in(r, 5))
+		add(text, one_in(r, 3) ? " alibi=sqrt" : " alibi");
+	if (one_in(r, 4))
+		add(text, " sink");
+	if (one_in(r, 3))
+		add(text, " lse");
+	if (one_in(r, 6))
+		add(text, " qscale");
+	if (one_in(r, 6))
+		add(text, " %s",
+		    WORD(
+		        r, "mask=\"doc[q] == doc[k]\" with=doc:s32",
+		        "mask=\"k % 3 != 1 || k == q\"",
+		        "mask=\"q - k < 9 && h % 2 == 0 || k < 4\"",
+		        "mask=\"doc[k] <= doc[q]\" score=\"s * 0.5 + w[h]\" with=doc:s32,w:f32",
+		        "score=\"s - 0.01 * abs(q - k)\"",
+		        "score=\"k < 8 ? s + 1 : s * 0.5\""));
+}
+
+static void make_problem(rng *r, char *text, int *page)
+{
+	const char *q = WORD(r, "bf16", "bf16", "f16", "f32", "f32", "e4m3fn");
+
+	*text = 0;
+	add(text, "attn q=%s out=%s", q, WORD(r, "bf16", "f16", "f32"));
+	if (one_in(r, 5)) {
+		add_format(r, text, "k");
+		add_format(r, text, "v");
+	} else {
+		add_format(r, text, "kv");
+	}
+	add_shape(r, text, page);
+	add_masks(r, text);
+}
+
+static int divisor(rng *r, int page)
+{
+	int d;
+
+	do
+		d = (int)pick(r, 1, page < 128 ? page : 128);
+	while (page % d || d < 4);
+	return d;
+}
+
+static void make_schedule(rng *r, char *sched, int page)
+{
+	*sched = 0;
+	add(sched, "q_tile=%d", (int)pick(r, 0, 8));
+	if (one_in(r, 2))
+		add(sched, " kv_tile=%d", divisor(r, page));
+	if (one_in(r, 2))
+		add(sched, " split=%d", page * (int)pick(r, 1, 2));
+	if (one_in(r, 3))
+		add(sched, " qk=%s pv=%s", WORD(r, "f32", "bf16", "int8", "int8x2"),
+		    WORD(r, "f32", "bf16", "int8", "int8x2"));
+	if (one_in(r, 3))
+		add(sched, " rows=%d cols=%d unroll=%d", (int)pick(r, 0, 9), (int)pick(r, 0, 5),
+		    (int)pick(r, 0, 8));
+	if (one_in(r, 3))
+		add(sched, " fuse=%s decode=%s", WORD(r, "off", "on"),
+		    WORD(r, "table", "shift"));
+	if (one_in(r, 3))
+		add(sched, " prefetch=%s hint=%s", WORD(r, "off", "one", "three"),
+		    WORD(r, "t0", "nta"));
+}
+
+/* -- running ----------------------------------------------------------------------------- */
+
+static machine machines[MACHINE_MAX];
+static unsigned nmachine;
+static kvjit *ref;
+
+/* Too large a tile is refused, in terms of the knobs that size it. */
+static bool refused(const check_result *r)
+{
+	return r->failed && !strncmp(r->text, "unsupported", 11) && strstr(r->text, "knob");
+}
+
+/* Runs problem `seed` on the machine's own target and on others by turns. */
+static void run(unsigned seed, unsigned *ran, unsigned *refusals)
+{
+	rng r = { seed * 7919u };
+	char text[TEXT], sched[TEXT], why[500] = "";
+	check_result result[EACH] = { 0 };
+	machine some[EACH];
+	int page;
+
+	make_problem(&r, text, &page);
+	make_schedule(&r, sched, page);
+	for (unsigned i = 0; i < EACH; i++)
+		some[i] = machines[i ? (seed * (EACH - 1) + i) % nmachine : 0];
+	check c = { .text = text,
+		    .sched = sched,
+		    .ref = ref,
+		    .machine = some,
+		    .nmachine = EACH,
+		    .result = result };
+	if (!check_seed(&c, seed, why, sizeof why))
+		fail_msg("KVJIT_SEED=%u: %s\n  %s", seed, why, text);
+	for (unsigned i = 0; i < EACH; i++) {
+		if (getenv("KVJIT_SEED"))
+			printf("%s/%s %s | %s: %s worst %.3f %s\n", some[i].backend,
+			       some[i].target, text, sched, result[i].bound, result[i].worst,
+			       result[i].text);
+		if (refused(&result[i])) {
+			++*refusals;
+			continue;
+		}
+		if (result[i].failed || !result[i].compared)
+			fail_msg("KVJIT_SEED=%u on %s/%s: %s\n  kvjit check '%s' --sched '%s'",
+			         seed, some[i].backend, some[i].target, result[i].text, text,
+			         sched);
+		++*ran;
+	}
+}
+
+static void test_random(void **state)
+{
+	const char *only = getenv("KVJIT_SEED");
+	unsigned ran = 0, refusals = 0;
+
+	(void)state;
+	if (only) {
+		run((unsigned)atoi(only), &ran, &refusals);
+		return;
+	}
+	for (unsigned i = 0; i < PROBLEMS; i++)
+		run(i, &ran, &refusals);
+	printf("%u kernels ran, %u were refused\n", ran, refusals);
+	assert_true(refusals * 8 < ran);
+}
+
+static char *slurp(const char *dir, const char *name)
+{
+	char path[1200], *text = calloc(1, TEXT);
+	FILE *f;
+
+	snprintf(path, sizeof path, "%s/%s", dir, name);
+	f = fopen(path, "rb");
+	if (!f || !text || !fread(text, 1, TEXT - 1, f))
+		fail_msg("%s can't be read", path);
+	fclose(f);
+	return text;
+}
+
+static void test_bugs(void **state)
+{
+	const char *source = getenv("KVJIT_SOURCE_DIR");
+	char dir_name[900], why[500] = "";
+	struct dirent *e;
+	DIR *dir;
+
+	(void)state;
+	snprintf(dir_name, sizeof dir_name, "%s/tests/bugs", source ? source : ".");
+	dir = opendir(dir_name);
+	if (!dir)
+		fail_msg("%s isn't there; KVJIT_SOURCE_DIR must name the sources", dir_name);
+	while ((e = readdir(dir))) {
+		check_result result[MACHINE_MAX] = { 0 };
+		char *text;
+
+		if (!strstr(e->d_name, ".kvt"))
+			continue;
+		text = slurp(dir_name, e->d_name);
+		check c = { .text = text,
+			    .ref = ref,
+			    .machine = machines,
+			    .nmachine = nmachine,
+			    .result = result };
+		if (!check_seed(&c, 0, why, sizeof why))
+			fail_msg("%s: %s", e->d_name, why);
+		for (unsigned i = 0; i < nmachine; i++)
+			if (result[i].failed || !result[i].compared)
+				fail_msg("%s on %s: %s", e->d_name, machines[i].target,
+				         result[i].text);
+		free(text);
+	}
+	closedir(dir);
+}
+
+static int set_up(void **state)
+{
+	kvjit_options o = { .size = sizeof o, .backend = "ref" };
+
+	(void)state;
+	nmachine = machine_open(NULL, "x86", machines);
+	return nmachine == 0 || kvjit_open(&o, &ref) != KVJIT_OK;
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	machine_close(machines, nmachine);
+	kvjit_close(ref);
+	return 0;
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_bugs),
+		cmocka_unit_test(test_random),
+	};
+	return cmocka_run_group_tests(tests, set_up, tear_down);
+}

@@ -62,7 +62,13 @@ for doc; do
 	fill "$doc" >"$tmp/new"
 	if [ "$bless" = 1 ]; then
 		cmp -s "$doc" "$tmp/new" || cp "$tmp/new" "$doc"
-	elif ! diff -u "$doc" "$tmp/new" >"$tmp/diff"; then
+		continue
+	fi
+	# numbers of unnamed values shift with every change of a pass
+	for file in "$doc" "$tmp/new"; do
+		sed 's/%[0-9][0-9]*/%_/g' "$file" >"$tmp/$(basename "$file").plain"
+	done
+	if ! diff -u "$tmp/$(basename "$doc").plain" "$tmp/new.plain" >"$tmp/diff"; then
 		cat "$tmp/diff"
 		wrong "$doc: outputs have changed; read them, then tests/docs.sh --bless"
 	fi

@@ -186,10 +186,12 @@ static bool is_clamped(const kir_func *f, kir_ref n, kir_elem to)
 		kir_op op = i ? KIR_OP_gt : KIR_OP_lt;
 		kir_ref c = kir_src(f, n, 0), lim = kir_src(f, n, 1), y = kir_src(f, n, 2);
 
+		kir_ref same = kir_src(f, c, 1);
+
 		if (f->node[n].op != KIR_OP_select || f->node[c].op != op ||
-		    kir_src(f, c, 0) != y || kir_src(f, c, 1) != lim ||
-		    f->node[lim].op != KIR_OP_const || f->node[lim].f < (double)int_min(to) ||
-		    f->node[lim].f > (double)int_max(to))
+		    kir_src(f, c, 0) != y || f->node[lim].op != KIR_OP_const ||
+		    f->node[same].op != KIR_OP_const || f->node[lim].f != f->node[same].f ||
+		    f->node[lim].f < (double)int_min(to) || f->node[lim].f > (double)int_max(to))
 			return false;
 		n = y;
 	}

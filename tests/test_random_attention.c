@@ -8,11 +8,13 @@
  *
  *     KVJIT_SEED=17 test_random_attention
  *
+ * The bits don't depend on how many threads there are, split sequences included.
  * tests/bugs holds problems that were once computed wrong; each runs on every target.
  */
 #include "../tools/check.h"
 
 #include <dirent.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -279,6 +281,104 @@ static void test_bugs(void **state)
 	closedir(dir);
 }
 
+/* -- any number of threads ----------------------------------------------------------------- */
+
+enum { THREADS = 3 };
+
+typedef struct piece {
+	int64_t begin, end;
+	void (*fn)(int64_t begin, int64_t end, void *ctx);
+	void *ctx;
+} piece;
+
+static void *run_piece(void *p)
+{
+	const piece *x = p;
+
+	x->fn(x->begin, x->end, x->ctx);
+	return NULL;
+}
+
+/* As many pieces as *executor says, at the same time. */
+static void in_parallel(int64_t n, void (*fn)(int64_t begin, int64_t end, void *ctx), void *ctx,
+                        void *executor)
+{
+	int count = *(int *)executor;
+	pthread_t thread[THREADS];
+	piece p[THREADS];
+
+	for (int i = 0; i < count; i++) {
+		p[i] = (piece){ n * i / count, n * (i + 1) / count, fn, ctx };
+		assert_int_equal(pthread_create(&thread[i], NULL, run_piece, &p[i]), 0);
+	}
+	for (int i = 0; i < count; i++)
+		pthread_join(thread[i], NULL);
+}
+
+/* The bits of the first machine's results, then a comparison of the others with them. */
+static void same_bits(const check *c, unsigned i)
+{
+	unsigned char **kept = c->ctx;
+	static const char *const names[] = { "out", "lse" };
+
+	for (int j = 0; j < 2; j++) {
+		const bind_arg *x = bind_find((bind *)&c->a.b, names[j]);
+
+		if (i == 0) {
+			kept[j] = malloc(x->bytes);
+			memcpy(kept[j], x->data, x->bytes);
+		} else if (memcmp(kept[j], x->data, x->bytes) != 0) {
+			fail_msg("%s differs between 1 and %u threads", names[j], i + 1);
+		}
+	}
+}
+
+static void test_threads(void **state)
+{
+	static const char *const problems[] = {
+		"attn q=bf16 kv=int8/token-head heads=8:2 dim=64 page=16 causal sink lse "
+		"split=16",
+		"attn q=f32 kv=e4m3/head heads=7:1 dim=80:48 page=24 lse alibi split=24 "
+		"q_tile=4",
+		"attn q=bf16 out=f32 kv=bf16 heads=4:2 dim=32 page=8 window=21 lse split=32",
+	};
+	static int counts[THREADS] = { 1, 2, 3 };
+
+	(void)state;
+	for (size_t p = 0; p < sizeof problems / sizeof *problems; p++) {
+		unsigned char *kept[2] = { NULL, NULL };
+		check_result result[THREADS] = { 0 };
+		machine some[THREADS];
+		char why[500] = "";
+
+		for (int i = 0; i < THREADS; i++) {
+			kvjit_options o = { .size = sizeof o,
+				            .target = machines[0].target,
+				            .backend = machines[0].backend,
+				            .parallel = in_parallel,
+				            .executor = &counts[i] };
+			some[i] = machines[0];
+			assert_int_equal(kvjit_open(&o, &some[i].kv), KVJIT_OK);
+		}
+		check c = { .text = problems[p],
+			    .ref = ref,
+			    .machine = some,
+			    .nmachine = THREADS,
+			    .result = result,
+			    .seen = same_bits,
+			    .ctx = kept };
+		if (!check_seed(&c, p, why, sizeof why))
+			fail_msg("%s: %s", problems[p], why);
+		for (int i = 0; i < THREADS; i++)
+			if (result[i].failed)
+				fail_msg("%s: %s", problems[p], result[i].text);
+		assert_non_null(kept[1]);
+		free(kept[0]);
+		free(kept[1]);
+		machine_close(some, THREADS);
+	}
+}
+
 static int set_up(void **state)
 {
 	kvjit_options o = { .size = sizeof o, .backend = "ref" };
@@ -300,6 +400,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_bugs),
+		cmocka_unit_test(test_threads),
 		cmocka_unit_test(test_random),
 	};
 	return cmocka_run_group_tests(tests, set_up, tear_down);

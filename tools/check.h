@@ -23,6 +23,9 @@ typedef struct check {
 	check_result *result; /* one a machine */
 	attn a;               /* the problem; data of the seed at hand */
 	uint64_t rng;
+	/* called after each machine's attention with its results bound, or NULL */
+	void (*seen)(const struct check *c, unsigned machine);
+	void *ctx;
 } check;
 
 /* Data from the seed and a run on every machine that hasn't failed; opens c->a and closes it.

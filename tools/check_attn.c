@@ -301,6 +301,8 @@ static void run_machine(check *c, unsigned i, const reference *ref)
 	} else {
 		snprintf(r->bound, sizeof r->bound, "bound of %s", p.name);
 		compare(c, k, &p, ref, r);
+		if (c->seen)
+			c->seen(c, i);
 	}
 	kvjit_release(k);
 }

@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* test_knobs.c -- every knob, at every word and at several numbers, on three kinds of cache.
+ *
+ * A knob never changes a result beyond the bound of the arithmetic it names (ir/knobs.def):
+ * each value runs on this machine's own target and on the plainest one, against the interpreter
+ * at level A. A value that can't be built is refused in a sentence that names the knob.
+ */
+#include "../tools/check.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static const char *const problems[] = {
+	"attn q=bf16 out=f32 kv=int8/token-head heads=6:2 dim=64 page=32 causal lse",
+	"attn q=bf16 kv=e4m3/head heads=4:1 dim=32:48 page=24 window=40",
+	"attn q=f32 out=f32 kv=bf16/none/hnd heads=2:2 dim=80 page=16 sink",
+	"write in=bf16 kv=int8/token-head heads=3 dim=64 page=32",
+};
+#define NPROBLEM (sizeof problems / sizeof *problems)
+
+static machine machines[MACHINE_MAX], some[2];
+static unsigned nmachine;
+static kvjit *ref;
+static unsigned ran, refusals;
+
+/* One setting on one problem; plain: on the plainest target too. */
+static void run(const char *problem, const char *knob, const char *sched, bool plain)
+{
+	check_result result[2] = { 0 };
+	char why[500] = "";
+	check c = { .text = problem,
+		    .sched = sched,
+		    .ref = ref,
+		    .machine = some,
+		    .nmachine = plain ? 2 : 1,
+		    .result = result };
+
+	if (!check_seed(&c, 1, why, sizeof why))
+		fail_msg("%s: %s", problem, why);
+	for (unsigned i = 0; i < c.nmachine; i++) {
+		const check_result *r = &result[i];
+
+		if (!r->failed && r->compared) {
+			ran++;
+			continue;
+		}
+		if (strncmp(r->text, "unsupported", 11) != 0 || !strstr(r->text, knob))
+			fail_msg("%s on %s with %s: %s", problem, some[i].target, sched,
+			         r->text);
+		refusals++;
+	}
+}
+
+static void run_value(const char *knob, const char *value)
+{
+	char sched[80];
+
+	snprintf(sched, sizeof sched, "%s=%s", knob, value);
+	/* the last is the writer, which reads one knob */
+	bool parts = strcmp(knob, "parts") == 0;
+	for (size_t p = parts ? NPROBLEM - 1 : 0; p < NPROBLEM - !parts; p++)
+		run(problems[p], knob, sched, p != 1);
+}
+
+static void run_words(const kir_knob_info *k)
+{
+	for (const char *w = k->values; *w;) {
+		size_t n = strcspn(w, ",");
+		char word[32];
+
+		snprintf(word, sizeof word, "%.*s", (int)n, w);
+		run_value(k->name, word);
+		w += n + (w[n] != 0);
+	}
+}
+
+static void run_numbers(const kir_knob_info *k, int lo, int hi)
+{
+	static const int tried[] = { 1, 2, 3, 5, 8, 12, 16, 32, 48, 64 };
+	char text[32];
+
+	for (size_t i = 0; i < sizeof tried / sizeof *tried; i++) {
+		if (tried[i] <= lo || tried[i] >= hi)
+			continue;
+		snprintf(text, sizeof text, "%d", tried[i]);
+		run_value(k->name, text);
+	}
+	snprintf(text, sizeof text, "%d", lo);
+	run_value(k->name, text);
+	snprintf(text, sizeof text, "%d", hi);
+	run_value(k->name, text);
+}
+
+static void test_each(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < kir_nknobs; i++) {
+		const kir_knob_info *k = &kir_knobs[i];
+		int lo, hi;
+
+		if (sscanf(k->values, "%d:%d", &lo, &hi) == 2)
+			run_numbers(k, lo, hi);
+		else
+			run_words(k);
+	}
+	printf("%u kernels ran, %u were refused\n", ran, refusals);
+	assert_true(refusals < ran);
+}
+
+/* Knobs that meet: a tile of a split, the arithmetic of both products, fused decoding. */
+static void test_together(void **state)
+{
+	static const char *const sched[] = {
+		"kv_tile=8 q_tile=3 split=48",    "kv_tile=4 q_tile=2 rows=5 cols=2 unroll=4",
+		"qk=int8x2 pv=bf16 fuse=on",      "qk=bf16 pv=int8 fuse=off decode=shift",
+		"q_tile=8 prefetch=two hint=nta",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof sched / sizeof *sched; i++)
+		for (size_t p = 0; p < NPROBLEM; p++)
+			run(problems[p], "", sched[i], true);
+}
+
+/* What isn't a value is refused before anything is built. */
+static void test_wrong(void **state)
+{
+	static const char *const wrong[][2] = {
+		{ "kv_tile=-1", "kv_tile" }, { "kv_tile=1025", "kv_tile" },
+		{ "qk=int4", "qk" },         { "hint=t3", "hint" },
+		{ "rows", "rows" },          { "tile=4", "tile" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+		kvjit_compile_options o = { .size = sizeof o, .sched = wrong[i][0] };
+		kvjit_kernel *k = NULL;
+
+		assert_int_equal(kvjit_compile(some[0].kv, problems[0], &o, &k),
+		                 KVJIT_BAD_ARGUMENT);
+		assert_null(k);
+		assert_non_null(strstr(kvjit_error(some[0].kv), wrong[i][1]));
+	}
+}
+
+static int set_up(void **state)
+{
+	kvjit_options o = { .size = sizeof o, .backend = "ref" };
+
+	(void)state;
+	nmachine = machine_open(NULL, "x86", machines);
+	if (!nmachine)
+		return 1;
+	some[0] = machines[0];
+	some[1] = machines[nmachine - 1];
+	return kvjit_open(&o, &ref) != KVJIT_OK;
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	machine_close(machines, nmachine);
+	kvjit_close(ref);
+	return 0;
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_wrong),
+		cmocka_unit_test(test_together),
+		cmocka_unit_test(test_each),
+	};
+	return cmocka_run_group_tests(tests, set_up, tear_down);
+}

@@ -36,7 +36,7 @@ static kvjit_status check_sequence(const kvjit_kernel *k, const kvjit_batch *b, 
 		    "query_starts[%ld] is %d, less than query_starts[%ld], %d; they must "
 		    "rise",
 		    (long)s + 1, end, (long)s, begin);
-	if (end - begin > len)
+	if (len && end - begin > len)
 		return BAD(
 		    "sequence %ld has %d queries but seq_lens[%ld] is %d; the new tokens "
 		    "are part of the length",

@@ -6,6 +6,8 @@
  */
 #include "jit.h"
 
+#include "../passes/passes.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -82,22 +84,7 @@ bool kvjit_layout_of(const kir_func *f, kir_layout *out)
 
 /* -- defaults -------------------------------------------------------------------- */
 
-enum { TILE = 64, LANES = 16, ROWS = 64, SPLIT = 2048, BUSY = 64 };
-
-/* The largest divisor of the page up to TILE, whole vectors of 16 if there is one. */
-static int default_kv_tile(int64_t page)
-{
-	int best = 1, aligned = 0;
-
-	for (int t = 1; t <= TILE && t <= page; t++) {
-		if (page % t)
-			continue;
-		best = t;
-		if (t % LANES == 0)
-			aligned = t;
-	}
-	return aligned ? aligned : best;
-}
+enum { ROWS = 64, SPLIT = 2048, BUSY = 64 };
 
 /* Queries handled together share the reading of the cache, but a tile's rows live in
  * registers and first-level cache. */
@@ -131,12 +118,14 @@ static bool is_given(const bool *given, const char *name)
 
 void kvjit_default_schedule(kir_func *f, const kir_problem *p)
 {
+	kir_ref n = kvjit_find_op(f, KIR_OP_attention);
 	kvjit_shape s;
 
-	if (f->level != KIR_A || !kvjit_find_op(f, KIR_OP_attention) || !kvjit_shape_of(f, &s))
+	if (f->level != KIR_A || !n || !kvjit_shape_of(f, &s))
 		return;
 	if (!f->sched.kv_tile)
-		f->sched.kv_tile = default_kv_tile(s.page);
+		f->sched.kv_tile = (int)kpass_default_kv_tile(
+		    s.page, kir_type_of(f, kir_operand(f, n, "k"))->dim[3], s.dim_v);
 	if (!f->sched.q_tile)
 		f->sched.q_tile = default_q_tile(p ? p->qlen : 1, s.heads / s.kv_heads);
 	if (!f->sched.split && p && !is_given(p->has_knob, "split") && param_type(f, "part"))

@@ -414,14 +414,13 @@ static void join_loop(const attn *a, kir_ref join, kir_ref njoin)
 	kir_for_end(f, lx, NULL, 0);
 }
 
-/* Knob kv_tile, or the largest divisor of the page up to 64 that is a multiple of 16 (or of
- * 8) if there is one. */
-static int64_t choose_kv_tile(const kir_func *f, int64_t page)
+int64_t kpass_default_kv_tile(int64_t page, int64_t dim_k, int64_t dim_v)
 {
-	if (f->sched.kv_tile)
-		return f->sched.kv_tile;
+	int64_t most = 128 * 1024 / ((dim_k + dim_v) * 4);
+
+	most = most > 64 ? 64 : most;
 	for (int64_t by = 16; by >= 8; by -= 8)
-		for (int64_t t = 64; t >= by; t -= by)
+		for (int64_t t = most / by * by; t >= by; t -= by)
 			if (page % t == 0)
 				return t;
 	return page % 8 ? 1 : 8;
@@ -453,7 +452,9 @@ static bool set_up(attn *a, kir_diag *why)
 	a->group = a->heads / a->kv_heads;
 	a->q_tile = a->f->sched.q_tile ? a->f->sched.q_tile : 1;
 	a->rows = a->q_tile * a->group;
-	a->kv_tile = choose_kv_tile(a->f, a->page);
+	a->kv_tile = a->f->sched.kv_tile
+	                 ? a->f->sched.kv_tile
+	                 : kpass_default_kv_tile(a->page, a->dim_k, a->dim_v);
 	a->score_region = n + 1;
 	for (end = n + 1; in->node[end].op != KIR_OP_yield; end++)
 		;
@@ -467,6 +468,11 @@ static bool set_up(attn *a, kir_diag *why)
 	/* a piece begins where a tile does: a tile must not cross a page */
 	if (a->f->sched.split % a->kv_tile) {
 		kir_error(why, 0, 0, "knob split=%d must be a multiple of kv_tile=%d",
+		          a->f->sched.split, (int)a->kv_tile);
+		return false;
+	}
+	if (a->f->sched.split % a->kv_tile) {
+		kir_error(why, 0, 0, "knob split=%d must be a multiple of kv_tile, %d",
 		          a->f->sched.split, (int)a->kv_tile);
 		return false;
 	}

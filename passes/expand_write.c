@@ -18,7 +18,8 @@
  * The arithmetic is formats.md A1: one f32 rounding an operation,
  *     s = max(amax / divisor, floor); t = x * (1 / s) or x / s; code = convert(t).
  * amax ignores NaN and is clamped to the largest finite value of the input's element, and t to
- * the divisor: an infinity is stored as the largest code instead of making the whole row NaN.
+ * the divisor (of a power-of-two scale: x to that value): an infinity is stored as if it were
+ * that value instead of making the whole row NaN.
  */
 #include "expand.h"
 
@@ -77,7 +78,7 @@ static kir_ref row_codes(kir_func *f, const kir_side *s, kir_ref x, kir_ref d)
 	} else {
 		t = e2x(f, KIR_OP_div, xt, x, d, axis);
 	}
-	if (s->rule != KIR_RULE_given)
+	if (s->rule == KIR_RULE_amax)
 		t = clamp(f, t, s->divisor);
 	return kir_emit(f, KIR_OP_convert, kir_with_elem(f->module, xt, s->elem), &t, 1,
 	                (int64_t[KIR_MAX_ATTRS]){ s->round, s->nan, KIR_OVER_sat });
@@ -127,6 +128,8 @@ static void write_rows(kir_func *f, const kir_side *s, kir_ref x, kir_ref given,
 		return;
 	}
 	xf = as_elem(f, x, KIR_f32);
+	if (s->rule == KIR_RULE_pow2)
+		xf = clamp(f, xf, kir_elem_max((kir_elem)t.elem));
 	if (s->gran == KIR_GRAN_group)
 		xf = e1(f, KIR_OP_reshape, kir_tile(m, KIR_f32, rows * groups, s->group), xf);
 	if (!given) {

@@ -186,6 +186,9 @@ kpass_result kpass_prefetch(const kir_func *in, kir_func *out, kir_diag *why)
 	a.distance = knob ? knob - 1 : (in->sched.q_tile <= 1 ? 1 : 0);
 	a.next = kir_alloc(out->module, in->nnode * sizeof *a.next);
 	a.slice = kir_alloc(out->module, in->nnode * sizeof *a.slice);
+	for (kir_ref n = 1; n < in->nnode; n++)
+		if (in->node[n].op == KIR_OP_prefetch)
+			return KPASS_SAME; /* somebody has already said what to touch */
 	if (!a.distance)
 		return KPASS_SAME;
 	for (kir_ref n = 1; n < in->nnode;) {

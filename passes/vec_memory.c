@@ -82,8 +82,8 @@ static void move_lanes(vec *v, const move *m, vec_ix row, vec_ix c, int64_t lane
 		return;
 	}
 	if (m->store) {
-		access(v, m, KIR_OP_vstore, KIR_NO_TYPE, vec_read(v, &m->home, row, c, lanes),
-		       c, limit);
+		access(v, m, KIR_OP_vstore, KIR_NO_TYPE, stored_lanes(v, m, row, c, lanes), c,
+		       limit);
 		return;
 	}
 	kir_type_id t = kir_vector(v->f->module, e, lanes);
@@ -345,6 +345,11 @@ void vec_store(vec *v, kir_ref n)
 	m.home = v->val[x];
 	m.home.elem = (kir_elem)t->elem;
 	m.from = v->direct[x];
+	if (m.from && widest(v, &m, t->dim[t->rank - 1]) == 1) {
+		vec_load(v, x);
+		m.home = v->val[x];
+		m.from = 0;
+	}
 	m.hint = kir_attr_of(v->in, n, KIR_ATTR_hint);
 	int64_t unit = word_of(v, &m);
 

@@ -5,6 +5,7 @@
  *     %c = dp %acc, %a, %b : f32<16>, bf16      =>  x86.dpbf16 %acc, %a, %b     (bf16)
  *     %c = dp %acc, %a, %b : f32<16>, f32       =>  fma %a, %b, %acc
  *     %w = convert %q : bf16<64> from 8 bits    =>  x86.lut %q                  (vbmi)
+ *     %w = convert %q : f32<64> from 8 bits     =>  convert x86.lut %q          (vbmi)
  *
  * One row of the table below for each; the first that fits is taken. A dp or convert that
  * none fits stays: backends lower it by its meaning.
@@ -79,16 +80,19 @@ static kir_ref emit_fma(const kir_func *in, kir_ref n, kir_func *out, const kir_
 
 static bool fits_lut(const kir_func *f, kir_ref n)
 {
-	kir_elem from = elem_of(f, n, 0);
+	kir_elem from = elem_of(f, n, 0), to = (kir_elem)kir_type_of(f, n)->elem;
 
-	return kir_type_of(f, n)->elem == KIR_bf16 && lanes_of(f, n) == 64 &&
+	return (to == KIR_bf16 || to == KIR_f32) && lanes_of(f, n) == 64 &&
 	       kir_attr_of(f, n, KIR_ATTR_nan) == KIR_NAN_keep && kir_is_float(from) &&
 	       kir_elems[from].bits == 8 && from != KIR_e8m0;
 }
 
 static kir_ref emit_lut(const kir_func *in, kir_ref n, kir_func *out, const kir_ref *map)
 {
-	return e1(out, KIR_OP_x86_lut, in->node[n].type, map[kir_src(in, n, 0)]);
+	kir_type_id t = kir_with_elem(out->module, in->node[n].type, KIR_bf16);
+	kir_ref x = e1(out, KIR_OP_x86_lut, t, map[kir_src(in, n, 0)]);
+
+	return as_elem(out, x, (kir_elem)kir_type_of(in, n)->elem);
 }
 
 static const rule rules[] = {

@@ -252,17 +252,19 @@ static void test_native(void **state)
 	(void)state;
 	layout_of(get(m, "int8/token-head"), &s, &l);
 	assert_int_equal(l.tensor[0].stride[1], 2 * 128 * 128 + 2 * 4 * 128);
-	assert_int_equal(at(&l, KIR_S_k, 0, 0, 37, 70), 2 * 2048 + 17 * 64 + 5 * 4 + 2);
+	assert_int_equal(at(&l, KIR_S_k, 0, 0, 37, 70), 17 * 256 + 37 * 4 + 2);
+	assert_int_equal(at(&l, KIR_S_k, 0, 0, 101, 70), 8192 + 17 * 256 + 37 * 4 + 2);
 	assert_int_equal(at(&l, KIR_S_v, 0, 0, 37, 70), 16384 + 37 * 128 + 70);
 	assert_int_equal(at(&l, KIR_S_ks, 0, 0, 37, 0), 32768 + 37 * 4);
 	assert_int_equal(at(&l, KIR_S_vs, 0, 1, 37, 0), 33792 + 32768 + 512 + 37 * 4);
 	layout_of(get(m, "bf16"), &s, &l);
-	assert_int_equal(at(&l, KIR_S_k, 0, 0, 37, 71), 2 * 4096 + 35 * 64 + 5 * 4 + 2);
+	assert_int_equal(at(&l, KIR_S_k, 0, 0, 37, 71), 35 * 256 + 37 * 4 + 2);
+	assert_int_equal(at(&l, KIR_S_k, 0, 0, 101, 71), 16384 + 35 * 256 + 37 * 4 + 2);
 	assert_int_equal(l.stream[KIR_S_ks].tensor, -1);
 	kir_module_free(m);
 }
 
-/* A page of 16 tokens needs no t/16 and no modulus. */
+/* A page of 16 tokens needs no t/64 and no modulus. */
 static void test_short_pages(void **state)
 {
 	kir_module *m = kir_module_new();

@@ -414,11 +414,11 @@ static void join_loop(const attn *a, kir_ref join, kir_ref njoin)
 	kir_for_end(f, lx, NULL, 0);
 }
 
-int64_t kpass_default_kv_tile(int64_t page, int64_t dim_k, int64_t dim_v)
+int64_t kpass_default_kv_tile(int64_t page, int64_t dim_k, int64_t dim_v, int64_t q_tile)
 {
-	int64_t most = 128 * 1024 / ((dim_k + dim_v) * 4);
+	int64_t most = 128 * 1024 / ((dim_k + dim_v) * 4), top = q_tile <= 1 ? 128 : 64;
 
-	most = most > 64 ? 64 : most;
+	most = most > top ? top : most;
 	for (int64_t by = 16; by >= 8; by -= 8)
 		for (int64_t t = most / by * by; t >= by; t -= by)
 			if (page % t == 0)
@@ -454,7 +454,7 @@ static bool set_up(attn *a, kir_diag *why)
 	a->rows = a->q_tile * a->group;
 	a->kv_tile = a->f->sched.kv_tile
 	                 ? a->f->sched.kv_tile
-	                 : kpass_default_kv_tile(a->page, a->dim_k, a->dim_v);
+	                 : kpass_default_kv_tile(a->page, a->dim_k, a->dim_v, a->q_tile);
 	a->score_region = n + 1;
 	for (end = n + 1; in->node[end].op != KIR_OP_yield; end++)
 		;

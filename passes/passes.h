@@ -46,10 +46,10 @@ typedef struct kpass_options {
 	unsigned stop_level; /* stop once the function is at this level; 0: run all  */
 } kpass_options;
 
-/* Knob kv_tile where it is 0: the largest divisor of the page up to 64 tokens whose keys and
- * values, should they have to be widened to f32, leave room in local memory; a multiple of
- * 16 if there is one, else of 8. */
-int64_t kpass_default_kv_tile(int64_t page, int64_t dim_k, int64_t dim_v);
+/* Knob kv_tile where it is 0: the largest divisor of the page up to 128 tokens (64 when
+ * several queries share a tile) whose keys and values, should they have to be widened to
+ * f32, leave room in local memory; a multiple of 16 if there is one, else of 8. */
+int64_t kpass_default_kv_tile(int64_t page, int64_t dim_k, int64_t dim_v, int64_t q_tile);
 
 /* Runs passes on f; NULL and messages on failure. The result lives in f's module. */
 kir_func *kpass_run(kir_func *f, const kpass_options *o, kir_diag *why);

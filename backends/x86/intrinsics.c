@@ -172,8 +172,9 @@ static LLVMValueRef lookup(kll *l, LLVMValueRef code, LLVMValueRef *table)
 	                3);
 }
 
-/* 64 codes to bf16: low and high bytes each from a table of 128, the sign from the code. The
- * codes are put in the order in which unpacking bytes, 16 at a time, makes them sequential. */
+/* 64 codes to bf16: low and high bytes each from a table of 128, the sign from the code,
+ * then interleaved in order: where a product wants another order, LLVM makes one permutation
+ * of the two. */
 static LLVMValueRef lut_register(kll *l, LLVMValueRef code, kir_elem e)
 {
 	LLVMValueRef lo_table[128], hi_table[128], lo, hi, half[2];
@@ -187,9 +188,6 @@ static LLVMValueRef lut_register(kll *l, LLVMValueRef code, kir_elem e)
 		lo_table[c] = LLVMConstInt(l->i8, b & 0xff, false);
 		hi_table[c] = LLVMConstInt(l->i8, b >> 8, false);
 	}
-	for (unsigned i = 0; i < 64; i++) /* quarters of 16: 0, 2, 1, 3 by their halves */
-		lane[i] = i / 16 * 8 + i % 8 + i % 16 / 8 * 32;
-	code = kll_shuffle(l, code, NULL, lane, 64);
 	lo = lookup(l, code, lo_table);
 	hi = lookup(l, code, hi_table);
 	if (bits == 8)
@@ -202,7 +200,7 @@ static LLVMValueRef lut_register(kll *l, LLVMValueRef code, kir_elem e)
 	}
 	for (unsigned h = 0; h < 2; h++) {
 		for (unsigned i = 0; i < 64; i++)
-			lane[i] = i / 16 * 16 + h * 8 + i % 16 / 2 + (i & 1) * 64;
+			lane[i] = h * 32 + i / 2 + (i & 1) * 64;
 		half[h] = kll_shuffle(l, lo, hi, lane, 64);
 	}
 	return LLVMBuildBitCast(l->b, kll_concat(l, half[0], half[1]),

@@ -33,7 +33,8 @@ static const int32_t j[8] = { 2, 3, 1, 5, 5, 6, 7, 8 };
 	"    %b = " load " %y[0] : f32<4>\n"                                               \
 	"    %c = " load " %i[0] : s32<4>\n"                                               \
 	"    %d = " load " %j[0] : s32<4>\n"
-static const char head_t[] = HEAD("T", "load"), head_v[] = HEAD("V", "vload");
+static const char head_t[] = HEAD("T", "load"),
+                  head_v[] = HEAD("V target=avx512-bf16", "vload");
 static const char tail[] = "\n    yield\n  }\n  ret\n}\n";
 
 /* What %o (out 'o') or %p ('p') holds afterwards, from its start. */

@@ -4,8 +4,8 @@
  * Each round times each item once, in rotating order, so that a slow moment of the machine
  * hits all of them alike; shares and ratios are medians of pairs taken in the same round. An
  * item's sample is at least SAMPLE_MS long. The items: the kernel, a plain read of as many
- * bytes of the same memory, a copy of them, multiply-adds from registers, and the same problem
- * on a bf16 cache.
+ * bytes of the same memory, the same in scattered blocks of one page and head, a copy of them,
+ * multiply-adds from registers, and the same problem on a bf16 cache.
  */
 #include "load.h"
 #include "tool.h"
@@ -23,9 +23,10 @@ static const char usage[] =
 
 enum { MAX_ROUNDS = 400, MIN_ROUNDS = 9, SAMPLE_MS = 2 };
 
-enum { ITEM_KERNEL, ITEM_READ, ITEM_COPY, ITEM_FMA, ITEM_BF16, NITEMS };
-static const char *const item_names[NITEMS] = { "this kernel", "plain read", "memcpy",
-	                                        "f32 multiply-adds", "kvjit's bf16" };
+enum { ITEM_KERNEL, ITEM_READ, ITEM_BLOCKS, ITEM_COPY, ITEM_FMA, ITEM_BF16, NITEMS };
+static const char *const item_names[NITEMS] = { "this kernel",        "plain read",
+	                                        "the same in blocks", "memcpy",
+	                                        "f32 multiply-adds",  "kvjit's bf16" };
 
 typedef struct bench {
 	measure_team *team;
@@ -40,6 +41,8 @@ typedef struct bench {
 	unsigned rounds;
 	char *copy;    /* as large as what is copied from */
 	size_t offset; /* where the next read or copy begins */
+	size_t block;  /* bytes of a page that belong to one head  */
+	size_t block_at;
 	char *target, *schedule;
 	double call_us;
 	char why[500];
@@ -78,6 +81,15 @@ static bool run_unit(bench *b, int item, double *seconds)
 		*seconds = measure_read(b->team, from, bytes);
 		b->work[item] = (double)bytes;
 		return true;
+	case ITEM_BLOCKS: {
+		size_t total, n;
+		from = load_memory(&b->kernel, &total);
+		n = (size_t)b->kernel.bytes / b->block;
+		*seconds = measure_read_blocks(b->team, from, total, b->block, n, b->block_at);
+		b->block_at += b->cold ? n : 0;
+		b->work[item] = (double)(n * b->block);
+		return true;
+	}
 	case ITEM_COPY:
 		from = next_part(b, &bytes, &at);
 		*seconds = measure_copy(b->team, b->copy + at, from, bytes);
@@ -197,6 +209,8 @@ static bool prepare(bench *b, kvjit *kv, const char *text, const char *sched, co
 		return false;
 	b->has[ITEM_KERNEL] = b->has[ITEM_READ] = b->has[ITEM_FMA] = true;
 	b->has[ITEM_COPY] = b->kernel.a.p.kind != KIR_ATTN;
+	b->block = b->kernel.a.p.kind == KIR_ATTN ? load_block_bytes(&b->kernel) : 0;
+	b->has[ITEM_BLOCKS] = b->block >= 64 && (size_t)b->kernel.bytes >= b->block;
 	if (b->has[ITEM_COPY]) {
 		size_t bytes;
 		load_memory(&b->kernel, &bytes);
@@ -230,8 +244,10 @@ static void drop(bench *b)
 /* -- telling ------------------------------------------------------------------------------- */
 
 typedef struct figures {
-	measure_spread time, read, copy, fma, bf16, stream_share, copy_share, peak_share,
-	    vs_bf16;
+	measure_spread time, read, blocks, copy, fma, bf16, stream_share, copy_share,
+	    peak_share, vs_bf16;
+	measure_spread block_share;
+	double block_gb_s;
 	double gb_s, gflop_s, stream_gb_s, copy_gb_s, peak_gflop_s;
 } figures;
 
@@ -251,6 +267,12 @@ static figures figures_of(bench *b)
 	if (b->has[ITEM_BF16]) {
 		f.bf16 = spread(b, ITEM_BF16);
 		f.vs_bf16 = ratio(b, ITEM_KERNEL, ITEM_BF16, 1);
+	}
+	if (b->has[ITEM_BLOCKS]) {
+		f.blocks = spread(b, ITEM_BLOCKS);
+		f.block_gb_s = 1e-9 * b->work[ITEM_BLOCKS] / f.blocks.median;
+		f.block_share =
+		    ratio(b, ITEM_BLOCKS, ITEM_KERNEL, k->bytes / b->work[ITEM_BLOCKS]);
 	}
 	if (b->has[ITEM_COPY]) {
 		f.copy = spread(b, ITEM_COPY);
@@ -289,6 +311,10 @@ static void print_json(bench *b, const char *problem)
 	cJSON_AddNumberToObject(root, "gflop_s", f.gflop_s);
 	cJSON_AddNumberToObject(root, "stream_gb_s", f.stream_gb_s);
 	add_spread(root, "stream_share", &f.stream_share, 1);
+	if (b->has[ITEM_BLOCKS]) {
+		cJSON_AddNumberToObject(root, "block_gb_s", f.block_gb_s);
+		add_spread(root, "block_share", &f.block_share, 1);
+	}
 	cJSON_AddNumberToObject(root, "peak_gflop_s", f.peak_gflop_s);
 	cJSON_AddNumberToObject(root, "peak_share", f.peak_share.median);
 	if (b->has[ITEM_BF16]) {
@@ -336,10 +362,14 @@ static void print_text(bench *b, const char *problem)
 		row(item_names[ITEM_BF16], &f.bf16, 1e-9 * b->bf16.bytes / f.bf16.median,
 		    attention ? "GB/s of cache" : "GB/s of input");
 	row(item_names[ITEM_READ], &f.read, f.stream_gb_s, "GB/s");
+	if (b->has[ITEM_BLOCKS])
+		row(item_names[ITEM_BLOCKS], &f.blocks, f.block_gb_s, "GB/s");
 	if (b->has[ITEM_COPY])
 		row(item_names[ITEM_COPY], &f.copy, f.copy_gb_s, "GB/s");
 	row(item_names[ITEM_FMA], &f.fma, f.peak_gflop_s, "GFLOP/s");
 	printf("\n");
+	if (b->has[ITEM_BLOCKS])
+		share("share of the rate in blocks", &f.block_share);
 	if (attention)
 		share("share of the read rate", &f.stream_share);
 	else

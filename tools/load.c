@@ -365,6 +365,19 @@ const void *load_memory(const load *l, size_t *bytes)
 	return l->pool[most].data;
 }
 
+size_t load_block_bytes(const load *l)
+{
+	const kvjit_param *p;
+	for (int i = 0; i < kvjit_nparam(l->k); i++) {
+		p = kvjit_param_at(l->k, i);
+		/* the page's stride, then the head's; a native page holds one after the other
+		 */
+		if (p->dtype == KVJIT_U8 && p->nstride == 2)
+			return (size_t)p->stride[1];
+	}
+	return 0;
+}
+
 double load_call_us(load *l)
 {
 	enum { CALLS = 2000, ROUNDS = 15 };

@@ -293,6 +293,33 @@ static double run_pieces(measure_team *t, piece *p)
 	return measure_now() - start;
 }
 
+typedef struct blocks {
+	const char *from;
+	size_t block, count, first; /* bytes of one; how many there are; where to begin */
+	atomic_ullong sum;
+} blocks;
+
+static void run_blocks(int64_t begin, int64_t end, void *ctx)
+{
+	blocks *b = ctx;
+	unsigned long long sum = 0;
+	for (int64_t i = begin; i < end; i++) {
+		/* a prime far from any power of two walks all blocks, far apart */
+		size_t at = (b->first + (size_t)i) * 7919 % b->count;
+		sum += read_all(b->from + at * b->block, b->block);
+	}
+	atomic_fetch_add(&b->sum, sum);
+}
+
+double measure_read_blocks(measure_team *t, const void *from, size_t total, size_t block,
+                           size_t n, size_t first)
+{
+	blocks b = { .from = from, .block = block, .count = total / block, .first = first };
+	double start = measure_now();
+	measure_parallel((int64_t)n, run_blocks, &b, t);
+	return measure_now() - start;
+}
+
 double measure_read(measure_team *t, const void *from, size_t bytes)
 {
 	piece p = { .from = from, .bytes = bytes };

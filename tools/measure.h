@@ -20,6 +20,9 @@ void measure_parallel(int64_t n, void (*fn)(int64_t begin, int64_t end, void *ct
 
 /* What the machine can do; seconds of one pass. */
 double measure_read(measure_team *t, const void *from, size_t bytes);
+/* The same of n blocks of `block` bytes, scattered over `total`: what a paged cache allows. */
+double measure_read_blocks(measure_team *t, const void *from, size_t total, size_t block,
+                           size_t n, size_t first);
 double measure_copy(measure_team *t, void *to, const void *from, size_t bytes);
 double measure_fma(measure_team *t, double *flops); /* f32 multiply-adds from registers */
 

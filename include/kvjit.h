@@ -151,7 +151,7 @@ typedef struct kvjit_arg {
 typedef struct kvjit_batch {
 	size_t size; /* sizeof(kvjit_batch)                          */
 	int64_t nseq;
-	const int32_t *seq_lens; /* [nseq] tokens in the cache, the new ones included; >= 0 */
+	const int32_t *seq_lens; /* [nseq] tokens in the cache, the new ones included; <= 2^30 */
 	const int32_t *query_starts; /* [nseq + 1] first query row of each, rising */
 	const int32_t *block_table;  /* [nseq][table_stride], or NULL: unchecked    */
 	int64_t table_stride;        /* elements                                     */

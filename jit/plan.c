@@ -19,6 +19,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* What passes/expand_region.c takes positions to be below: sums of two of them fit s32. */
+enum { KVJIT_MAX_LEN = 1 << 30 };
+
 /* -- checking -------------------------------------------------------------------- */
 
 #define BAD(...) kvjit_fail((kvjit_errors *)&k->errors, KVJIT_BAD_ARGUMENT, __VA_ARGS__)
@@ -31,6 +34,9 @@ static kvjit_status check_sequence(const kvjit_kernel *k, const kvjit_batch *b, 
 
 	if (len < 0)
 		return BAD("seq_lens[%ld] is %d; it must be 0 or more", (long)s, len);
+	if (len > KVJIT_MAX_LEN)
+		return BAD("seq_lens[%ld] is %d; it must be at most %d", (long)s, len,
+		           KVJIT_MAX_LEN);
 	if (end < begin)
 		return BAD(
 		    "query_starts[%ld] is %d, less than query_starts[%ld], %d; they must "

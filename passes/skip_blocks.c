@@ -109,7 +109,8 @@ static range by_literal(skip *s, kir_ref n, range a)
 	kir_ref y = kir_src(s->in, n, 1);
 	kir_elem e = (kir_elem)kir_type_of(s->in, n)->elem;
 
-	if (!kir_is_const(s->in, y, &k) || k <= 0)
+	/* a larger factor might wrap around */
+	if (!kir_is_const(s->in, y, &k) || k <= 0 || k > UINT32_MAX)
 		return (range){ 0, 0 };
 	kir_ref c = kir_const_i(s->out, e, k);
 	if (op == KIR_OP_mod)
@@ -162,6 +163,20 @@ static range gathered(skip *s, kir_ref n)
 		        e1x(out, KIR_OP_reduce_max, st, fetch(s, n), 0) };
 }
 
+/* From integer to integer a conversion saturates, so it keeps the order. */
+static range converted(skip *s, kir_ref n)
+{
+	kir_elem e = (kir_elem)kir_type_of(s->in, n)->elem;
+	range r;
+
+	if (!kir_is_int(e) ||
+	    !kir_is_int((kir_elem)kir_type_of(s->in, kir_src(s->in, n, 0))->elem))
+		return (range){ 0, 0 };
+	r = bounds(s, kir_src(s->in, n, 0));
+	return (range){ r.lo ? as_elem(s->out, r.lo, e) : 0,
+		        r.hi ? as_elem(s->out, r.hi, e) : 0 };
+}
+
 static range compute(skip *s, kir_ref n)
 {
 	const kir_node *d = &s->in->node[n];
@@ -177,9 +192,9 @@ static range compute(skip *s, kir_ref n)
 			                    t->dim[kir_attr_of(s->in, n, KIR_ATTR_axis)] - 1) };
 	case KIR_OP_splat:
 	case KIR_OP_spread:
-	case KIR_OP_convert:
 		return kir_is_float((kir_elem)t->elem) ? (range){ 0, 0 }
 		                                       : bounds(s, kir_src(s->in, n, 0));
+	case KIR_OP_convert: return converted(s, n);
 	case KIR_OP_lt:
 	case KIR_OP_le:
 	case KIR_OP_gt:

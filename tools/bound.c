@@ -1,27 +1,40 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* bound.c -- error bounds derived from the arithmetic a kernel uses.
  *
- * First order, with u32 = 2^-24 and u16 = 2^-8 (bf16), gamma = (D + 4) u32, S keys:
+ * First order, with u32 = 2^-24 and u16 = 2^-8 (bf16 has 8 significant bits: half a unit in the
+ * last place of x in [1, 2) is 2^-8, relative to x >= 1), gamma = (D + 4) u32, S keys:
  *
  *   score   |ds| <= (gamma + 4 u32) sum|scale q k| + dq
- *   output  |do| <= (expm1(2 ds) + u_p + (S + 8) u32 + 2^-19) (1 + u_p) sum w|v| + dw
- *                   + u_out |o|
+ *   output  |do| <= (expm1(2 ds) + u_p + (S + 8) u32 + 2^-19) (1 + u_p) sum w|v|
+ *                   + dw + u_out |o|
  *   lse     |dl| <= 2 (D + 8) u32 sum|scale q k| + dq + (S + 16) u32 + 4 u32 |lse|
  *
- * u_p = u16 where weights are rounded to bf16 (pv=bf16), else 0. dq and dw are what integer
- * arithmetic adds; the products themselves are exact then.
+ * u_p = u16 where weights are rounded to bf16 (pv=bf16), else 0. qk=bf16 with a query that
+ * isn't exact in bf16 moves an element by u16 of itself: dq = u16 sum|scale q k|.
  *
- * dq, qk=int8: a query row is n * a / L, n integer, a its largest magnitude; L = 127 in one
- * digit, 32512 in two. Rounding moves each element by at most a / 2L, so score j by
- *     scale ks_j a / 2L * sum_d |code_jd|.
- * qk=bf16 with a query that isn't exact in bf16 moves an element by 2^-9 of itself:
- * dq = 2^-9 sum|scale q k|.
+ * Integer products are exact; what is rounded to integers is known, so dw is not the worst
+ * case over all data but the sum of what this row's numbers can lose:
  *
- * dw, pv=int8: weights times the V scale, of one row and tile of T keys, are n * m / L with m
- * their largest; L = 255 in one digit, 65535 in two. Each moves by at most m / 2L, so an output
- * by m / 2L * sum over the tile of |code|. A tile's largest is at most the tile's sum, and
- * over all tiles w_j vs_j sums to at most the largest vs, since weights sum to 1:
- *     dw <= T / 2L * max_j vs_j * max_j |code_j|.
+ * qk=int8: a query row becomes n a / L, n integer, a its largest magnitude; L = 127 in one
+ * digit, 32512 in two. Each element's rounding error e_d follows from the query (where q L / a
+ * is within f32 of a tie, either sign of half a step). Score j moves by
+ *     dq_j = |scale ks_j sum_d e_d code_jd|,
+ * its weight w_j by a factor between exp(-(dq_j + z)) and exp(dq_j + z) where
+ * z = log(sum_k w_k exp(dq_k)) bounds the normalisation, an output by
+ *     sum_j w_j |v_jd| expm1(dq_j + z).
+ *
+ * pv=int8: weights times the V scale, x_j = w_j vs_j, of one row and key tile become n m / L, m
+ * the tile's largest; L = 255 in one digit, 65535 in two. Every tile is scaled by its own m,
+ * and rescaling and the final division multiply all of a tile alike: with w normalised, m is
+ * the largest x_j of the tile as it counts in the end. An element moves by at most m / 2L, and
+ * by at most x_j if it goes to 0, so an output by sum over tiles of sum_j min(x_j, m / 2L)
+ * |code_jd|. x_j here is the kernel's: at most exp(dq_j + z) above the exact one. The tie of a
+ * product in f32 adds L u32 of a step.
+ *
+ * The weights come from the exact scores, computed here. Those of a problem with a score or
+ * mask expression of its own aren't known: then the worst case over all data,
+ *     dq = scale ks_j a / 2L sum_d |code_jd|,   dw = T / 2L max_j vs_j max|code|,
+ * since the m of all tiles of T keys sum to at most the largest vs.
  *
  * u32 terms of the query's scaling (two multiplications) are in the 4 u32 of the score.
  */
@@ -124,51 +137,209 @@ static double query_amax(const double *q, int64_t dim, bool *exact)
 	return most;
 }
 
-/* Sums over one key: |q k| and |code|, the latter times the stored scale. */
-static void key_sums(const attn *a, const double *q, int64_t page, int64_t h, int64_t t,
-                     double *qk, double *codes)
+/* One query row and head: what its keys are compared with. */
+typedef struct row {
+	const attn *a;
+	const bound_profile *p;
+	int64_t seq, head, h, len, pos;
+	const int32_t *table;
+	double factor, amax;
+	double q[BOUND_DIM];
+	double e[BOUND_DIM];    /* rounding error of each element      */
+	double ties[BOUND_DIM]; /* a step where its sign isn't known   */
+	double *w, *dq;         /* of each key: weight, error of score */
+} row;
+
+static int64_t slot_of(const row *r, int64_t j, int64_t *token)
 {
-	*qk = *codes = 0;
-	for (int64_t d = 0; d < a->shape.dim_k; d++) {
-		double k = fabs(attn_value(a, KIR_S_k, page, h, t, d)) *
-		           attn_scale(a, 0, page, h, t, d);
-		*qk += fabs(q[d]) * k;
-		*codes += k;
+	*token = j % r->a->shape.page;
+	return r->table[r->seq * r->a->max_pages + j / r->a->shape.page];
+}
+
+static void round_query(row *r)
+{
+	double top = digits(r->p->qk, 127, 32512), step = r->amax / top;
+	memset(r->e, 0, sizeof r->e);
+	memset(r->ties, 0, sizeof r->ties);
+	for (int64_t d = 0; d < r->a->shape.dim_k && r->amax > 0; d++) {
+		double x = r->q[d] / step, n = nearbyint(x);
+		r->e[d] = n * step - r->q[d];
+		if (fabs(fabs(x - n) - 0.5) < 8 * U32 * top)
+			r->ties[d] = step;
 	}
 }
 
-bound_terms bound_terms_of(const attn *a, const bound_profile *p, int64_t row, int64_t head)
+static void open_row(row *r, const attn *a, const bound_profile *p, int64_t at, int64_t head,
+                     bool *exact)
 {
 	bind *b = (bind *)&a->b;
-	int64_t seq = attn_seq(a, row), h = head / (a->p.heads / a->p.kv_heads);
-	int32_t len = ((const int32_t *)bind_find(b, "lens")->data)[seq];
-	const int32_t *table = bind_find(b, "table")->data;
-	double q[1024], factor = fabs(bound_scalar(a, "scale") * attn_given(a, "kd", seq, h) *
-	                              attn_given(a, "qd", seq, h));
-	double most_codes = 0, most_vs = 0;
-	bool exact;
-	bound_terms t = { .len = len };
-
+	r->a = a;
+	r->p = p;
+	r->seq = attn_seq(a, at);
+	r->head = head;
+	r->h = head / (a->p.heads / a->p.kv_heads);
+	r->len = ((const int32_t *)bind_find(b, "lens")->data)[r->seq];
+	r->pos = r->len - ((const int32_t *)bind_find(b, "starts")->data)[r->seq + 1] + at;
+	r->table = bind_find(b, "table")->data;
+	r->factor = bound_scalar(a, "scale") * attn_given(a, "kd", r->seq, r->h) *
+	            attn_given(a, "qd", r->seq, r->h);
 	for (int64_t d = 0; d < a->shape.dim_k; d++)
-		q[d] = elem_get(a->p.q, bind_find(b, "q")->data,
-		                (row * a->p.heads + head) * a->shape.dim_k + d);
-	double amax = query_amax(q, a->shape.dim_k, &exact);
-	for (int64_t j = 0; j < len; j++) {
-		int64_t page = table[seq * a->max_pages + j / a->shape.page];
-		int64_t token = j % a->shape.page;
-		double qk, codes;
-		key_sums(a, q, page, h, token, &qk, &codes);
-		t.sabs = fmax(t.sabs, factor * qk);
-		most_codes = fmax(most_codes, factor * codes);
-		most_vs = fmax(most_vs, attn_scale(a, 1, page, h, token, 0));
-	}
+		r->q[d] = elem_get(a->p.q, bind_find(b, "q")->data,
+		                   (at * a->p.heads + head) * a->shape.dim_k + d);
+	r->amax = query_amax(r->q, a->shape.dim_k, exact);
 	if (p->qk >= ARITH_int8)
-		t.ds = most_codes * amax / (2 * digits(p->qk, 127, 32512));
-	else if (p->qk == ARITH_bf16 && !exact)
-		t.ds = t.sabs * 0x1p-9;
-	if (p->pv >= ARITH_int8)
-		t.dw = p->kv_tile * most_vs * fabs(attn_given(a, "vd", seq, h)) * 128 /
-		       (2 * digits(p->pv, 255, 65535));
+		round_query(r);
+}
+
+/* -- exact scores ------------------------------------------------------------------------ */
+
+static bool visible(const row *r, int64_t j)
+{
+	const kir_problem *p = &r->a->p;
+	const bind_arg *each = bind_find((bind *)&r->a->b, "causal");
+	bool causal = p->causal == 2 ? ((const int32_t *)each->data)[r->seq] != 0 : p->causal;
+	int64_t back = r->pos - j;
+	return (!causal || back >= 0) && (!p->window || llabs(back) < p->window) &&
+	       (!p->chunk || r->pos / p->chunk == j / p->chunk);
+}
+
+static double row_float(const row *r, const char *name)
+{
+	return (double)((const float *)bind_find((bind *)&r->a->b, name)->data)[r->head];
+}
+
+static double score_of(const row *r, int64_t j, double s)
+{
+	const kir_problem *p = &r->a->p;
+	double back = (double)(r->pos - j);
+	if (!visible(r, j))
+		return -INFINITY;
+	if (p->softcap > 0)
+		s = p->softcap * tanh(s / p->softcap);
+	if (p->alibi)
+		s -= row_float(r, "alibi") * (p->alibi == 2 ? sqrt(fmax(0, back)) : back);
+	return s;
+}
+
+/* Sums over key j: the score, |scale q k|, |scale k|, and what rounding moves the score by. */
+typedef struct key_sums {
+	double score, qk, codes, dq;
+} key_sums;
+
+static key_sums sum_key(const row *r, int64_t j)
+{
+	key_sums k = { 0 };
+	int64_t token, page = slot_of(r, j, &token);
+	double moved = 0, ties = 0;
+	for (int64_t d = 0; d < r->a->shape.dim_k; d++) {
+		double x = r->factor * attn_value(r->a, KIR_S_k, page, r->h, token, d) *
+		           attn_scale(r->a, 0, page, r->h, token, d);
+		k.score += r->q[d] * x;
+		k.qk += fabs(r->q[d] * x);
+		k.codes += fabs(x);
+		if (r->p->qk >= ARITH_int8) {
+			moved += r->e[d] * x;
+			ties += r->ties[d] * fabs(x);
+		}
+	}
+	k.dq = fabs(moved) + ties;
+	return k;
+}
+
+/* Scores in r->w become weights; log of what the errors of scores may do to their sum. */
+static double weigh(row *r)
+{
+	double most = -INFINITY, sum = 0, moved = 0;
+	for (int64_t j = 0; j < r->len; j++)
+		most = fmax(most, r->w[j]);
+	if (isinf(most)) {
+		memset(r->w, 0, (size_t)r->len * sizeof *r->w);
+		return 0;
+	}
+	double sink = r->a->p.sink ? row_float(r, "sink") : -INFINITY;
+	most = fmax(most, sink);
+	sum = exp(sink - most);
+	for (int64_t j = 0; j < r->len; j++)
+		sum += r->w[j] = exp(r->w[j] - most);
+	for (int64_t j = 0; j < r->len; j++) {
+		r->w[j] /= sum;
+		moved += r->w[j] * expm1(r->dq[j]);
+	}
+	return log1p(moved);
+}
+
+/* -- what integers lose ------------------------------------------------------------------ */
+
+/* dw of the keys of one tile, j0 to j1. */
+static void tile_terms(const row *r, int64_t j0, int64_t j1, double z, double *dw)
+{
+	const attn *a = r->a;
+	double top = digits(r->p->pv, 255, 65535), m = 0, half = 0;
+	double vd = fabs(attn_given(a, "vd", r->seq, r->h));
+	int64_t token, page;
+	for (int64_t j = j0; r->p->pv >= ARITH_int8 && j < j1; j++) {
+		page = slot_of(r, j, &token);
+		if (r->w[j] > 0)
+			m = fmax(m, r->w[j] * exp(r->dq[j] + z) *
+			                attn_scale(a, 1, page, r->h, token, 0));
+	}
+	if (r->p->pv >= ARITH_int8)
+		half = m * (0.5 + 4 * U32 * top) / top;
+	for (int64_t j = j0; j < j1; j++) {
+		page = slot_of(r, j, &token);
+		double grow = expm1(r->dq[j] + z);
+		for (int64_t d = 0; r->w[j] > 0 && d < a->shape.dim_v; d++) {
+			double code = fabs(attn_value(a, KIR_S_v, page, r->h, token, d)) * vd;
+			double x = r->w[j] * attn_scale(a, 1, page, r->h, token, d);
+			dw[d] += code * (x * grow + fmin(x * (1 + grow), half));
+		}
+	}
+}
+
+/* The worst case over all data, for scores that aren't known here. */
+static void worst_terms(const row *r, double codes, double vs, bound_terms *t)
+{
+	if (r->p->qk >= ARITH_int8)
+		t->ds = codes * r->amax / (2 * digits(r->p->qk, 127, 32512));
+	if (r->p->pv >= ARITH_int8)
+		for (int64_t d = 0; d < r->a->shape.dim_v; d++)
+			t->dw[d] = r->p->kv_tile * vs *
+			           fabs(attn_given(r->a, "vd", r->seq, r->h)) * 128 /
+			           (2 * digits(r->p->pv, 255, 65535));
+}
+
+bound_terms bound_terms_of(const attn *a, const bound_profile *p, int64_t at, int64_t head)
+{
+	row r;
+	bool exact, known = !a->p.score && !a->p.mask;
+	double codes = 0, vs = 0;
+	bound_terms t = { 0 };
+
+	open_row(&r, a, p, at, head, &exact);
+	t.len = (double)r.len;
+	r.w = calloc((size_t)r.len + 1, 2 * sizeof *r.w);
+	r.dq = r.w + r.len;
+	for (int64_t j = 0; j < r.len; j++) {
+		int64_t token, page = slot_of(&r, j, &token);
+		key_sums k = sum_key(&r, j);
+		t.sabs = fmax(t.sabs, k.qk);
+		codes = fmax(codes, k.codes);
+		vs = fmax(vs, attn_scale(a, 1, page, r.h, token, 0));
+		r.w[j] = known ? score_of(&r, j, k.score) : 0;
+		r.dq[j] = isinf(r.w[j]) ? 0 : k.dq;
+		t.dl = fmax(t.dl, known ? r.dq[j] : 0);
+	}
+	if (!known)
+		worst_terms(&r, codes, vs, &t);
+	else if (p->qk >= ARITH_int8 || p->pv >= ARITH_int8) {
+		double z = weigh(&r);
+		int64_t tile = p->pv >= ARITH_int8 ? p->kv_tile : r.len;
+		for (int64_t j = 0; j < r.len; j += tile)
+			tile_terms(&r, j, j + tile < r.len ? j + tile : r.len, z, t.dw);
+	}
+	if (p->qk == ARITH_bf16 && !exact)
+		t.ds = t.sabs * U16;
+	free(r.w);
 	return t;
 }
 
@@ -181,18 +352,19 @@ static double score_error(const attn *a, const bound_terms *t, double extra)
 	return (d + 8) * U32 * t->sabs + t->ds + 4 * U32 * extra + 8 * U32 * a->p.softcap;
 }
 
-double bound_out(const attn *a, const bound_profile *p, const bound_terms *t, double abs_out,
-                 double out, double extra, kir_elem stored)
+double bound_out(const attn *a, const bound_profile *p, const bound_terms *t, int64_t d,
+                 double abs_out, double out, double extra, kir_elem stored)
 {
 	double up = p->pv == ARITH_bf16 ? U16 : 0;
 	double weights =
 	    expm1(2 * score_error(a, t, extra)) + up + (t->len + 8) * U32 + 0x1p-19;
 	double tiny = stored == KIR_f16 ? 0x1p-25 : 0x1p-120;
-	return weights * (1 + up) * abs_out + t->dw + bound_unit(stored) * fabs(out) + tiny;
+	return weights * (1 + up) * abs_out + (1 + weights) * t->dw[d] +
+	       bound_unit(stored) * fabs(out) + tiny;
 }
 
 double bound_lse(const attn *a, const bound_terms *t, double lse, double extra)
 {
-	return score_error(a, t, extra) + ((double)a->shape.dim_k + 8) * U32 * t->sabs +
+	return score_error(a, t, extra) + t->dl + ((double)a->shape.dim_k + 8) * U32 * t->sabs +
 	       (t->len + 16) * U32 + 4 * U32 * fabs(lse) + 0x1p-20;
 }

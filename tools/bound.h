@@ -18,20 +18,24 @@ typedef struct bound_profile {
 bool bound_profile_of(const kvjit_kernel *k, const char *backend, bound_profile *out, char *why,
                       size_t len);
 
-/* Extra errors of one query row and head beyond those of f32 (formats.md, part O). */
+enum { BOUND_DIM = 1024 };
+
+/* Extra errors of one query row and head beyond those of f32 (docs/accuracy.md). */
 typedef struct bound_terms {
-	double sabs; /* largest sum |scale q k| over keys                  */
-	double ds;   /* error of a score from rounding the query           */
-	double dw;   /* error of an output from rounding the weights       */
-	double len;  /* keys                                               */
+	double sabs;          /* largest sum |scale q k| over keys                       */
+	double ds;            /* error of any score from rounding the query: worst case  */
+	double dl;            /* of the visible scores, where it is known key by key     */
+	double len;           /* keys                                                    */
+	double dw[BOUND_DIM]; /* error of an output from rounding to integers            */
 } bound_terms;
 
 bound_terms bound_terms_of(const attn *a, const bound_profile *p, int64_t row, int64_t head);
 
-/* Full bounds where none is stored. abs_out: sum of weights times |v|; out, lse: the exact
- * results; extra: largest magnitude added to a score after the product (ALiBi), or 0. */
-double bound_out(const attn *a, const bound_profile *p, const bound_terms *t, double abs_out,
-                 double out, double extra, kir_elem stored);
+/* Full bounds where none is stored. d: which element of the output row; abs_out: sum of weights
+ * times |v|; out, lse: the exact results; extra: largest magnitude added to a score after the
+ * product (ALiBi), or 0. */
+double bound_out(const attn *a, const bound_profile *p, const bound_terms *t, int64_t d,
+                 double abs_out, double out, double extra, kir_elem stored);
 double bound_lse(const attn *a, const bound_terms *t, double lse, double extra);
 /* Unit roundoff of an element that results are stored in. */
 double bound_unit(kir_elem e);

@@ -278,7 +278,7 @@ static void compare(check *c, const kvjit_kernel *k, const bound_profile *p,
 			for (int64_t d = 0; d < a->p.dim_v; d++) {
 				int64_t i = pair * a->p.dim_v + d;
 				check_value(r, "out", i, out[i], ref->out[i],
-				            bound_out(a, p, &t, ref->abs_out[i], ref->out[i],
+				            bound_out(a, p, &t, d, ref->abs_out[i], ref->out[i],
 				                      extra, a->p.out));
 			}
 		}

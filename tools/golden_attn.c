@@ -240,7 +240,7 @@ static bool compare(const attn *a, const kvjit_kernel *k, const bound_profile *p
 			bound_terms t = bound_terms_of(a, p, row, h);
 			int64_t pair = row * a->p.heads + h;
 			within(r, "lse", pair, lse[pair], number(&s->lse, pair),
-			       number(&s->bound_lse, pair) + t.ds);
+			       number(&s->bound_lse, pair) + t.ds + t.dl);
 			for (int64_t d = 0; d < a->p.dim_v && !r->failed; d++) {
 				int64_t i = pair * a->p.dim_v + d;
 				double b32 = number(&s->fp32, i), b16 = number(&s->bf16, i);
@@ -249,7 +249,8 @@ static bool compare(const attn *a, const kvjit_kernel *k, const bound_profile *p
 				double abs_out =
 				    fmax(0, (b16 / (1 + 0x1p-8) - b32) * 256 * 1.01);
 				double bound = (bf16 ? b16 : b32) + unit * fabs(want) +
-				               (abs_out + b32) * expm1(2 * t.ds) + t.dw;
+				               (abs_out + b32) * expm1(2 * t.ds) +
+				               1.01 * t.dw[d];
 				within(r, "out", i, out[i], want, bound);
 			}
 		}

@@ -452,12 +452,41 @@ static void lower_scalar(vec *v, kir_ref n)
 	kir_copy(v->f, v->in, n, v->map);
 }
 
+/* The parameter or local that a buffer names the memory of. */
+static kir_ref root_of(const kir_func *f, kir_ref b)
+{
+	while (f->node[b].op == KIR_OP_view)
+		b = kir_src(f, b, 0);
+	return b;
+}
+
+/* Groups that read memory themselves do so before it is written. */
+static void flush_readers(vec *v, kir_ref store)
+{
+	kir_ref root = root_of(v->in, kir_src(v->in, store, 1));
+
+	for (kir_ref n = 1; n < store; n++) {
+		kir_op op = (kir_op)v->in->node[n].op;
+		kir_ref user = v->direct[n] ? v->last[n] : n;
+
+		if ((op == KIR_OP_gather || (op == KIR_OP_load && v->direct[n])) &&
+		    root_of(v->in, kir_src(v->in, n, 0)) == root &&
+		    (v->in_group[user] || v->in_group[v->last[user]])) {
+			vec_flush(v);
+			return;
+		}
+	}
+}
+
 static bool lower_op(vec *v, kir_ref n)
 {
 	if (v->deferred[n] || v->direct[n])
 		return true;
 	switch (v->in->node[n].op) {
-	case KIR_OP_store: vec_store(v, n); return true;
+	case KIR_OP_store:
+		flush_readers(v, n);
+		vec_store(v, n);
+		return true;
 	case KIR_OP_dot: return vec_dot(v, n);
 	case KIR_OP_concat: lower_concat(v, n); return true;
 	case KIR_OP_slice: return lower_slice(v, n);
@@ -524,6 +553,23 @@ static void count_uses(vec *v)
 		}
 }
 
+/* Whether what n reads is written before `user` reads it instead, which may be in a loop that
+ * n isn't in. */
+static bool changes(const kir_func *f, kir_ref n, kir_ref user)
+{
+	kir_ref root = root_of(f, kir_src(f, n, 0)), end = user;
+
+	for (kir_ref k = n + 1; k < end; k++) {
+		kir_ref after = f->node[k].op == KIR_OP_for ? kir_region_end(f, k) : 0;
+
+		if (k < user && after > end)
+			end = after;
+		if (f->node[k].op == KIR_OP_store && root_of(f, kir_src(f, k, 1)) == root)
+			return true;
+	}
+	return false;
+}
+
 /* A cache tile whose only reader is a product's right factor, through conversions, isn't
  * loaded: the product reads memory. */
 static void defer_factors(vec *v)
@@ -542,7 +588,7 @@ static void defer_factors(vec *v)
 
 			chain[k++] = s;
 			if (op == KIR_OP_load) {
-				while (k > 0)
+				while (k > 0 && !changes(in, s, n))
 					v->deferred[chain[--k]] = true;
 				break;
 			}
@@ -576,6 +622,8 @@ static void find_direct(vec *v)
 		const kir_type *ut = user ? kir_type_of(in, user) : NULL;
 		int64_t r, c, ur, uc;
 
+		if (user && changes(in, n, user))
+			continue;
 		if (user && last == n && in->node[user].op == KIR_OP_store && t->rank == 2 &&
 		    in->node[kir_src(in, n, 0)].op == KIR_OP_local) {
 			v->direct[n] = n;

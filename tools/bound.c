@@ -196,7 +196,7 @@ static void open_row(row *r, const attn *a, const bound_profile *p, int64_t at, 
 static bool visible(const row *r, int64_t j)
 {
 	const kir_problem *p = &r->a->p;
-	const bind_arg *each = bind_find((bind *)&r->a->b, "causal");
+	const bind_arg *each = bind_find((bind *)&r->a->b, "causal_seq");
 	bool causal = p->causal == 2 ? ((const int32_t *)each->data)[r->seq] != 0 : p->causal;
 	int64_t back = r->pos - j;
 	return (!causal || back >= 0) && (!p->window || llabs(back) < p->window) &&

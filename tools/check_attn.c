@@ -187,7 +187,7 @@ static void bind_rest(check *c, const kvjit_kernel *k)
 		for (int64_t i = 0; i < given[0] * given[1]; i++)
 			((float *)x->data)[i] = (float)(0.5 + check_uniform(c));
 	}
-	x = bind_tensor(&a->b, "causal", KVJIT_S32, 1, &a->nseq);
+	x = bind_tensor(&a->b, "causal_seq", KVJIT_S32, 1, &a->nseq);
 	for (int64_t i = 0; i < a->nseq; i++)
 		((int32_t *)x->data)[i] = (int32_t)(i % 2);
 	for (int i = 0; i < kvjit_nparam(k); i++) {

@@ -305,6 +305,22 @@ static bool escapes(const vec *v, const vec_group *g, kir_ref n)
 	return inside < v->nuse[n];
 }
 
+/* x as the first of what reduction n takes in: a NaN must not be what others are compared
+ * with. */
+static kir_ref without_nan(vec *v, kir_ref n, kir_ref x)
+{
+	kir_type_id t = v->f->node[x].type;
+	kir_op op = (kir_op)v->in->node[n].op;
+
+	if (op == KIR_OP_reduce_add || !kir_is_float((kir_elem)kir_type_of(v->f, x)->elem))
+		return op == KIR_OP_reduce_amax ? e1(v->f, KIR_OP_abs, t, x) : x;
+	kir_ref none = identity(v, n);
+
+	if (kir_type_of(v->f, x)->rank)
+		none = e1(v->f, KIR_OP_splat, t, none);
+	return combine(v, op, none, x);
+}
+
 /* All members at one place; reductions are taken into run->acc if `carry`, else across the
  * lanes at once. */
 static void place_body(vec *v, group_run *run, const place *p, bool carry)
@@ -325,9 +341,7 @@ static void place_body(vec *v, group_run *run, const place *p, bool carry)
 			run->acc[i] = combine(v, op, run->acc[i], x);
 			continue;
 		}
-		if (op == KIR_OP_reduce_amax)
-			x = e1(v->f, KIR_OP_abs, v->f->node[x].type, x);
-		x = across(v, op, x);
+		x = across(v, op, without_nan(v, n, x));
 		run->done[i] = run->done[i] ? combine(v, op, run->done[i], x) : x;
 	}
 }

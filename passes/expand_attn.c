@@ -471,11 +471,6 @@ static bool set_up(attn *a, kir_diag *why)
 		          a->f->sched.split, (int)a->kv_tile);
 		return false;
 	}
-	if (a->f->sched.split % a->kv_tile) {
-		kir_error(why, 0, 0, "knob split=%d must be a multiple of kv_tile, %d",
-		          a->f->sched.split, (int)a->kv_tile);
-		return false;
-	}
 	if (a->heads % a->kv_heads) {
 		kir_error(why, 0, 0, "heads: %d query heads are no multiple of %d KV heads",
 		          (int)a->heads, (int)a->kv_heads);

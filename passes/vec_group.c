@@ -362,6 +362,7 @@ static void row_main(vec *v, group_run *run, vec_ix r, int64_t lanes, int64_t co
 		    e1(v->f, KIR_OP_splat, kir_vector(v->f->module, e, lanes), identity(v, m));
 		which[n++] = i;
 	}
+	unsigned nrow = run->nrow; /* what is read inside isn't there after the loop */
 	kir_ref loop =
 	    kir_for(v->f, s64c(v->f, 0), s64c(v->f, count * lanes), lanes, false, init, n);
 	place p = { r, { loop + 1, 0 }, lanes };
@@ -373,6 +374,7 @@ static void row_main(vec *v, group_run *run, vec_ix r, int64_t lanes, int64_t co
 		yield[i] = run->acc[which[i]];
 	kir_ref res = kir_for_end(v->f, loop, yield, n);
 
+	run->nrow = nrow;
 	for (unsigned i = 0; i < n; i++) {
 		kir_op op = (kir_op)v->in->node[run->g->node[which[i]]].op;
 
@@ -384,8 +386,6 @@ static void row_main(vec *v, group_run *run, vec_ix r, int64_t lanes, int64_t co
 static void row_scalars(vec *v, group_run *run, vec_ix r)
 {
 	run->nrow = 0;
-	if (run->g->rows == 1)
-		return;
 	for (unsigned i = 0; i < run->g->n; i++) {
 		kir_ref n = run->g->node[i];
 		bool spread = v->in->node[n].op == KIR_OP_spread;

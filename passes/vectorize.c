@@ -662,8 +662,8 @@ kpass_result kpass_vectorize(const kir_func *in, kir_func *out, kir_diag *why)
 		return KPASS_REJECT;
 	if (v.local_bytes > LOCAL_MAX) {
 		kir_error(why, 0, 0,
-		          "tiles take %lld bytes of local memory, at most %d: smaller knobs "
-		          "q_tile=%d or kv_tile=%d would do",
+		          "tiles take %lld bytes of local memory, more than %d: knobs q_tile "
+		          "(now %d) and kv_tile (now %d) size them",
 		          (long long)v.local_bytes, LOCAL_MAX, in->sched.q_tile,
 		          in->sched.kv_tile);
 		return KPASS_REJECT;

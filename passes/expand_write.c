@@ -23,10 +23,7 @@
  */
 #include "expand.h"
 
-enum {
-	RUN = 16,  /* tokens written together          */
-	AHEAD = 2, /* tokens whose input is prefetched */
-};
+enum { RUN = 16 }; /* tokens written together */
 
 /* The power of two at or above x > 0, exactly (never through log2). */
 static kir_ref pow2_ceil(kir_func *f, kir_ref x)
@@ -230,24 +227,6 @@ static void write_side_token(const write_op *w, const write_side *s, kir_ref t, 
 		kir_for_end(f, lh, NULL, 0);
 }
 
-/* Touches a side's input rows AHEAD tokens on, into L2: with arithmetic between them the loads
- * of one token don't reach far enough ahead by themselves (7 % of an int8 write; a write
- * without arithmetic is slower for it). */
-static void touch_input(const write_op *w, const write_side *s, kir_ref t)
-{
-	kir_func *f = w->f;
-	const kir_type *xt = kir_type_of(f, s->in);
-	int64_t line = 64 / kir_elem_bytes((kir_elem)xt->elem);
-	kir_ref later = e2(f, KIR_OP_add, kir_scalar(f->module, KIR_s64), t, s64c(f, AHEAD));
-	kir_ref lh = kir_for(f, s64c(f, 0), s64c(f, w->heads), 1, false, NULL, 0);
-
-	for (int64_t d = 0; d < xt->dim[2]; d += line)
-		kir_emit(f, KIR_OP_prefetch, KIR_NO_TYPE,
-		         (kir_ref[]){ s->in, later, lh + 1, s64c(f, d) }, 4,
-		         (int64_t[KIR_MAX_ATTRS]){ KIR_HINT_t1 });
-	kir_for_end(f, lh, NULL, 0);
-}
-
 /* Tokens [t, end), one by one. */
 static void write_singly(const write_op *w, kir_ref t, kir_ref end)
 {
@@ -278,9 +257,6 @@ static void write_together(const write_op *w, kir_ref t, kir_ref slot)
 	int hint = f->sched.stores == 1 ? 0 : KIR_HINT_nta;
 	kir_ref ti = e2(f, KIR_OP_add, s64, t, i), token = e2(f, KIR_OP_add, s64, first, i);
 
-	for (int k = 0; k < 2; k++)
-		if (w->side[k].side->gran != KIR_GRAN_none)
-			touch_input(w, &w->side[k], ti);
 	for (int k = 0; k < 2; k++)
 		write_side_token(w, &w->side[k], ti, page, token, w->side[k].stage, i, hint);
 	kir_for_end(f, l, NULL, 0);

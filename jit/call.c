@@ -137,6 +137,7 @@ static int64_t rows_needed(const frame *f, int i)
 
 	switch (f->k->slot[i].rows) {
 	case KVJIT_ROWS_queries: return p ? p->nrows : -1;
+	case KVJIT_ROWS_table:
 	case KVJIT_ROWS_seqs: return p ? p->nseq : -1;
 	case KVJIT_ROWS_starts: return p && p->nseq ? p->nseq + 1 : -1;
 	case KVJIT_ROWS_pages: return p && p->npages ? p->npages : -1;
@@ -146,12 +147,33 @@ static int64_t rows_needed(const frame *f, int i)
 	}
 }
 
+/* The least extent 1 that doesn't follow from the type, -1 if there is none. */
+static int64_t columns_needed(const frame *f, int i)
+{
+	switch (f->k->slot[i].rows) {
+	case KVJIT_ROWS_table: return f->plan ? f->plan->seq_pages : -1;
+	case KVJIT_ROWS_parts: return f->count;
+	default: return -1;
+	}
+}
+
+/* One row for all: extent 0 is 1 and its stride 0. */
+static bool one_row(const frame *f, int i)
+{
+	const kvjit_arg *a = f->arg[i];
+
+	for (int s = 0; s < a->nstride && s < f->k->param[i].nstride; s++)
+		if (f->k->slot[i].axis[s] == 0)
+			return a->shape[0] == 1 && a->stride[s] == 0;
+	return false;
+}
+
 static kvjit_status check_shape(const frame *f, int i)
 {
 	const kvjit_kernel *k = f->k;
 	const kvjit_param *p = &k->param[i];
 	const kvjit_arg *a = f->arg[i];
-	int64_t rows = rows_needed(f, i);
+	int64_t rows = rows_needed(f, i), columns = columns_needed(f, i);
 	char what[100];
 
 	if (a->dtype != p->dtype)
@@ -171,11 +193,10 @@ static kvjit_status check_shape(const frame *f, int i)
 			           p->name, d, (long)a->shape[d], (long)p->shape[d],
 			           takes(p, what, sizeof(what)));
 	}
-	if (k->slot[i].rows == KVJIT_ROWS_parts && a->shape[1] < f->count)
+	if (p->rank > 1 && a->shape[1] < columns)
 		return BAD("argument '%s': extent 1 is %ld; this call needs %ld", p->name,
-		           (long)a->shape[1], (long)f->count);
-	/* one row for all has stride 0 */
-	if (a->shape[0] < rows && !(a->nstride && a->stride[0] == 0 && a->shape[0] == 1))
+		           (long)a->shape[1], (long)columns);
+	if (a->shape[0] < rows && !one_row(f, i))
 		return BAD("argument '%s': extent 0 is %ld; this call needs %ld", p->name,
 		           (long)a->shape[0], (long)rows);
 	return KVJIT_OK;

@@ -41,7 +41,7 @@ static const struct {
 	{ "q", KVJIT_PLAN_none, KVJIT_ROWS_queries },
 	{ "out", KVJIT_PLAN_none, KVJIT_ROWS_queries },
 	{ "lse", KVJIT_PLAN_none, KVJIT_ROWS_queries },
-	{ "table", KVJIT_PLAN_none, KVJIT_ROWS_seqs },
+	{ "table", KVJIT_PLAN_none, KVJIT_ROWS_table },
 	{ "lens", KVJIT_PLAN_none, KVJIT_ROWS_seqs },
 	{ "starts", KVJIT_PLAN_none, KVJIT_ROWS_starts },
 	{ "qd", KVJIT_PLAN_none, KVJIT_ROWS_seqs },

@@ -117,6 +117,7 @@ typedef enum kvjit_rows {
 	KVJIT_ROWS_queries,    /* query_starts[nseq] */
 	KVJIT_ROWS_seqs,       /* nseq */
 	KVJIT_ROWS_starts,     /* nseq + 1 */
+	KVJIT_ROWS_table,      /* nseq, and the pages of the longest in extent 1 */
 	KVJIT_ROWS_pages,      /* npages, when the plan knows them */
 	KVJIT_ROWS_iterations, /* the scalar that bounds the loops */
 	KVJIT_ROWS_parts       /* the scalar p, and n in extent 1 */
@@ -208,6 +209,7 @@ enum { KVJIT_PART_HEAD = 16 }; /* f32 before or after a row of a partial result 
 struct kvjit_plan {
 	kvjit_shape shape;
 	int64_t nseq, nrows, npages;
+	int64_t seq_pages; /* of the longest sequence with new tokens */
 	int64_t nwork, njoin, nslots;
 	int32_t *work, *join; /* into memory */
 	void *memory;

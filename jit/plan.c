@@ -21,6 +21,7 @@
 
 /* What passes/expand_region.c takes positions to be below: sums of two of them fit s32. */
 enum { KVJIT_MAX_LEN = 1 << 30 };
+enum { MAX_WORK = INT32_MAX / KVJIT_ITEM };
 
 /* -- checking -------------------------------------------------------------------- */
 
@@ -104,21 +105,44 @@ static int64_t pieces_of(const kvjit_batch *b, int64_t s, int64_t split)
 	return split > 0 && b->seq_lens[s] > split ? (b->seq_lens[s] + split - 1) / split : 1;
 }
 
-static counts count(const kvjit_shape *sh, const kvjit_batch *b)
+/* False and a message if the items are more than an s32 can index. */
+static bool count(const kvjit_kernel *k, const kvjit_batch *b, counts *c)
 {
-	counts c = { 0, 0, 0 };
+	const kvjit_shape *sh = &k->shape;
 
+	*c = (counts){ 0, 0, 0 };
 	for (int64_t s = 0; s < b->nseq; s++) {
 		int64_t tiles = tiles_of(b, s, sh->q_tile) * sh->kv_heads;
-		int64_t pieces = pieces_of(b, s, sh->split);
+		int64_t pieces = pieces_of(b, s, sh->split), items;
 
-		c.work += tiles * pieces;
+		if (__builtin_mul_overflow(tiles, pieces, &items) ||
+		    items > MAX_WORK - c->work) {
+			BAD("seq_lens and query_starts make more than %d work items by "
+			    "sequence %ld; no more are possible",
+			    MAX_WORK, (long)s);
+			return false;
+		}
+		c->work += items;
 		if (pieces > 1) {
-			c.join += tiles;
-			c.slots += tiles * pieces;
+			c->join += tiles;
+			c->slots += items;
 		}
 	}
-	return c;
+	return true;
+}
+
+/* Pages that the longest sequence with new tokens reads. */
+static int64_t pages_needed(const kvjit_shape *sh, const kvjit_batch *b)
+{
+	int64_t most = 0;
+
+	for (int64_t s = 0; s < b->nseq; s++) {
+		int64_t pages = (b->seq_lens[s] + sh->page - 1) / sh->page;
+
+		if (b->query_starts[s + 1] > b->query_starts[s] && pages > most)
+			most = pages;
+	}
+	return most;
 }
 
 /* -- filling --------------------------------------------------------------------- */
@@ -217,7 +241,8 @@ static size_t scratch_of(const kvjit_shape *s, int64_t slots)
 	return (bytes + 63) / 64 * 64;
 }
 
-/* Makes *p hold at least bytes, 64-aligned; the old contents go only if that worked. */
+/* Makes *p hold at least bytes, 64-aligned. The old contents are lost if that worked, and kept
+ * if it didn't. */
 static bool reserve(void **p, size_t *cap, size_t bytes)
 {
 	void *now;
@@ -236,18 +261,18 @@ static bool reserve(void **p, size_t *cap, size_t bytes)
 
 static kvjit_status build(const kvjit_kernel *k, const kvjit_batch *b, kvjit_plan *p)
 {
-	counts c = count(&k->shape, b);
-	size_t item = KVJIT_ITEM * sizeof(int32_t);
-	size_t scratch = scratch_of(&k->shape, c.slots);
+	counts c;
+	size_t item = KVJIT_ITEM * sizeof(int32_t), scratch;
 	bool sort = b->nseq > 1;
 	filler f = { 0 };
 
-	if (c.work > INT32_MAX / KVJIT_ITEM)
-		return BAD("the batch makes %ld work items; at most %d are possible",
-		           (long)c.work, INT32_MAX / KVJIT_ITEM);
-	if (!reserve(&p->memory, &p->capacity,
-	             (size_t)(c.work * (sort ? 2 : 1) + c.join + 1) * item) ||
-	    !reserve(&p->scratch, &p->scratch_cap, scratch))
+	if (!count(k, b, &c))
+		return KVJIT_BAD_ARGUMENT;
+	scratch = scratch_of(&k->shape, c.slots);
+	/* scratch first: work and join point into memory until they are set again below */
+	if (!reserve(&p->scratch, &p->scratch_cap, scratch) ||
+	    !reserve(&p->memory, &p->capacity,
+	             (size_t)(c.work * (sort ? 2 : 1) + c.join + 1) * item))
 		return kvjit_fail((kvjit_errors *)&k->errors, KVJIT_NO_MEMORY,
 		                  "no memory for a plan with %ld work items and %zu bytes of "
 		                  "scratch",
@@ -265,6 +290,7 @@ static kvjit_status build(const kvjit_kernel *k, const kvjit_batch *b, kvjit_pla
 	p->nseq = b->nseq;
 	p->nrows = b->nseq ? b->query_starts[b->nseq] : 0;
 	p->npages = b->block_table ? b->npages : 0;
+	p->seq_pages = pages_needed(&k->shape, b);
 	p->nwork = c.work;
 	p->njoin = c.join;
 	p->nslots = c.slots;

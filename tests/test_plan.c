@@ -185,6 +185,7 @@ static void test_plan_refuses(void **state)
 	const int32_t lens[] = { 20, 50, 30 }, queries[] = { 1, 2, 3 };
 	kvjit *kv = open_with("ref", "generic");
 	kvjit_kernel *k = compile(kv, attn_problem, NULL);
+	kvjit_kernel *small = compile(kv, attn_problem, "q_tile=1 split=16");
 	kvjit_plan *plan = NULL;
 	batch x;
 
@@ -203,10 +204,16 @@ static void test_plan_refuses(void **state)
 	BATCH, x.b.table_stride = 3, refuse_batch(k, &x, "table_stride|3|sequence 1|4 pages");
 	BATCH, x.b.npages = -1, refuse_batch(k, &x, "npages|-1");
 	assert_int_equal(kvjit_plan_new(k, &x.b, NULL), KVJIT_BAD_ARGUMENT);
+	BATCH, x.lens[0] = INT32_MAX, refuse_batch(k, &x, "seq_lens[0]|2147483647|at most");
+	/* tiles times pieces wouldn't fit 64 bits, let alone the list */
+	BATCH, x.b.block_table = NULL, x.b.nseq = 1;
+	x.lens[0] = x.starts[1] = 1 << 30;
+	refuse_batch(small, &x, "query_starts|268435455|sequence 0");
 	/* entries of pages past the end of a sequence may hold anything */
 	BATCH, x.table[64 + 4] = -1;
 	check_plan(k, &x, k->shape.q_tile, k->shape.split, &plan);
 	kvjit_plan_free(plan);
+	kvjit_release(small);
 	kvjit_release(k);
 	kvjit_close(kv);
 }
@@ -355,6 +362,18 @@ static void attend(attention *t, kvjit *kv, const char *sched)
 	assert_int_equal(kvjit_call(k, plan, a, 7, NULL), KVJIT_BAD_ARGUMENT);
 	assert_says(kvjit_kernel_error(k), "'out'|extent 0");
 	a[1].shape[0] = rows;
+	a[3].shape[1] = 1;
+	assert_int_equal(kvjit_call(k, plan, a, 7, NULL), KVJIT_BAD_ARGUMENT);
+	assert_says(kvjit_kernel_error(k), "'table'|extent 1 is 1");
+	a[3].shape[1] = 64;
+	/* stride 0 of another axis doesn't make one row serve all */
+	a[0].shape[0] = 1;
+	a[0].nstride = 2;
+	a[0].stride[0] = HEADS * DIM;
+	assert_int_equal(kvjit_call(k, plan, a, 7, NULL), KVJIT_BAD_ARGUMENT);
+	assert_says(kvjit_kernel_error(k), "'q'|extent 0 is 1");
+	a[0].nstride = 0;
+	a[0].shape[0] = rows;
 	if (kvjit_call(k, plan, a, 7, NULL) != KVJIT_OK)
 		fail_msg("%s", kvjit_kernel_error(k));
 	kvjit_plan_free(plan);

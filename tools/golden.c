@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* golden.c -- kvjit check --golden DIR: every case of DIR/manifest.json on every machine.
  *
- * One line a failure (--verbose: a line a case and machine), then what was skipped and why,
- * last `N passed, N failed, N skipped`, counting a case once for each machine. An op, a format
+ * One line a failure (--verbose: a line a case and machine), then what was skipped and why.
+ * --spoil makes attention wrong in a known way: every case it applies to must then fail, which
+ * shows that the bounds are worth something (tests/cli/bounds.sh). Last comes
+ * `N passed, N failed, N skipped`, counting a case once for each machine. An op, a format
  * or a feature that isn't in the tables here fails: nothing is ignored.
  */
 #include "golden.h"
@@ -189,7 +191,7 @@ bool golden_bind(const golden_case *c, const char *array, bind *b, const char *n
 /* -- running ------------------------------------------------------------------------ */
 
 typedef struct run {
-	const char *dir, *sched, *only;
+	const char *dir, *sched, *only, *spoil;
 	bool verbose;
 	machine machine[MACHINE_MAX];
 	unsigned nmachine;
@@ -258,7 +260,8 @@ static void load_case(run *r, const cJSON *json)
 		          .op = golden_word(json, "op"),
 		          .params = cJSON_GetObjectItemCaseSensitive(json, "params"),
 		          .arrays = cJSON_GetObjectItemCaseSensitive(json, "arrays"),
-		          .sched = r->sched };
+		          .sched = r->sched,
+		          .spoil = r->spoil };
 	if (r->only && !strstr(c.name, r->only))
 		return;
 	char path[4096];
@@ -292,10 +295,11 @@ int tool_golden(const char *dir, args *a)
 	const char *target = args_value(a, "--target"), *backend = args_value(a, "--backend");
 	r.sched = args_value(a, "--sched");
 	r.only = args_value(a, "--only");
+	r.spoil = args_value(a, "--spoil");
 	r.verbose = args_flag(a, "--verbose");
 	if (!args_end(a, 0, 0,
 	              "check --golden DIR [--target T] [--backend B] [--sched KNOBS] "
-	              "[--only PART-OF-NAME] [--verbose]"))
+	              "[--only PART-OF-NAME] [--spoil zero|gain|scale|window] [--verbose]"))
 		return TOOL_USAGE;
 
 	char path[4096];

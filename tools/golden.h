@@ -18,6 +18,7 @@ typedef struct golden_case {
 	const char *data; /* of its .bin */
 	size_t bytes;
 	const char *sched; /* --sched, or NULL */
+	const char *spoil; /* --spoil, or NULL */
 } golden_case;
 
 typedef struct golden_array {

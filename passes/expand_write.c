@@ -25,15 +25,17 @@
 
 enum { RUN = 16 }; /* tokens written together */
 
-/* The power of two at or above x > 0, exactly (never through log2). */
+/* The power of two at or above x >= 0, exactly (never through log2), but at least 2^-127, the
+ * smallest e8m0, which is subnormal in f32. */
 static kir_ref pow2_ceil(kir_func *f, kir_ref x)
 {
 	kir_type_id ft = f->node[x].type, it = kir_with_elem(f->module, ft, KIR_s32);
-	kir_ref b = e1(f, KIR_OP_bitcast, it, x);
+	kir_ref b = e1(f, KIR_OP_bitcast, it, x), least = kir_const_i(f, KIR_s32, 0x400000);
+	kir_ref small = e2(f, KIR_OP_le, i1_like(f, it), b, least);
 
 	b = e2(f, KIR_OP_add, it, b, kir_const_i(f, KIR_s32, 0x7fffff));
 	b = e2(f, KIR_OP_and, it, b, kir_const_i(f, KIR_s32, (int32_t)0xff800000));
-	return e1(f, KIR_OP_bitcast, ft, b);
+	return e1(f, KIR_OP_bitcast, ft, e3(f, KIR_OP_select, it, small, least, b));
 }
 
 /* The scale of each row of x (its last axis), as it will be stored. */

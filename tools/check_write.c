@@ -24,6 +24,7 @@ static bind_arg *make_rows(check *c, const char *name, int64_t heads, int64_t di
 		elem_set(e, x->data, 2 * row + i, 0);
 		elem_set(e, x->data, 3 * row + i, 1e-9 * check_normal(c));
 		elem_set(e, x->data, 4 * row + i, 3e4 * check_normal(c));
+		elem_set(e, x->data, 8 * row + i, 1e-37 * check_normal(c));
 	}
 	elem_set(e, x->data, 5 * row + 1, NAN);
 	elem_set(e, x->data, 6 * row + 2, INFINITY);

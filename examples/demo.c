@@ -26,10 +26,15 @@ enum scale { SCALE_NONE, SCALE_ONE, SCALE_AMAX_127 };
 /* Integer products of 16 bits, in two 8-bit digits: exact next to the stored rounding. */
 #define DIGITS "qk=int8x2 pv=int8x2"
 
-/* Formats, and what the README's tables expect of them: mean and worst relative RMS error over
- * the layers, least cosine. `ceiling`: the kernel's own rounding decides, so less is fine too:
- * bf16 stores these activations exactly, and int8 products round query and weights to 8 bits
- * (second table of the README, last row). */
+/* Formats, and the row of tests/golden/real/README.md each is held to: mean and worst relative
+ * RMS error over the layers, least cosine (0: that table has none). The first table is of exact
+ * attention on quantized K and V; "Q int8, (P*vscale) u8 with a scale per row per 64-key tile",
+ * of the second, is what the default kernels for int8 with scales per token and head compute.
+ *
+ * The README's first table is over 3 texts of 6 layers, the files given are 5 of those 18: the
+ * mean and the worst may each be 10 % above the row's. A mean more than 10 % below it is
+ * wrong too, unless `ceiling`: these tensors are stored exactly in bf16, the README's
+ * weren't. */
 static const struct format {
 	const char *name, *title, *sched;
 	enum scale scale;
@@ -37,8 +42,8 @@ static const struct format {
 	double mean, worst, cosine;
 } formats[] = {
 	{ "bf16", "bf16", NULL, SCALE_NONE, true, 0.0021, 0.0033, 0.999995 },
-	{ "int8/token-head", "int8 per token and head", NULL, SCALE_NONE, true, 0.0083, 0.0112,
-	  0.9999 },
+	{ "int8/token-head", "int8 per token and head", NULL, SCALE_NONE, false, 0.0083, 0.0110,
+	  0 },
 	{ "int8/token-head", "  products of 16 bits", DIGITS, SCALE_NONE, false, 0.0059, 0.0096,
 	  0.999954 },
 	{ "int8/tensor", "int8 per tensor", DIGITS, SCALE_AMAX_127, false, 0.0140, 0.0198,
@@ -311,10 +316,33 @@ static void measure(const kernels *k, const layer *l, errors *e, int layers)
 	e->cosine = fmin(e->cosine, cosine);
 }
 
+/* The angle follows from the error: a cosine falls by half its square. */
 static bool as_expected(const struct format *f, const errors *e)
 {
+	double fall = 1.21 * (1 - f->cosine);
 	return e->mean <= 1.1 * f->mean && (f->ceiling || e->mean >= 0.9 * f->mean) &&
-	       e->worst <= f->worst && e->cosine >= f->cosine;
+	       e->worst <= 1.1 * f->worst && 1 - e->cosine <= fall;
+}
+
+static void print_head(int layers)
+{
+	printf("Attention on %d layers of real activations (%d heads of %d, %d tokens), error "
+	       "against float64.\nReference: tests/golden/real/README.md, over 18 layers that "
+	       "include these; mean and worst\nmay be 10 %% off it.\n\n",
+	       layers, HEADS, DIM, TOKENS);
+	printf("%-24s %11s  %-26s  %s\n%-24s %11s  %7s %7s %10s  %7s %7s %10s\n", "", "",
+	       "measured: relative RMS", "reference", "K and V stored as", "bytes/token",
+	       "mean", "worst", "cosine", "mean", "worst", "cosine");
+}
+
+static void print_row(const struct format *f, int64_t bytes, const errors *e, bool good)
+{
+	char cosine[16] = "-";
+	if (f->cosine > 0)
+		snprintf(cosine, sizeof cosine, "%.6f", f->cosine);
+	printf("%-24s %11lld  %7.4f %7.4f %10.6f  %7.4f %7.4f %10s%s\n", f->title,
+	       (long long)bytes, e->mean, e->worst, e->cosine, f->mean, f->worst, cosine,
+	       good ? "" : "  <- not within it");
 }
 
 int main(int argc, char **argv)
@@ -328,11 +356,7 @@ int main(int argc, char **argv)
 	if (kvjit_open(NULL, &kv) != KVJIT_OK)
 		die("kvjit_open", kvjit_open_error());
 
-	printf("Attention on %d layers of real activations (%d heads of %d, %d tokens), error "
-	       "against float64\n\n",
-	       n, HEADS, DIM, TOKENS);
-	printf("%-24s %12s %9s %9s %10s   %s\n", "K and V stored as", "bytes/token", "rel RMS",
-	       "worst", "cosine", "expected");
+	print_head(n);
 	for (int f = 0; f < FORMATS; f++) {
 		errors e = { 0, 0, 1 };
 		kernels k = { 0 };
@@ -343,10 +367,7 @@ int main(int argc, char **argv)
 		}
 		bool good = as_expected(&formats[f], &e);
 		ok &= good;
-		printf("%-24s %12lld %9.4f %9.4f %10.6f   %.4f %.4f %.6f%s\n", formats[f].title,
-		       (long long)k.page_bytes / PAGE, e.mean, e.worst, e.cosine,
-		       formats[f].mean, formats[f].worst, formats[f].cosine,
-		       good ? "" : "  <- not within it");
+		print_row(&formats[f], k.page_bytes / PAGE, &e, good);
 		if (f == 1 && !check)
 			printf("%-24s (on target %s)\n", "", kvjit_kernel_target(k.attn));
 		free_kernels(&k);

@@ -34,7 +34,7 @@ enum scale { SCALE_NONE, SCALE_ONE, SCALE_AMAX_127 };
  * The README's first table is over 3 texts of 6 layers, the files given are 5 of those 18: the
  * mean and the worst may each be 10 % above the row's. A mean more than 10 % below it is
  * wrong too, unless `ceiling`: these tensors are stored exactly in bf16, the README's
- * weren't. */
+ * weren't; and a machine without VNNI multiplies int8 in f32. */
 static const struct format {
 	const char *name, *title, *sched;
 	enum scale scale;
@@ -42,7 +42,7 @@ static const struct format {
 	double mean, worst, cosine;
 } formats[] = {
 	{ "bf16", "bf16", NULL, SCALE_NONE, true, 0.0021, 0.0033, 0.999995 },
-	{ "int8/token-head", "int8 per token and head", NULL, SCALE_NONE, false, 0.0083, 0.0110,
+	{ "int8/token-head", "int8 per token and head", NULL, SCALE_NONE, true, 0.0083, 0.0110,
 	  0 },
 	{ "int8/token-head", "  products of 16 bits", DIGITS, SCALE_NONE, false, 0.0059, 0.0096,
 	  0.999954 },

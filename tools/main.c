@@ -12,6 +12,8 @@ static const struct command {
 	const char *operands, *doc;
 } commands[] = {
 	{ "info", tool_info, "[--json]", "what this machine is and which backends load" },
+	{ "explain", tool_explain, "PROBLEM|FILE [--target T] [--backend B]",
+	  "whether a problem runs here, why not, and what would be run" },
 	{ "compile", tool_compile,
 	  "PROGRAM [--emit ir|tile|vector|llvm|asm|c|obj|schedule] [--target T] [--backend B] "
 	  "[--sched KNOBS] [-o FILE]",

@@ -14,6 +14,7 @@
 enum { TOOL_OK = 0, TOOL_FAILED = 1, TOOL_USAGE = 2 };
 
 int tool_info(args *a);
+int tool_explain(args *a);
 int tool_compile(args *a);
 int tool_run(args *a);
 int tool_check(args *a);

@@ -110,6 +110,9 @@ extern const kir_op_info kir_ops[KIR_NOP];
 #define KIR_PIECES 8
 #define KIR_DYN    (-1) /* an extent or a stride known only at run time     */
 
+/* Rows of attention's work and join; of part, what stands before the values. */
+enum { KIR_ITEM = 8, KIR_PART_HEAD = 16 };
+
 /* One term of a buffer's address: (index[axis] / div % mod) * stride; mod 0 is no modulus.
  * A run-time stride is number `stride` of those handed over with the pointer. Bytes. */
 typedef struct kir_piece {

@@ -364,9 +364,9 @@ static void attn_params(expand *x)
 
 static void expand_attn(expand *x)
 {
-	kir_type_id items = kir_buffer(x->m, KIR_s32, 2, (int64_t[]){ KIR_DYN, 8 });
+	kir_type_id items = kir_buffer(x->m, KIR_s32, 2, (int64_t[]){ KIR_DYN, KIR_ITEM });
 	kir_type_id part =
-	    kir_buffer(x->m, KIR_f32, 2, (int64_t[]){ KIR_DYN, x->p->dim_v + 16 });
+	    kir_buffer(x->m, KIR_f32, 2, (int64_t[]){ KIR_DYN, x->p->dim_v + KIR_PART_HEAD });
 
 	attn_params(x);
 	operand(x, "work", items, KIR_IN);

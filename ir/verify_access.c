@@ -182,9 +182,9 @@ static const struct {
 	{ KIR_OP_attention, "vd", KIR_f32, 2, 2, KIR_IN },
 	{ KIR_OP_attention, "work", KIR_s32, 2, 2, KIR_IN },
 	{ KIR_OP_attention, "nwork", KIR_s64, 0, 0, 0 },
-	{ KIR_OP_attention, "join", KIR_s32, 1, 2, KIR_IN },
+	{ KIR_OP_attention, "join", KIR_s32, 2, 2, KIR_IN },
 	{ KIR_OP_attention, "njoin", KIR_s64, 0, 0, 0 },
-	{ KIR_OP_attention, "part", KIR_f32, 1, KIR_RANK, KIR_INOUT },
+	{ KIR_OP_attention, "part", KIR_f32, 2, 2, KIR_INOUT },
 	{ KIR_OP_cache_write, "key", KIR_VOID, 3, 3, KIR_IN },
 	{ KIR_OP_cache_write, "value", KIR_VOID, 3, 3, KIR_IN },
 	{ KIR_OP_cache_write, "slots", KIR_s64, 1, 1, KIR_IN },
@@ -208,6 +208,25 @@ static const struct {
 	{ KIR_OP_merge, "p", KIR_s64, 0, 0, 0 },
 };
 
+/* Rows as wide as a plan makes them: nobody checks that again. */
+static bool check_rows(kir_checker *c, kir_ref n, const char *name, int64_t width)
+{
+	kir_ref x = kir_operand(c->f, n, name);
+
+	return !x || kir_type_of(c->f, x)->dim[1] == width ||
+	       kir_complain(c, n, "%s=%s has rows of %lld elements, not %lld", name,
+	                    kir_value_text(c, x), (long long)kir_type_of(c->f, x)->dim[1],
+	                    (long long)width);
+}
+
+static bool check_plan_rows(kir_checker *c, kir_ref n)
+{
+	int64_t dim_v = kir_type_of(c->f, kir_operand(c->f, n, "out"))->dim[2];
+
+	return check_rows(c, n, "work", KIR_ITEM) && check_rows(c, n, "join", KIR_ITEM) &&
+	       check_rows(c, n, "part", dim_v + KIR_PART_HEAD);
+}
+
 bool kir_check_named(kir_checker *c, kir_ref n)
 {
 	const kir_func *f = c->f;
@@ -228,5 +247,5 @@ bool kir_check_named(kir_checker *c, kir_ref n)
 		if (t->buffer && !check_allowed(c, n, x, operands[i].dir))
 			return false;
 	}
-	return true;
+	return f->node[n].op != KIR_OP_attention || check_plan_rows(c, n);
 }

@@ -464,8 +464,8 @@ static int64_t planned_bytes(const frame *f, int i)
 	const kvjit_plan *p = f->plan;
 
 	switch (f->k->slot[i].planned) {
-	case KVJIT_PLAN_work: return p->nwork * KVJIT_ITEM * 4;
-	case KVJIT_PLAN_join: return p->njoin * KVJIT_ITEM * 4;
+	case KVJIT_PLAN_work: return p->nwork * KIR_ITEM * 4;
+	case KVJIT_PLAN_join: return p->njoin * KIR_ITEM * 4;
 	case KVJIT_PLAN_part: return (int64_t)p->scratch_bytes;
 	default: break;
 	}

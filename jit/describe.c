@@ -257,6 +257,34 @@ static bool describe_params(kvjit_kernel *k, const kir_func *f, const kir_func *
 	return true;
 }
 
+/* Kernels read what a plan fills in as a plan makes it, whoever wrote the loops. */
+static bool check_planned(const kvjit_kernel *k, kir_diag *d)
+{
+	for (int i = 0; i < k->nparam; i++) {
+		const kvjit_param *p = &k->param[i];
+		int planned = k->slot[i].planned;
+		bool part = planned == KVJIT_PLAN_part;
+		int64_t width = part ? k->shape.dim_v + KIR_PART_HEAD : KIR_ITEM;
+
+		if (!planned)
+			continue;
+		if (planned == KVJIT_PLAN_nwork || planned == KVJIT_PLAN_njoin) {
+			if (!k->slot[i].buffer && p->dtype != KVJIT_F32)
+				continue;
+			kir_error(d, 0, 0, "parameter %%%s comes from the plan: it must be s64",
+			          p->name);
+			return false;
+		}
+		if (p->rank == 2 && p->nstride == 0 && p->shape[1] == width &&
+		    p->dtype == (part ? KVJIT_F32 : KVJIT_S32))
+			continue;
+		kir_error(d, 0, 0, "parameter %%%s comes from the plan: it must be %s[?,%lld]",
+		          p->name, part ? "f32" : "s32", (long long)width);
+		return false;
+	}
+	return true;
+}
+
 bool kvjit_describe(kvjit_kernel *k, const kir_func *f, const kir_func *ir, kir_diag *d)
 {
 	if (f->nparam > KVJIT_MAX_PARAMS) {
@@ -280,5 +308,5 @@ bool kvjit_describe(kvjit_kernel *k, const kir_func *f, const kir_func *ir, kir_
 		          f->name);
 		return false;
 	}
-	return true;
+	return !k->planned || check_planned(k, d);
 }

@@ -203,9 +203,6 @@ void kvjit_openmp(int64_t n, void (*fn)(int64_t begin, int64_t end, void *ctx), 
 
 /* -- plans ----------------------------------------------------------------------- */
 
-enum { KVJIT_ITEM = 8 };       /* s32 a work or join item */
-enum { KVJIT_PART_HEAD = 16 }; /* f32 before or after a row of a partial result */
-
 struct kvjit_plan {
 	kvjit_shape shape;
 	int64_t nseq, nrows, npages;

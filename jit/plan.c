@@ -21,7 +21,7 @@
 
 /* What passes/expand_region.c takes positions to be below: sums of two of them fit s32. */
 enum { KVJIT_MAX_LEN = 1 << 30 };
-enum { MAX_WORK = INT32_MAX / KVJIT_ITEM };
+enum { MAX_WORK = INT32_MAX / KIR_ITEM };
 
 /* -- checking -------------------------------------------------------------------- */
 
@@ -157,7 +157,7 @@ typedef struct filler {
 static void put(int32_t *at, int32_t a, int32_t b, int32_t c, int32_t d, int32_t e, int32_t f,
                 int32_t g, int32_t h)
 {
-	const int32_t item[KVJIT_ITEM] = { a, b, c, d, e, f, g, h };
+	const int32_t item[KIR_ITEM] = { a, b, c, d, e, f, g, h };
 
 	memcpy(at, item, sizeof(item));
 }
@@ -169,16 +169,16 @@ static void fill_tile(filler *f, int32_t seq, int32_t head, int32_t first, int32
 	int64_t pieces = pieces_of(f->batch, seq, f->shape->split), split = f->shape->split;
 
 	if (pieces == 1) {
-		put(f->work + (int64_t)f->nwork++ * KVJIT_ITEM, seq, head, first, 0, len, -1,
-		    nq, row);
+		put(f->work + (int64_t)f->nwork++ * KIR_ITEM, seq, head, first, 0, len, -1, nq,
+		    row);
 		return;
 	}
-	put(f->join + (int64_t)f->njoin++ * KVJIT_ITEM, row, head, f->nslots, (int32_t)pieces,
-	    nq, seq, 0, 0);
+	put(f->join + (int64_t)f->njoin++ * KIR_ITEM, row, head, f->nslots, (int32_t)pieces, nq,
+	    seq, 0, 0);
 	for (int64_t i = 0; i < pieces; i++) {
 		int64_t end = (i + 1) * split < len ? (i + 1) * split : len;
 
-		put(f->work + (int64_t)f->nwork++ * KVJIT_ITEM, seq, head, first,
+		put(f->work + (int64_t)f->nwork++ * KIR_ITEM, seq, head, first,
 		    (int32_t)(i * split), (int32_t)end, f->nslots++, nq, row);
 	}
 }
@@ -216,7 +216,7 @@ static void sort_items(const int32_t *from, int32_t *to, int64_t n)
 	uint32_t at[CLASSES] = { 0 }, sum = 0;
 
 	for (int64_t i = 0; i < n; i++)
-		at[cost_class(from + i * KVJIT_ITEM)]++;
+		at[cost_class(from + i * KIR_ITEM)]++;
 	for (unsigned c = 0; c < CLASSES; c++) {
 		uint32_t here = at[c];
 
@@ -224,10 +224,10 @@ static void sort_items(const int32_t *from, int32_t *to, int64_t n)
 		sum += here;
 	}
 	for (int64_t i = 0; i < n; i++) {
-		uint32_t place = at[cost_class(from + i * KVJIT_ITEM)]++;
+		uint32_t place = at[cost_class(from + i * KIR_ITEM)]++;
 
-		memcpy(to + (int64_t)place * KVJIT_ITEM, from + i * KVJIT_ITEM,
-		       KVJIT_ITEM * sizeof(int32_t));
+		memcpy(to + (int64_t)place * KIR_ITEM, from + i * KIR_ITEM,
+		       KIR_ITEM * sizeof(int32_t));
 	}
 }
 
@@ -236,7 +236,7 @@ static void sort_items(const int32_t *from, int32_t *to, int64_t n)
 static size_t scratch_of(const kvjit_shape *s, int64_t slots)
 {
 	size_t rows = (size_t)(s->q_tile * (s->heads / s->kv_heads));
-	size_t bytes = (size_t)slots * rows * (size_t)(s->dim_v + KVJIT_PART_HEAD) * 4;
+	size_t bytes = (size_t)slots * rows * (size_t)(s->dim_v + KIR_PART_HEAD) * 4;
 
 	return (bytes + 63) / 64 * 64;
 }
@@ -262,7 +262,7 @@ static bool reserve(void **p, size_t *cap, size_t bytes)
 static kvjit_status build(const kvjit_kernel *k, const kvjit_batch *b, kvjit_plan *p)
 {
 	counts c;
-	size_t item = KVJIT_ITEM * sizeof(int32_t), scratch;
+	size_t item = KIR_ITEM * sizeof(int32_t), scratch;
 	bool sort = b->nseq > 1;
 	filler f = { 0 };
 
@@ -278,11 +278,11 @@ static kvjit_status build(const kvjit_kernel *k, const kvjit_batch *b, kvjit_pla
 		                  "scratch",
 		                  (long)c.work, scratch);
 	p->work = p->memory;
-	p->join = p->work + c.work * KVJIT_ITEM;
+	p->join = p->work + c.work * KIR_ITEM;
 	f.shape = &k->shape;
 	f.batch = b;
 	f.join = p->join;
-	f.work = sort ? p->join + c.join * KVJIT_ITEM : p->work;
+	f.work = sort ? p->join + c.join * KIR_ITEM : p->work;
 	fill(&f);
 	if (sort)
 		sort_items(f.work, p->work, c.work);

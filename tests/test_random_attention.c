@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* test_random_attention.c -- attention kernels of random problems and schedules on the targets
- * of this machine against the interpreter at level A.
+/* test_random_attention.c -- kernels of random problems and schedules on the targets of this
+ * machine against the interpreter at level A: attention within bounds, writers to the byte.
  *
  * The data and the bounds are those of `kvjit check`: mixed batches with empty sequences,
  * every buffer between inaccessible pages, NaN codes and NaN scales in slots that no sequence
@@ -23,7 +23,7 @@
 
 #include <cmocka.h>
 
-enum { PROBLEMS = 60, EACH = 3, TEXT = 800 };
+enum { PROBLEMS = 80, EACH = 3, TEXT = 800 };
 
 typedef struct rng {
 	uint64_t s;
@@ -145,6 +145,25 @@ static int divisor(rng *r, int page)
 	return d;
 }
 
+/* A cache write or a quantizer, with every rounding variant. */
+static void make_writer(rng *r, char *text)
+{
+	const char *e = WORD(r, "int8", "e4m3", "e5m2", "e4m3fnuz", "e5m2fnuz", "bf16", "f16");
+	bool wide = !strcmp(e, "bf16") || !strcmp(e, "f16"), quant = !wide && one_in(r, 4);
+	int dk = 16 * (int)pick(r, 1, 12), dv = one_in(r, 3) ? 16 * (int)pick(r, 1, 8) : dk;
+
+	*text = 0;
+	add(text, "%s in=%s %s=%s/%s/%s%s", quant ? "quant" : "write",
+	    WORD(r, "bf16", "f16", "f32"), quant ? "to" : "kv", e,
+	    wide ? "none" : WORD(r, "tensor", "head", "token-head", "g16"),
+	    WORD(r, "native", "inline", "split", "nhd", "hnd", "x"),
+	    wide ? "" : WORD(r, "", "/div", "/rcp", "/even", "/away", "/zero", "/nan-max"));
+	add(text, " heads=%d dim=%d", (int)pick(r, 1, 9), dk);
+	if (!quant)
+		add(text, ":%d page=%d parts=%d", dv, 8 * (int)pick(r, 1, 16),
+		    (int)pick(r, 0, 5));
+}
+
 static void make_schedule(rng *r, char *sched, int page)
 {
 	*sched = 0;
@@ -179,17 +198,29 @@ static bool refused(const check_result *r)
 	return r->failed && !strncmp(r->text, "unsupported", 11) && strstr(r->text, "knob");
 }
 
+/* Problem `seed`: attention three times of four. */
+static void make(unsigned seed, char *text, char *sched)
+{
+	rng r = { seed * 7919u };
+	int page;
+
+	*sched = 0;
+	if (seed % 4 == 3) {
+		make_writer(&r, text);
+		return;
+	}
+	make_problem(&r, text, &page);
+	make_schedule(&r, sched, page);
+}
+
 /* Runs problem `seed` on the machine's own target and on others by turns. */
 static void run(unsigned seed, unsigned *ran, unsigned *refusals)
 {
-	rng r = { seed * 7919u };
 	char text[TEXT], sched[TEXT], why[500] = "";
 	check_result result[EACH] = { 0 };
 	machine some[EACH];
-	int page;
 
-	make_problem(&r, text, &page);
-	make_schedule(&r, sched, page);
+	make(seed, text, sched);
 	for (unsigned i = 0; i < EACH; i++)
 		some[i] = machines[i ? (seed * (EACH - 1) + i) % nmachine : 0];
 	check c = { .text = text,

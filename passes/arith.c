@@ -9,7 +9,7 @@
  * are exact in bf16, and s8 codes are what the integer instructions multiply. A step takes 4
  * bytes of the contraction, so that must be whole words.
  *
- *   bf16    x rounds to bf16 (2^-9 relative) unless it came from bf16: then nothing does.
+ *   bf16    x rounds to bf16 (2^-8 relative) unless it came from bf16: then nothing does.
  *   int8    a row x is round(x / s) * s, s = amax / 127 (weights: maximum / 255).
  *   int8x2  the same with 16 bits, in two digits: s = amax / 32512 (weights: / 65535). Twice
  *           the products of int8, and an error of 2^-16 of the row's largest element instead

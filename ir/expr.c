@@ -18,6 +18,7 @@
 #include "problem_priv.h"
 
 #include <ctype.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -179,6 +180,10 @@ static kir_ref number(expr *x)
 		             from);
 	if (whole)
 		return kir_const_i(x->f, KIR_s64, strtoll(buf, NULL, 10));
+	if (!isfinite((float)v) || ((float)v == 0 && strpbrk(buf, "123456789") &&
+	                            strpbrk(buf, "123456789") < buf + strcspn(buf, "eE")))
+		return WRONG(x, from, "%s: %s is beyond the numbers of f32", x->env->field,
+		             buf);
 	return kir_const_f(x->f, KIR_f32, v);
 }
 
@@ -351,6 +356,15 @@ static kir_ref divide(expr *x, const char *where, bool rest, kir_ref a, kir_ref 
 	return rest ? emit2(x, KIR_OP_sub, KIR_f32, a, emit2(x, KIR_OP_mul, KIR_f32, n, b)) : n;
 }
 
+static bool is_zero(const expr *x, kir_ref n)
+{
+	int64_t i;
+
+	if (kir_is_const(x->f, n, &i))
+		return i == 0;
+	return kir_at(x->f, n)->op == KIR_OP_const && kir_at(x->f, n)->f == 0;
+}
+
 static kir_ref term(expr *x)
 {
 	kir_ref a = unary(x), b;
@@ -371,6 +385,8 @@ static kir_ref term(expr *x)
 			return 0;
 		if (op == '*')
 			a = emit2(x, KIR_OP_mul, elem_of(x, a), a, b);
+		else if (op == '/' && is_zero(x, b))
+			return WRONG(x, where, "%s: division by 0", x->env->field);
 		else if (op == '/')
 			a = emit2(x, KIR_OP_div, KIR_f32, to_float(x, a), to_float(x, b));
 		else

@@ -168,8 +168,12 @@ static bool unknown(const parser *p, const word *w)
 			                         used < sizeof(list) ? sizeof(list) - used : 0,
 			                         "%s%s", used ? " " : "", name);
 	}
-	kir_error(p->d, w->line, w->col, "%s has no field '%.*s'; the nearest is %s",
-	          kinds[p->p->kind], SHOWN(w->nname), w->name, near);
+	kir_error(p->d, w->line, w->col, "%s has no field '%.*s'%s%s", kinds[p->p->kind],
+	          SHOWN(w->nname), w->name, best <= 2 ? "; the nearest is " : "",
+	          best <= 2 ? near : "");
+	for (unsigned i = 0; i < p->d->n && i < KIR_DIAG_MAX; i++)
+		if (!strncmp(p->d->at[i].msg, "fields: ", 8))
+			return false;
 	kir_error(p->d, w->line, w->col, "fields: %s", list);
 	return false;
 }
@@ -278,7 +282,7 @@ static bool read_real(parser *p, const field *f, const word *w)
 		buf[w->nvalue] = 0;
 		x = strtod(buf, &end);
 	}
-	if (end == buf || *end || !(x > 0) || !isfinite((float)x) || (float)x == 0)
+	if (end == buf || *end || !(x > 0) || !isnormal((float)x))
 		return FAIL_VAL(p, w, "%s=%.*s: %s must be a positive number", f->name,
 		                SHOWN(w->nvalue), w->value, f->name);
 	*(double *)member(p->p, f) = x;

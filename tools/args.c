@@ -80,14 +80,30 @@ bool args_end(args *a, int min, int max, const char *usage)
 	return !a->wrong;
 }
 
+/* Appends one operand; a value with blanks gets the quotes that the shell took. */
+static void append(char *s, const char *item)
+{
+	const char *value = strchr(item, '=');
+	bool quote = value && value[1] != '"' && strpbrk(value, " \t\n") &&
+	             strcspn(item, " \t\n") > (size_t)(value - item);
+	if (!quote) {
+		strcat(s, item);
+		return;
+	}
+	strncat(s, item, (size_t)(value - item) + 1);
+	strcat(s, "\"");
+	strcat(s, value + 1);
+	strcat(s, "\"");
+}
+
 char *args_join(const args *a)
 {
 	size_t len = 1;
 	for (int i = 0; i < a->argc; i++)
-		len += strlen(a->argv[i]) + 1;
+		len += strlen(a->argv[i]) + 3;
 	char *s = calloc(len, 1);
 	for (int i = 0; s && i < a->argc; i++) {
-		strcat(s, a->argv[i]);
+		append(s, a->argv[i]);
 		if (i + 1 < a->argc)
 			strcat(s, " ");
 	}

@@ -375,7 +375,7 @@ static void print_text(bench *b, const char *problem)
 	else
 		share("share of memcpy's rate", &f.copy_share);
 	if (attention)
-		share("share of the f32 multiply-add rate", &f.peak_share);
+		share("rate / f32 multiply-add rate", &f.peak_share);
 	if (b->has[ITEM_BF16])
 		share("time / time of bf16", &f.vs_bf16);
 	printf("  compiled in %.1f ms", b->kernel.compile_ms);

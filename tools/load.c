@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define COLD_BYTES ((double)(1u << 30))
 
@@ -139,6 +140,21 @@ static bool write_page(load *l, kvjit *kv, char *why, size_t len)
 	return ok;
 }
 
+/* Sizes are products of hints up to 2^30 each: they are held against the machine in floating
+ * point before any is multiplied as an integer. */
+static bool fits(const attn *a, double bytes, double rows, char *why, size_t len)
+{
+	double have = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
+	if (bytes <= have && rows <= INT32_MAX)
+		return true;
+	snprintf(why, len,
+	         "batch=%lld ctx=%lld qlen=%lld needs %.1f GB and %.0f rows; this machine has "
+	         "%.1f GB and a call takes at most %d rows",
+	         (long long)a->p.batch, (long long)a->p.ctx, (long long)a->p.qlen, 1e-9 * bytes,
+	         rows, 1e-9 * have, INT32_MAX);
+	return false;
+}
+
 static bool make_cache(load *l, kvjit *kv, int64_t npages, char *why, size_t len)
 {
 	attn *a = &l->a;
@@ -192,7 +208,13 @@ static bool open_attn(load *l, kvjit *kv, bool cold, char *why, size_t len)
 	}
 	for (unsigned i = 0; i < a->layout.ntensor; i++)
 		page_bytes += a->layout.tensor[i].page_bytes;
-	l->bytes = (double)page_bytes / (double)a->shape.page * (double)(batch * ctx);
+	l->bytes = (double)page_bytes / (double)a->shape.page * (double)batch * (double)ctx;
+	double row_bytes = 4.0 * (double)(a->p.heads * (a->p.dim_k + a->p.dim_v));
+	if (!fits(a,
+	          (double)page_bytes * (double)pages * (double)batch +
+	              row_bytes * (double)batch * (double)qlen,
+	          (double)batch * (double)qlen, why, len))
+		return false;
 	l->flops = 2 * (double)(a->p.heads * batch) * (double)(a->p.dim_k + a->p.dim_v) *
 	           visible(&a->p, ctx, qlen);
 	l->turns = turns_for((double)(page_bytes * call_pages), cold);
@@ -206,14 +228,18 @@ static bool open_attn(load *l, kvjit *kv, bool cold, char *why, size_t len)
 	        table[2] = { l->turns * batch, pages };
 	int64_t next_start = batch + 1;
 	uint64_t rng = 11;
-	fill_rows(a->p.q, bind_tensor(&a->b, "q", bind_dtype(a->p.q), 3, q)->data,
-	          rows * q[1] * q[2]);
-	bind_tensor(&a->b, "out", bind_dtype(a->p.out), 3, out);
-	bind_tensor(&a->b, "lse", KVJIT_F32, 2, out);
+	void *queries = bind_tensor(&a->b, "q", bind_dtype(a->p.q), 3, q)->data;
+	bool room = queries && bind_tensor(&a->b, "out", bind_dtype(a->p.out), 3, out)->data &&
+	            bind_tensor(&a->b, "lse", KVJIT_F32, 2, out)->data;
 	bind_scalar(&a->b, "scale", 0, 1 / sqrt((double)a->p.dim_k));
 	int32_t *lens = bind_tensor(&a->b, "lens", KVJIT_S32, 1, &batch)->data;
 	int32_t *starts = bind_tensor(&a->b, "starts", KVJIT_S32, 1, &next_start)->data;
 	int32_t *order = bind_tensor(&a->b, "table", KVJIT_S32, 2, table)->data;
+	if (!room || !lens || !starts || !order) {
+		snprintf(why, len, "no memory for the queries or the block table");
+		return false;
+	}
+	fill_rows(a->p.q, queries, rows * q[1] * q[2]);
 	for (int64_t i = 0; i < batch; i++) {
 		lens[i] = (int32_t)ctx;
 		starts[i + 1] = starts[i] + (int32_t)qlen;
@@ -265,7 +291,9 @@ static bool open_write(load *l, bool cold, char *why, size_t len)
 	int64_t tokens = a->p.ctx ? a->p.ctx : DEFAULT_ROWS, page = write ? a->shape.page : 1;
 	int64_t dims = a->p.dim_k + (write ? a->p.dim_v : 0);
 	int64_t pages = (tokens + page - 1) / page, slots_shape;
-	l->bytes = (double)(tokens * a->p.heads * dims) * kir_elem_bytes(a->p.q);
+	l->bytes = (double)(tokens * a->p.heads) * (double)dims * kir_elem_bytes(a->p.q);
+	if (!fits(a, 2 * l->bytes, (double)tokens, why, len))
+		return false;
 	l->turns = turns_for(l->bytes, cold);
 	l->pool_bytes = l->bytes * (double)l->turns;
 	bool ok = make_input(l, write ? "key" : "x", tokens, a->p.dim_k) &&
@@ -286,6 +314,10 @@ static bool open_write(load *l, bool cold, char *why, size_t len)
 	}
 	slots_shape = l->turns * tokens;
 	int64_t *slots = bind_tensor(&a->b, "slots", KVJIT_S64, 1, &slots_shape)->data;
+	if (!slots) {
+		snprintf(why, len, "no memory for %lld slots", (long long)slots_shape);
+		return false;
+	}
 	for (int64_t i = 0; i < slots_shape; i++)
 		slots[i] = i / tokens * pages * page + i % tokens;
 	bind_scalar(&a->b, "n", tokens, 0);

@@ -254,7 +254,8 @@ static bool unary(kref_state *r, kir_ref n)
 	case KIR_OP_log2: EACH(s->f, log2(X)); break;
 	case KIR_OP_tanh: EACH(s->f, tanh(X)); break;
 	case KIR_OP_sqrt: EACH(s->f, sqrt(X)); break;
-	default: EACH(s->f, floor(X));
+	case KIR_OP_floor: EACH(s->f, floor(X)); break;
+	default: return kref_fail(r, n, "this op has no meaning for floats");
 	}
 #undef X
 #undef I

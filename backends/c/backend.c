@@ -109,7 +109,7 @@ static bool run_cc(const work *w, bool assembly, kir_diag *why)
 {
 	/* clang-format off */
 	const char *const argv[] = {
-		"cc", "-std=gnu11", "-O2", "-w", "-fPIC", "-ffp-contract=off", "-ffreestanding",
+		"cc", "-std=gnu11", "-O1", "-w", "-fPIC", "-ffp-contract=off", "-ffreestanding",
 		"-fno-builtin", "-fno-math-errno", "-fno-trapping-math", "-fno-strict-aliasing",
 		"-fno-stack-protector", "-fno-asynchronous-unwind-tables", "-fvisibility=hidden",
 		"-fno-jump-tables", "-fno-tree-loop-distribute-patterns", "-fno-ident",

@@ -206,6 +206,29 @@ static bool parse_rule(parser *p, kir_side *s)
 	return true;
 }
 
+/* A divisor that f32 flushes to zero, or a floor that the stored scale does, would divide by
+ * zero after all. */
+static bool check_range(const kir_format *f, int side, int line, kir_diag *d)
+{
+	const kir_side *s = &f->side[side];
+
+	if (!format_stored(s))
+		return true;
+	if (!isnormal((float)s->divisor)) {
+		kir_error(d, line, 1,
+		          "format %s: %c.scale amax/%g: the divisor must be a normal f32",
+		          f->name, "kv"[side], s -> divisor);
+		return false;
+	}
+	if (s->floor > 0 && !isnormal((float)kir_round_to(s->scale_elem, s->floor))) {
+		kir_error(d, line, 1,
+		          "format %s: %c.scale floor %g, stored as %s, is no normal number",
+		          f->name, "kv"[side], s -> floor, kir_elems[s->scale_elem].name);
+		return false;
+	}
+	return true;
+}
+
 /* scale none | ELEM tensor given | ELEM head given | ELEM token-head RULE | ELEM group N RULE
  */
 static bool parse_scale(parser *p, kir_side *s)
@@ -512,7 +535,7 @@ static bool check_side(const kir_format *f, int side, int line, kir_diag *d)
 		          c, kir_elems[s->elem].name);
 		return false;
 	}
-	return true;
+	return check_range(f, side, line, d);
 }
 
 static bool declare(kir_module *m, kir_format *f, int line, kir_diag *d)

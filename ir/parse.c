@@ -288,6 +288,11 @@ static void declarations(kir_parser *p, unsigned first)
 {
 	for (kir_lex_space(p); p->lex.at < p->lex.end && !p->stop; kir_lex_space(p)) {
 		kir_lex start = p->lex;
+		if (*p->lex.at == '#') { /* formats and problems have such comments */
+			while (p->lex.at < p->lex.end && *p->lex.at != '\n')
+				p->lex.at++;
+			continue;
+		}
 		bool good = kir_lex_keyword(p, "func")     ? func(p, first)
 		            : kir_lex_keyword(p, "format") ? format(p, &start)
 		                                           : kir_fail(p, &start,

@@ -455,6 +455,12 @@ static void test_parse_errors(void **state)
 	static const struct {
 		const char *text, *message;
 	} cases[] = {
+		{ "format a v1 {\nelem s8\nscale f16 token-head amax/127 floor 1e-30\n" TENSOR
+		  "}",
+		  "k.scale floor 1e-30, stored as f16, is no normal number" },
+		{ "format a v1 {\nelem s8\nscale f32 token-head amax/1e-40 floor 1\n" TENSOR
+		  "}",
+		  "the divisor must be a normal f32" },
 		{ "formt a v1 {}", "expected 'format NAME vN {'" },
 		{ "format { }", "a format needs a name" },
 		{ "format a {", "format a needs a version: v1, v2, ..." },

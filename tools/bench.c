@@ -392,6 +392,8 @@ static int run(bench *b, kvjit *kv, args *a, long qlen, const char *sched, const
 {
 	int status = TOOL_FAILED;
 	char *given = tool_program(a);
+	if (!given)
+		return status;
 	char *text = problem_text(given, qlen, NULL, b->why, sizeof b->why);
 	if (!text || !prepare(b, kv, text, sched, rival)) {
 		fprintf(stderr, "kvjit: %s\n", b->why);

@@ -86,7 +86,7 @@ static int check_problem(args *a, const char *target, const char *backend, const
 	char *text = tool_program(a);
 	bool ok = false;
 	c.text = text;
-	c.ref = tool_open(NULL, "ref");
+	c.ref = text ? tool_open(NULL, "ref") : NULL;
 	if (c.ref)
 		c.nmachine = machine_open(target, backend, m);
 	if (c.nmachine) {

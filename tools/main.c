@@ -61,14 +61,38 @@ char *tool_read(const char *path, size_t *len)
 	return text;
 }
 
+/* A first word that is no problem's: it has a '/' but no '=', or ends like a file. */
+static bool names_file(const args *a)
+{
+	const char *s = a->argc ? a->argv[0] : "", *dot = strrchr(s, '.');
+	if (strpbrk(s, " \t\n="))
+		return false;
+	return strchr(s, '/') || (dot && dot != s && strlen(dot) > 1 && strlen(dot) <= 7);
+}
+
 char *tool_program(const args *a)
 {
-	if (a->argc == 1) {
-		char *text = tool_read(a->argv[0], NULL);
-		if (text)
-			return text;
+	args rest = { a->argc - 1, a->argv + 1, false };
+	char *text = a->argc ? tool_read(a->argv[0], NULL) : NULL;
+	if (!text) {
+		if (!names_file(a))
+			return args_join(a);
+		fprintf(stderr, "kvjit: there is no file %s, or it can't be read\n",
+		        a->argv[0]);
+		return NULL;
 	}
-	return args_join(a);
+	if (!rest.argc)
+		return text;
+	/* further fields end the problem, which is the file's last line */
+	size_t len = strlen(text);
+	char *more = args_join(&rest), *all = more ? malloc(len + strlen(more) + 2) : NULL;
+	while (len && strchr(" \t\r\n", text[len - 1]))
+		text[--len] = '\0';
+	if (all)
+		sprintf(all, "%s\n%s", text, more);
+	free(text);
+	free(more);
+	return all;
 }
 
 kvjit *tool_open(const char *target, const char *backend)

@@ -27,3 +27,16 @@ done
 # a target and a knob that are asked for show
 "$KVJIT" compile "$problem" --emit tile --target avx2 | grep -q 'target=avx2'
 "$KVJIT" compile "$problem" --sched "qk=f32 kv_tile=16" | grep -q 'qk=f32'
+# comments and blank lines stand anywhere, further fields after a file, values with blanks too
+printf '# mine\n\nformat m v1 {\n elem s8\n scale f32 token-head amax/127 floor 1e-6\n' >"$tmp/mine"
+printf ' tensor cache [h t] { k[d] v[d] ks vs }\n}\n# it\nattn q=bf16 kv=m heads=4:2\n' >>"$tmp/mine"
+"$KVJIT" compile "$tmp/mine" dim=64 page=16 mask="k <= q" | grep -q 'kv_tile='
+# a file that isn't there is not a problem
+if "$KVJIT" compile "$tmp/nothing" 2>"$tmp/why"; then
+	exit 1
+fi
+grep -q "there is no file" "$tmp/why"
+if "$KVJIT" bench $problem batch=1073741824 ctx=1073741824 2>"$tmp/why"; then
+	exit 1
+fi
+grep -q "this machine has" "$tmp/why"

@@ -23,14 +23,9 @@ typedef struct frame {
 
 #define BAD(...) kvjit_fail((kvjit_errors *)&k->errors, KVJIT_BAD_ARGUMENT, __VA_ARGS__)
 
-static const char *const dtype_names[] = { "u8",   "s8",       "s32",      "s64",
-	                                   "f32",  "f16",      "bf16",     "e4m3fn",
-	                                   "e5m2", "e4m3fnuz", "e5m2fnuz", "e8m0" };
-
 static const char *dtype_name(kvjit_dtype d)
 {
-	return (unsigned)d < sizeof(dtype_names) / sizeof(dtype_names[0]) ? dtype_names[d]
-	                                                                  : "unknown";
+	return (unsigned)d < KVJIT_NDTYPE ? kir_elems[kvjit_dtype_elem[d]].name : "unknown";
 }
 
 /* "bf16[?,32,128]" or "s64": what parameter p takes. */

@@ -8,23 +8,30 @@
 #include <stdlib.h>
 #include <string.h>
 
+const uint8_t kvjit_dtype_elem[KVJIT_NDTYPE] = {
+	[KVJIT_U8] = KIR_u8,
+	[KVJIT_S8] = KIR_s8,
+	[KVJIT_S32] = KIR_s32,
+	[KVJIT_S64] = KIR_s64,
+	[KVJIT_F32] = KIR_f32,
+	[KVJIT_F16] = KIR_f16,
+	[KVJIT_BF16] = KIR_bf16,
+	[KVJIT_E4M3FN] = KIR_e4m3fn,
+	[KVJIT_E5M2] = KIR_e5m2,
+	[KVJIT_E4M3FNUZ] = KIR_e4m3fnuz,
+	[KVJIT_E5M2FNUZ] = KIR_e5m2fnuz,
+	[KVJIT_E8M0] = KIR_e8m0,
+};
+
 static bool dtype_of(kir_elem e, kvjit_dtype *out)
 {
-	switch (e) {
-	case KIR_u8: *out = KVJIT_U8; return true;
-	case KIR_s8: *out = KVJIT_S8; return true;
-	case KIR_s32: *out = KVJIT_S32; return true;
-	case KIR_s64: *out = KVJIT_S64; return true;
-	case KIR_f32: *out = KVJIT_F32; return true;
-	case KIR_f16: *out = KVJIT_F16; return true;
-	case KIR_bf16: *out = KVJIT_BF16; return true;
-	case KIR_e4m3fn: *out = KVJIT_E4M3FN; return true;
-	case KIR_e5m2: *out = KVJIT_E5M2; return true;
-	case KIR_e4m3fnuz: *out = KVJIT_E4M3FNUZ; return true;
-	case KIR_e5m2fnuz: *out = KVJIT_E5M2FNUZ; return true;
-	case KIR_e8m0: *out = KVJIT_E8M0; return true;
-	default: return false;
+	for (int i = 0; i < KVJIT_NDTYPE; i++) {
+		if (kvjit_dtype_elem[i] != e)
+			continue;
+		*out = (kvjit_dtype)i;
+		return true;
 	}
+	return false;
 }
 
 /* The parameters that kvjit_plan fills in and those whose first extent a plan or a scalar

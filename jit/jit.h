@@ -101,6 +101,10 @@ typedef union kvjit_cell {
 	float f;
 } kvjit_cell;
 
+/* The element that each dtype of the API is: its name and size are that row of elems.def. */
+enum { KVJIT_NDTYPE = KVJIT_E8M0 + 1 };
+extern const uint8_t kvjit_dtype_elem[KVJIT_NDTYPE];
+
 /* What a planned parameter is filled with. */
 typedef enum kvjit_planned {
 	KVJIT_PLAN_none,

@@ -256,14 +256,16 @@ static void run_kernel(run *r, const kvjit_kernel *k)
 	}
 }
 
-/* Small blocks: what they hold isn't the subject, and LLVM takes a tenth of the time. */
+/* Small blocks: what they hold isn't the subject, and LLVM takes a tenth of the time. Values
+ * decoded inside the product take four vectors, which is what whole lines are cut into. */
 static void compile_and_run(kvjit *kv, run *r)
 {
 	char *text = function_of(r), sched[80];
 	kvjit_kernel *k;
 
-	snprintf(sched, sizeof sched, "qk=%s pv=%s fuse=%s rows=1 cols=1 unroll=1",
-	         r->arith->name, r->arith->name, r->fused ? "on" : "off");
+	snprintf(sched, sizeof sched, "qk=%s pv=%s fuse=%s rows=1 cols=%d unroll=1",
+	         r->arith->name, r->arith->name, r->fused ? "on" : "off",
+	         r->fused && !r->keys ? 4 : 1);
 	for (unsigned c = 0; c < 256; c++)
 		r->value[c] = kir_decode(r->elem, c);
 	k = compile(kv, text, sched);
@@ -469,13 +471,13 @@ static void pipeline(kvjit *kv, const char *format, kir_elem e)
 static void test_problem(void **state)
 {
 	static const char *const names[] = { "int8", "e4m3", "e5m2", "e4m3fnuz", "e5m2fnuz" };
-	static const char *const places[] = { "native", "inline", "hnd", "x" };
+	static const char *const places[] = { "native", "inline", "x" };
 	kvjit *kv = open_with(has_x86() ? "x86" : "c", NULL);
 	char format[60];
 
 	(void)state;
 	for (unsigned e = 0; e < ELEMS; e++)
-		for (int i = 0; i < 4; i++) {
+		for (int i = 0; i < 3; i++) {
 			snprintf(format, sizeof format, "%s/token-head/%s", names[e],
 			         places[i]);
 			pipeline(kv, format, elems[e]);

@@ -250,9 +250,12 @@ static kir_ref identity(vec *v, kir_ref n)
 		return kir_is_float(e) ? kir_const_f(v->f, e, 0) : kir_const_i(v->f, e, 0);
 	if (kir_is_float(e))
 		return kir_const_f(v->f, e, op == KIR_OP_reduce_max ? -INFINITY : INFINITY);
-	bool wide = kir_elem_bytes(e) == 8;
-	int64_t lo = wide ? INT64_MIN : INT32_MIN, hi = wide ? INT64_MAX : INT32_MAX;
+	int64_t hi = INT64_MAX >> (64 - kir_elems[e].bits), lo = -hi - 1;
 
+	if (!kir_is_signed(e)) {
+		hi = 2 * hi + 1;
+		lo = 0;
+	}
 	return kir_const_i(v->f, e, op == KIR_OP_reduce_max ? lo : hi);
 }
 

@@ -19,8 +19,8 @@
  * is subtracted in integers, exactly.
  *
  * auto, for queries that came from bf16 or fewer bits: s8 codes take int8 where the target has
- * vnni; other codes of at most 8 bits, and bf16, take bf16 where the target has bf16. For
- * finer queries, s8 codes take int8x2. All else f32. docs/accuracy.md has the bounds. Weights
+ * vnni; other codes of at most 8 bits, and bf16, take bf16 where the target has bf16 but not
+ * fp16. For finer queries, s8 codes take int8x2. All else f32. docs/accuracy.md has the bounds. Weights
  * and stored scales are not negative.
  */
 #include "emit.h"
@@ -58,6 +58,14 @@ static bool is_weights(const kir_func *f, kir_ref x)
 	       f->node[before_convert(f, kir_src(f, x, 1))].op == KIR_OP_load)
 		x = kir_src(f, x, 0);
 	return f->node[x].op == KIR_OP_exp2;
+}
+
+/* Processors that have FP16 as well (Sapphire Rapids) take two cycles and more for a bf16 product
+ * of 32 pairs and half a cycle for an f32 one of 16; those with BF16 alone (Zen 4) take one
+ * for either. */
+static bool fast_bf16(const kir_target *t)
+{
+	return t->features & KIR_HAS_bf16 && !(t->features & KIR_HAS_fp16);
 }
 
 static enum arith_kind choose(const kir_func *f, kir_ref n, bool query_exact)

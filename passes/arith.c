@@ -20,8 +20,8 @@
  *
  * auto, for queries that came from bf16 or fewer bits: s8 codes take int8 where the target has
  * vnni; other codes of at most 8 bits, and bf16, take bf16 where the target has bf16 but not
- * fp16. For finer queries, s8 codes take int8x2. All else f32. docs/accuracy.md has the bounds. Weights
- * and stored scales are not negative.
+ * fp16. For finer queries, s8 codes take int8x2. All else f32. docs/accuracy.md has the bounds.
+ * Weights and stored scales are not negative.
  */
 #include "emit.h"
 
@@ -60,9 +60,8 @@ static bool is_weights(const kir_func *f, kir_ref x)
 	return f->node[x].op == KIR_OP_exp2;
 }
 
-/* Processors that have FP16 as well (Sapphire Rapids) take two cycles and more for a bf16 product
- * of 32 pairs and half a cycle for an f32 one of 16; those with BF16 alone (Zen 4) take one
- * for either. */
+/* Processors that have FP16 too (Sapphire Rapids) take two cycles for a bf16 product of a
+ * register and half a cycle for an f32 one; those with BF16 alone (Zen 4) one for either. */
 static bool fast_bf16(const kir_target *t)
 {
 	return t->features & KIR_HAS_bf16 && !(t->features & KIR_HAS_fp16);
@@ -89,7 +88,7 @@ static enum arith_kind choose(const kir_func *f, kir_ref n, bool query_exact)
 	}
 	if (int8 && f->target->features & KIR_HAS_vnni)
 		return query_exact ? A_INT8 : A_INT8X2;
-	if (bf16 && e != KIR_s8 && query_exact && f->target->features & KIR_HAS_bf16)
+	if (bf16 && e != KIR_s8 && query_exact && fast_bf16(f->target))
 		return A_BF16;
 	return A_F32;
 }

@@ -158,12 +158,12 @@ static bool check_list(const kvjit *kv, kvjit_env variable, bool (*known)(const 
 	const char *list = kv->env[variable];
 
 	while (list && *list) {
-		char word[40];
+		char word[40] = "";
 		size_t len;
 
 		list += strspn(list, ", ");
 		len = strcspn(list, ", ");
-		snprintf(word, sizeof(word), "%.*s", (int)(len < 39 ? len : 39), list);
+		memcpy(word, list, len < sizeof(word) - 1 ? len : sizeof(word) - 1);
 		if (len && !known(word)) {
 			snprintf(open_error, sizeof(open_error), "%s has no '%s'; it takes %s",
 			         kvjit_env_table[variable].name, word,

@@ -115,6 +115,14 @@ static kir_ref narrow(kir_func *f, kir_ref x, kir_elem e)
 	return e1(f, KIR_OP_convert, kir_with_elem(f->module, f->node[x].type, e), x);
 }
 
+/* 0 for each row of x, NaN where an element is NaN or infinite. */
+static kir_ref nan_of_row(kir_func *f, kir_ref x, kir_type_id rt)
+{
+	kir_ref zero = e2(f, KIR_OP_mul, f->node[x].type, x, f32c(f, 0));
+
+	return e1x(f, KIR_OP_reduce_add, rt, zero, 1);
+}
+
 static digits split_digits(kir_func *f, kir_ref x, int count, bool weights)
 {
 	kir_module *m = f->module;
@@ -128,6 +136,8 @@ static digits split_digits(kir_func *f, kir_ref x, int count, bool weights)
 
 	a = e2(f, KIR_OP_max, rt, a, f32c(f, 0x1p-100));
 	d.scale = e2(f, KIR_OP_div, rt, a, f32c(f, top));
+	if (!weights) /* digits can't be NaN: their scale is, if the row holds one */
+		d.scale = e2(f, KIR_OP_add, rt, d.scale, nan_of_row(f, x, rt));
 	kir_ref r = e2(f, KIR_OP_div, rt, e1(f, KIR_OP_splat, rt, f32c(f, top)), a);
 	kir_ref i = narrow(f, e2x(f, KIR_OP_mul, f->node[x].type, x, r, 0), KIR_s32);
 

@@ -16,19 +16,6 @@ bool expand_merge(const kir_func *in, kir_ref n, kir_func *out, kir_ref *map, ki
 /* Operand `name` of in's node n, mapped to out; 0 if absent. */
 kir_ref expand_operand(const kir_func *in, kir_ref n, const kir_ref *map, const char *name);
 
-/* A running softmax over rows: maximum (base 2), sum, and weighted sum of values. */
-typedef struct softmax_state {
-	kir_ref m, l, acc; /* f32<R>, f32<R>, f32<RxD> */
-} softmax_state;
-
-softmax_state softmax_begin(kir_func *f, int64_t rows, int64_t dim);
-/* m, or 0 where it is -inf, so that differences of two -inf never arise. */
-kir_ref softmax_safe(kir_func *f, kir_ref m);
-/* Natural log-sum-exp, -inf for rows that saw nothing. */
-kir_ref softmax_lse(kir_func *f, softmax_state s);
-/* acc / (l + what the sink adds), 0 where that is 0; sink2: f32<R> base-2 logits or 0. */
-kir_ref softmax_out(kir_func *f, softmax_state s, kir_ref sink2);
-
 /* The score and mask regions over a tile of R query rows and N keys. */
 typedef struct region_place {
 	kir_ref seq;        /* scalar s64                                       */

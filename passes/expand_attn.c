@@ -34,6 +34,11 @@ enum { /* fields of a work item, see jit/plan.c */
        W_ROW
 };
 
+/* A running softmax over rows: maximum (base 2), sum, and weighted sum of values. */
+typedef struct softmax_state {
+	kir_ref m, l, acc; /* f32<R>, f32<R>, f32<RxD> */
+} softmax_state;
+
 typedef struct attn {
 	const kir_func *in;
 	kir_ref node;
@@ -216,7 +221,7 @@ static kir_ref tile_scores(const attn *a, const item *it, kir_ref j, kir_ref kt,
 	return e3(f, KIR_OP_select, st, mask, s, f32c(f, -INFINITY));
 }
 
-softmax_state softmax_begin(kir_func *f, int64_t rows, int64_t dim)
+static softmax_state softmax_begin(kir_func *f, int64_t rows, int64_t dim)
 {
 	kir_type_id v = kir_vector(f->module, KIR_f32, rows);
 	kir_ref zero = f32c(f, 0);
@@ -228,7 +233,8 @@ softmax_state softmax_begin(kir_func *f, int64_t rows, int64_t dim)
 	};
 }
 
-kir_ref softmax_safe(kir_func *f, kir_ref m)
+/* m, or 0 where it is -inf, so that differences of two -inf never arise. */
+static kir_ref softmax_safe(kir_func *f, kir_ref m)
 {
 	kir_type_id t = f->node[m].type;
 	kir_ref empty = e2(f, KIR_OP_eq, i1_like(f, t), m, f32c(f, -INFINITY));
@@ -236,7 +242,8 @@ kir_ref softmax_safe(kir_func *f, kir_ref m)
 	return e3(f, KIR_OP_select, t, empty, f32c(f, 0), m);
 }
 
-kir_ref softmax_lse(kir_func *f, softmax_state s)
+/* Natural log-sum-exp, -inf for rows that saw nothing. */
+static kir_ref softmax_lse(kir_func *f, softmax_state s)
 {
 	kir_type_id t = f->node[s.m].type;
 	kir_ref x = e2(f, KIR_OP_add, t, e1(f, KIR_OP_log2, t, s.l), s.m);
@@ -244,7 +251,8 @@ kir_ref softmax_lse(kir_func *f, softmax_state s)
 	return e2(f, KIR_OP_mul, t, x, f32c(f, (float)(1 / LOG2E)));
 }
 
-kir_ref softmax_out(kir_func *f, softmax_state s, kir_ref sink2)
+/* acc / (l + what the sink adds), 0 where that is 0; sink2: f32<R> base-2 logits or 0. */
+static kir_ref softmax_out(kir_func *f, softmax_state s, kir_ref sink2)
 {
 	kir_type_id t = f->node[s.m].type;
 	kir_ref l = s.l;

@@ -22,12 +22,15 @@
 #define KVJIT_BACKEND_H
 
 #include "../ir/kir.h"
+#include "isa.h"
 
-#define KBE_VERSION 1
+#define KBE_VERSION 2
 
 typedef struct kbe_blob {
 	void *bytes;              /* malloc'd; the caller frees */
 	size_t size, entry, text; /* text: bytes of code, the rest is constants */
+	uint64_t isa;             /* extensions the code executes (isa.h), found by decoding
+	                           * it; with KBE_ISA(unknown) it is never kept in a cache */
 } kbe_blob;
 
 typedef enum kbe_dump { KBE_DUMP_SOURCE, KBE_DUMP_ASM, KBE_DUMP_OBJECT } kbe_dump;

@@ -81,6 +81,13 @@ typedef struct kvjit_options {
 	void *executor;              /* handed to parallel                          */
 	void (*log)(const char *line, void *log_ctx); /* NULL: silent              */
 	void *log_ctx;
+	const char *cache; /* folder of the user's cache, "off": none; NULL: KVJIT_CACHE_DIR
+	                    * or $XDG_CACHE_HOME/kvjit                             */
+	const char *cache_path; /* read-only caches and packs, ':' between; NULL:
+	                         * KVJIT_CACHE_PATH                                     */
+	const char *pins;       /* pin file; NULL: KVJIT_PINS                          */
+	int threads;            /* that the executor uses, 0: as many as there are
+	                         * processors; tuned schedules are chosen by it        */
 } kvjit_options;
 
 /* options NULL: defaults. *out is closed with kvjit_close. KVJIT_UNSUPPORTED when the target
@@ -100,10 +107,27 @@ KVJIT_API char *kvjit_info(kvjit *kv);
 typedef struct kvjit_compile_options {
 	size_t size;       /* sizeof(kvjit_compile_options)                        */
 	const char *sched; /* knobs that override the text's: "kv_tile=64 qk=bf16" */
+	unsigned flags;    /* of the ones below */
 } kvjit_compile_options;
 
+enum {
+	KVJIT_FRESH = 1,   /* compile now: no cache is asked, none is written, no tuned schedule
+	                    * is taken                                                   */
+	KVJIT_FOREIGN = 2, /* for a cache: the target may be one that this machine can't run;
+	                    * the kernel can be looked at, not called                    */
+	KVJIT_UNTUNED = 4  /* the default schedule, from a cache where it has the code   */
+};
+
 /* text: a problem string, format declarations and then a problem string, or IR (functions at
- * any level; the last one is compiled). options may be NULL. */
+ * any level; the last one is compiled). options may be NULL.
+ *
+ * Knobs: the caller's, else those of a pin, else of the best schedule tuned for this program on
+ * this machine, else the defaults. Code: of this process, else of the user's cache, else of
+ * the read-only ones, else compiled (and kept in the user's cache). The same text and options
+ * give the same kernel again, in some 100 ns; it is released as often as it was handed out. A
+ * problem without batch and ctx gets a kernel with a schedule for each size that was tuned;
+ * kvjit_plan_new picks among them. Whatever is wrong with a cache costs a line in the log,
+ * never the kernel. */
 KVJIT_API kvjit_status kvjit_compile(kvjit *kv, const char *text,
                                      const kvjit_compile_options *options, kvjit_kernel **out);
 KVJIT_API void kvjit_release(kvjit_kernel *k); /* NULL is fine */
@@ -127,6 +151,8 @@ KVJIT_API int kvjit_nparam(const kvjit_kernel *k);
 KVJIT_API const kvjit_param *kvjit_param_at(const kvjit_kernel *k, int i);
 KVJIT_API const char *kvjit_kernel_target(const kvjit_kernel *k);
 KVJIT_API const char *kvjit_kernel_problem(const kvjit_kernel *k); /* canonical text */
+/* Where its code came from: "compiled", "cache PATH" or "pack PATH". */
+KVJIT_API const char *kvjit_kernel_origin(const kvjit_kernel *k);
 /* Text of the kernel at a stage: "ir", "tile", "vector", "llvm", "asm", "c", "schedule".
  * free() it; NULL if the stage is unknown or the kernel has none. */
 KVJIT_API char *kvjit_kernel_text(const kvjit_kernel *k, const char *stage);
@@ -151,7 +177,8 @@ typedef struct kvjit_arg {
 typedef struct kvjit_batch {
 	size_t size; /* sizeof(kvjit_batch)                          */
 	int64_t nseq;
-	const int32_t *seq_lens; /* [nseq] tokens in the cache, the new ones included; <= 2^30 */
+	const int32_t
+	    *seq_lens; /* [nseq] tokens in the cache, the new ones included; <= 2^30 */
 	const int32_t *query_starts; /* [nseq + 1] first query row of each, rising */
 	const int32_t *block_table;  /* [nseq][table_stride], or NULL: unchecked    */
 	int64_t table_stride;        /* elements                                     */
@@ -179,6 +206,22 @@ KVJIT_API const char *kvjit_kernel_error(const kvjit_kernel *k); /* this thread'
 
 /* Whether this machine runs the problem, why not, and what would be run: text, free() it. */
 KVJIT_API kvjit_status kvjit_explain(kvjit *kv, const char *text, char **out);
+/* Whether kvjit_compile would find the kernel and its schedule in a cache, and why not, place
+ * by place and field by field: text, free() it. options may be NULL. */
+KVJIT_API kvjit_status kvjit_why(kvjit *kv, const char *text,
+                                 const kvjit_compile_options *options, char **out);
+
+/* The names that caches know a kernel by, in hex. Processes that must run the same code
+ * compare `code`. */
+typedef struct kvjit_keys {
+	size_t size;      /* sizeof(kvjit_keys)                                          */
+	char program[65]; /* what is computed: without schedule, target and hints        */
+	char machine[65]; /* what a measurement depends on here                          */
+	char code[65];    /* all that decides the code: program, target, schedule, kvjit */
+	char sched[400];  /* the schedule that kvjit_compile takes                       */
+} kvjit_keys;
+KVJIT_API kvjit_status kvjit_keys_of(kvjit *kv, const char *text,
+                                     const kvjit_compile_options *options, kvjit_keys *out);
 /* Bytes of one page (all KV heads, K, V and scales of every tensor) of a format. */
 KVJIT_API kvjit_status kvjit_page_bytes(kvjit *kv, const char *format, int64_t kv_heads,
                                         int64_t dim_k, int64_t dim_v, int64_t page,

@@ -138,15 +138,16 @@ typedef struct kir_type {
 /* How a kernel is to be built: part of the function and of its text, so that a pass
  * depends on nothing that isn't written in the file it is tested with. */
 typedef struct kir_sched {
-#define KNOB(name, dflt, values, doc) int name;
+#define KNOB(name, dflt, values, tries, doc) int name;
 #include "knobs.def"
 } kir_sched;
 
 typedef struct kir_knob_info {
 	const char *name;
 	int dflt;
-	const char *values,
-	    *doc; /* values: "a,b,c" words (stored as their index) or "1:16:128" numbers*/
+	const char *values; /* "a,b,c" words (stored as their index) or "16:128" numbers */
+	const char *tries;  /* "attn 16,32": kind of program and what a tuner tries      */
+	const char *doc;
 } kir_knob_info;
 
 extern const kir_knob_info kir_knobs[];

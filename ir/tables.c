@@ -86,13 +86,13 @@ const kir_op_info kir_ops[KIR_NOP] = {
 };
 
 const kir_knob_info kir_knobs[] = {
-#define KNOB(name, dflt, values, doc) { #name, dflt, values, doc },
+#define KNOB(name, dflt, values, tries, doc) { #name, dflt, values, tries, doc },
 #include "knobs.def"
 };
 const unsigned kir_nknobs = sizeof kir_knobs / sizeof *kir_knobs;
 
 static const size_t knob_offset[] = {
-#define KNOB(name, dflt, values, doc) offsetof(kir_sched, name),
+#define KNOB(name, dflt, values, tries, doc) offsetof(kir_sched, name),
 #include "knobs.def"
 };
 
@@ -208,7 +208,7 @@ int *kir_sched_knob(kir_sched *s, unsigned knob)
 kir_sched kir_sched_default(void)
 {
 	return (kir_sched){
-#define KNOB(name, dflt, values, doc) .name = dflt,
+#define KNOB(name, dflt, values, tries, doc) .name = dflt,
 #include "knobs.def"
 	};
 }

@@ -22,12 +22,13 @@ found=$(
 	check ir 'ir/'
 	check passes 'ir/|passes/'
 	for backend in backends/*/; do
-		check "${backend%/}" "ir/|backends/backend\.h|backends/llvm/|$backend"
+		check "${backend%/}" "ir/|backends/(backend|isa)\.|backends/llvm/|$backend"
 	done
-	check jit 'ir/|passes/|backends/backend\.h|backends/ref/|jit/|include/|kvjit\.h$'
+	check tune 'ir/|tune/|backends/isa\.'
+	check jit 'ir/|passes/|tune/|backends/(backend|isa)\.|backends/ref/|jit/|include/|kvjit\.h$'
 	check include 'include/'
 	# LLVM is known to the backends that use it and to nobody else.
-	grep -rnE '#[ \t]*include[ \t]*<llvm' ir passes jit include tools backends/ref backends/c \
+	grep -rnE '#[ \t]*include[ \t]*<llvm' ir passes tune jit include tools backends/ref backends/c \
 		2>/dev/null || true
 	# No backend but x86 and the lowering it shares may be named in the passes.
 	grep -rnE 'LLVM[A-Z][a-z]+' passes --include='*.[ch]' 2>/dev/null | grep -v '^\S*:\s*\*' || true
@@ -38,7 +39,7 @@ if [ -n "$found" ]; then
 fi
 
 # Each source says under which licence it may be used.
-for file in $(find ir passes backends jit tools include examples tests \
+for file in $(find ir passes tune backends jit tools include examples tests \
 	-name '*.[ch]' -o -name '*.def' -o -name '*.sh'); do
 	head -n 2 "$file" | grep -q 'SPDX-License-Identifier: Apache-2.0' || {
 		echo "$file: no SPDX line"

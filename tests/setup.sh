@@ -4,7 +4,8 @@
 # its security updates), and returns at once when it is there.
 set -eu
 packages="llvm-22-dev llvm-22-tools clang-22 libclang-rt-22-dev libcmocka-dev libffi-dev
-libcjson-dev ninja-build cmake pkg-config gcc g++"
+libcjson-dev libsqlite3-dev libsodium-dev minisign sqlite3 slurm-wlm munge chromium
+ninja-build cmake pkg-config gcc g++"
 missing=
 for package in $packages; do
 	state=$(dpkg-query -W -f='${Status}' "$package" 2>/dev/null || true)

@@ -145,6 +145,10 @@ bool kbe_c_image(const unsigned char *bytes, size_t size, kbe_blob *out, kir_dia
 			return refuse(&e, "is cut short");
 		}
 	}
-	*out = (kbe_blob){ .bytes = image, .size = total, .entry = entry, .text = text };
+	*out = (kbe_blob){ .bytes = image,
+		           .size = total,
+		           .entry = entry,
+		           .text = text,
+		           .isa = KBE_ISA(unknown) };
 	return true;
 }

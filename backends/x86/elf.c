@@ -131,13 +131,13 @@ static bool build(object *o, const Elf64_Shdr *table, const char *symbol, kbe_bl
 		if (o->at[i] != NOWHERE)
 			memcpy(o->blob + o->at[i], o->base + o->section[i].sh_offset,
 			       o->section[i].sh_size);
-	*out = (kbe_blob){ o->blob, size, entry_of(o, table, symbol), text };
+	*out = (kbe_blob){ o->blob, size, entry_of(o, table, symbol), text, KBE_ISA(unknown) };
 	if (out->entry != NOWHERE && relocate_all(o, why))
 		return true;
 	if (out->entry == NOWHERE)
 		kir_error(why, 0, 0, "LLVM's object has no function named %s", symbol);
 	free(o->blob);
-	*out = (kbe_blob){ NULL, 0, 0, 0 };
+	*out = (kbe_blob){ 0 };
 	return false;
 }
 

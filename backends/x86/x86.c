@@ -338,7 +338,7 @@ static bool check(const kir_func *f, kir_diag *why)
 
 static bool compile(const kir_func *f, kbe_blob *out, kir_diag *why)
 {
-	*out = (kbe_blob){ NULL, 0, 0, 0 };
+	*out = (kbe_blob){ 0 };
 	return check(f, why) && run(f, out, KBE_DUMP_OBJECT, NULL, why);
 }
 

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* search.h -- which candidate to try next, and when to stop: no clock, no process, no file of
+ * its own, so that the same code runs on a machine and on a recorded space.
+ *
+ * The default is tried first and stays the incumbent until a candidate is better beyond the
+ * interval. Order: the model's best, then neighbours of the incumbent (one knob changed) by
+ * the model, and so on from each new incumbent, then what the model ranks next. A candidate is
+ * raced against the incumbent in rungs of pairs and dropped as soon as it is worse beyond the
+ * interval. Equal within the interval: the incumbent stays (ties go to the default, then to
+ * the lower index).
+ */
+#ifndef KVJIT_TUNE_SEARCH_H
+#define KVJIT_TUNE_SEARCH_H
+
+#include "record.h"
+#include "space.h"
+#include "stats.h"
+
+typedef enum kt_effort {
+	KT_EFFORT_model,
+	KT_EFFORT_quick,
+	KT_EFFORT_full,
+	KT_EFFORT_exhaustive
+} kt_effort;
+extern const char *const kt_effort_names[4];
+
+/* What a trial brings. */
+typedef struct kt_outcome {
+	kt_state state;
+	kt_pairs pairs;   /* a: the candidate, b: the incumbent; all taken so far */
+	kt_ratio ratio;   /* from pairs */
+	unsigned same_as; /* KT_IS_same: which candidate */
+} kt_outcome;
+
+typedef struct kt_search_host {
+	/* Races candidate against incumbent by the rule and stores the trial. When they are the
+	 * same candidate (the default's first run): measures it alone. */
+	void (*trial)(unsigned candidate, unsigned incumbent, const kt_rule *rule,
+	              kt_outcome *out, void *ctx);
+	double (*left)(void *ctx); /* seconds of the budget that are left; < 0: stop */
+	/* expected seconds of the next trial, so that none is begun that can't end in time */
+	double (*expect)(void *ctx);
+	/* after each trial: progress */
+	void (*seen)(unsigned candidate, const kt_outcome *o, unsigned incumbent, void *ctx);
+	void *ctx;
+} kt_search_host;
+
+typedef struct kt_search_options {
+	kt_effort effort;
+	unsigned max_trials;   /* 0: by effort                                      */
+	const unsigned *first; /* candidates to try right after the default: schedules from
+	                        * another machine or an earlier codegen; NULL: none    */
+	unsigned nfirst;
+	const kt_state *known; /* outcome of each candidate known from an earlier run that was
+	                        * cut short, KT_NSTATE: none; NULL: none              */
+	double tie;            /* 0: 0.01 */
+} kt_search_options;
+
+typedef struct kt_search_result {
+	unsigned best;            /* candidate; 0, the default, unless something beat it  */
+	kt_ratio against_default; /* of best; 1 for the default                        */
+	unsigned trials, by_state[KT_NSTATE];
+} kt_search_result;
+
+/* cost: the model's time of each candidate. */
+void kt_search_run(const kt_space *s, const double *cost, const kt_search_options *o,
+                   const kt_search_host *h, kt_search_result *out);
+
+#endif

@@ -82,83 +82,107 @@ bool kt_key_parse(const char *hex, kt_key *out)
 
 /* -- programs ----------------------------------------------------------------------------- */
 
-/* The function as text without what a schedule, a target or a hint may change; then the formats
- * it names. A format's own name is in the function's text already. */
-static void add_program(keyer *k, const kir_func *f)
+/* The declared format that a node names; NULL: none. */
+static const kir_format *format_of(const kir_func *f, kir_ref n)
+{
+	int64_t format = -1;
+
+	if (strstr(kir_ops[f->node[n].op].attr, kir_attrs[KIR_ATTR_format].name))
+		format = kir_attr_of(f, n, KIR_ATTR_format);
+	return format >= 0 && format < (int64_t)f->module->nformat ? f->module->format[format]
+	                                                           : NULL;
+}
+
+/* The function as text, without what a schedule or a target changes: a problem's hints are in
+ * neither, and its expansion doesn't read them. What the text says of a format is the name
+ * alone, so the formats follow in the order they are used. */
+void kt_program_key(const kir_func *f, kt_key *out)
 {
 	kir_func bare = *f;
 	kir_text text = { 0 };
+	keyer k;
 
 	bare.sched = kir_sched_default();
 	bare.target = &kir_targets[0];
 	kir_print(&bare, &text);
-	add_bytes(k, "function", text.text, text.len);
-	free(text.text);
-	for (kir_ref n = 1; f->level == KIR_A && n < f->nnode; n++) {
-		int64_t format = kir_attr_of(f, n, KIR_ATTR_format);
-		kir_text t = { 0 };
-
-		if ((f->node[n].op != KIR_OP_attention &&
-		     f->node[n].op != KIR_OP_cache_write) ||
-		    format < 0 || format >= (int64_t)f->module->nformat)
-			continue;
-		kir_format_print(f->module->format[format], &t);
-		add_bytes(k, "format", t.text, t.len);
-		free(t.text);
-	}
-}
-
-void kt_program_key(const kir_func *f, kt_key *out)
-{
-	keyer k;
-
 	begin(&k, "program");
-	add_program(&k, f);
+	add_bytes(&k, "function", text.text, text.len);
+	for (kir_ref n = 1; n < f->nnode; n++) {
+		const kir_format *format = format_of(f, n);
+
+		if (!format)
+			continue;
+		text.len = 0;
+		kir_format_print(format, &text);
+		add_bytes(&k, "format", text.text, text.len);
+	}
+	free(text.text);
 	end(&k, out);
 }
 
-static int by_name(const void *a, const void *b)
+/* -- code ---------------------------------------------------------------------------------- */
+
+static int compare(const char *a, size_t na, const char *b, size_t nb)
 {
-	return strcmp(*(char *const *)a, *(char *const *)b);
+	int c = memcmp(a, b, na < nb ? na : nb);
+
+	return c ? c : na < nb ? -1 : na > nb;
 }
 
-/* The words of a list as a set. */
+/* The first word of the list behind `after` in the order of bytes; 0: none is left. */
+static size_t next_word(const char *list, const char *after, size_t nafter, const char **out)
+{
+	size_t best = 0;
+
+	for (size_t n; *(list += strspn(list, ", ")); list += n) {
+		n = strcspn(list, ", ");
+		if (compare(list, n, after, nafter) > 0 &&
+		    (!best || compare(list, n, *out, best) < 0)) {
+			*out = list;
+			best = n;
+		}
+	}
+	return best;
+}
+
+/* The words of a list as a set: neither order nor repeats matter. */
 static void add_words(keyer *k, const char *name, const char *list)
 {
-	enum { MAX_WORDS = 64 };
-	char *copy = list ? strdup(list) : NULL, *word[MAX_WORDS], *rest = copy;
-	size_t n = 0;
+	const char *word = "";
 
-	for (char *w; rest && n < MAX_WORDS && (w = strsep(&rest, ", "));)
-		if (*w)
-			word[n++] = w;
-	qsort(word, n, sizeof(*word), by_name);
-	for (size_t i = 0; i < n; i++)
-		if (!i || strcmp(word[i - 1], word[i]) != 0)
-			add_text(k, name, word[i]);
-	free(copy);
+	for (size_t n = 0; list && (n = next_word(list, word, n, &word));)
+		add_bytes(k, name, word, n);
 }
 
-void kt_code_key(const kt_code_of *c, kt_key *out)
+void kt_code_key_of(const kt_key *program, const kt_code_of *c, kt_key *out)
 {
+	const kir_target *t = c->f->target;
 	kir_sched s = c->f->sched;
 	kir_text target = { 0 };
 	keyer k;
 
 	begin(&k, "code");
-	add_program(&k, c->f);
-	kir_target_print(c->f->target, &target);
+	add_bytes(&k, "program", program->b, sizeof(program->b));
+	kir_target_print(t, &target);
 	add_bytes(&k, "target", target.text, target.len);
-	add_number(&k, "features", c->f->target->features);
-	add_number(&k, "vector bits", c->f->target->vector_bits);
-	add_number(&k, "vector registers", c->f->target->vector_regs);
 	free(target.text);
+	add_number(&k, "features", t->features);
+	add_number(&k, "vector bits", t->vector_bits);
+	add_number(&k, "vector registers", t->vector_regs);
 	for (unsigned i = 0; i < kir_nknobs; i++)
 		add_number(&k, kir_knobs[i].name, (uint64_t)(int64_t)*kir_sched_knob(&s, i));
 	add_text(&k, "backend", c->backend);
 	add_words(&k, "skip", c->skip);
 	add_number(&k, "codegen", (uint64_t)(int64_t)c->codegen);
 	end(&k, out);
+}
+
+void kt_code_key(const kt_code_of *c, kt_key *out)
+{
+	kt_key program;
+
+	kt_program_key(c->f, &program);
+	kt_code_key_of(&program, c, out);
 }
 
 /* -- machines ----------------------------------------------------------------------------- */

@@ -41,8 +41,11 @@ typedef struct kt_code_of {
 
 void kt_program_key(const kir_func *f, kt_key *out);
 void kt_code_key(const kt_code_of *c, kt_key *out);
+/* The same where the program's key is known already; the function isn't printed again. */
+void kt_code_key_of(const kt_key *program, const kt_code_of *c, kt_key *out);
 
-/* The machine as text, e.g. "avx512-bf16 isa=... l1=32 l2=1024 cores=2", and its key. */
+/* The machine as text, e.g. "avx512-bf16 l1=32 l2=1024 processors=2 isa=sse3,...,avx512bf16",
+ * and its key. */
 void kt_machine_text(const kir_target *host, uint64_t isa, int processors, kir_text *out);
 void kt_machine_key(const kir_target *host, uint64_t isa, int processors, kt_key *out);
 

@@ -15,6 +15,7 @@
  * be zero, and code that can fail has no place in a kernel. An operand is indexed by b, h, q or
  * k alone, which is what the caller can know to be inside of it.
  */
+#include "internal.h"
 #include "problem_priv.h"
 
 #include <ctype.h>
@@ -158,7 +159,8 @@ static bool want(expr *x, const char *s)
 static kir_ref number(expr *x)
 {
 	const char *from = x->at;
-	char buf[48], *end;
+	char buf[48];
+	double v;
 	size_t n = 0;
 	bool whole = true;
 
@@ -173,9 +175,7 @@ static kir_ref number(expr *x)
 	memcpy(buf, from, n);
 	buf[n] = 0;
 	x->at += n;
-	double v = strtod(buf, &end);
-
-	if (*end || isalpha((unsigned char)*x->at))
+	if (!kir_read_float(buf, n, &v) || isalpha((unsigned char)*x->at))
 		return WRONG(x, from, "%s: '%.*s' is no number", x->env->field, (int)n + 1,
 		             from);
 	if (whole)

@@ -123,15 +123,8 @@ static bool number(parser *p, const char *what, int min, int max, int *out)
 
 static bool positive(parser *p, const char *s, size_t n, const char *what, double *out)
 {
-	char buf[40], *end;
-
-	if (n > 0 && n < sizeof(buf)) {
-		memcpy(buf, s, n);
-		buf[n] = 0;
-		*out = strtod(buf, &end);
-		if (!*end && *out > 0 && isfinite(*out))
-			return true;
-	}
+	if (n < 40 && kir_read_float(s, n, out) && *out > 0 && isfinite(*out))
+		return true;
 	return FAIL(p, "%s must be a positive number, not '%.*s'", what, (int)(n > 40 ? 40 : n),
 	            s);
 }
@@ -581,11 +574,12 @@ const kir_format *kir_format_find(const kir_module *m, const char *name)
 
 void format_print_number(double x, kir_text *out)
 {
-	char buf[40];
+	char buf[KIR_FLOAT_TEXT];
+	double back;
 
 	for (int digits = 15; digits <= 17; digits++) {
-		snprintf(buf, sizeof(buf), "%.*g", digits, x);
-		if (strtod(buf, NULL) == x)
+		kir_float_digits(buf, 'g', digits, x);
+		if (kir_read_float(buf, strlen(buf), &back) && back == x)
 			break;
 	}
 	kir_text_add(out, "%s", buf);

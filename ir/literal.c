@@ -7,7 +7,6 @@
 #include "internal.h"
 #include "format.h"
 
-#include <ctype.h>
 #include <locale.h>
 #include <math.h>
 #include <stdio.h>
@@ -90,24 +89,46 @@ bool kir_yield_types(const kir_func *f, kir_ref op, kir_ref first, unsigned n,
 	return true;
 }
 
-/* strtod and printf spell the decimal point as the host's locale does. */
+/* strtod and printf spell the decimal point as the host's locale does, in one byte or more. */
 bool kir_read_float(const char *s, size_t len, double *x)
 {
-	char buf[512], *end;
-	if (!len || len >= sizeof buf)
+	const char *point = localeconv()->decimal_point;
+	char buf[512], *end, *to = buf;
+	bool seen = false;
+
+	if (!len || len + 8 >= sizeof buf)
 		return false;
-	memcpy(buf, s, len);
-	buf[len] = '\0';
-	char *dot = strchr(buf, '.');
-	if (dot)
-		*dot = *localeconv()->decimal_point;
+	for (size_t i = 0; i < len; i++) {
+		if (s[i] == '.' && !seen) {
+			to = stpncpy(to, point, 8);
+			seen = true;
+		} else if (s[i] != '.' && s[i] != *point)
+			*to++ = s[i];
+		else
+			return false;
+	}
+	*to = '\0';
 	*x = strtod(buf, &end);
-	return end == buf + len;
+	return end == to;
+}
+
+void kir_float_digits(char buf[KIR_FLOAT_TEXT], char form, int digits, double x)
+{
+	const char *point = localeconv()->decimal_point;
+	size_t n = strlen(point);
+	char *dot;
+
+	snprintf(buf, KIR_FLOAT_TEXT, form == 'f' ? "%.*f" : "%.*g", digits, x);
+	dot = strstr(buf, point);
+	if (dot) {
+		*dot = '.';
+		memmove(dot + 1, dot + n, strlen(dot + n) + 1);
+	}
 }
 
 void kir_print_float(kir_text *out, kir_elem e, double x)
 {
-	char buf[64];
+	char buf[KIR_FLOAT_TEXT];
 	double back;
 	if (isnan(x)) {
 		kir_text_add(out, "nan");
@@ -119,13 +140,7 @@ void kir_print_float(kir_text *out, kir_elem e, double x)
 	}
 	bool plain = x == floor(x) && fabs(x) < 1e7;
 	for (int digits = 1; digits <= 17; digits++) {
-		if (plain)
-			snprintf(buf, sizeof buf, "%.1f", x);
-		else
-			snprintf(buf, sizeof buf, "%.*g", digits, x);
-		for (char *p = buf; *p; p++)
-			if (!isalnum((unsigned char)*p) && *p != '-' && *p != '+')
-				*p = '.';
+		kir_float_digits(buf, plain ? 'f' : 'g', plain ? 1 : digits, x);
 		if (plain ||
 		    (kir_read_float(buf, strlen(buf), &back) && kir_round_to(e, back) == x))
 			break;

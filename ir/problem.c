@@ -274,15 +274,10 @@ static bool read_format(parser *p, const field *f, const word *w)
 
 static bool read_real(parser *p, const field *f, const word *w)
 {
-	char buf[40], *end = buf;
-	double x = 0;
+	double x;
 
-	if (w->nvalue && w->nvalue < sizeof(buf)) {
-		memcpy(buf, w->value, w->nvalue);
-		buf[w->nvalue] = 0;
-		x = strtod(buf, &end);
-	}
-	if (end == buf || *end || !(x > 0) || !isnormal((float)x))
+	if (w->nvalue >= 40 || !kir_read_float(w->value, w->nvalue, &x) || !(x > 0) ||
+	    !isnormal((float)x))
 		return FAIL_VAL(p, w, "%s=%.*s: %s must be a positive number", f->name,
 		                SHOWN(w->nvalue), w->value, f->name);
 	*(double *)member(p->p, f) = x;

@@ -46,6 +46,10 @@ bool kt_sign_file(const kt_secret *s, int fd, const char *comment, char *out, si
 bool kt_verify_comment(const kt_public *p, const kt_signature *s);
 /* The file's bytes as well. */
 bool kt_verify_file(const kt_public *p, const kt_signature *s, int fd);
+/* The same of a file whose first n bytes were read before: they are taken from head, so that
+ * what was checked is what was read. */
+bool kt_verify_from(const kt_public *p, const kt_signature *s, const uint8_t *head, size_t n,
+                    int fd);
 
 /* -- whom to trust ---------------------------------------------------------------------------
  * A text file, `/etc/kvjit/trusted` or KVJIT_TRUSTED: lines of

@@ -40,14 +40,17 @@ typedef struct kt_pack_input {
 
 /* Writes the file (made anew beside path, then renamed). False and a sentence in why. */
 bool kt_pack_write(const char *path, const kt_pack_input *in, char *why, size_t len);
-/* Signs with the root hash in the trusted comment; writes PATH.minisig. */
+/* Signs with the root hash in the trusted comment; writes PATH.minisig. Nothing is signed that
+ * kt_pack_verify finds fault with. */
 bool kt_pack_sign(const char *path, const kt_secret *key, char *why, size_t len);
 
-/* Never NULL but when memory is out; a pack that can't be used at all answers miss.
- * now: seconds since 1970. seen: highest version of this name seen before, 0: none. */
+/* Never NULL but when memory is out; a pack that can't be used at all answers miss. Whatever
+ * is wrong is said to the log, once. */
 typedef struct kt_pack_options {
 	const char *path;
-	const kt_trust *trust;
+	const kt_trust *trust; /* as long as the pack; NULL: no key is trusted */
+	/* seconds since 1970; before 2026 the clock isn't set, and whatever expires counts as
+	 * expired */
 	int64_t now;
 	/* highest version of a pack by that name and key seen before, 0: none; may be NULL */
 	int64_t (*seen)(const char *name, const uint8_t id[8], void *ctx);
@@ -62,15 +65,24 @@ kt_reason kt_pack_state(const kt_pack *p);
 kt_reason kt_pack_trust(const kt_pack *p);
 const kt_pack_head *kt_pack_head_of(const kt_pack *p); /* NULL if the file isn't one */
 const uint8_t *kt_pack_signer(const kt_pack *p);       /* key id, NULL: unsigned */
+/* "kvjit-pack root=HEX name=NAME version=N": what a signature of this pack has as its trusted
+ * comment, ours or minisign's (-t). */
+void kt_pack_comment(const kt_pack *p, char *out, size_t len);
+/* Text of a new signature file. */
+bool kt_pack_signature(kt_pack *p, const kt_secret *key, char *out, size_t len);
 
 /* As kt_code_get and kt_schedules_of of the store; the bytes are a private copy, hashed after
- * copying. kt_pack_code gives code of an untrusted pack never. */
+ * copying. kt_pack_code gives code of an untrusted pack never: the reason is then that of
+ * kt_pack_trust. Any number of threads may ask at once. */
 kt_reason kt_pack_code(kt_pack *p, const kt_key *key, kt_code *out);
 unsigned kt_pack_schedules(kt_pack *p, const kt_key *program, const kt_key *machine,
                            kt_schedule **out);
 bool kt_pack_each_schedule(kt_pack *p, bool (*fn)(const kt_schedule *r, void *ctx), void *ctx);
+/* Of an untrusted pack without bytes: NULL and size 0. Revoked code is left out. */
 bool kt_pack_each_code(kt_pack *p, bool (*fn)(const kt_code *r, void *ctx), void *ctx);
-/* Hashes everything. */
+/* Hashes everything, and checks the file's signature if its key is trusted; none, or the first
+ * thing wrong with a sentence in why. Whether the pack is trusted, expired or too old is
+ * kt_pack_trust. checked (may be NULL): entries. */
 kt_reason kt_pack_verify(kt_pack *p, char *why, size_t len, int64_t *checked);
 
 #endif

@@ -253,8 +253,61 @@ static void lengths_that_overflow(void **state)
 	kt_pack *p = pk_open_pack("over.kvpack");
 	pk_assert_nothing(p, KT_WHY_corrupt);
 	kt_pack_close(p);
+	/* a few more than there is room for, counted in the head as well */
+	memcpy(b, good, n);
+	b[KT_PACK_FIXED + 1] = 1;
+	b[45] = 1;
+	pk_put_file("over2.kvpack", b, n);
+	p = pk_open_pack("over2.kvpack");
+	pk_assert_nothing(p, KT_WHY_corrupt);
+	pk_assert_has(pk_said, "shorter or longer");
+	kt_pack_close(p);
+	b[KT_PACK_FIXED + 2] = 0x20;
+	b[46] = 0x20;
+	pk_put_file("over3.kvpack", b, n);
+	p = pk_open_pack("over3.kvpack");
+	pk_assert_nothing(p, KT_WHY_corrupt);
+	pk_assert_has(pk_said, "more than 1048576 entries");
+	kt_pack_close(p);
 	free(good);
 	free(b);
+}
+
+/* Entries cut at every length, and with a byte too many. */
+static void entries_of_every_length(void **state)
+{
+	kt_bytes s = { 0 }, c = { 0 };
+	kt_schedule r;
+	kt_code code;
+	size_t least;
+
+	(void)state;
+	pk_small_input();
+	kt_put_schedule(&s, &pk_schedules[0]);
+	kt_put_code(&c, &pk_codes[0]);
+	/* all of the bytes but as many as keep the entry point inside */
+	least = c.n - CODE_BYTES + pk_codes[0].text;
+	for (size_t i = 0; i <= c.n; i++) {
+		uint8_t *cut = malloc(i ? i : 1); /* its own, for a sanitizer to watch */
+		memcpy(cut, c.at, i);
+		bool ok = kt_get_code(cut, i, &code);
+		assert_true(ok == (i >= least));
+		if (ok)
+			kt_code_free(&code);
+		free(cut);
+	}
+	kt_put(&s, "", 1);
+	for (size_t i = 0; i <= s.n; i++) {
+		uint8_t *cut = malloc(i ? i : 1);
+		memcpy(cut, s.at, i);
+		bool ok = kt_get_schedule(cut, i, &r);
+		assert_true(ok == (i + 1 == s.n));
+		if (ok)
+			kt_schedule_free(&r);
+		free(cut);
+	}
+	free(s.at);
+	free(c.at);
 }
 
 /* -- every bit, every length --------------------------------------------------------- */
@@ -369,6 +422,7 @@ int main(void)
 		cmocka_unit_test(bytes_of_another_hash),
 		cmocka_unit_test(hostile_packs),
 		cmocka_unit_test(lengths_that_overflow),
+		cmocka_unit_test(entries_of_every_length),
 		cmocka_unit_test(every_bit_and_length),
 		cmocka_unit_test(changes_while_open),
 	};

@@ -73,10 +73,6 @@ bool kir_yield_types(const kir_func *f, kir_ref op, kir_ref first, unsigned n,
 /* Whether the op has a buffer with an index list. */
 bool kir_is_access(kir_op op);
 void kir_print_float(kir_text *out, kir_elem e, double x);
-/* strtod of all of s and printf's %.*f and %.*g, with a '.' whatever the host's locale. */
-bool kir_read_float(const char *s, size_t len, double *x);
-enum { KIR_FLOAT_TEXT = 64 };
-void kir_float_digits(char buf[KIR_FLOAT_TEXT], char form, int digits, double x);
 
 /* -- names (names.c) -- */
 

@@ -48,3 +48,61 @@ void kt_pin_free(kt_pin *r)
 	free(r->sched);
 	memset(r, 0, sizeof(*r));
 }
+
+/* -- orders ------------------------------------------------------------------------------- */
+
+static int by_number(double a, double b)
+{
+	return (a > b) - (a < b);
+}
+
+static int by_text(const char *a, const char *b)
+{
+	return strcmp(a ? a : "", b ? b : "");
+}
+
+/* Steps of an order: the first that tells two records apart decides. */
+#define STEP(c)                       \
+	do {                          \
+		int step_ = (c);      \
+		if (step_)            \
+			return step_; \
+	} while (0)
+
+int kt_schedule_order(const kt_schedule *a, const kt_schedule *b)
+{
+	STEP(by_number(a->codegen, b->codegen));
+	STEP(by_number(b->source, a->source));
+	STEP(by_number((double)a->n, (double)b->n));
+	STEP(by_number((double)a->when, (double)b->when));
+	STEP(by_number(a->median, b->median));
+	STEP(by_number(a->lo, b->lo));
+	STEP(by_number(a->hi, b->hi));
+	STEP(by_number(a->ratio, b->ratio));
+	STEP(by_number(a->ratio_lo, b->ratio_lo));
+	STEP(by_number(a->ratio_hi, b->ratio_hi));
+	STEP(by_text(a->sched, b->sched));
+	STEP(by_text(a->problem, b->problem));
+	STEP(by_text(a->target, b->target));
+	return by_text(a->machine, b->machine);
+}
+
+int kt_trial_order(const kt_trial *a, const kt_trial *b)
+{
+	STEP(by_number(a->codegen, b->codegen));
+	STEP(by_number((double)a->n, (double)b->n));
+	STEP(by_number((double)a->when, (double)b->when));
+	STEP(by_number(b->state, a->state));
+	STEP(by_number(a->median, b->median));
+	STEP(by_number(a->lo, b->lo));
+	STEP(by_number(a->hi, b->hi));
+	STEP(by_number(a->min, b->min));
+	STEP(by_number(a->ratio, b->ratio));
+	STEP(by_number(a->ratio_lo, b->ratio_lo));
+	STEP(by_number(a->ratio_hi, b->ratio_hi));
+	STEP(by_number(a->steal, b->steal));
+	STEP(by_number((double)a->migrations, (double)b->migrations));
+	STEP(by_number((double)a->compile_us, (double)b->compile_us));
+	STEP(by_text(a->sched, b->sched));
+	return by_text(a->why, b->why);
+}

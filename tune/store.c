@@ -1,0 +1,493 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* store.c -- the file of a cache: finding, opening, refusing it; what an SQLite error means.
+ *
+ * The path is looked at before SQLite sees it: links, FIFOs, folders and other users' files
+ * are never opened. A damaged file is moved aside with its companions, for whoever wants to
+ * look at it, and a new one takes its place.
+ */
+#include "store_priv.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <time.h>
+#include <unistd.h>
+
+/* -- where ------------------------------------------------------------------------------- */
+
+kt_reason kt_user_folder(const char *override, char *out, size_t len)
+{
+	const char *xdg = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+	int n;
+
+	if (kt_privileged())
+		return KT_WHY_setuid;
+	/* relative paths in XDG variables are to be ignored, says their specification */
+	if (override && *override)
+		n = snprintf(out, len, "%s", override);
+	else if (xdg && *xdg == '/')
+		n = snprintf(out, len, "%s/kvjit", xdg);
+	else if (home && *home == '/')
+		n = snprintf(out, len, "%s/.cache/kvjit", home);
+	else
+		return KT_WHY_no_home;
+	return n >= 0 && (size_t)n < len ? KT_WHY_none : KT_WHY_no_home;
+}
+
+/* File systems whose locks or shared memory can't be relied on across machines. */
+static bool on_network(const char *folder)
+{
+	static const unsigned long types[] = {
+		0x6969,     /* NFS    */
+		0xff534d42, /* CIFS   */
+		0xfe534d42, /* SMB2   */
+		0x0bd00bd0, /* Lustre */
+		0x01021997, /* 9p     */
+		0x5346414f, /* AFS    */
+		0x47504653, /* GPFS   */
+		0x19830326, /* BeeGFS */
+		0x00c36400, /* Ceph   */
+		0x65735546  /* FUSE   */
+	};
+	struct statfs fs;
+
+	if (statfs(folder, &fs))
+		return false;
+	for (unsigned i = 0; i < sizeof(types) / sizeof(types[0]); i++)
+		if ((unsigned long)(unsigned)fs.f_type == types[i])
+			return true;
+	return false;
+}
+
+bool (*kts_is_network)(const char *folder) = on_network;
+
+/* The folder and whatever is missing above it, for this user alone. */
+static void make_folders(const char *folder)
+{
+	char path[4096];
+	size_t n = strlen(folder);
+
+	if (n >= sizeof(path))
+		return;
+	memcpy(path, folder, n + 1);
+	for (char *p = path + 1; *p; p++)
+		if (*p == '/') {
+			*p = 0;
+			mkdir(path, 0700);
+			*p = '/';
+		}
+	mkdir(path, 0700);
+}
+
+/* -- opening ------------------------------------------------------------------------------- */
+
+static kt_reason say(kt_store *s, kt_reason why, const char *detail)
+{
+	return kt_say(&s->log, why, s->path, detail);
+}
+
+/* What stands at the path before SQLite may open it. */
+static kt_reason look(const kt_store *s)
+{
+	struct stat st;
+
+	if (lstat(s->path, &st))
+		return errno == ENOENT || errno == ENOTDIR ? KT_WHY_absent : KT_WHY_unreadable;
+	if (S_ISLNK(st.st_mode))
+		return KT_WHY_symlink;
+	if (!S_ISREG(st.st_mode))
+		return KT_WHY_not_file;
+	if (s->mode == KT_USER && st.st_uid != geteuid())
+		return KT_WHY_foreign;
+	return KT_WHY_none;
+}
+
+/* Whether its code may be executed: asked of the file that SQLite has open, by the same name.
+ */
+static kt_reason judge(const kt_store *s)
+{
+	int fd = open(s->path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
+	kt_reason why;
+
+	if (fd < 0)
+		return KT_WHY_unreadable;
+	why = kt_file_trusted(fd, s->path);
+	close(fd);
+	return why;
+}
+
+static void close_db(kt_store *s)
+{
+	for (unsigned i = 0; i < KT_NSTMT; i++) {
+		sqlite3_finalize(s->stmt[i]);
+		s->stmt[i] = NULL;
+	}
+	sqlite3_close_v2(s->db);
+	s->db = NULL;
+}
+
+/* Never deleted: renamed to NAME.damaged-TIME, with its journal. */
+static void set_aside(kt_store *s)
+{
+	static const char *const parts[] = { "", "-wal", "-shm" };
+
+	for (unsigned i = 0; i < 3; i++) {
+		char from[4200], to[4300];
+
+		snprintf(from, sizeof(from), "%s%s", s->path, parts[i]);
+		snprintf(to, sizeof(to), "%s.damaged-%lld%s", s->path, (long long)time(NULL),
+		         parts[i]);
+		rename(from, to);
+	}
+}
+
+static int exec(kt_store *s, const char *sql)
+{
+	return sqlite3_exec(s->db, sql, NULL, NULL, NULL);
+}
+
+static int64_t version_of(kt_store *s, int *rc)
+{
+	sqlite3_stmt *q = NULL;
+	int64_t v = -1;
+
+	*rc = sqlite3_prepare_v2(s->db, "PRAGMA user_version", -1, &q, NULL);
+	if (*rc == SQLITE_OK && (*rc = sqlite3_step(q)) == SQLITE_ROW) {
+		v = sqlite3_column_int64(q, 0);
+		*rc = SQLITE_OK;
+	}
+	sqlite3_finalize(q);
+	return v;
+}
+
+/* By whichever process comes first; the others find it made. */
+static int make_schema(kt_store *s)
+{
+	char set[60];
+	int rc = exec(s, "PRAGMA journal_mode=WAL");
+
+	if (rc == SQLITE_OK)
+		rc = exec(s, "BEGIN IMMEDIATE");
+	if (rc != SQLITE_OK)
+		return rc;
+	if (version_of(s, &rc) == 0 && rc == SQLITE_OK) {
+		snprintf(set, sizeof(set), "PRAGMA user_version=%d", KT_SCHEMA);
+		rc = exec(s, kts_schema);
+		if (rc == SQLITE_OK)
+			rc = exec(s, set);
+	}
+	if (rc == SQLITE_OK)
+		return exec(s, "COMMIT");
+	exec(s, "ROLLBACK");
+	return rc;
+}
+
+static kt_reason meaning(int rc)
+{
+	switch (rc & 0xff) {
+	case SQLITE_BUSY:
+	case SQLITE_LOCKED: return KT_WHY_locked;
+	case SQLITE_FULL: return KT_WHY_full;
+	case SQLITE_READONLY:
+	case SQLITE_PERM: return KT_WHY_unwritable;
+	case SQLITE_CORRUPT:
+	case SQLITE_NOTADB:
+	case SQLITE_ERROR: /* a table or column that should be there isn't */
+	case SQLITE_CONSTRAINT:
+	case SQLITE_MISMATCH: return KT_WHY_corrupt;
+	default: return KT_WHY_unreadable;
+	}
+}
+
+/* An immutable file is read without locks and without a journal beside it. */
+static int open_db(kt_store *s, bool write)
+{
+	char *uri = sqlite3_mprintf("file:"), *more;
+	int rc, flags = SQLITE_OPEN_URI | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_PRIVATECACHE;
+
+	for (const unsigned char *p = (const unsigned char *)s->path; uri && *p;
+	     p++, uri = more) {
+		more = *p == '%' || *p == '?' || *p == '#'
+		           ? sqlite3_mprintf("%s%%%02x", uri, *p)
+		           : sqlite3_mprintf("%s%c", uri, *p);
+		sqlite3_free(uri);
+	}
+	if (uri && !write) {
+		more = sqlite3_mprintf("%s?immutable=1", uri);
+		sqlite3_free(uri);
+		uri = more;
+	}
+	if (!uri)
+		return SQLITE_NOMEM;
+	rc = sqlite3_open_v2(
+	    uri, &s->db, flags | (write ? SQLITE_OPEN_READWRITE : SQLITE_OPEN_READONLY), NULL);
+	sqlite3_free(uri);
+	if (rc != SQLITE_OK)
+		return rc;
+	sqlite3_busy_timeout(s->db, KT_WAIT_MS);
+	/* a process that only looked must not pay for copying everybody's journal */
+	sqlite3_db_config(s->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+	return write ? exec(s, "PRAGMA synchronous=NORMAL") : SQLITE_OK;
+}
+
+/* Opens what look() found in order and sees whether it is ours to read. */
+static kt_reason open_checked(kt_store *s, bool write)
+{
+	int64_t version = -1;
+	int rc = open_db(s, write);
+
+	if (rc == SQLITE_OK)
+		version = version_of(s, &rc);
+	if (rc == SQLITE_OK && version == 0 && write) {
+		rc = make_schema(s);
+		version = rc == SQLITE_OK ? version_of(s, &rc) : -1;
+	}
+	if (rc == SQLITE_OK && version == KT_SCHEMA) {
+		s->writable = write;
+		return KT_WHY_none;
+	}
+	close_db(s);
+	if (rc != SQLITE_OK)
+		return meaning(rc);
+	return version > KT_SCHEMA ? KT_WHY_newer
+	       : version == 0      ? KT_WHY_absent
+	                           : KT_WHY_corrupt;
+}
+
+/* An empty file of this user alone, which SQLite then makes a database. */
+static kt_reason create(kt_store *s)
+{
+	int fd;
+
+	make_folders(s->folder);
+	fd = open(s->path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (fd >= 0)
+		close(fd);
+	return fd >= 0 || errno == EEXIST           ? KT_WHY_none
+	       : errno == ENOSPC || errno == EDQUOT ? KT_WHY_full
+	                                            : KT_WHY_unwritable;
+}
+
+static kt_reason open_user(kt_store *s)
+{
+	kt_reason why = look(s);
+	bool network = kts_is_network(s->folder);
+
+	if (why == KT_WHY_absent && network)
+		return say(s, KT_WHY_network, NULL);
+	if (why == KT_WHY_absent) {
+		why = create(s);
+		if (why == KT_WHY_none)
+			why = look(s);
+	}
+	if (why != KT_WHY_none)
+		return say(s, why, NULL);
+	if (network) {
+		say(s, KT_WHY_network, NULL);
+		return open_checked(s, false);
+	}
+	/* A file or folder that can't be written has no journal beside it that could be used.
+	 */
+	if (access(s->path, W_OK) || access(s->folder, W_OK)) {
+		say(s, KT_WHY_unwritable, NULL);
+		return open_checked(s, false);
+	}
+	why = open_checked(s, true);
+	if (why == KT_WHY_corrupt) {
+		say(s, why, "it was set aside");
+		set_aside(s);
+		why = create(s);
+		if (why == KT_WHY_none)
+			why = open_checked(s, true);
+	}
+	return why == KT_WHY_none ? why : say(s, why, NULL);
+}
+
+static void open_file(kt_store *s)
+{
+	s->pid = getpid();
+	s->tried = true;
+	s->writable = false;
+	if (s->mode == KT_USER) {
+		s->state = open_user(s);
+	} else {
+		s->state = look(s);
+		if (s->state == KT_WHY_none)
+			s->state = open_checked(s, false);
+		say(s, s->state, NULL);
+	}
+	s->trust = s->db ? judge(s) : s->state;
+	if (s->db && s->trust != KT_WHY_none)
+		say(s, s->trust, "its schedules are used, its code isn't");
+}
+
+kt_store *kt_store_open(const kt_store_options *o)
+{
+	kt_store *s = calloc(1, sizeof(*s));
+	const char *folder = o->folder, *slash = strrchr(folder, '/');
+	size_t n = strlen(folder);
+	bool is_file = n > 3 && !strcmp(folder + n - 3, ".db");
+	pthread_mutexattr_t attr;
+	char path[4096];
+
+	if (!s)
+		return NULL;
+	if (!is_file) {
+		s->folder = strdup(folder);
+		snprintf(path, sizeof(path), "%s/kvjit.db", folder);
+	} else {
+		s->folder =
+		    slash ? strndup(folder, slash == folder ? 1 : (size_t)(slash - folder))
+		          : strdup(".");
+		snprintf(path, sizeof(path), "%s", folder);
+	}
+	s->path = strdup(path);
+	s->mode = o->mode;
+	s->cap = o->cap > 0 ? o->cap : (int64_t)256 << 20;
+	s->log = o->log;
+	if (!s->folder || !s->path) {
+		free(s->folder);
+		free(s->path);
+		free(s);
+		return NULL;
+	}
+	pthread_mutexattr_init(&attr);
+	pthread_mutexattr_settype(&attr, PTHREAD_MUTEX_RECURSIVE);
+	pthread_mutex_init(&s->lock, &attr);
+	pthread_mutexattr_destroy(&attr);
+	return s;
+}
+
+/* A connection must not cross fork(): the child forgets it, without closing what is the
+ * parent's. */
+static void after_fork(kt_store *s)
+{
+	if (!s->tried || s->pid == getpid())
+		return;
+	memset(s->stmt, 0, sizeof(s->stmt));
+	s->db = NULL;
+	s->tried = false;
+	s->nuse = 0;
+}
+
+bool kts_enter(kt_store *s, bool write)
+{
+	pthread_mutex_lock(&s->lock);
+	after_fork(s);
+	if (!s->tried)
+		open_file(s);
+	if (s->db && (s->writable || !write))
+		return true;
+	pthread_mutex_unlock(&s->lock);
+	return false;
+}
+
+void kts_leave(kt_store *s)
+{
+	pthread_mutex_unlock(&s->lock);
+}
+
+/* -- using --------------------------------------------------------------------------------- */
+
+kt_reason kts_failed(kt_store *s, int rc)
+{
+	kt_reason why = meaning(rc);
+
+	if (why == KT_WHY_corrupt && s->mode == KT_USER && s->writable) {
+		say(s, why, "it was set aside");
+		close_db(s);
+		set_aside(s);
+		s->tried = false; /* the next call makes a new one */
+		return why;
+	}
+	if (why == KT_WHY_corrupt) {
+		close_db(s);
+		s->state = why;
+	}
+	return say(s, why, NULL);
+}
+
+sqlite3_stmt *kts_stmt(kt_store *s, kt_stmt i)
+{
+	int rc = SQLITE_OK;
+	char *sql;
+
+	if (!s->db)
+		return NULL;
+	if (!s->stmt[i] && (sql = kts_sql(i))) {
+		rc = sqlite3_prepare_v3(s->db, sql, -1, SQLITE_PREPARE_PERSISTENT, &s->stmt[i],
+		                        NULL);
+		sqlite3_free(sql);
+	}
+	if (rc != SQLITE_OK) {
+		kts_failed(s, rc);
+		return NULL;
+	}
+	return s->stmt[i];
+}
+
+kt_reason kts_exec(kt_store *s, const char *sql)
+{
+	int rc = exec(s, sql);
+
+	return rc == SQLITE_OK ? KT_WHY_none : kts_failed(s, rc);
+}
+
+static void flush_uses(kt_store *s)
+{
+	for (unsigned i = 0; i < s->nuse && s->db && s->writable; i++) {
+		sqlite3_stmt *q = kts_stmt(s, KT_S_CODE_USED);
+
+		if (!q)
+			break;
+		kts_bind_key(q, 1, &s->use[i].key);
+		sqlite3_bind_int64(q, 2, s->use[i].n);
+		sqlite3_bind_int64(q, 3, (int64_t)time(NULL));
+		sqlite3_step(q); /* a count that is lost costs nothing */
+		sqlite3_reset(q);
+	}
+	s->nuse = 0;
+}
+
+void kt_store_close(kt_store *s)
+{
+	if (!s)
+		return;
+	after_fork(s);
+	flush_uses(s);
+	close_db(s);
+	pthread_mutex_destroy(&s->lock);
+	free(s->use);
+	free(s->folder);
+	free(s->path);
+	free(s);
+}
+
+kt_reason kt_store_state(kt_store *s)
+{
+	kts_enter(s, false) ? kts_leave(s) : (void)0;
+	return s->state;
+}
+
+const char *kt_store_path(const kt_store *s)
+{
+	return s->path;
+}
+
+bool kt_store_writable(kt_store *s)
+{
+	if (!kts_enter(s, true))
+		return false;
+	kts_leave(s);
+	return true;
+}
+
+kt_reason kt_store_trust(kt_store *s)
+{
+	kts_enter(s, false) ? kts_leave(s) : (void)0;
+	return s->trust;
+}

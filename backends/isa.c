@@ -61,6 +61,11 @@ uint64_t kbe_host_isa(void)
 
 #endif
 
+bool kbe_isa_runs(uint64_t code, uint64_t host)
+{
+	return !(code & ~host) && !(code & KBE_ISA(unknown));
+}
+
 void kbe_isa_text(uint64_t set, char *out, size_t len)
 {
 	size_t at = 0;

@@ -29,6 +29,8 @@ extern const kbe_isa_info kbe_isas[KBE_NISA];
 
 /* What this machine executes and its system saves. `unknown` is never among it. */
 uint64_t kbe_host_isa(void);
+/* Whether a machine that executes `host` executes code that uses `code`. */
+bool kbe_isa_runs(uint64_t code, uint64_t host);
 /* "avx512f avx512vbmi" of a set, in table order; parse gives false for an unknown word. */
 void kbe_isa_text(uint64_t set, char *out, size_t len);
 bool kbe_isa_parse(const char *text, uint64_t *out);

@@ -503,14 +503,12 @@ static kvjit_status run_ref(const frame *f)
 	return BAD("the interpreter stopped: %s", kir_diag_text(&d, text, sizeof(text)));
 }
 
-kvjit_status kvjit_call(const kvjit_kernel *k, const kvjit_plan *plan, const kvjit_arg *args,
+static kvjit_status run(const kvjit_kernel *k, const kvjit_plan *plan, const kvjit_arg *args,
                         int nargs, void *scratch)
 {
 	kvjit_status s;
 	frame f;
 
-	if (!k)
-		return KVJIT_BAD_ARGUMENT;
 	f.k = k;
 	f.plan = plan;
 	f.scratch = NULL;
@@ -525,8 +523,26 @@ kvjit_status kvjit_call(const kvjit_kernel *k, const kvjit_plan *plan, const kvj
 		s = check_slots(&f);
 	if (s != KVJIT_OK)
 		return s;
-	if (!k->entry)
+	if (k->backend_index == KVJIT_BE_ref)
 		return run_ref(&f);
+	if (!k->entry)
+		return BAD("this kernel was compiled for another machine (KVJIT_FOREIGN): "
+		           "it can be looked at, not called");
 	run_phases(&f);
 	return KVJIT_OK;
+}
+
+kvjit_status kvjit_call(const kvjit_kernel *k, const kvjit_plan *plan, const kvjit_arg *args,
+                        int nargs, void *scratch)
+{
+	const kvjit_kernel *chosen;
+	kvjit_status s;
+
+	if (!k)
+		return KVJIT_BAD_ARGUMENT;
+	chosen = kvjit_variant(k, plan && plan->id == k->id ? plan->pick : 0);
+	s = run(chosen, plan, args, nargs, scratch);
+	if (s != KVJIT_OK && chosen != k)
+		kvjit_fail((kvjit_errors *)&k->errors, s, "%s", kvjit_kernel_error(chosen));
+	return s;
 }

@@ -2,12 +2,13 @@
 /* context.c -- opening: which machine, target, backend and executor. The environment is read
  * here and nowhere else.
  */
-#include "jit.h"
+#include "cache.h"
 #include "../passes/passes.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* clang-format off */
 const kvjit_env_info kvjit_env_table[KVJIT_NENV] = {
@@ -97,8 +98,11 @@ void kvjit_emit(const char *text, void *ctx)
 		fputs(text, stderr);
 }
 
+/* A program with raised privileges doesn't do what the environment of a stranger says. */
 static void read_environment(kvjit *kv)
 {
+	if (kt_privileged())
+		return;
 	for (unsigned i = 0; i < KVJIT_NENV; i++) {
 		const char *value = getenv(kvjit_env_table[i].name);
 
@@ -175,6 +179,19 @@ static bool check_list(const kvjit *kv, kvjit_env variable, bool (*known)(const 
 	return true;
 }
 
+static bool check_megabytes(const kvjit *kv)
+{
+	const char *mb = kv->env[KVJIT_ENV_CACHE_MB];
+	char *end;
+	long x = mb ? strtol(mb, &end, 10) : 1;
+
+	if (!mb || (!*end && x >= 1 && x <= 1048576))
+		return true;
+	snprintf(open_error, sizeof(open_error), "KVJIT_CACHE_MB is '%.40s'; it takes %s", mb,
+	         kvjit_env_table[KVJIT_ENV_CACHE_MB].values);
+	return false;
+}
+
 static kvjit_status configure(kvjit *kv, const kvjit_options *o)
 {
 	const char *target = o->target ? o->target : kv->env[KVJIT_ENV_TARGET];
@@ -188,8 +205,21 @@ static kvjit_status configure(kvjit *kv, const kvjit_options *o)
 	if (!check_list(kv, KVJIT_ENV_CHECK, is_check) ||
 	    !check_list(kv, KVJIT_ENV_PRINT, is_print))
 		return KVJIT_UNSUPPORTED;
-	return pick_target(kv, target) && pick_backend(kv, backend) ? KVJIT_OK
-	                                                            : KVJIT_UNSUPPORTED;
+	if (!check_megabytes(kv) || !pick_target(kv, target) || !pick_backend(kv, backend))
+		return KVJIT_UNSUPPORTED;
+	if (o->threads < 0 || o->threads > 65536) {
+		snprintf(open_error, sizeof(open_error),
+		         "options.threads is %d; it takes 0 to 65536", o->threads);
+		return KVJIT_BAD_ARGUMENT;
+	}
+	kv->threads = o->threads    ? o->threads
+	              : o->parallel ? (int)sysconf(_SC_NPROCESSORS_ONLN)
+	                            : kvjit_openmp_threads();
+	kv->hot = kvjit_hot_new();
+	if (kv->hot && kvjit_places_init(kv, o))
+		return KVJIT_OK;
+	snprintf(open_error, sizeof(open_error), "out of memory");
+	return KVJIT_NO_MEMORY;
 }
 
 kvjit_status kvjit_open(const kvjit_options *options, kvjit **out)
@@ -228,6 +258,8 @@ void kvjit_close(kvjit *kv)
 {
 	if (!kv)
 		return;
+	kvjit_hot_free(kv->hot);
+	kvjit_places_free(kv);
 	for (unsigned i = 0; i < KVJIT_NENV; i++)
 		free(kv->env[i]);
 	pthread_mutex_destroy(&kv->load);
@@ -270,6 +302,7 @@ char *kvjit_info(kvjit *kv)
 		             : i == KVJIT_BE_ref ? "built in (interpreter)"
 		                                 : kv->loaded[i].path);
 	}
+	kvjit_places_print(kv, &t);
 	kir_text_add(&t, "\nenvironment\n");
 	for (unsigned i = 0; i < KVJIT_NENV; i++)
 		kir_text_add(&t, "  %s=%s\n      %s (%s)\n", kvjit_env_table[i].name,

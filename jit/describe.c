@@ -299,7 +299,8 @@ bool kvjit_describe(kvjit_kernel *k, const kir_func *f, const kir_func *ir, kir_
 		          f->nparam, KVJIT_MAX_PARAMS);
 		return false;
 	}
-	if (!describe_params(k, f, ir, d) || (f->level != KIR_A && !find_phases(k, f, d)))
+	if (!describe_params(k, f, ir, d) ||
+	    (f->level != KIR_A && !k->nphase && !find_phases(k, f, d)))
 		return false;
 	if (ffi_prep_cif(&k->cif, FFI_DEFAULT_ABI, k->ncell, &ffi_type_void, k->types) !=
 	    FFI_OK) {

@@ -39,3 +39,8 @@ void kvjit_openmp(int64_t n, void (*fn)(int64_t begin, int64_t end, void *ctx), 
 		fn(begin, end < n ? end : n, ctx);
 	}
 }
+
+int kvjit_openmp_threads(void)
+{
+	return omp_get_max_threads();
+}

@@ -10,9 +10,11 @@
 #include "kvjit.h"
 #include "../backends/backend.h"
 #include "../ir/problem.h"
+#include "../tune/key.h"
 
 #include <ffi.h>
 #include <pthread.h>
+#include <stdatomic.h>
 
 /* -- errors -------------------------------------------------------------------- */
 
@@ -65,6 +67,8 @@ typedef struct kvjit_loaded {
 
 /* -- context --------------------------------------------------------------------- */
 
+typedef struct kvjit_hot kvjit_hot;
+
 struct kvjit {
 	kvjit_errors errors;
 	kir_target host, target;
@@ -74,12 +78,17 @@ struct kvjit {
 	void *executor;
 	void (*log)(const char *line, void *log_ctx);
 	void *log_ctx;
+	int threads;          /* that parallel uses */
 	pthread_mutex_t load; /* guards loaded */
 	kvjit_loaded loaded[KVJIT_NLOADED];
+	struct kvjit_hot *hot;       /* cache.h */
+	struct kvjit_places *places; /* cache.h */
 };
 
 /* NULL and a sentence in *why, which is kv's, when it can't be loaded. */
 const kbe_backend *kvjit_load(kvjit *kv, int backend, const char **why);
+/* The same for one who has no context any more; *l is the caller's. */
+void kvjit_load_from(const char *folder, int backend, kvjit_loaded *l);
 /* KVJIT_UNSUPPORTED's sentence when the host can't run t. */
 bool kvjit_target_runs(const kir_target *host, const kir_target *t, char *why, size_t len);
 /* Names of the targets this machine runs, "generic, avx2". */
@@ -89,9 +98,10 @@ void kvjit_emit(const char *text, void *kv);
 
 /* -- kernels --------------------------------------------------------------------- */
 
-#define KVJIT_MAX_PARAMS 32
-#define KVJIT_MAX_CELLS  (KVJIT_MAX_PARAMS * 5 + 3)
-#define KVJIT_MAX_PHASES 8
+#define KVJIT_MAX_PARAMS   32
+#define KVJIT_MAX_CELLS    (KVJIT_MAX_PARAMS * 5 + 3)
+#define KVJIT_MAX_PHASES   8
+#define KVJIT_MAX_VARIANTS 16
 
 /* An argument of the entry, as libffi wants it. */
 typedef union kvjit_cell {
@@ -154,7 +164,17 @@ typedef struct kvjit_map {
 	size_t size;
 } kvjit_map;
 
+/* A problem whose sizes aren't known has a kernel for each size that was tuned: `at` says
+ * which, 0 being the kernel itself and i variant i - 1. */
+typedef struct kvjit_family {
+	unsigned n;
+	struct kvjit_kernel *variant[KVJIT_MAX_VARIANTS];
+	uint8_t at[KT_NQLEN][KT_NBATCH][KT_NCTX];
+} kvjit_family;
+
 struct kvjit_kernel {
+	atomic_int refs;
+	uint64_t id; /* no other kernel of the process has it, nor had it */
 	kvjit_errors errors;
 	kvjit_parallel_for parallel;
 	void *executor;
@@ -172,16 +192,26 @@ struct kvjit_kernel {
 	ffi_cif cif;
 	ffi_type *types[KVJIT_MAX_CELLS];
 	unsigned ncell;
-	const kbe_backend *backend; /* NULL: ref */
+	int backend_index;
+	const kbe_backend *backend; /* NULL: ref, or not loaded yet */
 	const char *backend_name;
+	char *backend_dir, *skip; /* of the context: NULL: not set */
+	char origin[560];
+	kvjit_family *family; /* NULL: one schedule for all sizes */
 	char *problem, *target;
 	pthread_mutex_t text; /* reading a module may intern types */
 	kir_module *module;
 	const kir_func *ir, *tile, *vector, *run;
 };
 
-/* Fills param, slot, phase, cif from f, what runs, and ir, what it was compiled from. False
- * and a message when the API can't say it. */
+static inline kvjit_kernel *kvjit_retain(kvjit_kernel *k)
+{
+	atomic_fetch_add_explicit(&k->refs, 1, memory_order_relaxed);
+	return k;
+}
+
+/* Fills param, slot, cif and, unless they are there, phases from f, what runs, and ir, what it
+ * was compiled from. False and a message when the API can't say it. */
 bool kvjit_describe(kvjit_kernel *k, const kir_func *f, const kir_func *ir, kir_diag *d);
 /* Attention's sizes: from the attention op, or from the views of lower levels. */
 bool kvjit_shape_of(const kir_func *f, kvjit_shape *out);
@@ -205,9 +235,17 @@ void kvjit_perf_map(const kvjit_map *m, size_t text, const char *name);
 void kvjit_openmp(int64_t n, void (*fn)(int64_t begin, int64_t end, void *ctx), void *ctx,
                   void *executor);
 
+int kvjit_openmp_threads(void);
+
+/* Which of k's family is for a batch's sizes; 0: k itself. */
+unsigned kvjit_pick(const kvjit_kernel *k, int64_t batch, int64_t ctx, int64_t qlen);
+const kvjit_kernel *kvjit_variant(const kvjit_kernel *k, unsigned pick);
+
 /* -- plans ----------------------------------------------------------------------- */
 
 struct kvjit_plan {
+	uint64_t id;   /* of the kernel that made it */
+	unsigned pick; /* of its family */
 	kvjit_shape shape;
 	int64_t nseq, nrows, npages;
 	int64_t seq_pages; /* of the longest sequence with new tokens */

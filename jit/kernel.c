@@ -1,14 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kernel.c -- asking a kernel what it is, and letting it go. */
 #include "jit.h"
+#include "../passes/passes.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 void kvjit_release(kvjit_kernel *k)
 {
-	if (!k)
+	if (!k || atomic_fetch_sub_explicit(&k->refs, 1, memory_order_acq_rel) != 1)
 		return;
+	for (unsigned i = 0; k->family && i < k->family->n; i++)
+		kvjit_release(k->family->variant[i]);
+	free(k->family);
 	kvjit_unmap(&k->code);
 	kir_module_free(k->module);
 	pthread_mutex_destroy(&k->text);
@@ -16,6 +20,8 @@ void kvjit_release(kvjit_kernel *k)
 	free(k->param);
 	free(k->problem);
 	free(k->target);
+	free(k->backend_dir);
+	free(k->skip);
 	free(k);
 }
 
@@ -37,6 +43,11 @@ const char *kvjit_kernel_target(const kvjit_kernel *k)
 const char *kvjit_kernel_problem(const kvjit_kernel *k)
 {
 	return k ? k->problem : "";
+}
+
+const char *kvjit_kernel_origin(const kvjit_kernel *k)
+{
+	return k ? k->origin : "";
 }
 
 const char *kvjit_kernel_error(const kvjit_kernel *k)
@@ -72,24 +83,61 @@ static bool print_ir(const kvjit_kernel *k, kir_text *out)
 	return print_func(k->ir, out);
 }
 
+/* Code from a cache came without the levels between: they are made as its compiler made them.
+ * Under the kernel's lock. */
+static bool remember(const kir_func *before, const kir_func *after, void *ctx, kir_diag *why)
+{
+	kvjit_kernel *k = ctx;
+
+	(void)before;
+	(void)why;
+	if (after->level == KIR_T)
+		k->tile = after;
+	return true;
+}
+
+static void lower_again(kvjit_kernel *k, kir_diag *d)
+{
+	kpass_options o = { .skip = k->skip, .compare = remember, .ctx = k };
+
+	if (k->vector || k->backend_index == KVJIT_BE_ref)
+		return;
+	k->tile = k->ir->level == KIR_T ? k->ir : NULL;
+	k->vector = kpass_run((kir_func *)k->ir, &o, d);
+}
+
+static void load_again(kvjit_kernel *k, kir_diag *d)
+{
+	kvjit_loaded l;
+
+	lower_again(k, d);
+	if (k->backend || k->backend_index == KVJIT_BE_ref)
+		return;
+	kvjit_load_from(k->backend_dir, k->backend_index, &l);
+	k->backend = l.backend;
+	if (!l.backend)
+		kir_error(d, 0, 0, "%s", l.why);
+}
+
 static const char *const stage_list = "ir, tile, vector, llvm, c, asm, schedule, problem";
 
 /* backend: whose source it is; NULL: anybody's. */
-static bool dump(const kvjit_kernel *k, const char *backend, kbe_dump what, kir_text *out,
+static bool dump(kvjit_kernel *k, const char *backend, kbe_dump what, kir_text *out,
                  kir_diag *d)
 {
+	load_again(k, d);
 	return k->backend && k->vector && (!backend || !strcmp(backend, k->backend_name)) &&
 	       k->backend->dump(k->vector, what, out, d);
 }
 
-static bool print_stage(const kvjit_kernel *k, const char *stage, kir_text *out, kir_diag *d)
+static bool print_stage(kvjit_kernel *k, const char *stage, kir_text *out, kir_diag *d)
 {
 	if (!strcmp(stage, "ir"))
 		return print_ir(k, out);
 	if (!strcmp(stage, "tile"))
-		return print_func(k->tile, out);
+		return lower_again(k, d), print_func(k->tile, out);
 	if (!strcmp(stage, "vector"))
-		return print_func(k->vector, out);
+		return lower_again(k, d), print_func(k->vector, out);
 	if (!strcmp(stage, "llvm"))
 		return dump(k, "x86", KBE_DUMP_SOURCE, out, d);
 	if (!strcmp(stage, "c"))
@@ -113,7 +161,7 @@ char *kvjit_kernel_text(const kvjit_kernel *k, const char *stage)
 	if (!k || !stage)
 		return NULL;
 	pthread_mutex_lock((pthread_mutex_t *)&k->text);
-	ok = print_stage(k, stage, &t, &d);
+	ok = print_stage((kvjit_kernel *)k, stage, &t, &d);
 	pthread_mutex_unlock((pthread_mutex_t *)&k->text);
 	if (ok)
 		return t.text;

@@ -34,15 +34,16 @@ static void own_folder(char *buf, size_t len)
 		snprintf(buf, len, ".");
 }
 
-static void load(kvjit *kv, int i, kvjit_loaded *l)
+void kvjit_load_from(const char *dir, int i, kvjit_loaded *l)
 {
 	const char *name = kvjit_backend_names[i];
 	char folder[400];
 	kbe_get get;
 	void *so, *symbol;
 
-	if (kv->env[KVJIT_ENV_BACKEND_DIR])
-		snprintf(folder, sizeof(folder), "%s", kv->env[KVJIT_ENV_BACKEND_DIR]);
+	memset(l, 0, sizeof(*l));
+	if (dir)
+		snprintf(folder, sizeof(folder), "%s", dir);
 	else
 		own_folder(folder, sizeof(folder));
 	snprintf(l->path, sizeof(l->path), "%s/libkvjit-%s.so", folder, name);
@@ -72,7 +73,7 @@ const kbe_backend *kvjit_load(kvjit *kv, int backend, const char **why)
 
 	pthread_mutex_lock(&kv->load);
 	if (!l->tried)
-		load(kv, backend, l);
+		kvjit_load_from(kv->env[KVJIT_ENV_BACKEND_DIR], backend, l);
 	l->tried = true;
 	pthread_mutex_unlock(&kv->load);
 	*why = l->why;

@@ -298,8 +298,23 @@ static kvjit_status build(const kvjit_kernel *k, const kvjit_batch *b, kvjit_pla
 	return KVJIT_OK;
 }
 
+/* The sizes that a schedule goes by: the longest context, the most new tokens. */
+static unsigned pick(const kvjit_kernel *k, const kvjit_batch *b)
+{
+	int64_t ctx = 0, qlen = 0;
+
+	for (int64_t i = 0; k->family && i < b->nseq; i++) {
+		int64_t n = b->query_starts[i + 1] - b->query_starts[i];
+
+		ctx = b->seq_lens[i] > ctx ? b->seq_lens[i] : ctx;
+		qlen = n > qlen ? n : qlen;
+	}
+	return kvjit_pick(k, b->nseq, ctx, qlen);
+}
+
 kvjit_status kvjit_plan_new(const kvjit_kernel *k, const kvjit_batch *batch, kvjit_plan **plan)
 {
+	const kvjit_kernel *run;
 	kvjit_batch b;
 	kvjit_status s;
 	kvjit_plan *p;
@@ -317,7 +332,12 @@ kvjit_status kvjit_plan_new(const kvjit_kernel *k, const kvjit_batch *batch, kvj
 	if (!p)
 		return kvjit_fail((kvjit_errors *)&k->errors, KVJIT_NO_MEMORY,
 		                  "no memory for a plan");
-	s = build(k, &b, p);
+	p->id = k->id;
+	p->pick = pick(k, &b);
+	run = kvjit_variant(k, p->pick);
+	s = build(run, &b, p);
+	if (s != KVJIT_OK && run != k)
+		kvjit_fail((kvjit_errors *)&k->errors, s, "%s", kvjit_kernel_error(run));
 	if (s == KVJIT_OK)
 		*plan = p;
 	else if (!*plan)

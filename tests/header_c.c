@@ -7,7 +7,7 @@ kvjit_status header_c(kvjit **kv);
 
 kvjit_status header_c(kvjit **kv)
 {
-	kvjit_options o = { sizeof(o), 0, 0, 0, 0, 0, 0 };
+	kvjit_options o = { .size = sizeof(o) };
 
 	return kvjit_open(&o, kv);
 }

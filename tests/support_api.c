@@ -40,7 +40,7 @@ kvjit *open_with(const char *backend, const char *target)
 
 kvjit_kernel *compile(kvjit *kv, const char *text, const char *sched)
 {
-	kvjit_compile_options o = { sizeof(o), sched };
+	kvjit_compile_options o = { .size = sizeof(o), .sched = sched };
 	kvjit_kernel *k = NULL;
 
 	if (kvjit_compile(kv, text, &o, &k) != KVJIT_OK)

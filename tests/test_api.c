@@ -144,7 +144,7 @@ static void test_no_llvm(void **state)
 static void refuse_text(kvjit *kv, const char *text, const char *sched, kvjit_status want,
                         const char *words)
 {
-	kvjit_compile_options o = { sizeof(o), sched };
+	kvjit_compile_options o = { .size = sizeof(o), .sched = sched };
 	kvjit_kernel *k = NULL;
 	kvjit_status s = kvjit_compile(kv, text, &o, &k);
 
@@ -532,7 +532,7 @@ static void *work(void *p)
 
 	w->ok = true;
 	for (int round = 0; round < 4; round++) {
-		kvjit_compile_options o = { sizeof(o), knob };
+		kvjit_compile_options o = { .size = sizeof(o), .sched = knob };
 
 		snprintf(knob, sizeof(knob), "nonsense%d=1", w->index);
 		w->ok &= kvjit_compile(w->kv, scale_ir, &o, &none) == KVJIT_BAD_ARGUMENT;

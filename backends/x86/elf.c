@@ -132,8 +132,10 @@ static bool build(object *o, const Elf64_Shdr *table, const char *symbol, kbe_bl
 			memcpy(o->blob + o->at[i], o->base + o->section[i].sh_offset,
 			       o->section[i].sh_size);
 	*out = (kbe_blob){ o->blob, size, entry_of(o, table, symbol), text, KBE_ISA(unknown) };
-	if (out->entry != NOWHERE && relocate_all(o, why))
+	if (out->entry != NOWHERE && relocate_all(o, why)) {
+		out->isa = kx86_isa_of(o->blob, text);
 		return true;
+	}
 	if (out->entry == NOWHERE)
 		kir_error(why, 0, 0, "LLVM's object has no function named %s", symbol);
 	free(o->blob);

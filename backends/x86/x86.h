@@ -15,4 +15,8 @@ LLVMValueRef kx86_exp2(kll *l, LLVMValueRef x);
 bool kx86_link(const void *object, size_t size, const char *symbol, kbe_blob *out,
                kir_diag *why);
 
+/* decode.c: the extensions that `size` bytes of code execute; KBE_ISA(unknown) among them when
+ * there is an instruction without a row, or bytes that are none. */
+uint64_t kx86_isa_of(const void *code, size_t size);
+
 #endif

@@ -6,44 +6,21 @@
 
 #if defined(__x86_64__)
 
-#include <cpuid.h>
+#include "cpuid.h"
 
-typedef struct regs {
-	unsigned a, b, c, d;
-} regs;
-
-static regs cpuid(unsigned leaf, unsigned sub)
-{
-	regs r = { 0, 0, 0, 0 };
-
-	if (leaf <= __get_cpuid_max(leaf & 0x80000000, NULL))
-		__cpuid_count(leaf, sub, r.a, r.b, r.c, r.d);
-	return r;
-}
+#include <unistd.h>
 
 static bool bit(unsigned word, unsigned n)
 {
 	return word >> n & 1;
 }
 
-/* Registers the system saves: bits of XCR0. */
-static unsigned saved_state(void)
-{
-	unsigned lo, hi;
-
-	if (!bit(cpuid(1, 0).c, 27)) /* OSXSAVE */
-		return 0;
-	__asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
-	(void)hi;
-	return lo;
-}
-
 /* Everything that code for a feature may use has to be there: see feature_text in
  * x86/x86.c. */
 static unsigned features(void)
 {
-	regs one = cpuid(1, 0), seven = cpuid(7, 0), more = cpuid(7, 1);
-	unsigned saved = saved_state(), has = 0;
+	kbe_regs one = kbe_cpuid(1, 0), seven = kbe_cpuid(7, 0), more = kbe_cpuid(7, 1);
+	unsigned saved = kbe_saved_state(), has = 0;
 	bool ymm = (saved & 0x6) == 0x6, zmm = (saved & 0xe6) == 0xe6;
 
 	if (ymm && bit(one.c, 12) && bit(one.c, 23) && bit(one.c, 28) && bit(one.c, 29) &&
@@ -66,16 +43,16 @@ static unsigned features(void)
 
 static bool runs_anything(void)
 {
-	return bit(cpuid(1, 0).c, 19); /* SSE4.1, which generic code uses for rounding */
+	return bit(kbe_cpuid(1, 0).c, 19); /* SSE4.1, which generic code uses for rounding */
 }
 
 /* Data and unified caches of level 1 and 2; AMD has the same leaf at another number. */
-static void caches(kir_target *t)
+static void ask_caches(kir_target *t)
 {
-	bool amd = cpuid(0x80000000, 0).a >= 0x8000001d && cpuid(0x8000001d, 0).a & 31;
+	bool amd = kbe_cpuid(0x80000000, 0).a >= 0x8000001d && kbe_cpuid(0x8000001d, 0).a & 31;
 
 	for (unsigned i = 0; i < 8; i++) {
-		regs r = cpuid(amd ? 0x8000001d : 4, i);
+		kbe_regs r = kbe_cpuid(amd ? 0x8000001d : 4, i);
 		unsigned type = r.a & 31, level = r.a >> 5 & 7;
 		unsigned bytes = ((r.b >> 22) + 1) * ((r.b >> 12 & 0x3ff) + 1) *
 		                 ((r.b & 0xfff) + 1) * (r.c + 1);
@@ -86,6 +63,19 @@ static void caches(kir_target *t)
 			t->l1_bytes = bytes;
 		if (type != 2 && level == 2)
 			t->l2_bytes = bytes;
+	}
+}
+
+/* The C library knows them since the process started; a libc that doesn't says 0 or less. */
+static void caches(kir_target *t)
+{
+	long l1 = sysconf(_SC_LEVEL1_DCACHE_SIZE), l2 = sysconf(_SC_LEVEL2_CACHE_SIZE);
+
+	if (l1 > 0 && l2 > 0) {
+		t->l1_bytes = (unsigned)l1;
+		t->l2_bytes = (unsigned)l2;
+	} else {
+		ask_caches(t);
 	}
 }
 

@@ -1,13 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* isa.c -- see isa.h. */
 #include "isa.h"
+#include "cpuid.h"
 
 #include <stdio.h>
 #include <string.h>
-
-#if defined(__x86_64__)
-#include <cpuid.h>
-#endif
 
 /* clang-format off */
 const kbe_isa_info kbe_isas[KBE_NISA] = {
@@ -18,32 +15,24 @@ const kbe_isa_info kbe_isas[KBE_NISA] = {
 
 #if defined(__x86_64__)
 
-/* Registers the system saves. */
-static unsigned saved_state(void)
-{
-	unsigned a, b, c, d, lo, hi;
-
-	if (!__get_cpuid(1, &a, &b, &c, &d) || !(c >> 27 & 1))
-		return 0;
-	__asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
-	(void)hi;
-	return lo;
-}
-
 static bool has(const kbe_isa_info *i, unsigned saved)
 {
-	unsigned r[4] = { 0, 0, 0, 0 };
+	kbe_regs r;
 
 	if (!i->reg || (saved & i->xcr0) != i->xcr0)
 		return false;
-	if (!__get_cpuid_count(i->leaf, i->sub, &r[0], &r[1], &r[2], &r[3]))
-		return false;
-	return r[i->reg - 'a'] >> i->bit & 1;
+	r = kbe_cpuid(i->leaf, i->sub);
+	return (i->reg == 'a'   ? r.a
+	        : i->reg == 'b' ? r.b
+	        : i->reg == 'c' ? r.c
+	                        : r.d) >>
+	           i->bit &
+	       1;
 }
 
 uint64_t kbe_host_isa(void)
 {
-	unsigned saved = saved_state();
+	unsigned saved = kbe_saved_state();
 	uint64_t set = 0;
 
 	for (unsigned i = 0; i < KBE_NISA; i++)

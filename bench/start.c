@@ -77,6 +77,8 @@ static int child(const char *text)
 	if (kvjit_compile(kv, text, NULL, &k) != KVJIT_OK)
 		die("compile", kvjit_error(kv));
 	spent = now() - t;
+	bind_tensor(&a.b, "q", KVJIT_BF16, 3, (int64_t[]){ 1, a.p.heads, a.p.dim_k });
+	bind_scalar(&a.b, "scale", 0, 0.1);
 	attn_outputs(&a, k);
 	t = now();
 	if (!attn_call(&a, k, why, sizeof(why)))

@@ -459,6 +459,9 @@ void kt_store_close(kt_store *s)
 		return;
 	after_fork(s);
 	flush_uses(s);
+	/* the next process would have to read a long journal through */
+	if (s->db && s->wrote)
+		sqlite3_db_config(s->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0, NULL);
 	close_db(s);
 	pthread_mutex_destroy(&s->lock);
 	free(s->use);

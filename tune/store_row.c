@@ -394,5 +394,6 @@ kt_reason kts_put(kt_store *s, kt_table t, const void *record)
 	rc = sqlite3_step(q);
 	sqlite3_reset(q);
 	sqlite3_clear_bindings(q);
+	s->wrote = true;
 	return rc == SQLITE_DONE ? KT_WHY_none : kts_failed(s, rc);
 }

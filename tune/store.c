@@ -231,7 +231,7 @@ static int open_db(kt_store *s, bool write)
 	sqlite3_busy_timeout(s->db, KT_WAIT_MS);
 	/* a process that only looked must not pay for copying everybody's journal */
 	sqlite3_db_config(s->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
-	return write ? exec(s, "PRAGMA synchronous=NORMAL") : SQLITE_OK;
+	return SQLITE_OK;
 }
 
 /* Opens what look() found in order and sees whether it is ours to read. */
@@ -311,7 +311,7 @@ static void open_file(kt_store *s)
 {
 	s->pid = getpid();
 	s->tried = true;
-	s->writable = false;
+	s->writable = s->relaxed = false;
 	if (s->mode == KT_USER) {
 		s->state = open_user(s);
 	} else {
@@ -380,6 +380,12 @@ bool kts_enter(kt_store *s, bool write)
 	after_fork(s);
 	if (!s->tried)
 		open_file(s);
+	if (s->db && write && s->writable && !s->relaxed) {
+		/* A crash of the system may lose the last writes, never the file. Costs a
+		 * reading of the schema, so only who writes asks for it. */
+		exec(s, "PRAGMA synchronous=NORMAL");
+		s->relaxed = true;
+	}
 	if (s->db && (s->writable || !write))
 		return true;
 	pthread_mutex_unlock(&s->lock);

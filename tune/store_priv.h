@@ -47,7 +47,7 @@ struct kt_store {
 	int64_t cap;
 	kt_log log;
 	pid_t pid; /* that opened db */
-	bool tried, writable, wrote;
+	bool tried, writable, wrote, relaxed;
 	kt_reason state, trust;
 	sqlite3 *db; /* NULL: nothing to read */
 	sqlite3_stmt *stmt[KT_NSTMT];

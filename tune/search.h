@@ -3,8 +3,9 @@
  * its own, so that the same code runs on a machine and on a recorded space.
  *
  * The default is tried first and stays the incumbent until a candidate is better beyond the
- * interval. Order: the model's best, then neighbours of the incumbent (one knob changed) by
- * the model, and so on from each new incumbent, then what the model ranks next. A candidate is
+ * interval. Next comes what is predicted fastest: the model's time, corrected by an effect of
+ * each knob's value that is fitted to all trials so far, with a bonus for values that were
+ * seldom tried, so that a model that is wrong can't trap it. A candidate is
  * raced against the incumbent in rungs of pairs and dropped as soon as it is worse beyond the
  * interval. Equal within the interval: the incumbent stays (ties go to the default, then to
  * the lower index).

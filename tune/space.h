@@ -4,8 +4,8 @@
  * Column `tries` of ir/knobs.def, limited by what a program's sizes and target make
  * meaningful: tiles that divide the page, arithmetic no less exact than what `auto` takes,
  * a hint only where something is prefetched. What a pass refuses can't be known here: that is
- * a trial's result. Two schedules that lower to the same program are one candidate
- * (kt_space_same), so a knob without effect costs no measurement.
+ * a trial's result. Two schedules that lower to the same program are one candidate: whoever
+ * runs the trials sees that (KT_IS_same), so a knob without effect costs no measurement.
  */
 #ifndef KVJIT_TUNE_SPACE_H
 #define KVJIT_TUNE_SPACE_H
@@ -29,7 +29,5 @@ bool kt_space_make(const kir_func *f, const bool *given, const kir_problem *p, k
 void kt_space_free(kt_space *s);
 /* Candidate with this schedule, -1 if it isn't in the space. */
 int kt_space_find(const kt_space *s, const kir_sched *x);
-/* The candidates that differ from i in one knob, nearest values first; up to max. */
-unsigned kt_space_near(const kt_space *s, unsigned i, unsigned *out, unsigned max);
 
 #endif

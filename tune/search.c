@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* search.c -- see search.h.
+ *
+ * What comes next is the candidate with the smallest predicted time. A prediction is the
+ * model's time, corrected by what was measured: for each value of each knob a factor, fitted
+ * to all trials so far (a sum of effects in the logarithm, shrunk where few trials speak).
+ * Values that were seldom tried get a bonus, so that a model that is wrong about a knob finds
+ * that out. Neighbours of the incumbent differ from it in one factor and so come early by
+ * themselves. The fit is a handful of sweeps over at most some hundred trials: microseconds
+ * beside a compile.
+ */
+#include "search.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+const char *const kt_effort_names[4] = { "model", "quick", "full", "exhaustive" };
+
+enum { QUICK = 16, FULL = 48, SWEEPS = 12 };
+static const double shrink = 1.5, curious = 0.05, trust_model = 0.7;
+
+typedef struct search {
+	const kt_space *s;
+	const double *cost;
+	const kt_search_options *o;
+	const kt_search_host *h;
+	kt_search_result *r;
+	bool *tried;
+	double *log_time; /* of each candidate relative to the default; NAN: not measured */
+	unsigned *order;  /* candidates in the order they were tried */
+	unsigned norder;
+	double effect[32][16];
+	unsigned seen[32][16];
+	unsigned incumbent;
+	kt_rule rule;
+} search;
+
+static unsigned value_at(const search *x, unsigned k, unsigned candidate)
+{
+	kir_sched sched = x->s->at[candidate];
+	int v = *kir_sched_knob(&sched, x->s->knob[k]);
+	unsigned i = 0;
+
+	while (i + 1 < x->s->nvalue[k] && x->s->value[k][i] != v)
+		i++;
+	return i;
+}
+
+/* The model's opinion, relative to the default and damped: it is a guess. */
+static double guess(const search *x, unsigned c)
+{
+	double g = log(x->cost[c] / x->cost[0]);
+
+	return isfinite(g) ? trust_model * g : 2;
+}
+
+static double predict(const search *x, unsigned c, double *bonus)
+{
+	double sum = guess(x, c);
+
+	*bonus = 0;
+	for (unsigned k = 0; k < x->s->nknob; k++) {
+		unsigned v = value_at(x, k, c);
+
+		sum += x->effect[k][v];
+		*bonus += curious / (1 + x->seen[k][v]);
+	}
+	return sum;
+}
+
+/* Effects of values from all measured trials, one knob after the other. */
+static void fit(search *x)
+{
+	double sum[16], n[16], bonus;
+
+	for (unsigned sweep = 0; sweep < SWEEPS; sweep++)
+		for (unsigned k = 0; k < x->s->nknob; k++) {
+			memset(sum, 0, sizeof(sum));
+			memset(n, 0, sizeof(n));
+			for (unsigned i = 0; i < x->norder; i++) {
+				unsigned c = x->order[i], v = value_at(x, k, c);
+
+				if (isnan(x->log_time[c]))
+					continue;
+				sum[v] +=
+				    x->log_time[c] - predict(x, c, &bonus) + x->effect[k][v];
+				n[v]++;
+			}
+			for (unsigned v = 0; v < x->s->nvalue[k]; v++)
+				x->effect[k][v] = sum[v] / (n[v] + shrink);
+		}
+}
+
+static int next(search *x)
+{
+	double best = INFINITY;
+	int c = -1;
+
+	for (unsigned i = 1; i < x->s->n; i++) {
+		double bonus, p;
+
+		if (x->tried[i] || !isfinite(x->cost[i]))
+			continue;
+		p = predict(x, i, &bonus) - bonus;
+		if (p < best) {
+			best = p;
+			c = (int)i;
+		}
+	}
+	return c;
+}
+
+/* The order the model alone gives: ties to the lower index. */
+static unsigned cheapest(const kt_space *s, const double *cost)
+{
+	unsigned best = 0;
+
+	for (unsigned i = 1; i < s->n; i++)
+		if (cost[i] < cost[best])
+			best = i;
+	return best;
+}
+
+static void note(search *x, unsigned c)
+{
+	x->tried[c] = true;
+	x->order[x->norder++] = c;
+	for (unsigned k = 0; k < x->s->nknob; k++)
+		x->seen[k][value_at(x, k, c)]++;
+}
+
+static bool is_counted(kt_state s)
+{
+	return s != KT_IS_same && s != KT_IS_illegal;
+}
+
+static void try(search *x, unsigned c)
+{
+	kt_outcome *out = calloc(1, sizeof(*out));
+
+	if (!out)
+		return;
+	out->ratio = (kt_ratio){ 1, 1, 1, KT_PAIRED, 0 };
+	note(x, c);
+	x->h->trial(c, x->incumbent, &x->rule, out, x->h->ctx);
+	x->r->by_state[out->state]++;
+	x->r->trials += is_counted(out->state);
+	if (out->state == KT_IS_same)
+		x->log_time[c] = x->log_time[out->same_as];
+	else if ((out->state == KT_IS_ok || out->state == KT_IS_slow) && c)
+		x->log_time[c] = log(out->ratio.ratio) + x->log_time[x->incumbent];
+	if (c && out->state == KT_IS_ok && out->ratio.hi < 1 &&
+	    out->ratio.ratio < 1 - x->rule.tie)
+		x->incumbent = c;
+	if (x->h->seen)
+		x->h->seen(c, out, x->incumbent, x->h->ctx);
+	free(out);
+}
+
+static unsigned most_trials(const search *x)
+{
+	unsigned part = x->s->n / 20;
+
+	if (x->o->max_trials)
+		return x->o->max_trials;
+	switch (x->o->effort) {
+	case KT_EFFORT_model: return 1;
+	case KT_EFFORT_quick: return QUICK;
+	case KT_EFFORT_full: return part > FULL ? part : FULL;
+	default: return x->s->n;
+	}
+}
+
+static bool may_go_on(const search *x)
+{
+	double left = x->h->left ? x->h->left(x->h->ctx) : 1;
+	double expected = x->h->expect ? x->h->expect(x->h->ctx) : 0;
+
+	return x->r->trials < most_trials(x) && left >= 0 && left >= expected;
+}
+
+/* Outcomes of an earlier run aren't measured again; what was good is raced anew, since its
+ * incumbent is gone. */
+static void recall(search *x)
+{
+	for (unsigned i = 1; x->o->known && i < x->s->n; i++)
+		if (x->o->known[i] != KT_NSTATE && x->o->known[i] != KT_IS_ok)
+			note(x, i);
+}
+
+static void run(search *x)
+{
+	if (may_go_on(x))
+		try(x, 0);
+	if (x->r->by_state[KT_IS_ok] != 1)
+		return; /* nothing can be raced against a default that doesn't run */
+	recall(x);
+	for (unsigned i = 0; i < x->o->nfirst && may_go_on(x); i++)
+		if (x->o->first[i] < x->s->n && !x->tried[x->o->first[i]])
+			try(x, x->o->first[i]);
+	while (may_go_on(x)) {
+		int c;
+
+		fit(x);
+		c = next(x);
+		if (c < 0)
+			break;
+		try(x, (unsigned)c);
+	}
+}
+
+void kt_search_run(const kt_space *s, const double *cost, const kt_search_options *o,
+                   const kt_search_host *h, kt_search_result *out)
+{
+	search x = { .s = s, .cost = cost, .o = o, .h = h, .r = out };
+
+	memset(out, 0, sizeof(*out));
+	out->against_default = (kt_ratio){ 1, 1, 1, KT_PAIRED, 0 };
+	if (o->effort == KT_EFFORT_model) {
+		out->best = cheapest(s, cost);
+		return;
+	}
+	x.rule = (kt_rule){ o->tie > 0 ? o->tie : 0.01, 3, 160 };
+	x.tried = calloc(s->n, sizeof(*x.tried));
+	x.log_time = malloc(s->n * sizeof(*x.log_time));
+	x.order = calloc(s->n, sizeof(*x.order));
+	if (x.tried && x.log_time && x.order) {
+		for (unsigned i = 0; i < s->n; i++)
+			x.log_time[i] = NAN;
+		x.log_time[0] = 0;
+		run(&x);
+		out->best = x.incumbent;
+		out->against_default.ratio = exp(x.log_time[x.incumbent]);
+	}
+	free(x.tried);
+	free(x.log_time);
+	free(x.order);
+}

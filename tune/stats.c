@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* stats.c -- see stats.h.
+ *
+ * Intervals are order statistics: of n values, the k-th smallest and the k-th largest hold
+ * the median between them unless fewer than k of n fair coins fell one way, whatever the
+ * noise looks like. Nothing here assumes a normal distribution; times on a shared machine
+ * have none.
+ */
+#include "stats.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int by_value(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return (x > y) - (x < y);
+}
+
+static double middle(const double *sorted, unsigned n)
+{
+	return n % 2 ? sorted[n / 2] : (sorted[n / 2 - 1] + sorted[n / 2]) / 2;
+}
+
+/* The largest k with P(fewer than k heads of n) <= tail; 0: not even one. */
+static unsigned rank_of(unsigned n, double tail)
+{
+	double p = pow(0.5, n), sum = 0;
+	unsigned k = 0;
+
+	while (k < n / 2 && sum + p <= tail) {
+		sum += p;
+		p = p * (double)(n - k) / (double)(k + 1);
+		k++;
+	}
+	return k;
+}
+
+/* Sorted values: the interval at a level; unbounded when there are too few. */
+static void interval(const double *sorted, unsigned n, double level, double *lo, double *hi)
+{
+	unsigned k = rank_of(n, (1 - level) / 2);
+
+	*lo = k ? sorted[k - 1] : 0;
+	*hi = k ? sorted[n - k] : INFINITY;
+}
+
+kt_spread kt_spread_of(double *samples, unsigned n)
+{
+	kt_spread s = { 0 };
+
+	if (!n)
+		return s;
+	qsort(samples, n, sizeof(*samples), by_value);
+	s.median = middle(samples, n);
+	s.min = samples[0];
+	interval(samples, n < 1000 ? n : 1000, 0.95, &s.lo, &s.hi);
+	if (isinf(s.hi)) { /* too few for an interval: all there is */
+		s.lo = samples[0];
+		s.hi = samples[n - 1];
+	}
+	return s;
+}
+
+/* -- ratios -------------------------------------------------------------------------------- */
+
+enum { BLOCKS = 12, FEW = 3 * BLOCKS };
+static const double long_call = 300e-6, disturbed = 0.03;
+
+/* Calls of a millisecond are often interrupted; then the median moves with the neighbours and
+ * the minimum doesn't. Both must be so: the minimum of short calls is a tail of its own. */
+static kt_estimator estimator_of(const kt_pairs *p)
+{
+	double a[KT_MAX_PAIRS];
+
+	if (p->n < FEW)
+		return KT_PAIRED;
+	memcpy(a, p->b, p->n * sizeof(*a));
+	qsort(a, p->n, sizeof(*a), by_value);
+	return middle(a, p->n) > long_call && middle(a, p->n) > (1 + disturbed) * a[0]
+	           ? KT_MINIMUM
+	           : KT_PAIRED;
+}
+
+/* Ratios of minima over blocks of consecutive pairs: each block is a small experiment. */
+static unsigned block_ratios(const kt_pairs *p, double *out)
+{
+	unsigned per = p->n / BLOCKS, n = 0;
+
+	for (unsigned i = 0; n < BLOCKS; i += per, n++) {
+		unsigned end = n == BLOCKS - 1 ? p->n : i + per;
+		double a = INFINITY, b = INFINITY;
+
+		for (unsigned k = i; k < end; k++) {
+			a = p->a[k] < a ? p->a[k] : a;
+			b = p->b[k] < b ? p->b[k] : b;
+		}
+		out[n] = a / b;
+	}
+	return n;
+}
+
+kt_ratio kt_ratio_of(const kt_pairs *p, double level)
+{
+	kt_ratio r = { 1, 0, INFINITY, KT_PAIRED, p->n };
+	double x[KT_MAX_PAIRS];
+	unsigned n = p->n;
+
+	if (!n)
+		return r;
+	r.by = estimator_of(p);
+	if (r.by == KT_MINIMUM)
+		n = block_ratios(p, x);
+	else
+		for (unsigned i = 0; i < n; i++)
+			x[i] = p->a[i] / p->b[i];
+	qsort(x, n, sizeof(*x), by_value);
+	r.ratio = middle(x, n);
+	interval(x, n, level, &r.lo, &r.hi);
+	return r;
+}
+
+/* -- deciding -------------------------------------------------------------------------------
+ * Looking again and again finds a difference in noise, if one looks often enough. A rung is
+ * looked at after 10, 20, 40, ... pairs, at most six times; each look may be wrong once in
+ * 500, so that all of them together call two equal candidates different in less than 1.2 %,
+ * and more than `tie` apart, which is asked for besides, much less often. Dropping a
+ * candidate that is as good as the incumbent costs little, so `worse` is said at 95 %. */
+
+static bool is_rung(unsigned n)
+{
+	while (n > 10 && n % 2 == 0)
+		n /= 2;
+	return n == 10;
+}
+
+kt_verdict kt_decide(const kt_pairs *p, const kt_rule *r, kt_ratio *out)
+{
+	kt_ratio loose = kt_ratio_of(p, 0.95);
+	bool last = p->n >= r->most;
+
+	*out = kt_ratio_of(p, 0.998);
+	if (p->n < r->least)
+		return KT_MORE;
+	/* far off: three calls are enough to see that */
+	if (p->n >= 3 && out->ratio > 2)
+		return KT_WORSE;
+	if (!last && !is_rung(p->n))
+		return KT_MORE;
+	if (loose.lo > 1)
+		return KT_WORSE;
+	if (out->hi < 1 && out->ratio < 1 - r->tie)
+		return KT_BETTER;
+	if (last || (out->lo > 1 - r->tie && out->hi < 1 + r->tie))
+		return KT_EQUAL;
+	return KT_MORE;
+}

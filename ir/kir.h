@@ -271,6 +271,12 @@ bool kir_read_float(const char *s, size_t len, double *x);
 enum { KIR_FLOAT_TEXT = 64 };
 void kir_float_digits(char buf[KIR_FLOAT_TEXT], char form, int digits, double x);
 
+/* "kv_tile=64 qk=bf16" into s; the knobs it names are marked in given. False and a message that
+ * names the knob and what it takes. */
+bool kir_sched_parse(kir_sched *s, bool *given, const char *text, kir_diag *d);
+/* All knobs, in the table's order. */
+void kir_sched_print(const kir_sched *s, kir_text *out);
+
 void kir_print(const kir_func *f, kir_text *out);
 void kir_print_module(const kir_module *m, kir_text *out); /* formats, then functions */
 void kir_print_type(const kir_module *m, kir_type_id t, kir_text *out);

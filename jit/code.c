@@ -166,7 +166,7 @@ static void keep(kvjit_job *j, const kbe_blob *blob, double seconds)
 	kir_text sched = { 0 };
 	kt_code c = { 0 };
 
-	kvjit_sched_print(&k->run->sched, &sched);
+	kir_sched_print(&k->run->sched, &sched);
 	c.key = j->code;
 	c.program = j->program;
 	kt_hash(blob->bytes, blob->size, &c.hash);
@@ -261,7 +261,7 @@ static bool adopt(kvjit_job *j, const kt_code *c, kvjit_status *s)
 	bool given[32] = { 0 };
 
 	if (c->entry >= c->size || c->text > c->size || strcmp(c->kind, "x86-64") != 0 ||
-	    !kvjit_sched_set(&sched, given, c->sched, &j->d))
+	    !kir_sched_parse(&sched, given, c->sched, &j->d))
 		return false;
 	j->f->sched = sched;
 	if (!read_phases(k, j->f, c->phases) || !kvjit_describe(k, j->f, k->ir, &j->d)) {

@@ -119,7 +119,7 @@ static kvjit_status set_schedule(kvjit_job *j)
 	bool given[32] = { 0 };
 	kvjit_status s = KVJIT_OK;
 
-	if (j->sched && !kvjit_sched_set(&j->f->sched, given, j->sched, &j->d))
+	if (j->sched && !kir_sched_parse(&j->f->sched, given, j->sched, &j->d))
 		return kvjit_job_fail(j, KVJIT_BAD_ARGUMENT, "options.sched: ");
 	if (j->f->level != KIR_A)
 		s = check_late_knobs(j, given);
@@ -143,7 +143,7 @@ bool kvjit_job_take(kvjit_job *j, const char *sched)
 	bool given[32] = { 0 };
 	kir_diag d = { 0 };
 
-	if (j->f->level != KIR_A || !kvjit_sched_set(&s, given, sched, &d))
+	if (j->f->level != KIR_A || !kir_sched_parse(&s, given, sched, &d))
 		return false;
 	j->f->sched = s;
 	memcpy(j->given, given, sizeof(given));

@@ -32,7 +32,7 @@ static void print_kernel(const kvjit_kernel *k, kir_text *t)
 {
 	kir_text_add(t, "supported: yes\nproblem: %s\ntarget: %s\nbackend: %s\nschedule: ",
 	             k->problem, k->target, k->backend_name);
-	kvjit_sched_print(&k->run->sched, t);
+	kir_sched_print(&k->run->sched, t);
 	kir_text_add(t, "\n");
 	if (k->entry)
 		kir_text_add(t, "code: %zu bytes mapped, %d phases\n", k->code.size, k->nphase);

@@ -223,10 +223,6 @@ kir_ref kvjit_find_op(const kir_func *f, kir_op op); /* 0 if f has none */
 void kvjit_default_schedule(kir_func *f, const kir_problem *p);
 /* Halves q_tile unless given marks it; false when nothing is left to halve. */
 bool kvjit_smaller_tile(kir_func *f, const bool *given);
-/* "kv_tile=64 qk=bf16" into s; the knobs it names are marked in given. */
-bool kvjit_sched_set(kir_sched *s, bool *given, const char *text, kir_diag *d);
-void kvjit_sched_print(const kir_sched *s, kir_text *out);
-
 bool kvjit_map_code(const void *bytes, size_t size, kvjit_map *out);
 void kvjit_unmap(kvjit_map *m);
 void kvjit_perf_map(const kvjit_map *m, size_t text, const char *name);

@@ -145,7 +145,7 @@ static bool print_stage(kvjit_kernel *k, const char *stage, kir_text *out, kir_d
 	if (!strcmp(stage, "asm"))
 		return dump(k, NULL, KBE_DUMP_ASM, out, d);
 	if (!strcmp(stage, "schedule"))
-		return kvjit_sched_print(&k->run->sched, out), true;
+		return kir_sched_print(&k->run->sched, out), true;
 	if (!strcmp(stage, "problem") && k->problem[0])
 		return kir_text_add(out, "%s", k->problem), true;
 	return false;

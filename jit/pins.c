@@ -55,7 +55,7 @@ static bool resolve(const kt_schedule *line, kt_pin *out, kir_diag *d)
 
 	if (kir_problem_parse(m, line->problem, strlen(line->problem), &p, d) &&
 	    (f = kir_problem_expand(m, &p, &kir_targets[0], d)) &&
-	    kvjit_sched_set(&sched, given, line->sched, d)) {
+	    kir_sched_parse(&sched, given, line->sched, d)) {
 		kt_program_key(f, &out->program);
 		out->bucket = (kt_bucket){ KT_ANY, KT_ANY, KT_ANY };
 		if (p.batch || p.ctx || p.qlen > 1)

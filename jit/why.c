@@ -73,7 +73,7 @@ kvjit_status kvjit_keys_of(kvjit *kv, const char *text, const kvjit_compile_opti
 		kt_key_hex(&j->program, out->program);
 		kt_key_hex(&kv->places->machine, out->machine);
 		kt_key_hex(&j->code, out->code);
-		kvjit_sched_print(&j->f->sched, &sched);
+		kir_sched_print(&j->f->sched, &sched);
 		snprintf(out->sched, sizeof(out->sched), "%s", sched.text ? sched.text : "");
 		free(sched.text);
 	}
@@ -174,7 +174,7 @@ static void print_why(kvjit_job *j, const char *by, kir_text *out)
 	kt_code c = { 0 };
 	bool hit;
 
-	kvjit_sched_print(&j->f->sched, &sched);
+	kir_sched_print(&j->f->sched, &sched);
 	kir_text_add(out, "problem: %s\n", j->k->problem);
 	kt_key_hex(&j->program, hex);
 	kir_text_add(out, "program: %s\nschedule: %s\n  chosen by: %s\n", hex,

@@ -23,7 +23,8 @@ typedef struct check {
 	check_result *result; /* one a machine */
 	attn a;               /* the problem; data of the seed at hand */
 	uint64_t rng;
-	/* called after each machine's attention with its results bound, or NULL */
+	/* called after each machine's attention with its results bound, before they are
+	 * compared, or NULL */
 	void (*seen)(const struct check *c, unsigned machine);
 	void *ctx;
 } check;

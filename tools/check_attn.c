@@ -300,9 +300,9 @@ static void run_machine(check *c, unsigned i, const reference *ref)
 		check_fail(r, "%s", why);
 	} else {
 		snprintf(r->bound, sizeof r->bound, "bound of %s", p.name);
-		compare(c, k, &p, ref, r);
 		if (c->seen)
 			c->seen(c, i);
+		compare(c, k, &p, ref, r);
 	}
 	kvjit_release(k);
 }

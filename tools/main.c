@@ -29,6 +29,11 @@ static const struct command {
 	  "PROBLEM [--q-len N] [--threads N] [--cold|--warm] [--vs bf16|none] [--seconds S] "
 	  "[--target T] [--sched KNOBS] [--json]",
 	  "time, beside what the machine can do" },
+	{ "tune", tool_tune,
+	  "PROBLEM | --list FILE  [--budget SECONDS] [--effort model|quick|full|exhaustive] "
+	  "[--shard I/N] [--threads N] [--cold|--warm] [--target T] [--cache DIR] [--again] "
+	  "[--json] [--report FILE.html] [--record FILE]",
+	  "choose schedules by measuring, and keep them in the cache" },
 };
 #define NCOMMANDS (sizeof commands / sizeof *commands)
 

@@ -178,9 +178,9 @@ static double total(const kt_model_of *m, const parts *p)
 static double write_time(const sizes *z, const kir_sched *s)
 {
 	double bytes = (double)(z->batch * z->ctx * z->kv_heads * (z->dim[0] + z->dim[1])) * 3;
-	double parts = s->parts > 1 ? 1 + 0.01 * s->parts : 1;
+	double more = s->parts > 1 ? 1 + 0.01 * s->parts : 1;
 
-	return bytes / stream * parts * (s->stores && s->stores != STREAMED ? 1.2 : 1);
+	return bytes / stream * more * (s->stores && s->stores != STREAMED ? 1.2 : 1);
 }
 
 double kt_model_time(const kt_model_of *m, const kir_sched *s)

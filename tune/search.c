@@ -180,13 +180,27 @@ static bool may_go_on(const search *x)
 	return x->r->trials < most_trials(x) && left >= 0 && left >= expected;
 }
 
-/* Outcomes of an earlier run aren't measured again; what was good is raced anew, since its
- * incumbent is gone. */
+/* Outcomes of an earlier run aren't measured again. The fastest of them is raced once more:
+ * nothing wins by what another process says. */
 static void recall(search *x)
 {
+	unsigned best = 0;
+
+	for (unsigned i = 1; x->o->known && i < x->s->n; i++) {
+		kt_state s = x->o->known[i];
+
+		if (s == KT_NSTATE)
+			continue;
+		if ((s == KT_IS_ok || s == KT_IS_slow) && x->o->known_ratio[i] > 0)
+			x->log_time[i] = log(x->o->known_ratio[i]);
+		if (s == KT_IS_ok && x->log_time[i] < x->log_time[best])
+			best = i;
+	}
 	for (unsigned i = 1; x->o->known && i < x->s->n; i++)
-		if (x->o->known[i] != KT_NSTATE && x->o->known[i] != KT_IS_ok)
+		if (x->o->known[i] != KT_NSTATE && i != best)
 			note(x, i);
+	if (best && may_go_on(x))
+		try(x, best);
 }
 
 static void run(search *x)

@@ -1,0 +1,387 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* tune.c -- kvjit tune: schedules chosen by measuring, for one problem or a list.
+ *
+ * A list has a problem a line; what begins with # and empty lines are skipped. --shard i/n
+ * takes the lines whose number among the problems is i modulo n: the shards of a list cover it
+ * once, whoever runs them. Everything measured is in the cache when the next trial begins, so
+ * that a run may be ended at any time and goes on when it is started again.
+ */
+#include "tool.h"
+#include "tune.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cjson/cJSON.h>
+
+static const char usage[] =
+    "tune PROBLEM | --list FILE  [--budget SECONDS] [--effort model|quick|full|exhaustive] "
+    "[--shard I/N] [--threads N] [--cold|--warm] [--target T] [--cache DIR] [--again] [--json] "
+    "[--report FILE.html] [--record FILE]";
+
+typedef struct session {
+	tune_options o;
+	bool json, bar;
+	const char *report;
+	char **problem; /* this shard's */
+	unsigned nproblem;
+	tune_place *done;
+	unsigned ndone, failed;
+} session;
+
+/* -- the command line -------------------------------------------------------------------------
+ */
+
+static bool wrong(args *a, const char *option, const char *takes, const char *got)
+{
+	fprintf(stderr, "kvjit: option %s takes %s, not '%s'\n", option, takes, got);
+	a->wrong = true;
+	return false;
+}
+
+static double seconds_of(args *a)
+{
+	const char *s = args_value(a, "--budget");
+	char *end;
+	double x;
+
+	if (!s)
+		return 30;
+	x = strtod(s, &end);
+	if (*s && (!*end || !strcmp(end, "s")) && x >= 0.1 && x <= 1e6)
+		return x;
+	wrong(a, "--budget", "seconds, from 0.1 to 1000000", s);
+	return 30;
+}
+
+static kt_effort effort_of(args *a)
+{
+	const char *s = args_value(a, "--effort");
+
+	for (unsigned i = 0; s && i < 4; i++)
+		if (!strcmp(s, kt_effort_names[i]))
+			return (kt_effort)i;
+	if (s)
+		wrong(a, "--effort", "model, quick, full or exhaustive", s);
+	return KT_EFFORT_full;
+}
+
+static void shard_of(args *a, unsigned *i, unsigned *n)
+{
+	const char *s = args_value(a, "--shard");
+	char rest;
+
+	*i = 0;
+	*n = 1;
+	if (s && (sscanf(s, "%u/%u%c", i, n, &rest) != 2 || !*n || *n > 1000000 || *i >= *n)) {
+		wrong(a, "--shard", "I/N with I from 0 to N - 1", s);
+		*i = 0;
+		*n = 1;
+	}
+}
+
+/* Lines with formats before their problem have them on the same line, as kvjit cache export
+ * writes them; what stands after :: there is not the tuner's. */
+static bool add_line(session *s, const char *line, size_t n)
+{
+	char **more = realloc(s->problem, (s->nproblem + 1) * sizeof *more);
+	char *text = more ? strndup(line, n) : NULL, *sep;
+
+	if (more)
+		s->problem = more;
+	if (!text)
+		return false;
+	sep = strstr(text, " :: ");
+	if (sep)
+		*sep = 0;
+	s->problem[s->nproblem++] = text;
+	return true;
+}
+
+static bool read_list(session *s, const char *path, unsigned shard, unsigned shards)
+{
+	size_t len;
+	char *text = tool_read(path, &len);
+	unsigned at = 0;
+	bool ok = text != NULL;
+
+	if (!text)
+		fprintf(stderr, "kvjit: there is no list %s, or it can't be read\n", path);
+	for (const char *p = text; ok && p && *p;) {
+		size_t n = strcspn(p, "\n"), blank = strspn(p, " \t\r");
+
+		if (blank < n && p[blank] != '#' && at++ % shards == shard)
+			ok = add_line(s, p + blank, n - blank);
+		p += n + (p[n] == '\n');
+	}
+	free(text);
+	return ok;
+}
+
+/* -- what is told
+ * ------------------------------------------------------------------------------- */
+
+static void tell_json(const tune_place *p, const kt_trial *t, double best)
+{
+	cJSON *o = cJSON_CreateObject();
+	char *text;
+
+	cJSON_AddStringToObject(o, "event", "trial");
+	cJSON_AddStringToObject(o, "problem", p->problem);
+	cJSON_AddNumberToObject(o, "trial", (double)t->seq);
+	cJSON_AddStringToObject(o, "sched", t->sched);
+	cJSON_AddStringToObject(o, "state", kt_state_names[t->state]);
+	cJSON_AddStringToObject(o, "why", t->why);
+	cJSON_AddNumberToObject(o, "median", t->median);
+	cJSON_AddNumberToObject(o, "ratio", t->ratio);
+	cJSON_AddNumberToObject(o, "best", best);
+	cJSON_AddNumberToObject(o, "left", p->deadline - measure_now());
+	text = cJSON_PrintUnformatted(o);
+	if (text)
+		puts(text);
+	free(text);
+	cJSON_Delete(o);
+	fflush(stdout);
+}
+
+/* One line that is written over: how far, the best so far, time left. */
+static void draw_bar(const session *s, const tune_place *p, double best)
+{
+	enum { CELLS = 24 };
+	double spent = measure_now() - p->started, whole = p->deadline - p->started;
+	int full = (int)(CELLS * (spent < whole ? spent / whole : 1));
+	char bar[CELLS + 1];
+
+	for (int i = 0; i < CELLS; i++)
+		bar[i] = i < full ? '#' : '.';
+	bar[CELLS] = 0;
+	fprintf(stderr, "\r[%s] %u/%u  trial %u of %u  best %.3f of the default  %.0f s left ",
+	        bar, s->ndone + 1, s->nproblem, p->ntrial, p->ncandidate, best,
+	        whole > spent ? whole - spent : 0);
+}
+
+static void after_trial(const tune_place *p, const kt_trial *t, double best, void *ctx)
+{
+	const session *s = ctx;
+
+	if (s->json)
+		tell_json(p, t, best);
+	else if (s->bar)
+		draw_bar(s, p, best);
+}
+
+static void result_json(const session *s, const tune_place *p)
+{
+	cJSON *o = cJSON_CreateObject();
+	char *text;
+
+	cJSON_AddStringToObject(o, "event", "result");
+	cJSON_AddStringToObject(o, "problem", p->problem);
+	cJSON_AddStringToObject(o, "target", p->target);
+	cJSON_AddNumberToObject(o, "threads", s->o.threads);
+	cJSON_AddStringToObject(o, "policy", kt_policy_names[s->o.policy]);
+	cJSON_AddStringToObject(o, "sched", p->chosen);
+	cJSON_AddStringToObject(o, "default", p->fallback);
+	cJSON_AddNumberToObject(o, "ratio", p->ratio.ratio);
+	cJSON_AddNumberToObject(o, "lo", p->ratio.lo);
+	cJSON_AddNumberToObject(o, "hi", isfinite(p->ratio.hi) ? p->ratio.hi : 0);
+	cJSON_AddNumberToObject(o, "trials", p->ntrial);
+	cJSON_AddNumberToObject(o, "candidates", p->ncandidate);
+	cJSON_AddBoolToObject(o, "known", p->done_before);
+	cJSON_AddNumberToObject(o, "seconds", measure_now() - p->started);
+	text = cJSON_PrintUnformatted(o);
+	if (text)
+		puts(text);
+	free(text);
+	cJSON_Delete(o);
+	fflush(stdout);
+}
+
+/* Only the knobs in which the winner differs from the default. */
+static void print_changes(const tune_place *p)
+{
+	const char *a = p->fallback, *b = p->chosen;
+
+	while (*a && *b) {
+		size_t n = strcspn(a, " "), m = strcspn(b, " ");
+
+		if (n != m || memcmp(a, b, n) != 0)
+			printf(" %.*s", (int)m, b);
+		a += n + (a[n] == ' ');
+		b += m + (b[m] == ' ');
+	}
+}
+
+static void result_text(const session *s, const tune_place *p)
+{
+	if (s->bar)
+		fprintf(stderr, "\r%100s\r", "");
+	printf("%s\n  ", p->problem);
+	if (p->ratio.ratio <= 0)
+		printf("the model's pick, not measured:");
+	else if (!strcmp(p->fallback, p->chosen))
+		printf("the default stays: nothing was faster beyond the interval");
+	else
+		printf("%.3f of the default's time (%.3f to %.3f):", p->ratio.ratio,
+		       p->ratio.lo, p->ratio.hi);
+	print_changes(p);
+	if (p->done_before)
+		printf("  [tuned before; --again measures anew]\n");
+	else
+		printf("  [%u of %u candidates, %.1f s]\n", p->ntrial, p->ncandidate,
+		       measure_now() - p->started);
+}
+
+static bool write_report(const session *s)
+{
+	report_place *r = calloc(s->ndone + 1, sizeof *r);
+	char why[300] = "no memory";
+	bool ok = r != NULL;
+
+	for (unsigned i = 0; ok && i < s->ndone; i++) {
+		const tune_place *p = &s->done[i];
+
+		r[i] = (report_place){ .problem = p->problem,
+			               .target = p->target,
+			               .machine = p->machine,
+			               .threads = s->o.threads,
+			               .policy = s->o.policy,
+			               .bytes = p->bytes,
+			               .flops = p->flops,
+			               .stream = p->stream,
+			               .peak = p->peak,
+			               .fallback = p->fallback,
+			               .chosen = p->chosen,
+			               .ratio = p->ratio.ratio,
+			               .ratio_lo = p->ratio.lo,
+			               .ratio_hi = isfinite(p->ratio.hi) ? p->ratio.hi : 0,
+			               .default_seconds = p->default_seconds,
+			               .trial = p->trial,
+			               .ntrial = p->ntrial };
+	}
+	ok = ok && report_write(s->report, r, s->ndone, why, sizeof why);
+	if (!ok)
+		fprintf(stderr, "kvjit: %s\n", why);
+	free(r);
+	return ok;
+}
+
+/* -- running
+ * ---------------------------------------------------------------------------------------- */
+
+static void run(session *s)
+{
+	s->done = calloc(s->nproblem + 1, sizeof *s->done);
+	for (unsigned i = 0; s->done && i < s->nproblem; i++) {
+		tune_place *p = &s->done[s->ndone];
+		char why[600];
+
+		if (!tune_one(&s->o, s->problem[i], p, why, sizeof why)) {
+			fprintf(stderr, "%skvjit: %s: %s\n", s->bar ? "\n" : "", s->problem[i],
+			        why);
+			s->failed++;
+			tune_release(p);
+			continue;
+		}
+		if (s->json)
+			result_json(s, p);
+		else
+			result_text(s, p);
+		s->ndone++;
+	}
+}
+
+static void log_line(const char *line, void *ctx)
+{
+	(void)ctx;
+	fputs(line, stderr);
+}
+
+static kt_store *open_store(const char *dir)
+{
+	char folder[4000];
+	kt_reason why = dir ? (snprintf(folder, sizeof folder, "%s", dir), KT_WHY_none)
+	                    : kt_user_folder(getenv("KVJIT_CACHE_DIR"), folder, sizeof folder);
+	kt_store *s;
+
+	if (why == KT_WHY_none && !strcmp(folder, "off"))
+		why = KT_WHY_off;
+	s = why == KT_WHY_none
+	        ? kt_store_open(&(kt_store_options){ folder, KT_USER, 0, { log_line, NULL } })
+	        : NULL;
+	if (s && kt_store_writable(s))
+		return s;
+	fprintf(stderr, "kvjit: the cache that results go to %s; name one with --cache DIR\n",
+	        kt_reasons[s ? kt_store_state(s) : why].sentence);
+	kt_store_close(s);
+	return NULL;
+}
+
+/* A fleet with pins has made its choices. */
+static bool may_tune(void)
+{
+	const char *pins = getenv("KVJIT_PINS");
+
+	if (!pins || !*pins)
+		return true;
+	fprintf(stderr,
+	        "kvjit: schedules are pinned by %s (KVJIT_PINS); nothing is tuned under pins\n",
+	        pins);
+	return false;
+}
+
+int tool_tune(args *a)
+{
+	session s = { 0 };
+	const char *list = args_value(a, "--list"), *dir = args_value(a, "--cache");
+	unsigned shard, shards;
+	bool warm = args_flag(a, "--warm"), cold = args_flag(a, "--cold"), ok;
+	int code = TOOL_FAILED;
+	char *text;
+
+	shard_of(a, &shard, &shards);
+	s.o.budget = seconds_of(a);
+	s.o.effort = effort_of(a);
+	s.o.target = args_value(a, "--target");
+	s.o.threads = (int)args_number(a, "--threads", 1, 1024, 1);
+	s.o.policy = warm ? KT_WARM : KT_COLD;
+	s.o.again = args_flag(a, "--again");
+	s.o.record = args_value(a, "--record");
+	s.o.seen = after_trial;
+	s.o.ctx = &s;
+	s.json = args_flag(a, "--json");
+	s.bar = !s.json && isatty(STDERR_FILENO);
+	s.report = args_value(a, "--report");
+	if (warm && cold) {
+		fprintf(stderr, "kvjit: options --warm and --cold exclude each other\n");
+		a->wrong = true;
+	}
+	if (s.o.target && !kir_target_find(s.o.target))
+		wrong(a, "--target", "a row that `kvjit info` lists", s.o.target);
+	if (!args_end(a, list ? 0 : 1, list ? 0 : 1 << 20, usage))
+		return TOOL_USAGE;
+	if (!may_tune())
+		return TOOL_FAILED;
+	text = list ? NULL : tool_program(a);
+	ok = list ? read_list(&s, list, shard, shards)
+	          : text && add_line(&s, text, strlen(text));
+	s.o.store = ok ? open_store(dir) : NULL;
+	if (s.o.store) {
+		run(&s);
+		code = s.failed ? TOOL_FAILED : TOOL_OK;
+		if (s.report && !write_report(&s))
+			code = TOOL_FAILED;
+	}
+	for (unsigned i = 0; i < s.ndone; i++)
+		tune_release(&s.done[i]);
+	for (unsigned i = 0; i < s.nproblem; i++)
+		free(s.problem[i]);
+	free(s.problem);
+	free(s.done);
+	free(text);
+	kt_store_close(s.o.store);
+	return code;
+}

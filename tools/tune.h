@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* tune.h -- kvjit tune: what its files share.
+ *
+ *     tune.c        the command line, the list, shards, what is printed
+ *     tune_place.c  one problem: space, search, what is stored
+ *     tune_trial.c  one trial, in a process of its own
+ */
+#ifndef KVJIT_TOOL_TUNE_H
+#define KVJIT_TOOL_TUNE_H
+
+#include "report.h"
+#include "tune_trial.h"
+#include "../tune/store.h"
+
+struct tune_place;
+
+typedef struct tune_options {
+	kt_store *store;
+	const char *target;
+	int threads;
+	double budget; /* seconds a problem */
+	kt_effort effort;
+	kt_policy policy;
+	bool again;               /* what was tuned before, too */
+	const char *record;       /* file for the complete space, NULL: none */
+	const trial_hooks *hooks; /* of tests; NULL: none */
+	double limit;             /* seconds of a trial; 0: the usual */
+	/* progress: after each trial; best: time of the incumbent / the default's */
+	void (*seen)(const struct tune_place *p, const kt_trial *t, double best, void *ctx);
+	void *ctx;
+} tune_options;
+
+/* What came of a problem. */
+typedef struct tune_place {
+	const char *text;
+	char problem[900]; /* canonical, on one line */
+	kt_where where;
+	char machine[700], target[40];
+	char fallback[400], chosen[400]; /* schedules: the default, the winner */
+	double default_seconds, bytes, flops, stream, peak;
+	kt_ratio ratio;
+	kt_trial *trial;
+	unsigned ntrial, ncandidate;
+	bool done_before; /* found in the store, nothing was measured */
+	double started, deadline;
+} tune_place;
+
+/* Tunes one problem. False and a sentence in why when it can't be tuned. Release either way. */
+bool tune_one(const tune_options *o, const char *text, tune_place *out, char *why, size_t len);
+void tune_release(tune_place *p);
+
+#endif

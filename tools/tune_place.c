@@ -1,0 +1,532 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* tune_place.c -- tuning one problem on this machine.
+ *
+ *     text -> keys, default schedule -> space -> model -> search (tune/search.c)
+ *          -> each trial: race in a child; who would win is checked against the interpreter
+ *          -> stored as it is measured -> the winner against the default once more -> stored
+ *
+ * What an earlier run measured is read back from the store, so that a run that was ended goes
+ * on where it was.
+ */
+#include "tune.h"
+#include "../backends/backend.h"
+#include "../tune/model.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+typedef struct job {
+	const tune_options *o;
+	tune_place *p;
+	trial_bench *bench;
+	kir_module *m;
+	kir_problem problem;
+	kir_func *f;
+	bool given[32];
+	kt_space space;
+	double *cost, *known_ratio;
+	kt_state *known;
+	uint8_t (*program)[32];         /* of each candidate tried; zero: not known */
+	double *ratio;                  /* of each candidate / the default; 0: not known */
+	double spent_check, spent_race; /* seconds of the longest check, of a usual race */
+	int64_t run, seq;
+	unsigned nfirst, first[16];
+	double stop; /* when no trial may run any more */
+} job;
+
+static const double close_of = 0.1; /* part of the budget kept for the last race */
+
+/* -- reading ------------------------------------------------------------------------------- */
+
+static bool read_problem(job *j, const char *text, char *why, size_t len)
+{
+	kir_diag d = { 0 };
+	char list[500];
+	kir_text canonical = { 0 };
+
+	j->m = kir_module_new();
+	if (!kir_problem_parse(j->m, text, strlen(text), &j->problem, &d)) {
+		snprintf(why, len, "%s", kir_diag_text(&d, list, sizeof list));
+		return false;
+	}
+	memcpy(j->given, j->problem.has_knob, sizeof j->given);
+	kir_problem_print(&j->problem, &canonical);
+	snprintf(j->p->problem, sizeof j->p->problem, "%s",
+	         canonical.text ? canonical.text : "");
+	free(canonical.text);
+	return true;
+}
+
+/* Keys and the default schedule, from the library that would compile it. */
+static bool ask_library(job *j, char *why, size_t len)
+{
+	kvjit_options o = { .size = sizeof o,
+		            .target = j->o->target,
+		            .cache = "off",
+		            .cache_path = "",
+		            .pins = "",
+		            .threads = j->o->threads };
+	kvjit_compile_options c = { .size = sizeof c, .flags = KVJIT_UNTUNED };
+	kvjit_keys keys = { .size = sizeof keys };
+	kvjit *kv = NULL;
+	bool ok;
+
+	if (kvjit_open(&o, &kv) != KVJIT_OK) {
+		snprintf(why, len, "%s", kvjit_open_error());
+		return false;
+	}
+	ok = kvjit_keys_of(kv, j->p->text, &c, &keys) == KVJIT_OK;
+	if (!ok)
+		snprintf(why, len, "%s", kvjit_error(kv));
+	kvjit_close(kv);
+	if (!ok)
+		return false;
+	snprintf(j->p->fallback, sizeof j->p->fallback, "%s", keys.sched);
+	snprintf(j->p->chosen, sizeof j->p->chosen, "%s", keys.sched);
+	return kt_key_parse(keys.program, &j->p->where.program) &&
+	       kt_key_parse(keys.machine, &j->p->where.machine);
+}
+
+static bool make_space(job *j, char *why, size_t len)
+{
+	kir_target host;
+	const kir_target *t = j->o->target ? kir_target_find(j->o->target) : &host;
+	kir_text machine = { 0 };
+	kir_diag d = { 0 };
+	char list[500];
+	bool named[32];
+
+	kbe_host(&host);
+	snprintf(j->p->target, sizeof j->p->target, "%s", t->name);
+	kt_machine_text(&host, kbe_host_isa(), (int)sysconf(_SC_NPROCESSORS_ONLN), &machine);
+	snprintf(j->p->machine, sizeof j->p->machine, "%s", machine.text ? machine.text : "");
+	free(machine.text);
+	j->f = kir_problem_expand(j->m, &j->problem, t, &d);
+	if (j->f && kir_sched_parse(&j->f->sched, named, j->p->fallback, &d) &&
+	    kt_space_make(j->f, j->given, &j->problem, &j->space, &d)) {
+		kt_model_of model = { j->f, &j->problem, t, j->o->threads,
+			              j->o->policy == KT_COLD };
+
+		j->cost = malloc(j->space.n * sizeof *j->cost);
+		for (unsigned i = 0; j->cost && i < j->space.n; i++)
+			j->cost[i] = kt_model_time(&model, &j->space.at[i]);
+		j->p->ncandidate = j->space.n;
+		j->program = calloc(j->space.n, sizeof *j->program);
+		j->ratio = calloc(j->space.n, sizeof *j->ratio);
+		j->known = malloc(j->space.n * sizeof *j->known);
+		j->known_ratio = calloc(j->space.n, sizeof *j->known_ratio);
+		return j->cost && j->program && j->ratio && j->known && j->known_ratio;
+	}
+	snprintf(why, len, "%s", kir_diag_text(&d, list, sizeof list));
+	return false;
+}
+
+static void sched_text(const kir_sched *s, char *out, size_t len)
+{
+	kir_text t = { 0 };
+
+	kir_sched_print(s, &t);
+	snprintf(out, len, "%s", t.text ? t.text : "");
+	free(t.text);
+}
+
+/* -- what is known already --------------------------------------------------------------------
+ */
+
+static int candidate_of(const job *j, const char *sched)
+{
+	kir_sched s = kir_sched_default();
+	bool named[32] = { 0 };
+	kir_diag d = { 0 };
+
+	return kir_sched_parse(&s, named, sched, &d) ? kt_space_find(&j->space, &s) : -1;
+}
+
+static void recall_trials(job *j)
+{
+	kt_trial *t = NULL;
+	unsigned n = j->o->store ? kt_trials_of(j->o->store, &j->p->where, &t) : 0;
+
+	for (unsigned i = 0; i < j->space.n; i++)
+		j->known[i] = KT_NSTATE;
+	for (unsigned i = 0; i < n; i++) {
+		int c = t[i].codegen == KT_CODEGEN ? candidate_of(j, t[i].sched) : -1;
+
+		j->run = t[i].run >= j->run ? t[i].run + 1 : j->run;
+		if (c > 0 && !j->o->again && t[i].state != KT_IS_failed) {
+			j->known[c] = t[i].state;
+			j->known_ratio[c] = t[i].ratio;
+		}
+		kt_trial_free(&t[i]);
+	}
+	free(t);
+}
+
+/* Schedules of this program from other machines, or from here before a change of the code
+ * generator: the first to be tried. Whether this place was finished before. */
+static bool recall_schedules(job *j)
+{
+	kt_schedule *r = NULL;
+	bool finished = false;
+	unsigned n =
+	    j->o->store ? kt_schedules_of(j->o->store, &j->p->where.program, NULL, &r) : 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		bool here = !memcmp(&r[i].where, &j->p->where, sizeof r[i].where);
+		int c = candidate_of(j, r[i].sched);
+
+		if (here && r[i].source == KT_BY_trial && r[i].codegen == KT_CODEGEN) {
+			finished = true;
+			snprintf(j->p->chosen, sizeof j->p->chosen, "%s", r[i].sched);
+			j->p->default_seconds = r[i].ratio > 0 ? r[i].median / r[i].ratio : 0;
+			j->p->ratio = (kt_ratio){ r[i].ratio, r[i].ratio_lo, r[i].ratio_hi,
+				                  KT_PAIRED, (unsigned)r[i].n };
+		} else if (c > 0 && j->nfirst < 16) {
+			j->first[j->nfirst++] = (unsigned)c;
+		}
+		kt_schedule_free(&r[i]);
+	}
+	free(r);
+	return finished && !j->o->again;
+}
+
+/* -- trials
+ * ------------------------------------------------------------------------------------ */
+
+static void keep_trial(job *j, const kt_trial *t)
+{
+	tune_place *p = j->p;
+	kt_trial *more = realloc(p->trial, (p->ntrial + 1) * sizeof *p->trial);
+
+	if (j->o->store)
+		kt_trial_put(j->o->store, t);
+	if (!more)
+		return;
+	p->trial = more;
+	p->trial[p->ntrial] = *t;
+	p->trial[p->ntrial].sched = strdup(t->sched);
+	p->trial[p->ntrial].why = strdup(t->why);
+	p->ntrial++;
+}
+
+static kt_trial describe(job *j, const char *sched, trial_report *r)
+{
+	kt_trial t = { .where = j->p->where, .run = j->run, .seq = j->seq++ };
+	double times[KT_MAX_PAIRS];
+	kt_spread s;
+
+	memcpy(times, r->pairs.a, sizeof times);
+	s = kt_spread_of(times, r->pairs.n);
+	t.sched = (char *)sched;
+	t.why = r->why;
+	t.state = r->state;
+	t.median = s.median;
+	t.lo = s.lo;
+	t.hi = s.hi;
+	t.min = s.min;
+	t.n = r->pairs.n;
+	t.steal = r->steal;
+	t.migrations = r->migrations;
+	t.when = (int64_t)time(NULL);
+	t.compile_us = (int64_t)(r->compile_s * 1e6);
+	t.codegen = KT_CODEGEN;
+	return t;
+}
+
+static int same_as(const job *j, unsigned candidate, const uint8_t program[32])
+{
+	static const uint8_t none[32];
+
+	for (unsigned i = 0; i < j->space.n; i++)
+		if (i != candidate && memcmp(j->program[i], none, 32) != 0 &&
+		    !memcmp(j->program[i], program, 32))
+			return (int)i;
+	return -1;
+}
+
+/* Whoever seems to win must be right first. */
+static void check_winner(job *j, const char *sched, trial_report *r)
+{
+	trial_report checked;
+	double start = measure_now();
+
+	trial_check(j->bench, sched, &checked);
+	if (measure_now() - start > j->spent_check)
+		j->spent_check = measure_now() - start;
+	if (checked.state == KT_IS_ok)
+		return;
+	r->state = checked.state;
+	memcpy(r->why, checked.why, sizeof r->why);
+}
+
+static void trial(unsigned candidate, unsigned incumbent, const kt_rule *rule, kt_outcome *out,
+                  void *ctx)
+{
+	job *j = ctx;
+	char sched[400], other[400];
+	double start = measure_now(), before = incumbent ? j->ratio[incumbent] : 1;
+	trial_report r;
+	kt_trial t;
+	int same;
+
+	sched_text(&j->space.at[candidate], sched, sizeof sched);
+	sched_text(&j->space.at[incumbent], other, sizeof other);
+	if (candidate != incumbent && trial_program(j->bench, sched, &r) == KT_IS_ok &&
+	    (same = same_as(j, candidate, r.program)) >= 0) {
+		out->state = r.state = KT_IS_same;
+		out->same_as = (unsigned)same;
+		snprintf(r.why, sizeof r.why, "the program of candidate %d", same);
+	} else if (candidate == incumbent || r.state == KT_IS_ok) {
+		trial_race(j->bench, sched, other, rule, j->stop - measure_now(), &r);
+		/* disturbed: once more, and then it is as it is */
+		if (r.state == KT_IS_ok && r.steal > 0.05 &&
+		    j->stop - measure_now() > 2 * r.seconds)
+			trial_race(j->bench, sched, other, rule, j->stop - measure_now(), &r);
+		memcpy(j->program[candidate], r.program, 32);
+		if (r.state == KT_IS_ok && candidate != incumbent && r.ratio.hi < 1 &&
+		    r.ratio.ratio < 1 - rule->tie)
+			check_winner(j, sched, &r);
+	}
+	j->spent_race = 0.5 * j->spent_race + 0.5 * (measure_now() - start);
+	t = describe(j, sched, &r);
+	t.ratio = r.ratio.ratio * before;
+	t.ratio_lo = r.ratio.lo * before;
+	t.ratio_hi = isfinite(r.ratio.hi) ? r.ratio.hi * before : 0;
+	if (candidate == incumbent) {
+		if (r.state == KT_IS_slow) /* of itself: noise */
+			r.state = t.state = KT_IS_ok;
+		t.ratio = t.ratio_lo = t.ratio_hi = 1;
+		j->p->default_seconds = t.median;
+	}
+	j->ratio[candidate] = t.ratio;
+	out->state = r.state;
+	out->pairs = r.pairs;
+	out->ratio = r.ratio;
+	keep_trial(j, &t);
+}
+
+static double left(void *ctx)
+{
+	const job *j = ctx;
+
+	return j->stop - measure_now();
+}
+
+static double expect(void *ctx)
+{
+	const job *j = ctx;
+
+	/* a race can be cut short, a compile and a check can't */
+	return 0.4 * j->spent_race + j->spent_check;
+}
+
+static void seen(unsigned candidate, const kt_outcome *o, unsigned incumbent, void *ctx)
+{
+	job *j = ctx;
+	double best = incumbent ? j->ratio[incumbent] : 1;
+
+	(void)candidate;
+	(void)o;
+	if (j->o->seen && j->p->ntrial)
+		j->o->seen(j->p, &j->p->trial[j->p->ntrial - 1], best, j->o->ctx);
+}
+
+/* -- the end
+ * ----------------------------------------------------------------------------------- */
+
+static void store_winner(job *j, kt_source source, const trial_report *last)
+{
+	tune_place *p = j->p;
+	kt_schedule r = { .where = p->where,
+		          .problem = p->problem,
+		          .sched = p->chosen,
+		          .target = p->target,
+		          .machine = p->machine,
+		          .source = source,
+		          .ratio = p->ratio.ratio,
+		          .ratio_lo = p->ratio.lo,
+		          .ratio_hi = isfinite(p->ratio.hi) ? p->ratio.hi : 0,
+		          .n = last ? last->pairs.n : 0,
+		          .when = (int64_t)time(NULL),
+		          .codegen = KT_CODEGEN };
+	double times[KT_MAX_PAIRS];
+
+	if (last) {
+		memcpy(times, last->pairs.a, sizeof times);
+		kt_spread s = kt_spread_of(times, last->pairs.n);
+
+		r.median = s.median;
+		r.lo = s.lo;
+		r.hi = s.hi;
+	} else if (source == KT_BY_trial) {
+		r.median = r.lo = r.hi = p->default_seconds;
+	}
+	if (j->o->store)
+		kt_schedule_put(j->o->store, &r);
+}
+
+/* The winner against the default once more, on pairs that chose nobody: it must be faster
+ * beyond the interval, or the default stays. */
+static void confirm(job *j, unsigned best)
+{
+	kt_rule rule = { 0.01, 20, 120 };
+	trial_report r = { 0 };
+	char sched[400];
+
+	j->p->ratio = (kt_ratio){ 1, 1, 1, KT_PAIRED, 0 };
+	if (best) {
+		sched_text(&j->space.at[best], sched, sizeof sched);
+		trial_race(j->bench, sched, j->p->fallback, &rule,
+		           j->p->deadline - measure_now(), &r);
+	}
+	if (best && r.state == KT_IS_ok && r.ratio.hi < 1) {
+		memcpy(j->p->chosen, sched, sizeof sched);
+		j->p->ratio = r.ratio;
+		store_winner(j, KT_BY_trial, &r);
+	} else {
+		store_winner(j, KT_BY_trial, NULL);
+	}
+}
+
+static void write_record(job *j)
+{
+	FILE *f = fopen(j->o->record, "w");
+	kt_space *s = &j->space;
+
+	if (!f)
+		return;
+	fprintf(f, "{\"problem\":\"");
+	for (const char *c = j->p->problem; *c; c++)
+		fprintf(f, *c == '"' || *c == '\\' ? "\\%c" : "%c", *c == '\n' ? ' ' : *c);
+	fprintf(f, "\",\"target\":\"%s\",\"threads\":%d,\"policy\":\"%s\",\"knobs\":{",
+	        j->p->target, j->o->threads, kt_policy_names[j->o->policy]);
+	for (unsigned k = 0; k < s->nknob; k++) {
+		fprintf(f, "%s\"%s\":[", k ? "," : "", kir_knobs[s->knob[k]].name);
+		for (unsigned v = 0; v < s->nvalue[k]; v++)
+			fprintf(f, "%s%d", v ? "," : "", s->value[k][v]);
+		fprintf(f, "]");
+	}
+	fprintf(f, "}}\n");
+	for (unsigned i = 0; i < j->p->ntrial; i++) {
+		const kt_trial *t = &j->p->trial[i];
+		int c = candidate_of(j, t->sched);
+
+		if (c >= 0)
+			fprintf(f,
+			        "{\"candidate\":%d,\"sched\":\"%s\",\"state\":\"%s\",\"ratio\":"
+			        "%.6g,"
+			        "\"median\":%.6g,\"model\":%.6g}\n",
+			        c, t->sched, kt_state_names[t->state], t->ratio, t->median,
+			        j->cost[c]);
+	}
+	fclose(f);
+}
+
+static void measure_limits(job *j)
+{
+	measure_team *team;
+	const void *memory;
+	size_t bytes;
+
+	memory = load_memory(trial_load(j->bench), &bytes);
+	if (bytes > (size_t)64 << 20)
+		bytes = (size_t)64 << 20;
+	team = j->o->threads == 1 ? measure_team_new(1) : NULL;
+	if (team && memory && bytes)
+		j->p->stream = (double)bytes / measure_read(team, memory, bytes);
+	measure_team_free(team);
+	j->p->bytes = trial_load(j->bench)->bytes;
+	j->p->flops = trial_load(j->bench)->flops;
+}
+
+static bool search(job *j, char *why, size_t len)
+{
+	trial_setup setup = { j->p->text,    j->o->target,
+		              j->o->threads, j->o->policy == KT_COLD,
+		              j->o->limit,   0,
+		              j->o->hooks };
+	kt_search_host host = { trial, left, expect, seen, j };
+	kt_search_options o = { .effort = j->o->effort,
+		                .first = j->first,
+		                .nfirst = j->nfirst,
+		                .known = j->known,
+		                .known_ratio = j->known_ratio };
+	kt_search_result r;
+
+	j->bench = trial_open(&setup, why, len);
+	if (!j->bench)
+		return false;
+	j->ratio[0] = 1;
+	measure_limits(j);
+	kt_search_run(&j->space, j->cost, &o, &host, &r);
+	if (!r.by_state[KT_IS_ok]) {
+		snprintf(why, len, "the default schedule couldn't be measured: %s",
+		         j->p->ntrial ? j->p->trial[0].why : "there was no time");
+		return false;
+	}
+	confirm(j, r.best);
+	if (j->o->record)
+		write_record(j);
+	return true;
+}
+
+static bool pick_by_model(job *j)
+{
+	kt_search_options o = { .effort = KT_EFFORT_model };
+	kt_search_result r;
+
+	kt_search_run(&j->space, j->cost, &o, NULL, &r);
+	sched_text(&j->space.at[r.best], j->p->chosen, sizeof j->p->chosen);
+	j->p->ratio = (kt_ratio){ 0, 0, 0, KT_PAIRED, 0 };
+	store_winner(j, KT_BY_model, NULL);
+	return true;
+}
+
+bool tune_one(const tune_options *o, const char *text, tune_place *out, char *why, size_t len)
+{
+	job j = { .o = o, .p = out, .run = 1 };
+	bool ok;
+
+	memset(out, 0, sizeof *out);
+	out->text = text;
+	out->started = measure_now();
+	out->deadline = out->started + o->budget;
+	j.stop = out->deadline - close_of * o->budget;
+	out->where.threads = o->threads;
+	out->where.policy = o->policy;
+	ok = read_problem(&j, text, why, len);
+	if (ok) {
+		out->where.bucket =
+		    kt_bucket_of(j.problem.batch, j.problem.ctx, j.problem.qlen);
+		ok = ask_library(&j, why, len) && make_space(&j, why, len);
+	}
+	if (ok) {
+		recall_trials(&j);
+		out->done_before = recall_schedules(&j);
+		if (!out->done_before)
+			ok = o->effort == KT_EFFORT_model ? pick_by_model(&j)
+			                                  : search(&j, why, len);
+	}
+	trial_close(j.bench);
+	kt_space_free(&j.space);
+	free(j.cost);
+	free(j.program);
+	free(j.ratio);
+	free(j.known);
+	free(j.known_ratio);
+	kir_module_free(j.m);
+	return ok;
+}
+
+void tune_release(tune_place *p)
+{
+	for (unsigned i = 0; i < p->ntrial; i++)
+		kt_trial_free(&p->trial[i]);
+	free(p->trial);
+	p->trial = NULL;
+	p->ntrial = 0;
+}

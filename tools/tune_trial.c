@@ -1,0 +1,448 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* tune_trial.c -- see tune_trial.h. */
+#include "tune_trial.h"
+#include "check.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { SEEDS = 3 };
+static const double sample_seconds = 150e-6; /* least length of a sample */
+
+struct trial_bench {
+	trial_setup setup;
+	char *text;
+	kvjit *kv, *ref; /* without caches */
+	machine machine;
+	measure_team *team; /* only in children: threads don't cross a fork */
+	load load;
+	trial_report *shared;
+};
+
+/* -- opening ---------------------------------------------------------------------------- */
+
+/* The executor of every kernel here: the team of the process that runs it, or nobody else. */
+static void on_team(int64_t n, void (*fn)(int64_t begin, int64_t end, void *ctx), void *ctx,
+                    void *executor)
+{
+	trial_bench *b = executor;
+
+	if (b->team)
+		measure_parallel(n, fn, ctx, b->team);
+	else if (n > 0)
+		fn(0, n, ctx);
+}
+
+static kvjit *open_context(trial_bench *b, const char *backend, char *why, size_t len)
+{
+	kvjit_options o = { .size = sizeof o,
+		            .target = b->setup.target,
+		            .backend = backend,
+		            .parallel = on_team,
+		            .executor = b,
+		            .cache = "off",
+		            .cache_path = "",
+		            .pins = "",
+		            .threads = b->setup.threads };
+	kvjit *kv = NULL;
+
+	if (kvjit_open(&o, &kv) == KVJIT_OK)
+		return kv;
+	snprintf(why, len, "%s", kvjit_open_error());
+	return NULL;
+}
+
+trial_bench *trial_open(const trial_setup *s, char *why, size_t len)
+{
+	trial_bench *b = calloc(1, sizeof *b);
+
+	if (!b)
+		return NULL;
+	b->setup = *s;
+	b->setup.limit = s->limit > 0 ? s->limit : 60;
+	b->setup.memory = s->memory ? s->memory : (size_t)4 << 30;
+	b->text = strdup(s->text);
+	b->shared = mmap(NULL, sizeof *b->shared, PROT_READ | PROT_WRITE,
+	                 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (b->shared == MAP_FAILED)
+		b->shared = NULL;
+	b->kv = b->text && b->shared ? open_context(b, NULL, why, len) : NULL;
+	b->ref = b->kv ? open_context(b, "ref", why, len) : NULL;
+	if (b->ref && load_open(&b->load, b->kv, b->text, NULL, s->cold, why, len)) {
+		b->machine.backend = "x86";
+		snprintf(b->machine.target, sizeof b->machine.target, "%s",
+		         kvjit_kernel_target(b->load.k));
+		b->machine.kv = b->kv;
+		return b;
+	}
+	trial_close(b);
+	return NULL;
+}
+
+void trial_close(trial_bench *b)
+{
+	if (!b)
+		return;
+	if (b->load.a.m || b->load.k)
+		load_close(&b->load);
+	kvjit_close(b->kv);
+	kvjit_close(b->ref);
+	if (b->shared)
+		munmap(b->shared, sizeof *b->shared);
+	free(b->text);
+	free(b);
+}
+
+const load *trial_load(const trial_bench *b)
+{
+	return &b->load;
+}
+
+/* -- the child ------------------------------------------------------------------------------
+ */
+
+/* What the handler of a fault needs; one trial runs in a process. */
+static const trial_bench *faulting;
+
+/* Inside the pages that guard a tensor, or what it was reached through: a write outside of
+ * its outputs. Anything else is a crash. */
+static void on_fault(int sig, siginfo_t *info, void *context)
+{
+	const trial_bench *b = faulting;
+	const char *at = info->si_addr;
+	const ptrdiff_t guard = 65536;
+
+	(void)context;
+	for (unsigned i = 0; b && i < b->load.a.b.n; i++) {
+		const bind_arg *t = &b->load.a.b.at[i];
+		const char *data = t->data;
+
+		if (t->bytes && at >= data - guard && at < data + t->bytes + guard)
+			b->shared->state = KT_IS_outside;
+	}
+	signal(sig, SIG_DFL);
+	raise(sig);
+}
+
+static void set_limits(const trial_bench *b)
+{
+	struct sigaction a = { .sa_sigaction = on_fault, .sa_flags = SA_SIGINFO };
+	struct rlimit none = { 0, 0 }, space;
+	long pages = 0;
+	FILE *f = fopen("/proc/self/statm", "r");
+
+	if (f && fscanf(f, "%ld", &pages) == 1) {
+		space.rlim_cur = space.rlim_max =
+		    (rlim_t)pages * (rlim_t)sysconf(_SC_PAGESIZE) + b->setup.memory;
+		setrlimit(RLIMIT_AS, &space);
+	}
+	if (f)
+		fclose(f);
+	setrlimit(RLIMIT_CORE, &none);
+	faulting = b;
+	sigaction(SIGSEGV, &a, NULL);
+	sigaction(SIGBUS, &a, NULL);
+}
+
+static void say(trial_report *r, kt_state state, const char *why)
+{
+	r->state = state;
+	snprintf(r->why, sizeof r->why, "%.299s", why);
+}
+
+/* A kernel with this schedule, compiled now; NULL after saying why not. */
+static kvjit_kernel *compile(trial_bench *b, const char *sched)
+{
+	kvjit_compile_options o = { .size = sizeof o, .sched = sched, .flags = KVJIT_FRESH };
+	double start = measure_now();
+	kvjit_kernel *k = NULL;
+	kvjit_status s = kvjit_compile(b->kv, b->text, &o, &k);
+
+	b->shared->compile_s = measure_now() - start;
+	if (s == KVJIT_OK)
+		return k;
+	say(b->shared,
+	    s == KVJIT_UNSUPPORTED || s == KVJIT_BAD_ARGUMENT ? KT_IS_illegal
+	    : s == KVJIT_NO_MEMORY                            ? KT_IS_memory
+	                                                      : KT_IS_failed,
+	    kvjit_error(b->kv));
+	return NULL;
+}
+
+/* Hash of what is executed: the program without the line that names its schedule. */
+static void hash_program(const kvjit_kernel *k, uint8_t out[32])
+{
+	char *text = kvjit_kernel_text(k, "vector"), *body = text ? strchr(text, '{') : NULL;
+	kt_key key;
+
+	kt_hash(body ? body : "", body ? strlen(body) : 0, &key);
+	memcpy(out, key.b, 32);
+	free(text);
+}
+
+/* The load with another kernel: its own plan, the same data. */
+static bool with_kernel(const trial_bench *b, kvjit_kernel *k, load *out)
+{
+	const bind_arg *lens = bind_find((bind *)&b->load.a.b, "lens");
+	const bind_arg *starts = bind_find((bind *)&b->load.a.b, "starts");
+
+	*out = b->load;
+	out->k = k;
+	out->plan = NULL;
+	if (!b->load.plan)
+		return true;
+	kvjit_batch batch = { .size = sizeof batch,
+		              .nseq = lens->shape[0],
+		              .seq_lens = lens->data,
+		              .query_starts = starts->data,
+		              .npages = b->load.a.npages };
+
+	if (kvjit_plan_new(k, &batch, &out->plan) == KVJIT_OK)
+		return true;
+	say(b->shared, KT_IS_failed, kvjit_kernel_error(k));
+	return false;
+}
+
+static bool call(trial_bench *b, load *l, bool candidate)
+{
+	const trial_hooks *h = b->setup.hooks;
+
+	if (candidate && h && h->call ? h->call(l, h->ctx) : load_call(l))
+		return true;
+	say(b->shared, KT_IS_failed, kvjit_kernel_error(l->k));
+	return false;
+}
+
+/* Two calls on the same data must leave the same bytes. */
+static bool is_steady(trial_bench *b, load *l)
+{
+	bind_arg *out = bind_find(&b->load.a.b, "out");
+	void *first = out ? malloc(out->bytes) : NULL;
+	bool same = true;
+
+	if (!first)
+		return true;
+	l->turn = 0;
+	same = call(b, l, true);
+	memcpy(first, out->data, out->bytes);
+	l->turn = 0;
+	same = same && call(b, l, true);
+	if (same && memcmp(first, out->data, out->bytes) != 0) {
+		say(b->shared, KT_IS_unsteady, "two calls on the same data gave other bytes");
+		same = false;
+	}
+	free(first);
+	return same;
+}
+
+static double sample(trial_bench *b, load *l, bool candidate, int repeats, bool *ok)
+{
+	double start = measure_now();
+
+	for (int i = 0; i < repeats && *ok; i++)
+		*ok = call(b, l, candidate);
+	return (measure_now() - start) / repeats;
+}
+
+/* Time that others took from this machine, in ticks. */
+static double stolen(void)
+{
+	double steal = 0;
+	FILE *f = fopen("/proc/stat", "r");
+
+	if (f && fscanf(f, "cpu %*f %*f %*f %*f %*f %*f %*f %lf", &steal) != 1)
+		steal = 0;
+	if (f)
+		fclose(f);
+	return steal / (double)sysconf(_SC_CLK_TCK);
+}
+
+static int64_t switches(void)
+{
+	struct rusage u;
+
+	getrusage(RUSAGE_SELF, &u);
+	return u.ru_nivcsw;
+}
+
+/* a b b a a b b a ..., until the verdict or the end of the time. */
+static void race(trial_bench *b, load *x, load *y, const kt_rule *rule, double end)
+{
+	trial_report *r = b->shared;
+	double once = 1, start = measure_now(), steal = stolen();
+	int64_t before = switches();
+	bool ok = true;
+	int repeats;
+
+	sample(b, y, false, 1, &ok);
+	once = sample(b, x, true, 1, &ok);
+	repeats =
+	    once < sample_seconds ? (int)(sample_seconds / (once > 1e-9 ? once : 1e-9)) + 1 : 1;
+	r->state = KT_IS_ok;
+	for (r->pairs.n = 0; ok && r->pairs.n < KT_MAX_PAIRS;) {
+		unsigned i = r->pairs.n;
+
+		if (i % 2)
+			r->pairs.b[i] = sample(b, y, false, repeats, &ok);
+		r->pairs.a[i] = sample(b, x, true, repeats, &ok);
+		if (i % 2 == 0)
+			r->pairs.b[i] = sample(b, y, false, repeats, &ok);
+		r->pairs.n += ok;
+		if (ok && kt_decide(&r->pairs, rule, &r->ratio) == KT_WORSE) {
+			r->state = KT_IS_slow;
+			break;
+		}
+		if (measure_now() > end || (ok && kt_decide(&r->pairs, rule, &r->ratio)))
+			break;
+	}
+	r->steal = (stolen() - steal) / (measure_now() - start + 1e-9);
+	r->migrations = switches() - before;
+	if (ok && !r->pairs.n)
+		say(r, KT_IS_failed, "there was no time to measure it");
+}
+
+typedef struct errand {
+	const char *candidate, *incumbent;
+	const kt_rule *rule;
+	double end;
+} errand;
+
+static void race_in_child(trial_bench *b, const errand *e)
+{
+	kvjit_kernel *k = compile(b, e->candidate), *other;
+	double compiled = b->shared->compile_s;
+	load x, y;
+
+	if (!k)
+		return;
+	hash_program(k, b->shared->program);
+	other = compile(b, e->incumbent);
+	b->shared->compile_s = compiled;
+	b->team = measure_team_new(b->setup.threads);
+	if (!b->team)
+		say(b->shared, KT_IS_failed, "there aren't that many processors");
+	else if (other && with_kernel(b, k, &x) && with_kernel(b, other, &y) &&
+	         is_steady(b, &x))
+		race(b, &x, &y, e->rule, e->end);
+}
+
+static void program_in_child(trial_bench *b, const errand *e)
+{
+	kvjit_kernel *k = compile(b, e->candidate);
+
+	if (!k)
+		return;
+	hash_program(k, b->shared->program);
+	b->shared->state = KT_IS_ok;
+}
+
+static void corrupt(const check *c, unsigned i)
+{
+	const trial_bench *b = c->ctx;
+
+	(void)i;
+	b->setup.hooks->results((attn *)&c->a, b->setup.hooks->ctx);
+}
+
+static void check_in_child(trial_bench *b, const errand *e)
+{
+	check_result result = { 0 };
+	check c = { .text = b->text,
+		    .sched = e->candidate,
+		    .ref = b->ref,
+		    .machine = &b->machine,
+		    .nmachine = 1,
+		    .result = &result,
+		    .ctx = b };
+	char why[300] = "";
+
+	if (b->setup.hooks && b->setup.hooks->results)
+		c.seen = corrupt;
+	say(b->shared, KT_IS_ok, "");
+	for (uint64_t s = 0; s < SEEDS && !result.failed; s++)
+		if (!check_seed(&c, s, why, sizeof why)) {
+			say(b->shared, KT_IS_failed, why);
+			return;
+		}
+	if (result.failed || !result.compared)
+		say(b->shared, KT_IS_wrong,
+		    result.failed ? result.text : "nothing was compared");
+}
+
+/* -- the parent ------------------------------------------------------------------------------
+ */
+
+/* Waits for the child, ends it when its time is over. False: it had to be ended. */
+static bool wait_for(pid_t pid, double end, int *status)
+{
+	struct timespec nap = { 0, 200000 };
+	pid_t got;
+
+	while ((got = waitpid(pid, status, WNOHANG)) == 0 || (got < 0 && errno == EINTR)) {
+		if (measure_now() > end) {
+			kill(pid, SIGKILL);
+			waitpid(pid, status, 0);
+			return false;
+		}
+		nanosleep(&nap, NULL);
+		if (nap.tv_nsec < 2000000)
+			nap.tv_nsec *= 2;
+	}
+	return true;
+}
+
+static void in_child(trial_bench *b, void (*fn)(trial_bench *b, const errand *e),
+                     const errand *e, trial_report *out)
+{
+	double start = measure_now();
+	int status = 0;
+	pid_t pid;
+
+	memset(b->shared, 0, sizeof *b->shared);
+	b->shared->state = KT_NSTATE;
+	fflush(NULL);
+	pid = fork();
+	if (!pid) {
+		set_limits(b);
+		fn(b, e);
+		_exit(0);
+	}
+	if (pid < 0)
+		say(b->shared, KT_IS_failed, "no process for it");
+	else if (!wait_for(pid, start + b->setup.limit, &status))
+		say(b->shared, KT_IS_hung, "it took longer than its time limit");
+	else if (WIFSIGNALED(status) && b->shared->state == KT_IS_outside)
+		say(b->shared, KT_IS_outside, "it touched memory beyond a tensor's end");
+	else if (WIFSIGNALED(status))
+		say(b->shared, KT_IS_crashed, strsignal(WTERMSIG(status)));
+	else if (b->shared->state == KT_NSTATE)
+		say(b->shared, KT_IS_failed, "it ended without a result");
+	*out = *b->shared;
+	out->seconds = measure_now() - start;
+}
+
+kt_state trial_program(trial_bench *b, const char *sched, trial_report *out)
+{
+	in_child(b, program_in_child, &(errand){ .candidate = sched }, out);
+	return out->state;
+}
+
+void trial_race(trial_bench *b, const char *candidate, const char *incumbent,
+                const kt_rule *rule, double seconds, trial_report *out)
+{
+	in_child(b, race_in_child,
+	         &(errand){ candidate, incumbent, rule, measure_now() + seconds }, out);
+}
+
+void trial_check(trial_bench *b, const char *sched, trial_report *out)
+{
+	in_child(b, check_in_child, &(errand){ .candidate = sched }, out);
+}

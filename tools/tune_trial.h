@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* tune_trial.h -- one trial of a schedule, in a process of its own.
+ *
+ * The tuner has one thread and holds the data, the compiler and the default's kernel. A trial
+ * is a fork of it: the child compiles, runs, and leaves what it found in shared memory. A
+ * candidate that crashes, hangs, asks for all memory or writes where it mustn't costs that
+ * trial and nothing else.
+ */
+#ifndef KVJIT_TOOL_TUNE_TRIAL_H
+#define KVJIT_TOOL_TUNE_TRIAL_H
+
+#include "load.h"
+#include "../tune/search.h"
+
+/* What tests put in the place of a candidate. In the child. */
+typedef struct trial_hooks {
+	/* instead of load_call, of the candidate */
+	bool (*call)(load *l, void *ctx);
+	/* after its results on data of a check, before they are compared */
+	void (*results)(attn *a, void *ctx);
+	void *ctx;
+} trial_hooks;
+
+typedef struct trial_setup {
+	const char *text;   /* problem */
+	const char *target; /* NULL: the host's */
+	int threads;
+	bool cold;
+	double limit;  /* seconds of a trial, 0: 60 */
+	size_t memory; /* bytes that a trial may take, 0: 4 GiB */
+	const trial_hooks *hooks;
+} trial_setup;
+
+typedef struct trial_bench trial_bench;
+
+/* What a trial found. */
+typedef struct trial_report {
+	kt_state state;
+	char why[300];
+	kt_pairs pairs; /* a: the candidate, b: the incumbent */
+	kt_ratio ratio;
+	double compile_s, steal;
+	int64_t migrations;
+	uint8_t program[32]; /* hash of the level-V program */
+	double seconds;      /* the whole trial took */
+} trial_report;
+
+/* Fills the data and compiles the default; NULL and a sentence in why. The calling process must
+ * have one thread. */
+trial_bench *trial_open(const trial_setup *s, char *why, size_t len);
+void trial_close(trial_bench *b);
+const load *trial_load(const trial_bench *b);
+/* Hash of the level-V program of a schedule, or its state (illegal, failed, crashed). */
+kt_state trial_program(trial_bench *b, const char *sched, trial_report *out);
+/* Races candidate against incumbent (schedules as text) until the rule has its verdict or
+ * `seconds` have passed. */
+void trial_race(trial_bench *b, const char *candidate, const char *incumbent,
+                const kt_rule *rule, double seconds, trial_report *out);
+/* Whether its results are right on three data sets. ok, wrong, or how it ended. */
+void trial_check(trial_bench *b, const char *sched, trial_report *out);
+
+#endif

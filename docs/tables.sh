@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# docs/tables.sh ops|operands|attrs|elems|knobs: a .def table as the documents quote it.
+# docs/tables.sh ops|operands|attrs|elems|knobs|reasons: a .def table as the documents quote it.
 set -eu
 cd "$(dirname "$0")/../ir"
 case $1 in
@@ -18,10 +18,13 @@ attrs)
 elems)
 	sed -nE 's/^ELEM\( *([a-z0-9]+), *([0-9]+), *([A-Z]), *([0-9]+), *([0-9]+), *(-?[0-9]+).*/\1 \2 \3 \4 \5 \6/p' elems.def |
 		awk '{ printf "%-9s %2d bits  kind %s  exponent %2d  mantissa %2d  bias %4d\n", $1, $2, $3, $4, $5, $6 }' ;;
-knobs)
-	sed -nE 's/^KNOB\( *([a-z_0-9]+), *([0-9]+), *"([^"]*)", *"([^"]*)".*/\1;\3;\4/p' knobs.def |
+knobs) # name, values, meaning
+	sed -nE 's/^KNOB\( *([a-z_0-9]+), *([0-9]+), *"([^"]*)", *"[^"]*", *"([^"]*)".*/\1;\3;\4/p' knobs.def |
 		awk -F';' '{ d = $3; for (i = 4; i <= NF; i++) d = d ";" $i; printf "%-9s %-25s  %s\n", $1, $2, d }' ;;
+reasons) # name, sentence: why a place or an entry isn't used
+	sed -nE 's/^REASON\( *([a-z_]+), *([01]), *"([^"]*)".*/\1;\3/p' ../tune/reason.def |
+		awk -F';' '{ d = $2; for (i = 3; i <= NF; i++) d = d ";" $i; printf "%-14s %s\n", $1, d }' ;;
 *)
-	echo "tables.sh: ops, operands, attrs, elems or knobs" >&2
+	echo "tables.sh: ops, operands, attrs, elems, knobs or reasons" >&2
 	exit 2 ;;
 esac

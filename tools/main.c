@@ -34,6 +34,10 @@ static const struct command {
 	  "[--shard I/N] [--threads N] [--cold|--warm] [--target T] [--cache DIR] [--again] "
 	  "[--json] [--report FILE.html] [--record FILE]",
 	  "choose schedules by measuring, and keep them in the cache" },
+	{ "cache", tool_cache,
+	  "ls|show|why|stats|gc|verify|merge|export|import|pin|unpin|pack|sign|keygen ... "
+	  "[--cache DIR]",
+	  "what is remembered of tuning and compiling, and shipping it" },
 };
 #define NCOMMANDS (sizeof commands / sizeof *commands)
 

@@ -21,6 +21,7 @@ int tool_check(args *a);
 int tool_golden(const char *dir, args *a); /* check --golden DIR */
 int tool_bench(args *a);
 int tool_tune(args *a);
+int tool_cache(args *a);
 
 /* Text of a file, NUL-terminated; NULL if it can't be read. free() it. */
 char *tool_read(const char *path, size_t *len);

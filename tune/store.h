@@ -72,6 +72,7 @@ unsigned kt_trials_of(kt_store *s, const kt_where *w, kt_trial **out);
 /* -- pins ----------------------------------------------------------------------------------*/
 kt_reason kt_pin_put(kt_store *s, const kt_pin *p);
 unsigned kt_pins_of(kt_store *s, const kt_key *program, kt_pin **out);
+kt_reason kt_pin_drop(kt_store *s, const kt_pin *p); /* of its program and bucket, or miss */
 
 /* -- meta: small facts by name, e.g. the highest version of a pack seen ---------------------*/
 bool kt_meta_get(kt_store *s, const char *name, int64_t *out);
@@ -99,6 +100,9 @@ kt_reason kt_store_verify(kt_store *s, char *why, size_t len, int64_t *checked);
 /* All or nothing: begin, then any puts, then end(true) keeps or end(false) drops them. */
 kt_reason kt_store_begin(kt_store *s);
 kt_reason kt_store_end(kt_store *s, bool keep);
+/* Copies SQLite's journal into the file: a store that others open immutable (KT_SYSTEM) shows
+ * them nothing of what still stands in the journal. */
+kt_reason kt_store_seal(kt_store *s);
 
 /* -- one compile across processes ------------------------------------------------------------
  * A claim is a byte-range lock on the file `claims` beside the store, at a place that follows

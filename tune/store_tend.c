@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* store_tend.c -- what only people ask of a store, through `kvjit cache`. */
+#include "store_priv.h"
+
+/* Bound by hand: no statement is kept for what is asked once. */
+static int delete_pin(sqlite3 *db, const kt_pin *p)
+{
+	sqlite3_stmt *q = NULL;
+	int rc = sqlite3_prepare_v2(db,
+	                            "DELETE FROM pins WHERE program=?1 AND batch=?2 AND "
+	                            "ctx=?3 AND qlen=?4",
+	                            -1, &q, NULL);
+
+	if (rc == SQLITE_OK) {
+		kts_bind_key(q, 1, &p->program);
+		sqlite3_bind_int(q, 2, p->bucket.batch);
+		sqlite3_bind_int(q, 3, p->bucket.ctx);
+		sqlite3_bind_int(q, 4, p->bucket.qlen);
+		rc = sqlite3_step(q);
+	}
+	sqlite3_finalize(q);
+	return rc == SQLITE_DONE ? SQLITE_OK : rc;
+}
+
+kt_reason kt_pin_drop(kt_store *s, const kt_pin *p)
+{
+	kt_reason why = KT_WHY_none;
+	int rc;
+
+	if (!kts_enter(s, true))
+		return s->state == KT_WHY_none ? KT_WHY_unwritable : s->state;
+	rc = delete_pin(s->db, p);
+	if (rc != SQLITE_OK)
+		why = kts_failed(s, rc);
+	else if (!sqlite3_changes(s->db))
+		why = KT_WHY_miss;
+	kts_leave(s);
+	return why;
+}
+
+kt_reason kt_store_seal(kt_store *s)
+{
+	kt_reason why = KT_WHY_none;
+	int rc;
+
+	if (!kts_enter(s, true))
+		return s->state == KT_WHY_none ? KT_WHY_unwritable : s->state;
+	rc = sqlite3_wal_checkpoint_v2(s->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+	if (rc != SQLITE_OK)
+		why = kts_failed(s, rc);
+	kts_leave(s);
+	return why;
+}

@@ -86,6 +86,8 @@ static int verify_store(const char *dir)
 	if (!s)
 		return TOOL_FAILED;
 	kt_reason r = kt_store_verify(s, text, sizeof text, &n);
+	if (r != KT_WHY_none && !*text)
+		snprintf(text, sizeof text, "%s %s", kt_store_path(s), kt_reasons[r].sentence);
 	int status = r == KT_WHY_none ? TOOL_OK : cache_fail("%s", text);
 	if (status == TOOL_OK)
 		printf("%s: %lld pieces of code, all sound\n", kt_store_path(s), (long long)n);

@@ -240,7 +240,8 @@ static bool compile_one(kvjit *kv, const job *j)
 	bool ok = kvjit_compile(kv, j->problem, &o, &k) == KVJIT_OK;
 
 	if (!ok)
-		cache_fail("problem '%s': %s", j->problem, kvjit_error(kv));
+		cache_fail("problem '%s', schedule %s: %s", j->problem,
+		           j->sched ? j->sched : "by default", kvjit_error(kv));
 	kvjit_release(k);
 	return ok;
 }

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# docs/tables.sh ops|operands|attrs|elems|knobs|reasons: a .def table as the documents quote it.
+# docs/tables.sh ops|operands|attrs|elems|knobs|reasons|env: a .def table as the documents quote it.
 set -eu
 cd "$(dirname "$0")/../ir"
 case $1 in
@@ -24,7 +24,10 @@ knobs) # name, values, meaning
 reasons) # name, sentence: why a place or an entry isn't used
 	sed -nE 's/^REASON\( *([a-z_]+), *([01]), *"([^"]*)".*/\1;\3/p' ../tune/reason.def |
 		awk -F';' '{ d = $2; for (i = 3; i <= NF; i++) d = d ";" $i; printf "%-14s %s\n", $1, d }' ;;
+env) # variable, values, meaning
+	sed -nE 's/^ENVVAR\( *([A-Z_]+), *"([^"]*)", *"([^"]*)".*/\1\t\2\t\3/p' ../jit/env.def |
+		awk -F'\t' '{ printf "KVJIT_%-11s %-42s  %s\n", $1, $2, $3 }' ;;
 *)
-	echo "tables.sh: ops, operands, attrs, elems, knobs or reasons" >&2
+	echo "tables.sh: ops, operands, attrs, elems, knobs, reasons or env" >&2
 	exit 2 ;;
 esac

@@ -72,6 +72,12 @@ else
 	avx2=0 # another kind of machine
 fi
 
+# hash of the default code of a problem for avx2, as a cache of our own has it
+hash_of() {
+	KVJIT_CACHE_DIR="$tmp/own" "$KVJIT" compile "$1" --target avx2 --emit ir >/dev/null
+	"$KVJIT" cache show "$1" --cache "$tmp/own" | awk '$1 == "hash" { print $2 }'
+}
+
 # signed; trusted only once the administrator says so
 "$KVJIT" cache keygen -o "$tmp/mine" >"$tmp/keygen"
 test "$(stat -c %a "$tmp/mine.key")" = 600
@@ -103,6 +109,14 @@ refuse kvjit: "$KVJIT" cache verify "$tmp/two/c.kvpack"
 echo "minimum demo 3" >>"$tmp/trusted"
 refuse "older than" "$KVJIT" cache verify "$a"
 sed -i '/minimum/d' "$tmp/trusted"
+if [ $avx2 = 1 ]; then
+	rm -rf "$tmp/user"
+	KVJIT_CACHE_PATH="$a" "$KVJIT" cache why "$problem" --target avx2 >"$tmp/why"
+	grep -q '^answer: hit' "$tmp/why"
+	echo "revoke $(hash_of "$problem")" >>"$tmp/trusted"
+	use "$a" 2>/dev/null | grep -q '^answer: miss'
+	sed -i '/revoke/d' "$tmp/trusted"
+fi
 pack -o "$tmp/old.kvpack" --version 9 --expires 2026-01-02 --list "$tmp/list" >"$tmp/out"
 "$KVJIT" cache sign "$tmp/old.kvpack" --key "$tmp/mine.key" >"$tmp/out"
 refuse "has expired" "$KVJIT" cache verify "$tmp/old.kvpack"
@@ -122,6 +136,12 @@ minisign -Sm "$tmp/two/d.kvpack" -s "$tmp/its.key" >"$tmp/out" 2>&1
 refuse "isn't trusted" "$KVJIT" cache verify "$tmp/two/d.kvpack"
 echo "key $(tail -1 "$tmp/its.pub") its" >>"$tmp/trusted"
 "$KVJIT" cache verify "$tmp/two/d.kvpack" | grep -q 'signed by a trusted key'
+# its signature with our comment is one of the entries as well
+comment=$(sed -n 's/^trusted comment: //p' "$a.minisig")
+minisign -Sm "$tmp/two/d.kvpack" -s "$tmp/its.key" -t "$comment" >"$tmp/out" 2>&1
+"$KVJIT" cache verify "$tmp/two/d.kvpack" | grep -q 'signed by a trusted key'
+minisign -Sm "$tmp/two/d.kvpack" -s "$tmp/its.key" -t "$(echo "$comment" | tr 0-4 5-9)" >"$tmp/out" 2>&1
+refuse kvjit: "$KVJIT" cache verify "$tmp/two/d.kvpack"
 # and we sign with its key, with and without a password
 "$KVJIT" cache sign "$tmp/two/d.kvpack" --key "$tmp/its.key" >"$tmp/out"
 minisign -Vqm "$tmp/two/d.kvpack" -p "$tmp/its.pub"

@@ -148,6 +148,19 @@ bool cache_resolve(kvjit *kv, const char *problem, const char *sched, unsigned f
 	return kt_key_parse(keys.program, &out->program) && kt_key_parse(keys.code, &out->code);
 }
 
+bool cache_stands_alone(const char *problem)
+{
+	kir_module *m = kir_module_new();
+	kir_diag d = { 0 };
+	kir_problem p;
+	bool ok = kir_problem_parse(m, problem, strlen(problem), &p, &d);
+
+	kir_module_free(m);
+	if (!ok)
+		cache_fail("left out, because its format isn't a built-in one: %s", problem);
+	return ok;
+}
+
 bool cache_save(const char *path, const char *text, size_t len)
 {
 	FILE *f = path ? fopen(path, "wb") : stdout;

@@ -39,6 +39,9 @@ typedef struct cache_of {
 } cache_of;
 bool cache_resolve(kvjit *kv, const char *problem, const char *sched, unsigned flags,
                    cache_of *out, char *why, size_t len);
+/* Whether the text says by itself what is computed. A problem with a format of its own doesn't,
+ * where its record has only the problem's line: it is told on stderr and left out. */
+bool cache_stands_alone(const char *problem);
 /* Text to path, NULL: stdout; false after telling why not. */
 bool cache_save(const char *path, const char *text, size_t len);
 /* "8/8192/1": sequences, context, new tokens of a bucket. */

@@ -25,7 +25,6 @@ typedef struct job {
 
 typedef struct pack {
 	kt_store *from;  /* NULL: only a list */
-	bool listed;     /* only problems of the list */
 	char **problem;  /* sorted, unique    */
 	kt_key *program; /* of each          */
 	unsigned nproblem;
@@ -57,18 +56,18 @@ static bool add_problem(pack *p, const char *text)
 
 static bool problem_of_schedule(const kt_schedule *r, void *ctx)
 {
-	return add_problem(ctx, r->problem);
+	return !cache_stands_alone(r->problem) || add_problem(ctx, r->problem);
 }
 
 static bool problem_of_code(const kt_code *c, void *ctx)
 {
 	/* code of IR has no problem string */
-	return !*c->problem || add_problem(ctx, c->problem);
+	return !*c->problem || !cache_stands_alone(c->problem) || add_problem(ctx, c->problem);
 }
 
 static bool problem_of_pin(const kt_pin *r, void *ctx)
 {
-	return add_problem(ctx, r->problem);
+	return !cache_stands_alone(r->problem) || add_problem(ctx, r->problem);
 }
 
 static bool read_list(pack *p, const char *path)
@@ -207,7 +206,7 @@ static bool copy_schedule(const kt_schedule *from, kt_schedule *to)
 static bool take_schedule(const kt_schedule *r, void *ctx)
 {
 	pack *p = ctx;
-	bool wanted = !p->listed;
+	bool wanted = false;
 
 	for (unsigned i = 0; i < p->nproblem && !wanted; i++)
 		wanted = kt_key_equal(&p->program[i], &r->where.program);
@@ -366,7 +365,6 @@ static bool make_code(pack *p)
 
 static bool gather(pack *p, const char *list, const char *dir)
 {
-	p->listed = list != NULL;
 	/* with a list, a cache only adds what was tuned */
 	if (!list || dir || cache_exists(NULL)) {
 		p->from = cache_open(dir, false);

@@ -106,7 +106,7 @@ static bool take_schedule(const kt_schedule *r, void *ctx)
 {
 	export *e = ctx;
 
-	if (e->target && strcmp(e->target, r->target) != 0)
+	if ((e->target && strcmp(e->target, r->target) != 0) || !cache_stands_alone(r->problem))
 		return true;
 	return e->pins ? keep_best(e, r) : add_line(e, r, &r->where.program, r->where.bucket);
 }
@@ -115,11 +115,11 @@ static bool take_pin(const kt_pin *p, void *ctx)
 {
 	kt_schedule r = { .problem = p->problem, .sched = p->sched };
 
-	return add_line(ctx, &r, &p->program, p->bucket);
+	return !cache_stands_alone(p->problem) || add_line(ctx, &r, &p->program, p->bucket);
 }
 
 /* A pin is for the sizes that its problem names: those it was measured for, if it names none.
- * NULL: memory is out, or the problem is none any more. */
+ * NULL: memory is out. */
 static char *sized_problem(const kt_schedule *r)
 {
 	kir_module *m = kir_module_new();

@@ -123,6 +123,14 @@ test "$(cat "$tmp/pins")" = "$problem batch=8 ctx=8192 :: kv_tile=64"
 refuse 1 "--target takes" export --target avx9
 refuse 1 "knob" pin "$problem" --sched frob=1
 
+# a format of one's own is cached, but has no line
+printf 'format m v1 {\n elem s8\n scale f32 token-head amax/127 floor 1e-6\n' >"$tmp/mine"
+printf ' tensor cache [h t] { k[d] v[d] ks vs }\n}\nattn q=bf16 kv=m heads=4:2 dim=64 page=16\n' >>"$tmp/mine"
+"$KVJIT" cache pin "$tmp/mine" --sched qk=f32
+"$KVJIT" cache why "$tmp/mine" | grep -q 'chosen by: pin'
+"$KVJIT" compile "$tmp/mine" >"$tmp/out"
+"$KVJIT" cache why "$tmp/mine" | grep -q '^answer: hit'
+
 # gc keeps what fits; a damaged file is told
 "$KVJIT" cache gc | grep -q '0 entries beyond the cap'
 cp "$tmp/ro/kvjit.db" "$tmp/ro/bad.db"

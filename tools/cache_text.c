@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cache_text.c -- kvjit cache export, import, pin, unpin: schedules in clear (tune/text.h). */
+/* cache_text.c -- kvjit cache export, import: schedules in clear (tune/text.h). */
 #include "cache.h"
 #include "../backends/backend.h"
 #include "../backends/isa.h"
@@ -406,57 +406,4 @@ int cache_import(args *a, const char *dir)
 	if (!args_end(a, 1, 1, "cache import FILE [--pins] [--cache DIR]"))
 		return TOOL_USAGE;
 	return import(a->argv[0], dir, pins);
-}
-
-/* -- pin ------------------------------------------------------------------------------ */
-
-/* sched NULL: the pin is taken away. */
-static int set_pin(const char *problem, const char *sched, const char *dir)
-{
-	kvjit *kv = cache_front();
-	cache_of of;
-	char why[900];
-
-	if (!kv)
-		return TOOL_FAILED;
-	bool ok = cache_resolve(kv, problem, sched, KVJIT_FOREIGN, &of, why, sizeof why);
-	kvjit_close(kv);
-	if (!ok)
-		return cache_fail("%s", why);
-	kt_store *s = cache_open(dir, sched != NULL);
-	if (!s)
-		return TOOL_FAILED;
-	kt_pin pin = { of.program, of.bucket, (char *)problem, (char *)sched };
-	kt_reason r = sched ? kt_pin_put(s, &pin) : kt_pin_drop(s, &pin);
-	int status = r == KT_WHY_none
-	                 ? TOOL_OK
-	                 : cache_fail("cache %s %s", kt_store_path(s), kt_reasons[r].sentence);
-	kt_store_close(s);
-	return status;
-}
-
-int cache_pin(args *a, const char *dir)
-{
-	const char *sched = args_value(a, "--sched");
-
-	if (!args_end(a, 1, 1 << 20, "cache pin PROBLEM --sched KNOBS [--cache DIR]"))
-		return TOOL_USAGE;
-	if (!sched || !*sched) {
-		cache_fail("option --sched takes knobs, as in \"kv_tile=64 qk=bf16\"");
-		return TOOL_USAGE;
-	}
-	char *text = tool_program(a);
-	int status = text ? set_pin(text, sched, dir) : TOOL_FAILED;
-	free(text);
-	return status;
-}
-
-int cache_unpin(args *a, const char *dir)
-{
-	if (!args_end(a, 1, 1 << 20, "cache unpin PROBLEM [--cache DIR]"))
-		return TOOL_USAGE;
-	char *text = tool_program(a);
-	int status = text ? set_pin(text, NULL, dir) : TOOL_FAILED;
-	free(text);
-	return status;
 }

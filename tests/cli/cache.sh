@@ -128,6 +128,11 @@ printf 'format m v1 {\n elem s8\n scale f32 token-head amax/127 floor 1e-6\n' >"
 printf ' tensor cache [h t] { k[d] v[d] ks vs }\n}\nattn q=bf16 kv=m heads=4:2 dim=64 page=16\n' >>"$tmp/mine"
 "$KVJIT" cache pin "$tmp/mine" --sched qk=f32
 "$KVJIT" cache why "$tmp/mine" | grep -q 'chosen by: pin'
+"$KVJIT" cache export --pins >"$tmp/out" 2>"$tmp/err"
+test ! -s "$tmp/out"
+grep -q "left out, because its format.*kv=m" "$tmp/err"
+"$KVJIT" compile "$tmp/mine" --emit ir >"$tmp/ir"
+refuse 1 "not for IR" pin "$tmp/ir" --sched qk=f32
 "$KVJIT" compile "$tmp/mine" >"$tmp/out"
 "$KVJIT" cache why "$tmp/mine" | grep -q '^answer: hit'
 

@@ -60,8 +60,6 @@ int cache_gc(args *a, const char *dir)
 	if (!s)
 		return TOOL_FAILED;
 	kt_reason r = kt_store_gc(s, (int64_t)mb << 20, &gc);
-	if (r == KT_WHY_none)
-		r = kt_store_seal(s);
 	int status = r == KT_WHY_none
 	                 ? TOOL_OK
 	                 : cache_fail("cache %s %s", kt_store_path(s), kt_reasons[r].sentence);
@@ -193,10 +191,7 @@ int cache_merge(args *a, const char *dir)
 		return TOOL_FAILED;
 	for (int i = 0; i < a->argc; i++)
 		done += merge(to, a->argv[i]);
-	kt_reason r = kt_store_seal(to);
 	int status = done == a->argc ? TOOL_OK : TOOL_FAILED;
-	if (r != KT_WHY_none)
-		status = cache_fail("cache %s %s", kt_store_path(to), kt_reasons[r].sentence);
 	printf("%s: %d of %d caches merged\n", kt_store_path(to), done, a->argc);
 	kt_store_close(to);
 	return status;

@@ -363,8 +363,6 @@ static bool put_all(kt_store *s, const kt_schedule *at, unsigned n, bool pins)
 		if (r == KT_WHY_none)
 			r = end;
 	}
-	if (r == KT_WHY_none)
-		r = kt_store_seal(s);
 	if (r != KT_WHY_none)
 		cache_fail("cache %s %s", kt_store_path(s), kt_reasons[r].sentence);
 	return r == KT_WHY_none;

@@ -100,9 +100,6 @@ kt_reason kt_store_verify(kt_store *s, char *why, size_t len, int64_t *checked);
 /* All or nothing: begin, then any puts, then end(true) keeps or end(false) drops them. */
 kt_reason kt_store_begin(kt_store *s);
 kt_reason kt_store_end(kt_store *s, bool keep);
-/* Copies SQLite's journal into the file: a store that others open immutable (KT_SYSTEM) shows
- * them nothing of what still stands in the journal. */
-kt_reason kt_store_seal(kt_store *s);
 
 /* -- one compile across processes ------------------------------------------------------------
  * A claim is a byte-range lock on the file `claims` beside the store, at a place that follows

@@ -37,17 +37,3 @@ kt_reason kt_pin_drop(kt_store *s, const kt_pin *p)
 	kts_leave(s);
 	return why;
 }
-
-kt_reason kt_store_seal(kt_store *s)
-{
-	kt_reason why = KT_WHY_none;
-	int rc;
-
-	if (!kts_enter(s, true))
-		return s->state == KT_WHY_none ? KT_WHY_unwritable : s->state;
-	rc = sqlite3_wal_checkpoint_v2(s->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
-	if (rc != SQLITE_OK)
-		why = kts_failed(s, rc);
-	kts_leave(s);
-	return why;
-}

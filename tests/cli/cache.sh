@@ -88,6 +88,8 @@ refuse 1 "there is no file" import "$tmp/nothing"
 
 # joining: any order, any number of times; of two measurements the one with more samples
 "$KVJIT" cache import "$tmp/b.txt" --cache "$tmp/b" >"$tmp/out"
+"$KVJIT" cache import "$tmp/a.txt" --cache "$tmp/b" >"$tmp/out"
+"$KVJIT" cache export --cache "$tmp/b" | grep -q 'kv_tile=64.* n=50 '
 "$KVJIT" cache merge --cache "$tmp/ab" "$tmp/a" "$tmp/b" "$tmp/user" | grep -q '3 of 3'
 "$KVJIT" cache merge --cache "$tmp/ba" "$tmp/user" "$tmp/b" "$tmp/b" "$tmp/a" >"$tmp/out"
 "$KVJIT" cache merge --cache "$tmp/ba" "$tmp/ab" "$tmp/ba.copy" >"$tmp/out" 2>&1 && exit 1

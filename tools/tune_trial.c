@@ -177,14 +177,22 @@ static kvjit_kernel *compile(trial_bench *b, const char *sched)
 	return NULL;
 }
 
-/* Hash of what is executed: the program without the line that names its schedule. */
-static void hash_program(const kvjit_kernel *k, uint8_t out[32])
+/* Hash of what is executed: the program without the line that names its schedule, and the
+ * knobs that a plan goes by. */
+static void hash_program(const kvjit_kernel *k, const char *sched, uint8_t out[32])
 {
 	char *text = kvjit_kernel_text(k, "vector"), *body = text ? strchr(text, '{') : NULL;
+	kir_sched s = kir_sched_default();
+	kir_text all = { 0 };
+	bool named[32] = { 0 };
+	kir_diag d = { 0 };
 	kt_key key;
 
-	kt_hash(body ? body : "", body ? strlen(body) : 0, &key);
+	kir_sched_parse(&s, named, sched, &d);
+	kir_text_add(&all, "%d %d\n%s", s.split, s.q_tile, body ? body : "");
+	kt_hash(all.text ? all.text : "", all.len, &key);
 	memcpy(out, key.b, 32);
+	free(all.text);
 	free(text);
 }
 
@@ -323,7 +331,7 @@ static void race_in_child(trial_bench *b, const errand *e)
 
 	if (!k)
 		return;
-	hash_program(k, b->shared->program);
+	hash_program(k, e->candidate, b->shared->program);
 	other = compile(b, e->incumbent);
 	b->shared->compile_s = compiled;
 	b->team = measure_team_new(b->setup.threads);
@@ -340,7 +348,7 @@ static void program_in_child(trial_bench *b, const errand *e)
 
 	if (!k)
 		return;
-	hash_program(k, b->shared->program);
+	hash_program(k, e->candidate, b->shared->program);
 	b->shared->state = KT_IS_ok;
 }
 

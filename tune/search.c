@@ -8,6 +8,11 @@
  * that out. Neighbours of the incumbent differ from it in one factor and so come early by
  * themselves. The fit is a handful of sweeps over at most some hundred trials: microseconds
  * beside a compile.
+ *
+ * Many knobs have words that come to the same (auto and what auto takes). Two trials of one
+ * program say that the values in which they differ are alike; candidates that differ from a
+ * tried one in nothing else wait until there are no others. A pair of values that was seen to
+ * matter somewhere isn't alike any more.
  */
 #include "search.h"
 
@@ -32,6 +37,8 @@ typedef struct search {
 	unsigned norder;
 	double effect[32][16];
 	unsigned seen[32][16];
+	int8_t alike[32][16][16]; /* 1: one program was seen for both; -1: two were */
+	bool *waits;
 	unsigned incumbent;
 	kt_rule rule;
 } search;
@@ -92,7 +99,66 @@ static void fit(search *x)
 		}
 }
 
-static int next(search *x)
+/* -- values that are alike ------------------------------------------------------------------
+ */
+
+/* The knob in which alone two candidates differ, -1: none or several. */
+static int only_difference(const search *x, unsigned a, unsigned b)
+{
+	int knob = -1;
+
+	for (unsigned k = 0; k < x->s->nknob; k++) {
+		if (value_at(x, k, a) == value_at(x, k, b))
+			continue;
+		if (knob >= 0)
+			return -1;
+		knob = (int)k;
+	}
+	return knob;
+}
+
+static void mark(search *x, unsigned k, unsigned a, unsigned b, int8_t what)
+{
+	unsigned u = value_at(x, k, a), v = value_at(x, k, b);
+
+	if (u != v && x->alike[k][u][v] != -1)
+		x->alike[k][u][v] = x->alike[k][v][u] = what;
+}
+
+static void learn_same(search *x, unsigned c, unsigned as)
+{
+	for (unsigned k = 0; k < x->s->nknob; k++)
+		mark(x, k, c, as, 1);
+}
+
+/* A program of its own, though it differs from a tried candidate in one value. */
+static void learn_other(search *x, unsigned c)
+{
+	for (unsigned i = 0; i < x->norder; i++) {
+		int k = x->order[i] == c ? -1 : only_difference(x, c, x->order[i]);
+
+		if (k >= 0)
+			mark(x, (unsigned)k, c, x->order[i], -1);
+	}
+}
+
+static bool is_like_a_tried_one(const search *x, unsigned c)
+{
+	for (unsigned i = 0; i < x->norder; i++) {
+		bool like = true;
+
+		for (unsigned k = 0; like && k < x->s->nknob; k++) {
+			unsigned u = value_at(x, k, c), v = value_at(x, k, x->order[i]);
+
+			like = u == v || x->alike[k][u][v] == 1;
+		}
+		if (like)
+			return true;
+	}
+	return false;
+}
+
+static int best_of(const search *x, bool waiting)
 {
 	double best = INFINITY;
 	int c = -1;
@@ -100,7 +166,7 @@ static int next(search *x)
 	for (unsigned i = 1; i < x->s->n; i++) {
 		double bonus, p;
 
-		if (x->tried[i] || !isfinite(x->cost[i]))
+		if (x->tried[i] || x->waits[i] != waiting || !isfinite(x->cost[i]))
 			continue;
 		p = predict(x, i, &bonus) - bonus;
 		if (p < best) {
@@ -109,6 +175,15 @@ static int next(search *x)
 		}
 	}
 	return c;
+}
+
+static int next(search *x)
+{
+	int c;
+
+	while ((c = best_of(x, false)) >= 0 && is_like_a_tried_one(x, (unsigned)c))
+		x->waits[c] = true;
+	return c >= 0 ? c : best_of(x, true);
 }
 
 /* The order the model alone gives: ties to the lower index. */
@@ -146,9 +221,13 @@ static void try(search *x, unsigned c)
 	x->h->trial(c, x->incumbent, &x->rule, out, x->h->ctx);
 	x->r->by_state[out->state]++;
 	x->r->trials += is_counted(out->state);
-	if (out->state == KT_IS_same)
+	if (out->state == KT_IS_same) {
 		x->log_time[c] = x->log_time[out->same_as];
-	else if ((out->state == KT_IS_ok || out->state == KT_IS_slow) && c)
+		learn_same(x, c, out->same_as);
+	} else if (out->state != KT_IS_illegal) {
+		learn_other(x, c);
+	}
+	if ((out->state == KT_IS_ok || out->state == KT_IS_slow) && c)
 		x->log_time[c] = log(out->ratio.ratio) + x->log_time[x->incumbent];
 	if (c && out->state == KT_IS_ok && out->ratio.hi < 1 &&
 	    out->ratio.ratio < 1 - x->rule.tie)
@@ -239,7 +318,8 @@ void kt_search_run(const kt_space *s, const double *cost, const kt_search_option
 	x.tried = calloc(s->n, sizeof(*x.tried));
 	x.log_time = malloc(s->n * sizeof(*x.log_time));
 	x.order = calloc(s->n, sizeof(*x.order));
-	if (x.tried && x.log_time && x.order) {
+	x.waits = calloc(s->n, sizeof(*x.waits));
+	if (x.tried && x.log_time && x.order && x.waits) {
 		for (unsigned i = 0; i < s->n; i++)
 			x.log_time[i] = NAN;
 		x.log_time[0] = 0;
@@ -250,4 +330,5 @@ void kt_search_run(const kt_space *s, const double *cost, const kt_search_option
 	free(x.tried);
 	free(x.log_time);
 	free(x.order);
+	free(x.waits);
 }

@@ -97,7 +97,7 @@ write in=bf16 kv=int8/token-head heads=2 dim=64 page=64 ctx=512
 EOF
 mkdir -m 700 "$dir/out"
 export KVJIT
-BUDGET=1 timeout 100 sbatch --wait --exclusive=user --output="$dir/job-%a" --chdir="$dir" --array=0-3 \
+BUDGET=4 timeout 100 sbatch --wait --exclusive=user --output="$dir/job-%a" --chdir="$dir" --array=0-3 \
 	"$source/examples/cluster/tune.sbatch" "$dir/problems.txt" "$dir/out" ||
 	fail "a task of the array failed"
 for shard in 0 1 2 3; do

@@ -24,6 +24,7 @@ struct trial_bench {
 	machine machine;
 	measure_team *team; /* only in children: threads don't cross a fork */
 	load load;
+	int64_t turn; /* next part of the load's memory */
 	trial_report *shared;
 };
 
@@ -251,12 +252,15 @@ static bool is_steady(trial_bench *b, load *l)
 	return same;
 }
 
+/* Both kernels take turns through one memory: what one has read must not be the other's next. */
 static double sample(trial_bench *b, load *l, bool candidate, int repeats, bool *ok)
 {
 	double start = measure_now();
 
+	l->turn = b->turn;
 	for (int i = 0; i < repeats && *ok; i++)
 		*ok = call(b, l, candidate);
+	b->turn = l->turn;
 	return (measure_now() - start) / repeats;
 }
 

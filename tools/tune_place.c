@@ -38,7 +38,7 @@ typedef struct job {
 	double stop; /* when no trial may run any more */
 } job;
 
-static const double close_of = 0.1; /* part of the budget kept for the last race */
+static const double close_of = 0.15; /* part of the budget kept for the last race */
 
 /* -- reading ------------------------------------------------------------------------------- */
 
@@ -374,10 +374,10 @@ static void store_winner(job *j, kt_source source, const trial_report *last)
 }
 
 /* The winner against the default once more, on pairs that chose nobody: it must be faster
- * beyond the interval, or the default stays. */
+ * beyond their interval, or the default stays. */
 static void confirm(job *j, unsigned best)
 {
-	kt_rule rule = { 0.01, 20, 120 };
+	kt_rule rule = { 0.01, 20, 160 };
 	trial_report r = { 0 };
 	char sched[400];
 
@@ -386,6 +386,7 @@ static void confirm(job *j, unsigned best)
 		sched_text(&j->space.at[best], sched, sizeof sched);
 		trial_race(j->bench, sched, j->p->fallback, &rule,
 		           j->p->deadline - measure_now(), &r);
+		r.ratio = kt_ratio_of(&r.pairs, 0.95); /* one look */
 	}
 	if (best && r.state == KT_IS_ok && r.ratio.hi < 1) {
 		memcpy(j->p->chosen, sched, sizeof sched);

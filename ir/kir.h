@@ -274,6 +274,8 @@ void kir_float_digits(char buf[KIR_FLOAT_TEXT], char form, int digits, double x)
 /* "kv_tile=64 qk=bf16" into s; the knobs it names are marked in given. False and a message that
  * names the knob and what it takes. */
 bool kir_sched_parse(kir_sched *s, bool *given, const char *text, kir_diag *d);
+/* Value of a knob's word of n characters; -1 if it has none such. */
+int kir_knob_word(const kir_knob_info *k, const char *word, size_t n);
 /* All knobs, in the table's order. */
 void kir_sched_print(const kir_sched *s, kir_text *out);
 

@@ -6,10 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The position of word in "a,b,c", -1 if it isn't there. */
-static int word_index(const char *words, const char *word)
+int kir_knob_word(const kir_knob_info *k, const char *word, size_t n)
 {
-	size_t n = strlen(word);
+	const char *words = k->values;
 
 	for (int i = 0;; i++) {
 		size_t len = strcspn(words, ",");
@@ -28,7 +27,7 @@ static bool knob_value(const kir_knob_info *k, const char *text, int *out)
 	long x, lo, hi;
 
 	if (sscanf(k->values, "%ld:%ld", &lo, &hi) != 2) {
-		*out = word_index(k->values, text);
+		*out = kir_knob_word(k, text, strlen(text));
 		return *out >= 0;
 	}
 	x = strtol(text, &end, 10);

@@ -142,19 +142,19 @@ static bool run_rounds(bench *b)
 	return true;
 }
 
-static measure_spread spread(bench *b, int item)
+static kt_spread spread(bench *b, int item)
 {
 	memcpy(b->sorted[item], b->sample[item], b->rounds * sizeof(double));
-	return measure_spread_of(b->sorted[item], b->rounds);
+	return kt_spread_of(b->sorted[item], b->rounds);
 }
 
 /* Spread of (time of x / time of y) over the rounds, times scale. */
-static measure_spread ratio(const bench *b, int x, int y, double scale)
+static kt_spread ratio(const bench *b, int x, int y, double scale)
 {
 	double r[MAX_ROUNDS];
 	for (unsigned i = 0; i < b->rounds; i++)
 		r[i] = scale * b->sample[x][i] / b->sample[y][i];
-	return measure_spread_of(r, b->rounds);
+	return kt_spread_of(r, b->rounds);
 }
 
 /* -- making ------------------------------------------------------------------------------- */
@@ -244,9 +244,9 @@ static void drop(bench *b)
 /* -- telling ------------------------------------------------------------------------------- */
 
 typedef struct figures {
-	measure_spread time, read, blocks, copy, fma, bf16, stream_share, copy_share,
+	kt_spread time, read, blocks, copy, fma, bf16, stream_share, copy_share,
 	    peak_share, vs_bf16;
-	measure_spread block_share;
+	kt_spread block_share;
 	double block_gb_s;
 	double gb_s, gflop_s, stream_gb_s, copy_gb_s, peak_gflop_s;
 } figures;
@@ -282,7 +282,7 @@ static figures figures_of(bench *b)
 	return f;
 }
 
-static void add_spread(cJSON *root, const char *name, const measure_spread *s, double scale)
+static void add_spread(cJSON *root, const char *name, const kt_spread *s, double scale)
 {
 	char key[40];
 	double ci[2] = { s->lo * scale, s->hi * scale };
@@ -334,13 +334,13 @@ static void print_json(bench *b, const char *problem)
 	cJSON_Delete(root);
 }
 
-static void row(const char *name, const measure_spread *s, double rate, const char *unit)
+static void row(const char *name, const kt_spread *s, double rate, const char *unit)
 {
 	printf("  %-18s %9.3f %9.3f   %.3f .. %.3f  %9.1f %s\n", name, 1e3 * s->median,
 	       1e3 * s->min, 1e3 * s->lo, 1e3 * s->hi, rate, unit);
 }
 
-static void share(const char *what, const measure_spread *s)
+static void share(const char *what, const kt_spread *s)
 {
 	printf("  %-44s %6.3f  (%.3f .. %.3f)\n", what, s->median, s->lo, s->hi);
 }

@@ -359,7 +359,7 @@ static bool compile(load *l, kvjit *kv, const char *text, const char *sched, cha
 		snprintf(why, len, "%s", kvjit_error(kv));
 		return false;
 	}
-	l->compile_ms = measure_spread_of(ms, 3).median;
+	l->compile_ms = kt_spread_of(ms, 3).median;
 	return true;
 }
 
@@ -433,5 +433,5 @@ double load_call_us(load *l)
 		sample[r] = 1e6 * (measure_now() - start) / CALLS;
 	}
 	kvjit_plan_free(empty);
-	return measure_spread_of(sample, ROUNDS).median;
+	return kt_spread_of(sample, ROUNDS).median;
 }

@@ -357,27 +357,3 @@ double measure_fma(measure_team *t, double *flops)
 	*flops = 2 * (double)atomic_load(&r.steps);
 	return seconds;
 }
-
-/* -- spread -------------------------------------------------------------------------------- */
-
-static int by_value(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-	return (x > y) - (x < y);
-}
-
-/* The ranks follow from the binomial distribution of how many samples lie below the median. */
-measure_spread measure_spread_of(double *samples, unsigned n)
-{
-	measure_spread s = { 0 };
-	if (n == 0)
-		return s;
-	qsort(samples, n, sizeof *samples, by_value);
-	double half = 0.98 * sqrt((double)n);
-	long lo = (long)floor((double)n / 2 - half), hi = (long)ceil((double)n / 2 + half);
-	s.min = samples[0];
-	s.median = n % 2 ? samples[n / 2] : (samples[n / 2 - 1] + samples[n / 2]) / 2;
-	s.lo = samples[lo < 0 ? 0 : lo];
-	s.hi = samples[hi > (long)n - 1 ? (long)n - 1 : hi];
-	return s;
-}

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* measure.h -- timing: pinned threads, what the machine can do, and the spread of samples. */
+/* measure.h -- timing: pinned threads, and what the machine can do. */
 #ifndef KVJIT_TOOL_MEASURE_H
 #define KVJIT_TOOL_MEASURE_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include "../tune/stats.h"
 
 double measure_now(void); /* seconds, monotonic */
 
@@ -25,12 +27,5 @@ double measure_read_blocks(measure_team *t, const void *from, size_t total, size
                            size_t n, size_t first);
 double measure_copy(measure_team *t, void *to, const void *from, size_t bytes);
 double measure_fma(measure_team *t, double *flops); /* f32 multiply-adds from registers */
-
-/* Order statistics of n samples (which are sorted): the median, the smallest, and the two
- * between which the true median lies in 95 of 100 runs. */
-typedef struct measure_spread {
-	double median, min, lo, hi;
-} measure_spread;
-measure_spread measure_spread_of(double *samples, unsigned n);
 
 #endif

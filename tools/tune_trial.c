@@ -252,7 +252,8 @@ static bool is_steady(trial_bench *b, load *l)
 	return same;
 }
 
-/* Both kernels take turns through one memory: what one has read must not be the other's next. */
+/* Both kernels take turns through one memory: what one has read must not be the other's next.
+ */
 static double sample(trial_bench *b, load *l, bool candidate, int repeats, bool *ok)
 {
 	double start = measure_now();

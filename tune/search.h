@@ -55,7 +55,7 @@ typedef struct kt_search_options {
 	const kt_state *known; /* outcome of each candidate known from an earlier run that was
 	                        * cut short, KT_NSTATE: none; NULL: none              */
 	const double *known_ratio; /* time / the default's of those that are ok or slow    */
-	double tie;            /* 0: 0.01 */
+	double tie;                /* 0: 0.01 */
 } kt_search_options;
 
 typedef struct kt_search_result {

@@ -36,19 +36,6 @@ static bool is_number(const kir_knob_info *k)
 	return k->values[0] >= '0' && k->values[0] <= '9';
 }
 
-static int word_of(const char *words, const char *word, size_t n)
-{
-	for (int i = 0;; i++) {
-		size_t len = strcspn(words, ",");
-
-		if (len == n && !memcmp(words, word, n))
-			return i;
-		if (!words[len])
-			return -1;
-		words += len + 1;
-	}
-}
-
 /* -- what makes sense ------------------------------------------------------------------------
  */
 
@@ -133,7 +120,7 @@ static void add_knob(maker *m, unsigned knob, const bool *given)
 
 		if (makes_sense(m, k->name, t, n))
 			add_value(s, is_number(k) ? (int)strtol(t, NULL, 10)
-			                          : word_of(k->values, t, n));
+			                          : kir_knob_word(k, t, n));
 		t += n + (t[n] == ',');
 	}
 	if (s->nvalue[s->nknob] > 1)
@@ -169,7 +156,7 @@ static bool is_possible(const kir_sched *x)
 	static unsigned off;
 
 	if (!off)
-		off = (unsigned)word_of(kir_knobs[knob_of("prefetch")].values, "off", 3);
+		off = (unsigned)kir_knob_word(&kir_knobs[knob_of("prefetch")], "off", 3);
 	if (x->prefetch == (int)off && x->hint)
 		return false;
 	return !x->split || !x->kv_tile || x->split % x->kv_tile == 0;

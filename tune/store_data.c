@@ -208,13 +208,7 @@ unsigned kt_trials_of(kt_store *s, const kt_where *w, kt_trial **out)
 		return 0;
 	q = kts_stmt(s, KT_S_TRIALS_PLACE);
 	if (q) {
-		kts_bind_key(q, 1, &w->program);
-		kts_bind_key(q, 2, &w->machine);
-		sqlite3_bind_int(q, 3, w->threads);
-		sqlite3_bind_text(q, 4, kt_policy_names[w->policy], -1, SQLITE_STATIC);
-		sqlite3_bind_int(q, 5, w->bucket.batch);
-		sqlite3_bind_int(q, 6, w->bucket.ctx);
-		sqlite3_bind_int(q, 7, w->bucket.qlen);
+		kts_bind_where(q, w);
 		n = rows(s, q, KT_TRIALS, &at);
 	}
 	kts_leave(s);

@@ -54,17 +54,6 @@ static sqlite3_stmt *lookup(kt_store *s, kt_table t, const char *rest)
 	return q;
 }
 
-static void bind_where(sqlite3_stmt *q, const kt_where *w)
-{
-	kts_bind_key(q, 1, &w->program);
-	kts_bind_key(q, 2, &w->machine);
-	sqlite3_bind_int(q, 3, w->threads);
-	sqlite3_bind_text(q, 4, kt_policy_names[w->policy], -1, SQLITE_STATIC);
-	sqlite3_bind_int(q, 5, w->bucket.batch);
-	sqlite3_bind_int(q, 6, w->bucket.ctx);
-	sqlite3_bind_int(q, 7, w->bucket.qlen);
-}
-
 #define PLACE                                                                            \
 	"WHERE program=?1 AND machine=?2 AND threads=?3 AND policy=?4 AND batch=?5 AND " \
 	"ctx=?6 AND qlen=?7"
@@ -78,7 +67,7 @@ static bool join_schedule(const kt_schedule *r, void *ctx)
 
 	q = lookup(j->to, KT_SCHEDULES, PLACE);
 	if (q)
-		bind_where(q, &r->where);
+		kts_bind_where(q, &r->where);
 	if (q && sqlite3_step(q) == SQLITE_ROW && kts_read(q, KT_SCHEDULES, &old)) {
 		better = kt_schedule_order(r, &old) > 0;
 		kt_schedule_free(&old);
@@ -98,7 +87,7 @@ static bool join_trial(const kt_trial *r, void *ctx)
 
 	q = lookup(j->to, KT_TRIALS, PLACE " AND run=?8 AND seq=?9");
 	if (q) {
-		bind_where(q, &r->where);
+		kts_bind_where(q, &r->where);
 		sqlite3_bind_int64(q, 8, r->run);
 		sqlite3_bind_int64(q, 9, r->seq);
 	}

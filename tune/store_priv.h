@@ -80,6 +80,8 @@ bool kts_read(sqlite3_stmt *q, kt_table t, void *record);
 void kts_free(kt_table t, void *record);
 size_t kts_record_size(kt_table t);
 void kts_bind_key(sqlite3_stmt *q, int i, const kt_key *k);
+/* A place as parameters 1 to 7. */
+void kts_bind_where(sqlite3_stmt *q, const kt_where *w);
 /* Walks q, giving each row as a record to fn until it returns false. */
 kt_reason kts_walk(kt_store *s, sqlite3_stmt *q, kt_table t,
                    bool (*fn)(const void *record, void *ctx), void *ctx);

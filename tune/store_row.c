@@ -230,6 +230,17 @@ void kts_bind_key(sqlite3_stmt *q, int i, const kt_key *k)
 	sqlite3_bind_blob(q, i, k->b, sizeof(k->b), SQLITE_STATIC);
 }
 
+void kts_bind_where(sqlite3_stmt *q, const kt_where *w)
+{
+	kts_bind_key(q, 1, &w->program);
+	kts_bind_key(q, 2, &w->machine);
+	sqlite3_bind_int(q, 3, w->threads);
+	sqlite3_bind_text(q, 4, kt_policy_names[w->policy], -1, SQLITE_STATIC);
+	sqlite3_bind_int(q, 5, w->bucket.batch);
+	sqlite3_bind_int(q, 6, w->bucket.ctx);
+	sqlite3_bind_int(q, 7, w->bucket.qlen);
+}
+
 static void bind_one(sqlite3_stmt *q, int i, const column *c, const char *record)
 {
 	const void *p = record + c->at;

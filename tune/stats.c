@@ -24,12 +24,17 @@ static double middle(const double *sorted, unsigned n)
 	return n % 2 ? sorted[n / 2] : (sorted[n / 2 - 1] + sorted[n / 2]) / 2;
 }
 
+enum { EXACT = 1000 }; /* coins that are counted; powers of a half underflow at 1,074 */
+
 /* The largest k with P(fewer than k heads of n) <= tail; 0: not even one. */
 static unsigned rank_of(unsigned n, double tail)
 {
 	double p = pow(0.5, n), sum = 0;
 	unsigned k = 0;
 
+	if (n > EXACT) /* as far from the middle, in standard deviations */
+		return (unsigned)(n / 2.0 -
+		                  (EXACT / 2 - rank_of(EXACT, tail)) * sqrt((double)n / EXACT));
 	while (k < n / 2 && sum + p <= tail) {
 		sum += p;
 		p = p * (double)(n - k) / (double)(k + 1);
@@ -56,7 +61,7 @@ kt_spread kt_spread_of(double *samples, unsigned n)
 	qsort(samples, n, sizeof(*samples), by_value);
 	s.median = middle(samples, n);
 	s.min = samples[0];
-	interval(samples, n < 1000 ? n : 1000, 0.95, &s.lo, &s.hi);
+	interval(samples, n, 0.95, &s.lo, &s.hi);
 	if (isinf(s.hi)) { /* too few for an interval: all there is */
 		s.lo = samples[0];
 		s.hi = samples[n - 1];
@@ -136,6 +141,19 @@ static bool is_rung(unsigned n)
 	return n == 10;
 }
 
+/* Far off: three calls are enough to see that, unless most of them were interrupted, which
+ * happens to calls of a millisecond. So the fastest must say it, too. */
+static bool is_far_off(const kt_pairs *p, const kt_ratio *r)
+{
+	double a = INFINITY, b = INFINITY;
+
+	for (unsigned i = 0; i < p->n; i++) {
+		a = p->a[i] < a ? p->a[i] : a;
+		b = p->b[i] < b ? p->b[i] : b;
+	}
+	return p->n >= 3 && r->ratio > 2 && a > 2 * b;
+}
+
 kt_verdict kt_decide(const kt_pairs *p, const kt_rule *r, kt_ratio *out)
 {
 	kt_ratio loose = kt_ratio_of(p, 0.95);
@@ -144,8 +162,7 @@ kt_verdict kt_decide(const kt_pairs *p, const kt_rule *r, kt_ratio *out)
 	*out = kt_ratio_of(p, 0.998);
 	if (p->n < r->least)
 		return KT_MORE;
-	/* far off: three calls are enough to see that */
-	if (p->n >= 3 && out->ratio > 2)
+	if (is_far_off(p, out))
 		return KT_WORSE;
 	if (!last && !is_rung(p->n))
 		return KT_MORE;

@@ -44,19 +44,20 @@ static kir_elem elem_of(const maker *m, int side)
 	return m->format ? m->format->side[side].elem : KIR_VOID;
 }
 
-/* The least exact arithmetic is that of auto (passes/arith.c): integers for s8 codes, else
- * bf16 or f32. Codes and queries that came from 16 bits lose nothing in bf16 scores; weights
- * do, unless auto would have rounded them to 8 bits. */
+/* The least exact arithmetic is that of auto (passes/arith.c): integers for s8 codes where the
+ * target multiplies them, in two digits for queries that no 16 bits hold. Codes and queries
+ * that came from 16 bits lose nothing in bf16 scores; weights do, unless auto would have
+ * rounded them to 8 bits. */
 static bool exact_enough(const maker *m, bool scores, const char *word, size_t n)
 {
 	kir_elem e = elem_of(m, scores ? 0 : 1);
-	bool ints = n >= 4 && !memcmp(word, "int8", 4);
 	bool query_exact = m->p && m->p->q != KIR_f32 && m->p->q != KIR_f16;
+	bool ints = e == KIR_s8 && m->f->target && m->f->target->features & KIR_HAS_vnni;
 
-	if (ints)
-		return e == KIR_s8 && (n > 4 || query_exact);
+	if (n >= 4 && !memcmp(word, "int8", 4))
+		return ints && (n > 4 || query_exact);
 	if (n == 4 && !memcmp(word, "bf16", 4))
-		return scores ? query_exact && e != KIR_f16 && e != KIR_f32 : e == KIR_s8;
+		return query_exact && (scores ? e != KIR_f16 && e != KIR_f32 : ints);
 	return true;
 }
 
@@ -139,6 +140,17 @@ static double product(const kt_space *s)
 	return n;
 }
 
+/* Knob k keeps its default: it doesn't vary any more. */
+static void drop(kt_space *s, unsigned k)
+{
+	s->nknob--;
+	for (; k < s->nknob; k++) {
+		s->knob[k] = s->knob[k + 1];
+		s->nvalue[k] = s->nvalue[k + 1];
+		memcpy(s->value[k], s->value[k + 1], sizeof(s->value[k]));
+	}
+}
+
 static void limit(kt_space *s)
 {
 	static const char *const spare[] = { "hint", "cols", "unroll", "rows",
@@ -146,8 +158,10 @@ static void limit(kt_space *s)
 
 	for (unsigned i = 0; product(s) > MOST && i < sizeof(spare) / sizeof(spare[0]); i++)
 		for (unsigned k = 0; k < s->nknob; k++)
-			if (s->knob[k] == knob_of(spare[i]))
-				s->nvalue[k] = 1;
+			if (s->knob[k] == knob_of(spare[i])) {
+				drop(s, k);
+				break;
+			}
 }
 
 /* What no pass needs to be asked about. */

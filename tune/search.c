@@ -3,7 +3,9 @@
  *
  * What comes next is the candidate with the smallest predicted time. A prediction is the
  * model's time, corrected by what was measured: for each value of each knob a factor, fitted
- * to all trials so far (a sum of effects in the logarithm, shrunk where few trials speak).
+ * to all trials so far (a sum of effects in the logarithm, shrunk where few trials speak), and
+ * for the model itself how far it is to be trusted: one that is wrong throughout ends with no
+ * voice, or with the opposite one.
  * Values that were seldom tried get a bonus, so that a model that is wrong about a knob finds
  * that out. Neighbours of the incumbent differ from it in one factor and so come early by
  * themselves. The fit is a handful of sweeps over at most some hundred trials: microseconds
@@ -23,7 +25,7 @@
 const char *const kt_effort_names[4] = { "model", "quick", "full", "exhaustive" };
 
 enum { QUICK = 16, FULL = 48, SWEEPS = 12 };
-static const double shrink = 1.5, curious = 0.05, trust_model = 0.7;
+static const double shrink = 1.5, curious = 0.05, trust_model = 0.7, steady = 0.1;
 
 typedef struct search {
 	const kt_space *s;
@@ -35,6 +37,9 @@ typedef struct search {
 	double *log_time; /* of each candidate relative to the default; NAN: not measured */
 	unsigned *order;  /* candidates in the order they were tried */
 	unsigned norder;
+	uint8_t *value;  /* of each candidate's knobs, as indices */
+	double *opinion; /* the model's, of each candidate */
+	double trust;    /* in it */
 	double effect[32][16];
 	unsigned seen[32][16];
 	int8_t alike[32][16][16]; /* 1: one program was seen for both; -1: two were */
@@ -43,60 +48,89 @@ typedef struct search {
 	kt_rule rule;
 } search;
 
-static unsigned value_at(const search *x, unsigned k, unsigned candidate)
+static unsigned index_of(const kt_space *s, unsigned k, unsigned candidate)
 {
-	kir_sched sched = x->s->at[candidate];
-	int v = *kir_sched_knob(&sched, x->s->knob[k]);
+	kir_sched sched = s->at[candidate];
+	int v = *kir_sched_knob(&sched, s->knob[k]);
 	unsigned i = 0;
 
-	while (i + 1 < x->s->nvalue[k] && x->s->value[k][i] != v)
+	while (i + 1 < s->nvalue[k] && s->value[k][i] != v)
 		i++;
 	return i;
 }
 
-/* The model's opinion, relative to the default and damped: it is a guess. */
-static double guess(const search *x, unsigned c)
+static unsigned value_at(const search *x, unsigned k, unsigned candidate)
 {
-	double g = log(x->cost[c] / x->cost[0]);
-
-	return isfinite(g) ? trust_model * g : 2;
+	return x->value[candidate * x->s->nknob + k];
 }
 
-static double predict(const search *x, unsigned c, double *bonus)
+/* The model's opinion, relative to the default. */
+static double opinion(const double *cost, unsigned c)
 {
-	double sum = guess(x, c);
+	double g = log(cost[c] / cost[0]);
 
-	*bonus = 0;
-	for (unsigned k = 0; k < x->s->nknob; k++) {
-		unsigned v = value_at(x, k, c);
+	return isfinite(g) ? g : 2;
+}
 
-		sum += x->effect[k][v];
-		*bonus += curious / (1 + x->seen[k][v]);
-	}
+static double predict(const search *x, unsigned c)
+{
+	double sum = x->trust * x->opinion[c];
+
+	for (unsigned k = 0; k < x->s->nknob; k++)
+		sum += x->effect[k][value_at(x, k, c)];
 	return sum;
 }
 
-/* Effects of values from all measured trials, one knob after the other. */
+static double bonus(const search *x, unsigned c)
+{
+	double sum = 0;
+
+	for (unsigned k = 0; k < x->s->nknob; k++)
+		sum += curious / (1 + x->seen[k][value_at(x, k, c)]);
+	return sum;
+}
+
+/* How far the model is to be trusted, from what the trials say beside the effects. */
+static void fit_trust(search *x)
+{
+	double both = 0, square = 0;
+
+	for (unsigned i = 0; i < x->norder; i++) {
+		unsigned c = x->order[i];
+		double g = x->opinion[c];
+
+		if (isnan(x->log_time[c]))
+			continue;
+		both += g * (x->log_time[c] - predict(x, c) + x->trust * g);
+		square += g * g;
+	}
+	x->trust = (both + steady * trust_model) / (square + steady);
+}
+
+static void fit_knob(search *x, unsigned k)
+{
+	double sum[16] = { 0 }, n[16] = { 0 };
+
+	for (unsigned i = 0; i < x->norder; i++) {
+		unsigned c = x->order[i], v = value_at(x, k, c);
+
+		if (isnan(x->log_time[c]))
+			continue;
+		sum[v] += x->log_time[c] - predict(x, c) + x->effect[k][v];
+		n[v]++;
+	}
+	for (unsigned v = 0; v < x->s->nvalue[k]; v++)
+		x->effect[k][v] = sum[v] / (n[v] + shrink);
+}
+
+/* All of it from all measured trials, one after the other. */
 static void fit(search *x)
 {
-	double sum[16], n[16], bonus;
-
-	for (unsigned sweep = 0; sweep < SWEEPS; sweep++)
-		for (unsigned k = 0; k < x->s->nknob; k++) {
-			memset(sum, 0, sizeof(sum));
-			memset(n, 0, sizeof(n));
-			for (unsigned i = 0; i < x->norder; i++) {
-				unsigned c = x->order[i], v = value_at(x, k, c);
-
-				if (isnan(x->log_time[c]))
-					continue;
-				sum[v] +=
-				    x->log_time[c] - predict(x, c, &bonus) + x->effect[k][v];
-				n[v]++;
-			}
-			for (unsigned v = 0; v < x->s->nvalue[k]; v++)
-				x->effect[k][v] = sum[v] / (n[v] + shrink);
-		}
+	for (unsigned sweep = 0; sweep < SWEEPS; sweep++) {
+		fit_trust(x);
+		for (unsigned k = 0; k < x->s->nknob; k++)
+			fit_knob(x, k);
+	}
 }
 
 /* -- values that are alike ------------------------------------------------------------------
@@ -164,11 +198,11 @@ static int best_of(const search *x, bool waiting)
 	int c = -1;
 
 	for (unsigned i = 1; i < x->s->n; i++) {
-		double bonus, p;
+		double p;
 
 		if (x->tried[i] || x->waits[i] != waiting || !isfinite(x->cost[i]))
 			continue;
-		p = predict(x, i, &bonus) - bonus;
+		p = predict(x, i) - bonus(x, i);
 		if (p < best) {
 			best = p;
 			c = (int)i;
@@ -303,6 +337,29 @@ static void run(search *x)
 	}
 }
 
+static bool prepare(search *x)
+{
+	unsigned n = x->s->n;
+
+	x->tried = calloc(n, sizeof(*x->tried));
+	x->log_time = malloc(n * sizeof(*x->log_time));
+	x->order = calloc(n, sizeof(*x->order));
+	x->value = calloc(n, x->s->nknob + 1);
+	x->opinion = calloc(n, sizeof(*x->opinion));
+	x->waits = calloc(n, sizeof(*x->waits));
+	if (!x->tried || !x->log_time || !x->order || !x->value || !x->opinion || !x->waits)
+		return false;
+	for (unsigned i = 0; i < n; i++) {
+		x->log_time[i] = NAN;
+		x->opinion[i] = opinion(x->cost, i);
+		for (unsigned k = 0; k < x->s->nknob; k++)
+			x->value[i * x->s->nknob + k] = (uint8_t)index_of(x->s, k, i);
+	}
+	x->log_time[0] = 0;
+	x->trust = trust_model;
+	return true;
+}
+
 void kt_search_run(const kt_space *s, const double *cost, const kt_search_options *o,
                    const kt_search_host *h, kt_search_result *out)
 {
@@ -315,14 +372,7 @@ void kt_search_run(const kt_space *s, const double *cost, const kt_search_option
 		return;
 	}
 	x.rule = (kt_rule){ o->tie > 0 ? o->tie : 0.01, 3, 160 };
-	x.tried = calloc(s->n, sizeof(*x.tried));
-	x.log_time = malloc(s->n * sizeof(*x.log_time));
-	x.order = calloc(s->n, sizeof(*x.order));
-	x.waits = calloc(s->n, sizeof(*x.waits));
-	if (x.tried && x.log_time && x.order && x.waits) {
-		for (unsigned i = 0; i < s->n; i++)
-			x.log_time[i] = NAN;
-		x.log_time[0] = 0;
+	if (prepare(&x)) {
 		run(&x);
 		out->best = x.incumbent;
 		out->against_default.ratio = exp(x.log_time[x.incumbent]);
@@ -331,4 +381,6 @@ void kt_search_run(const kt_space *s, const double *cost, const kt_search_option
 	free(x.log_time);
 	free(x.order);
 	free(x.waits);
+	free(x.value);
+	free(x.opinion);
 }

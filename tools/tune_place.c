@@ -38,6 +38,7 @@ typedef struct job {
 	double stop; /* when no trial may run any more */
 } job;
 
+#define SAME_WHY "the program of candidate %d"
 static const double close_of = 0.15; /* part of the budget kept for the last race */
 
 /* -- reading ------------------------------------------------------------------------------- */
@@ -283,7 +284,7 @@ static void trial(unsigned candidate, unsigned incumbent, const kt_rule *rule, k
 	    (same = same_as(j, candidate, r.program)) >= 0) {
 		out->state = r.state = KT_IS_same;
 		out->same_as = (unsigned)same;
-		snprintf(r.why, sizeof r.why, "the program of candidate %d", same);
+		snprintf(r.why, sizeof r.why, SAME_WHY, same);
 	} else if (candidate == incumbent || r.state == KT_IS_ok) {
 		trial_race(j->bench, sched, other, rule, j->stop - measure_now(), &r);
 		/* disturbed: once more, and then it is as it is */
@@ -418,15 +419,17 @@ static void write_record(job *j)
 	fprintf(f, "}}\n");
 	for (unsigned i = 0; i < j->p->ntrial; i++) {
 		const kt_trial *t = &j->p->trial[i];
-		int c = candidate_of(j, t->sched);
+		int c = candidate_of(j, t->sched), same = c;
 
+		if (t->state == KT_IS_same && sscanf(t->why, SAME_WHY, &same) != 1)
+			continue;
 		if (c >= 0)
 			fprintf(f,
 			        "{\"candidate\":%d,\"sched\":\"%s\",\"state\":\"%s\",\"ratio\":"
 			        "%.6g,"
-			        "\"median\":%.6g,\"model\":%.6g}\n",
+			        "\"median\":%.6g,\"model\":%.6g,\"same_as\":%d}\n",
 			        c, t->sched, kt_state_names[t->state], t->ratio, t->median,
-			        j->cost[c]);
+			        j->cost[c], same);
 	}
 	fclose(f);
 }

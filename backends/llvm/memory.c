@@ -267,6 +267,32 @@ static LLVMValueRef whole(kll *l, LLVMTypeRef t, LLVMValueRef v, LLVMValueRef at
 	return r;
 }
 
+/* Stores the first n lanes in pieces of falling powers of two. Not by a mask: LLVM 22 makes a
+ * masked store whose mask is a constant with one lane a scalar store of the lane before it is
+ * narrowed, so that a byte writes four. */
+static void store_first(kll *l, LLVMValueRef v, LLVMValueRef at, unsigned n)
+{
+	LLVMTypeRef i32 = LLVMInt32TypeInContext(l->c);
+	LLVMTypeRef e = LLVMGetElementType(LLVMTypeOf(v));
+
+	for (unsigned done = 0, piece = 1u << 15; piece; piece /= 2) {
+		LLVMValueRef lane[KLL_MAX_LANES], some, to;
+
+		if (!(n & piece))
+			continue;
+		for (unsigned i = 0; i < piece; i++)
+			lane[i] = LLVMConstInt(i32, done + i, false);
+		some = piece == 1
+		           ? LLVMBuildExtractElement(l->b, v, lane[0], "")
+		           : LLVMBuildShuffleVector(l->b, v, LLVMGetPoison(LLVMTypeOf(v)),
+		                                    LLVMConstVector(lane, piece), "");
+		to = LLVMBuildGEP2(
+		    l->b, e, at, (LLVMValueRef[]){ LLVMConstInt(l->i64, done, false) }, 1, "");
+		LLVMSetAlignment(LLVMBuildStore(l->b, some, to), 1);
+		done += piece;
+	}
+}
+
 /* Moves the first `count` lanes. Where the machine would take a masked move apart lane by
  * lane, a full one gets a way of its own. */
 static LLVMValueRef move_upto(kll *l, LLVMTypeRef t, LLVMValueRef v, LLVMValueRef at,
@@ -275,6 +301,12 @@ static LLVMValueRef move_upto(kll *l, LLVMTypeRef t, LLVMValueRef v, LLVMValueRe
 	unsigned lanes = LLVMGetVectorSize(t);
 	LLVMTypeRef e = LLVMGetElementType(t);
 	unsigned bits = e == l->f32 ? 32 : e == l->f64 ? 64 : LLVMGetIntTypeWidth(e);
+	if (v && LLVMIsAConstantInt(count)) {
+		long long n = LLVMConstIntGetSExtValue(count);
+
+		store_first(l, v, at, n < 0 ? 0 : n > lanes ? lanes : (unsigned)n);
+		return NULL;
+	}
 	if (bits >= l->o->mask_bits)
 		return masked(l, t, v, at, tail_mask(l, count, lanes, bits));
 

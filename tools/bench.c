@@ -193,7 +193,8 @@ static bool prepare(bench *b, kvjit *kv, const char *text, const char *sched, co
 {
 	char ignored[200];
 	load_backend(kv);
-	if (!load_open(&b->kernel, kv, text, sched, b->cold, b->why, sizeof b->why))
+	if (!load_open(&b->kernel, kv, text, sched, b->cold ? LOAD_COLD : 0, b->why,
+	               sizeof b->why))
 		return false;
 	b->target = strdup(kvjit_kernel_target(b->kernel.k));
 	b->schedule = kvjit_kernel_text(b->kernel.k, "schedule");
@@ -201,7 +202,8 @@ static bool prepare(bench *b, kvjit *kv, const char *text, const char *sched, co
 		rival = NULL;
 	char *other = rival ? problem_text(text, 0, rival, ignored, sizeof ignored) : NULL;
 	b->has[ITEM_BF16] =
-	    other && load_open(&b->bf16, kv, other, NULL, b->cold, ignored, sizeof ignored);
+	    other && load_open(&b->bf16, kv, other, NULL, b->cold ? LOAD_COLD : 0, ignored,
+	                       sizeof ignored);
 	if (rival && !b->has[ITEM_BF16])
 		snprintf(b->why, sizeof b->why, "the bf16 kernel: %s", ignored);
 	free(other);
@@ -244,8 +246,8 @@ static void drop(bench *b)
 /* -- telling ------------------------------------------------------------------------------- */
 
 typedef struct figures {
-	kt_spread time, read, blocks, copy, fma, bf16, stream_share, copy_share,
-	    peak_share, vs_bf16;
+	kt_spread time, read, blocks, copy, fma, bf16, stream_share, copy_share, peak_share,
+	    vs_bf16;
 	kt_spread block_share;
 	double block_gb_s;
 	double gb_s, gflop_s, stream_gb_s, copy_gb_s, peak_gflop_s;

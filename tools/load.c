@@ -8,8 +8,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define COLD_BYTES ((double)(1u << 30))
-
 enum { DEFAULT_CTX = 4096, DEFAULT_ROWS = 8192 };
 
 static uint64_t next(uint64_t *s)
@@ -38,11 +36,11 @@ static void *pool_alloc(load *l, size_t bytes)
 	return p;
 }
 
-static int64_t turns_for(double bytes, bool cold)
+static int64_t turns_for(double bytes, double cold)
 {
-	if (!cold)
+	if (cold <= 0)
 		return 1;
-	int64_t n = (int64_t)ceil(COLD_BYTES / bytes);
+	int64_t n = (int64_t)ceil(cold / bytes);
 	return n < 2 ? 2 : n;
 }
 
@@ -195,7 +193,7 @@ static double visible(const kir_problem *p, int64_t ctx, int64_t qlen)
 	return sum;
 }
 
-static bool open_attn(load *l, kvjit *kv, bool cold, char *why, size_t len)
+static bool open_attn(load *l, kvjit *kv, double cold, char *why, size_t len)
 {
 	attn *a = &l->a;
 	int64_t batch = a->p.batch ? a->p.batch : 1, ctx = a->p.ctx ? a->p.ctx : DEFAULT_CTX;
@@ -284,7 +282,7 @@ static bool make_input(load *l, const char *name, int64_t tokens, int64_t dim)
 	return true;
 }
 
-static bool open_write(load *l, bool cold, char *why, size_t len)
+static bool open_write(load *l, double cold, char *why, size_t len)
 {
 	attn *a = &l->a;
 	bool write = a->p.kind == KIR_WRITE;
@@ -363,7 +361,7 @@ static bool compile(load *l, kvjit *kv, const char *text, const char *sched, cha
 	return true;
 }
 
-bool load_open(load *l, kvjit *kv, const char *text, const char *sched, bool cold, char *why,
+bool load_open(load *l, kvjit *kv, const char *text, const char *sched, double cold, char *why,
                size_t len)
 {
 	memset(l, 0, sizeof *l);

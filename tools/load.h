@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* load.h -- a kernel with data to run it on again and again: what bench measures.
  *
- * Cold: the memory that calls read is at least 1 GiB, and each call uses the next part of it,
- * so that it comes from DRAM. Warm: every call uses the same part. A cache's pages lie in
- * random order, as an engine that has run for a while has them.
+ * Cold: the memory that calls read is larger than the caches, and each call uses the next part
+ * of it, so that it comes from DRAM. Warm: every call uses the same part. A cache's pages lie
+ * in random order, as an engine that has run for a while has them.
  */
 #ifndef KVJIT_TOOL_LOAD_H
 #define KVJIT_TOOL_LOAD_H
 
 #include "attn.h"
 #include "measure.h"
+
+#define LOAD_COLD ((double)(1u << 30)) /* bytes that no cache here holds */
 
 enum { LOAD_POOLS = 8 };
 
@@ -38,8 +40,8 @@ typedef struct load {
 	double compile_ms;
 } load;
 
-/* Compiles and fills. tokens: of a sequence (attn) or of a call (write, quant). */
-bool load_open(load *l, kvjit *kv, const char *text, const char *sched, bool cold, char *why,
+/* Compiles and fills. cold: bytes to rotate through, 0: warm. */
+bool load_open(load *l, kvjit *kv, const char *text, const char *sched, double cold, char *why,
                size_t len);
 void load_close(load *l);
 /* One call on the next part of the memory; false after a failed call. */

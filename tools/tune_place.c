@@ -259,7 +259,7 @@ static void check_winner(job *j, const char *sched, trial_report *r)
 	trial_report checked;
 	double start = measure_now();
 
-	trial_check(j->bench, sched, &checked);
+	trial_check(j->bench, sched, j->stop - measure_now(), &checked);
 	if (measure_now() - start > j->spent_check)
 		j->spent_check = measure_now() - start;
 	if (checked.state == KT_IS_ok)
@@ -451,11 +451,20 @@ static void measure_limits(job *j)
 	j->p->flops = trial_load(j->bench)->flops;
 }
 
+/* Filling 1 GiB takes half a second, or four where the host has to find the memory first: a
+ * small budget rotates through less, and never less than 64 MiB. */
+static double cold_bytes(const tune_options *o)
+{
+	double part = o->budget / 20 < 1 ? o->budget / 20 : 1;
+	double bytes = part * LOAD_COLD, least = (double)(64u << 20);
+
+	return o->policy != KT_COLD ? 0 : bytes > least ? bytes : least;
+}
+
 static bool search(job *j, char *why, size_t len)
 {
-	trial_setup setup = { j->p->text,    j->o->target,
-		              j->o->threads, j->o->policy == KT_COLD,
-		              j->o->limit,   0,
+	trial_setup setup = { j->p->text,       j->o->target, j->o->threads,
+		              cold_bytes(j->o), j->o->limit,  0,
 		              j->o->hooks };
 	kt_search_host host = { trial, left, expect, seen, j };
 	kt_search_options o = { .effort = j->o->effort,

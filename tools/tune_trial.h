@@ -25,7 +25,7 @@ typedef struct trial_setup {
 	const char *text;   /* problem */
 	const char *target; /* NULL: the host's */
 	int threads;
-	bool cold;
+	double cold;   /* bytes to rotate through, 0: warm */
 	double limit;  /* seconds of a trial, 0: 60 */
 	size_t memory; /* bytes that a trial may take, 0: 4 GiB */
 	const trial_hooks *hooks;
@@ -56,7 +56,9 @@ kt_state trial_program(trial_bench *b, const char *sched, trial_report *out);
  * `seconds` have passed. */
 void trial_race(trial_bench *b, const char *candidate, const char *incumbent,
                 const kt_rule *rule, double seconds, trial_report *out);
-/* Whether its results are right on three data sets. ok, wrong, or how it ended. */
-void trial_check(trial_bench *b, const char *sched, trial_report *out);
+/* Whether its results are right: beside the default's on the full data, and beside the
+ * interpreter's on three data sets of the problem with one KV head. ok, wrong, or how it ended;
+ * failed if `seconds` weren't enough. */
+void trial_check(trial_bench *b, const char *sched, double seconds, trial_report *out);
 
 #endif

@@ -160,6 +160,9 @@ static void set_limits(const trial_bench *b)
 	if (f)
 		fclose(f);
 	setrlimit(RLIMIT_CORE, &none);
+	/* a host's handlers would make a crash look like something else */
+	for (int sig = 1; sig < NSIG; sig++)
+		signal(sig, SIG_DFL);
 	faulting = b;
 	sigaction(SIGSEGV, &a, NULL);
 	sigaction(SIGBUS, &a, NULL);

@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* test_tune.c -- candidates that crash, hang, lie or take all memory: each is found out, none
+ * wins, and tuning goes on. They are put in a candidate's place by trial_hooks, in the child
+ * that would have run it. */
+#include "../tools/tune.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static const char problem[] =
+    "attn q=bf16 kv=int8/token-head heads=2:1 dim=64 page=32 causal batch=1 ctx=256";
+static const char other[] = "kv_tile=16 q_tile=1 split=0";
+
+static trial_bench *open_bench(const trial_hooks *h, double limit)
+{
+	trial_setup s = { .text = problem, .threads = 1, .limit = limit, .hooks = h };
+	char why[400] = "";
+	trial_bench *b = trial_open(&s, why, sizeof why);
+
+	if (!b)
+		fail_msg("%s", why);
+	return b;
+}
+
+static bool crash(load *l, void *ctx)
+{
+	(void)l;
+	(void)ctx;
+	raise(SIGILL);
+	return true;
+}
+
+static bool hang(load *l, void *ctx)
+{
+	(void)l;
+	(void)ctx;
+	for (;;)
+		pause();
+	return true;
+}
+
+/* Takes all memory there is; what a kernel would do that got none is crash. */
+static bool devour(load *l, void *ctx)
+{
+	(void)l;
+	(void)ctx;
+	for (;;) {
+		char *p = malloc((size_t)1 << 30);
+
+		if (!p)
+			abort();
+		for (size_t i = 0; i < (size_t)1 << 30; i += 4096)
+			p[i] = 1;
+	}
+}
+
+static bool write_outside(load *l, void *ctx)
+{
+	bind_arg *out = bind_find(&l->a.b, "out");
+
+	(void)ctx;
+	/* guarded on one side; the other has the rest of a page */
+	for (size_t i = 0; i < 4097; i++)
+		((volatile char *)out->data)[out->bytes + i] = 1;
+	return true;
+}
+
+static bool waver(load *l, void *ctx)
+{
+	static unsigned char n;
+	bind_arg *out = bind_find(&l->a.b, "out");
+
+	(void)ctx;
+	((unsigned char *)out->data)[0] = n++;
+	return load_call(l) && (((unsigned char *)out->data)[0] = n++, true);
+}
+
+static bool nothing(load *l, void *ctx)
+{
+	(void)l;
+	(void)ctx;
+	return true;
+}
+
+static void spoil(attn *a, void *ctx)
+{
+	bind_arg *out = bind_find(&a->b, "out");
+
+	(void)ctx;
+	memset(out->data, 0, out->bytes); /* zeros pass loose tolerances */
+}
+
+static const struct {
+	const char *name;
+	trial_hooks hooks;
+	kt_state race, check;
+} bad[] = {
+	{ "crash", { crash, NULL, NULL }, KT_IS_crashed, KT_IS_ok },
+	{ "hang", { hang, NULL, NULL }, KT_IS_hung, KT_IS_ok },
+	{ "devour", { devour, NULL, NULL }, KT_IS_crashed, KT_IS_ok },
+	{ "write outside", { write_outside, NULL, NULL }, KT_IS_outside, KT_IS_ok },
+	{ "waver", { waver, NULL, NULL }, KT_IS_unsteady, KT_IS_ok },
+	{ "wrong but fast", { nothing, spoil, NULL }, KT_IS_ok, KT_IS_wrong },
+};
+enum { NBAD = sizeof bad / sizeof *bad };
+
+static void each_is_found_out(void **state)
+{
+	static const kt_rule rule = { 0.01, 3, 20 };
+	trial_report r;
+
+	(void)state;
+	for (unsigned i = 0; i < NBAD; i++) {
+		trial_bench *b = open_bench(&bad[i].hooks, i == 1 ? 1 : 20);
+
+		trial_race(b, other, NULL, &rule, 5, &r);
+		if (r.state != bad[i].race)
+			fail_msg("%s: race is %s (%s), not %s", bad[i].name,
+			         kt_state_names[r.state], r.why, kt_state_names[bad[i].race]);
+		trial_check(b, other, 60, &r);
+		if (r.state != bad[i].check)
+			fail_msg("%s: check is %s (%s), not %s", bad[i].name,
+			         kt_state_names[r.state], r.why, kt_state_names[bad[i].check]);
+		/* the bench is as it was */
+		assert_int_equal(trial_program(b, other, &r), KT_IS_ok);
+		trial_close(b);
+	}
+}
+
+static void a_good_one_is_measured_and_right(void **state)
+{
+	static const kt_rule rule = { 0.01, 3, 20 };
+	trial_bench *b = open_bench(NULL, 20);
+	trial_report r;
+
+	(void)state;
+	trial_race(b, other, "kv_tile=32", &rule, 5, &r);
+	assert_true(r.state == KT_IS_ok || r.state == KT_IS_slow);
+	assert_true(r.pairs.n >= 3);
+	assert_true(r.ratio.ratio > 0.05 && r.ratio.ratio < 20);
+	trial_check(b, other, 60, &r);
+	assert_int_equal(r.state, KT_IS_ok);
+	trial_check(b, other, 0.001, &r);
+	assert_int_equal(r.state, KT_IS_failed);
+	trial_close(b);
+}
+
+static void a_refusal_is_a_result(void **state)
+{
+	trial_bench *b = open_bench(NULL, 20);
+	trial_report r;
+
+	(void)state;
+	assert_int_equal(trial_program(b, "kv_tile=24", &r), KT_IS_illegal);
+	assert_non_null(strstr(r.why, "kv_tile"));
+	trial_close(b);
+}
+
+/* Wrong but fast everywhere: the whole tuner keeps the default. */
+static void nothing_bad_wins(void **state)
+{
+	char folder[] = "/tmp/kvjit-tune-XXXXXX", why[400] = "", command[100];
+	tune_options o = { .threads = 1,
+		           .budget = 6,
+		           .effort = KT_EFFORT_quick,
+		           .policy = KT_WARM,
+		           .limit = 2 };
+	kt_store *s;
+
+	(void)state;
+	assert_non_null(mkdtemp(folder));
+	s = kt_store_open(&(kt_store_options){ folder, KT_USER, 0, { NULL, NULL } });
+	for (unsigned i = 0; i < NBAD; i += 5) { /* crash, wrong but fast */
+		kt_trial *t = NULL;
+		tune_place p;
+		unsigned n;
+
+		o.store = s;
+		o.again = true;
+		o.hooks = &bad[i].hooks;
+		/* the default itself is a candidate of the first trial: it fails as well */
+		if (tune_one(&o, problem, &p, why, sizeof why))
+			assert_string_equal(p.chosen, p.fallback);
+		n = kt_trials_of(s, &p.where, &t);
+		assert_true(n > 0);
+		for (unsigned k = 0; k < n; k++)
+			kt_trial_free(&t[k]);
+		free(t);
+		tune_release(&p);
+	}
+	kt_store_close(s);
+	snprintf(command, sizeof command, "rm -rf %s", folder);
+	assert_int_equal(system(command), 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(each_is_found_out),
+		cmocka_unit_test(a_good_one_is_measured_and_right),
+		cmocka_unit_test(a_refusal_is_a_result),
+		cmocka_unit_test(nothing_bad_wins),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

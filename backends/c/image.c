@@ -145,6 +145,9 @@ bool kbe_c_image(const unsigned char *bytes, size_t size, kbe_blob *out, kir_dia
 			return refuse(&e, "is cut short");
 		}
 	}
+	/* The system's compiler made it and the decoder is LLVM's (backends/x86/decode.c),
+	 * which this backend does without: what the code executes stays unknown, and no cache
+	 * keeps it. */
 	*out = (kbe_blob){ .bytes = image,
 		           .size = total,
 		           .entry = entry,

@@ -1,234 +1,293 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* decode.c -- which extensions finished code executes.
+/* decode.c -- which extensions a finished piece of code executes.
  *
- * LLVM's disassembler gives each instruction's length and name; the encoding is read from the
- * bytes, since one name may be SSE, AVX or AVX-512; mnemonics.def says what that takes. The
- * options the code was compiled with aren't asked: code is judged by what it is.
+ * LLVM's disassembler gives each instruction's length and name, the bytes say how it is
+ * encoded, and mnemonics.def what both together need. What a set of code was compiled for
+ * plays no part. An instruction without a row, and bytes that are no instruction, are
+ * `unknown`: such code is never kept in a cache, so a gap in the table costs time, never a
+ * wrong answer on another machine.
  *
- * Code is decoded in order from its first byte. It holds no data (no-jump-tables; constants
- * lie behind `text`), and what fills gaps between sections is int3.
+ * Code is read from its first byte to its last: jump tables are switched off and constants
+ * lie behind it, so that there is nothing else in between than int3.
  */
 #include "x86.h"
 
 #include <llvm-c/Disassembler.h>
-#include <llvm-c/Target.h>
 
-#include <ctype.h>
 #include <pthread.h>
-#include <stdlib.h>
 #include <string.h>
 
-#define UNKNOWN KBE_ISA(unknown)
+#define NO   KBE_ISA(unknown)
+#define BASE UINT64_C(0)
+#define I(n) KBE_ISA(n)
+#define AVX  KBE_ISA(avx)
+#define AVX2 (KBE_ISA(avx) | KBE_ISA(avx2))
+#define INT  (KBE_ISA(avx) | WIDER)
+#define F    KBE_ISA(avx512f)
+#define DQ   (KBE_ISA(avx512f) | KBE_ISA(avx512dq))
+#define BW   (KBE_ISA(avx512f) | KBE_ISA(avx512bw))
+#define H    (KBE_ISA(avx512f) | KBE_ISA(avx512fp16))
 
-/* -- the table --------------------------------------------------------------------------- */
+/* Marks of a column, outside of what isa.def has. */
+#define WIDER (UINT64_C(1) << 62) /* 256 bits need AVX2 */
+#define ONE   (UINT64_C(1) << 63) /* the vector length says nothing */
 
-typedef struct row {
-	const char *name;
-	uint64_t legacy, vex, vex256, evex;
-} row;
+_Static_assert(KBE_NISA < 62, "two bits are marks");
 
-#define N       UNKNOWN
-#define B       0
-#define X(name) KBE_ISA(name)
-static row rows[] = {
-#define M(name, legacy, vex, vex256, evex) { #name, legacy, vex, vex256, evex },
-#define PLAIN(name)                        { #name, B, N, N, N },
-#define INTEGER(name)                                                                \
-	{ #name, B, N, N, N }, { #name "b", B, N, N, N }, { #name "w", B, N, N, N }, \
-	    { #name "l", B, N, N, N }, { #name "q", B, N, N, N },
-#define CONDITION(name)                                                                       \
-	{ "j" #name, B, N, N, N }, { "set" #name, B, N, N, N }, { "cmov" #name, B, N, N, N }, \
-	    { "cmov" #name "w", B, N, N, N }, { "cmov" #name "l", B, N, N, N },               \
-	    { "cmov" #name "q", B, N, N, N },
+/* -- the table ----------------------------------------------------------------------------- */
+
+enum { LEGACY, VEX, EVEX, NFORM };
+
+typedef struct group {
+	uint64_t needs[NFORM];
+	const char *words;
+} group;
+
+/* clang-format off */
+static const group groups[] = {
+#define GROUP(legacy, vex, evex, words) { { legacy, vex, evex }, words },
 #include "mnemonics.def"
 };
-#undef N
-#undef B
-#undef X
+/* clang-format on */
 
-enum { NROWS = sizeof(rows) / sizeof(rows[0]) };
+enum { SLOTS = 4096, NGROUPS = sizeof(groups) / sizeof(*groups), MAX_ANY = 32 };
 
-static int by_name(const void *a, const void *b)
-{
-	return strcmp(((const row *)a)->name, ((const row *)b)->name);
-}
+typedef struct word {
+	const char *s; /* NULL: a free slot */
+	size_t n;
+	const group *group;
+} word;
 
+static word table[SLOTS], any[MAX_ANY];
+static unsigned nany;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
-static void start(void)
+static unsigned slot_of(const char *s, size_t n)
 {
-	qsort(rows, NROWS, sizeof(rows[0]), by_name);
-	LLVMInitializeX86TargetInfo();
-	LLVMInitializeX86TargetMC();
-	LLVMInitializeX86Disassembler();
+	uint32_t h = 2166136261u;
+
+	for (size_t i = 0; i < n; i++)
+		h = (h ^ (unsigned char)s[i]) * 16777619u;
+	return (h ^ h >> 15) % SLOTS;
 }
 
-static const row *find(const char *name)
+/* The slot of a word, or the free one where it would be. */
+static word *find(const char *s, size_t n)
 {
-	row key = { name, 0, 0, 0, 0 };
+	unsigned i = slot_of(s, n);
 
-	return bsearch(&key, rows, NROWS, sizeof(rows[0]), by_name);
+	while (table[i].s && (table[i].n != n || memcmp(table[i].s, s, n)))
+		i = (i + 1) % SLOTS;
+	return &table[i];
 }
 
-/* -- one instruction ---------------------------------------------------------------------- */
+static void fill(void)
+{
+	for (size_t g = 0; g < NGROUPS; g++) {
+		const char *s = groups[g].words;
 
-typedef enum encoding { LEGACY, VEX, EVEX } encoding;
+		for (size_t n; *s; s += n, s += strspn(s, " ")) {
+			n = strcspn(s, " ");
+			word w = { s, n, &groups[g] };
+
+			if (!memchr(s, '*', n))
+				*find(s, n) = w;
+			else if (nany < MAX_ANY)
+				any[nany++] = w;
+		}
+	}
+}
+
+static bool fits(const word *w, const char *s, size_t n)
+{
+	const char *star = memchr(w->s, '*', w->n);
+	size_t head = (size_t)(star - w->s), tail = w->n - head - 1;
+
+	return n >= head + tail && !memcmp(s, w->s, head) &&
+	       !memcmp(s + n - tail, star + 1, tail);
+}
+
+static const group *group_of(const char *s, size_t n)
+{
+	const word *w = find(s, n);
+
+	if (w->s)
+		return w->group;
+	for (unsigned i = 0; i < nany; i++)
+		if (fits(&any[i], s, n))
+			return any[i].group;
+	return NULL;
+}
+
+/* -- encodings ----------------------------------------------------------------------------- */
+
+/* What the bytes of an instruction say. */
+typedef struct encoding {
+	int form, map, pp; /* map 1: 0F, 2: 0F38, 3: 0F3A; 0: none */
+	unsigned bits;     /* 128, 256 or 512 of a vector          */
+	uint8_t op;
+	bool registers; /* modrm names registers only           */
+	bool newer;     /* a later extension's registers        */
+} encoding;
+
+static size_t skip_prefixes(const uint8_t *p, size_t n)
+{
+	size_t i = 0;
+
+	while (i < n && memchr("\x66\x67\xf2\xf3\xf0\x2e\x36\x3e\x26\x64\x65", p[i], 11))
+		i++;
+	return i;
+}
+
+static encoding read_vex(const uint8_t *p, size_t n)
+{
+	size_t op = *p == 0xc4 ? 3 : 2;
+	encoding e = { .form = VEX, .map = 1 };
+
+	if (n < op + 1)
+		return (encoding){ .newer = true };
+	if (*p == 0xc4)
+		e.map = p[1] & 31;
+	e.pp = p[op - 1] & 3;
+	e.bits = p[op - 1] >> 2 & 1 ? 256 : 128;
+	e.op = p[op];
+	e.registers = op + 1 < n && p[op + 1] >> 6 == 3;
+	return e;
+}
+
+/* The bits that APX gave a meaning to, and AVX10.2 one of them, are fixed before it. */
+static encoding read_evex(const uint8_t *p, size_t n)
+{
+	encoding e = { .form = EVEX };
+
+	if (n < 6)
+		return (encoding){ .newer = true };
+	e.map = p[1] & 7;
+	e.pp = p[2] & 3;
+	e.bits = 128u << (p[3] >> 5 & 3);
+	e.op = p[4];
+	e.registers = p[5] >> 6 == 3;
+	e.newer = (p[1] & 8) || !(p[2] & 4);
+	if (e.registers && p[3] >> 4 & 1) /* those bits hold the rounding instead */
+		e.bits = 512;
+	return e;
+}
+
+static encoding read_legacy(const uint8_t *p, size_t n)
+{
+	encoding e = { .form = LEGACY };
+	size_t i = (*p & 0xf0) == 0x40;
+
+	if (i + 1 < n && p[i] == 0x0f)
+		e.map = p[i + 1] == 0x38 ? 2 : p[i + 1] == 0x3a ? 3 : 1;
+	return e;
+}
 
 static encoding encoding_of(const uint8_t *p, size_t n)
 {
-	static const uint8_t prefixes[] = { 0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65,
-		                            0x66, 0x67, 0xf0, 0xf2, 0xf3 };
+	size_t i = skip_prefixes(p, n);
 
-	while (n && memchr(prefixes, *p, sizeof(prefixes)))
-		p++, n--;
-	if (n && *p == 0x62)
-		return EVEX;
-	return n && (*p == 0xc4 || *p == 0xc5) ? VEX : LEGACY;
+	if (i == n || p[i] == 0xd5) /* d5: APX */
+		return (encoding){ .newer = true };
+	if (p[i] == 0xc4 || p[i] == 0xc5)
+		return read_vex(p + i, n - i);
+	if (p[i] == 0x62)
+		return read_evex(p + i, n - i);
+	return read_legacy(p + i, n - i);
 }
 
-static bool starts(const char *s, const char *with)
+/* -- instructions -------------------------------------------------------------------------- */
+
+static bool is(const char *s, size_t n, const char *name)
 {
-	return !strncmp(s, with, strlen(with));
+	return strlen(name) == n && !memcmp(s, name, n);
 }
 
-static bool ends(const char *s, const char *with)
+/* Where one name has several encodings that came at different times. */
+static uint64_t special(const char *s, size_t n, const encoding *e)
 {
-	size_t n = strlen(s), m = strlen(with);
-
-	return n >= m && !strcmp(s + n - m, with);
-}
-
-/* Comparisons carry their condition inside the name: vcmpltps is vcmp, lt, ps. */
-static uint64_t of_comparison(const char *name, encoding e, bool *known)
-{
-	const char *cmp = name + (*name == 'v');
-
-	*known = true;
-	if (e == EVEX && starts(name, "vpcmp"))
-		return ends(name, "b") || ends(name, "w") ? KBE_ISA(avx512bw)
-		                                          : KBE_ISA(avx512f);
-	if (starts(cmp, "cmp") && (ends(cmp, "ph") || ends(cmp, "sh")))
-		return e == EVEX ? KBE_ISA(avx512fp16) : UNKNOWN;
-	if (starts(cmp, "cmp") &&
-	    (ends(cmp, "ps") || ends(cmp, "pd") || ends(cmp, "ss") || ends(cmp, "sd")))
-		return e == EVEX ? KBE_ISA(avx512f) : e == VEX ? KBE_ISA(avx) : 0;
-	*known = false;
+	if (is(s, n, "pextrw") && e->form == LEGACY && e->map == 3)
+		return KBE_ISA(sse4_1); /* to memory */
+	if (e->form == VEX && e->registers &&
+	    (is(s, n, "vbroadcastss") || is(s, n, "vbroadcastsd")))
+		return KBE_ISA(avx2);
+	if (e->form == EVEX && is(s, n, "vmovd") && (e->pp != 1 || e->op == 0xd6))
+		return KBE_ISA(unknown); /* AVX10.2 */
+	if (e->form == EVEX && is(s, n, "vmovw") && e->pp != 1)
+		return KBE_ISA(unknown);
 	return 0;
 }
 
-/* vfmadd231ps and its many relatives. */
-static uint64_t of_fused(const char *name, encoding e, bool *known)
+static uint64_t needs(const char *s, size_t n, const encoding *e)
 {
-	*known = (starts(name, "vfm") || starts(name, "vfnm")) &&
-	         (strstr(name, "132") || strstr(name, "213") || strstr(name, "231"));
-	if (!*known)
-		return 0;
-	if (ends(name, "ph") || ends(name, "sh"))
-		return e == EVEX ? KBE_ISA(avx512fp16) : UNKNOWN;
-	return e == EVEX ? KBE_ISA(avx512f) : e == VEX ? KBE_ISA(fma) : UNKNOWN;
-}
-
-/* Instructions on one element, or on the low half of a vector: they have no vector length. */
-static bool is_scalar(const char *name)
-{
-	static const char *const others[] = { "vmovd",     "vmovq",   "vmovlps",   "vmovhps",
-		                              "vmovlpd",   "vmovhpd", "vmovhlps",  "vmovlhps",
-		                              "vinsertps", "vmovw",   "vextractps" };
-
-	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
-		if (!strcmp(name, others[i]))
-			return true;
-	if (starts(name, "vpextr") || starts(name, "vpinsr") || starts(name, "vcvtsi2") ||
-	    starts(name, "vcvtusi2") || ends(name, "2si") || ends(name, "2usi"))
-		return true;
-	/* broadcasts fill a vector with the scalar they are named for */
-	return (ends(name, "ss") || ends(name, "sd") || ends(name, "sh")) &&
-	       !starts(name, "vbroadcast");
-}
-
-static uint64_t of_row(const row *r, encoding e, const char *operands)
-{
-	bool ymm = strstr(operands, "%ymm"), memory = strchr(operands, '(');
-
-	if (e == LEGACY)
-		return r->legacy;
-	if (e == EVEX)
-		return r->evex;
-	/* from a register these came with AVX2 only */
-	if (starts(r->name, "vbroadcasts") && !memory)
-		return KBE_ISA(avx2);
-	return ymm ? r->vex256 : r->vex;
-}
-
-static uint64_t of_instruction(const char *name, const char *operands, encoding e)
-{
+	const group *g = e->newer ? NULL : group_of(s, n);
 	uint64_t set;
-	const row *r;
-	bool known;
 
-	set = of_comparison(name, e, &known);
-	if (!known)
-		set = of_fused(name, e, &known);
-	if (!known) {
-		r = find(name);
-		if (!r && *name == 'v' && e != LEGACY)
-			r = find(name + 1);
-		set = r ? of_row(r, e, operands) : UNKNOWN;
-	}
-	if (e == EVEX && !(set & UNKNOWN)) {
-		set |= KBE_ISA(avx512f);
-		if (!strstr(operands, "%zmm") && !is_scalar(name))
-			set |= KBE_ISA(avx512vl);
+	if (!g)
+		return KBE_ISA(unknown);
+	set = g->needs[e->form] | special(s, n, e);
+	if (set & WIDER && e->bits == 256)
+		set |= KBE_ISA(avx2);
+	if (e->form == EVEX && !(set & ONE) && e->bits < 512)
+		set |= KBE_ISA(avx512vl);
+	return set & ~(WIDER | ONE);
+}
+
+/* The name in what LLVM prints: "\tlock\t\tinc\tdword ptr [rax]". */
+static const char *name_in(const char *text, size_t *n)
+{
+	static const char *const prefix[] = { "lock",    "rep",    "repe", "repne",
+		                              "notrack", "data16", "cs" };
+	bool again;
+
+	do {
+		text += strspn(text, " \t");
+		*n = strcspn(text, " \t");
+		again = *text == '{'; /* {evex} and the like say what the bytes do */
+		for (size_t i = 0; i < sizeof(prefix) / sizeof(*prefix); i++)
+			again |= is(text, *n, prefix[i]);
+		if (again)
+			text += *n;
+	} while (again);
+	return text;
+}
+
+static uint64_t isa_of(LLVMDisasmContextRef d, const uint8_t *p, size_t size)
+{
+	uint64_t set = 0;
+
+	for (size_t at = 0, n; at < size; at += n) {
+		char text[256];
+		size_t len;
+
+		n = LLVMDisasmInstruction(d, (uint8_t *)(uintptr_t)(p + at), size - at, at,
+		                          text, sizeof(text));
+		if (!n)
+			return KBE_ISA(unknown);
+		if (n == 1 && p[at] == 0xf0) /* lock: LLVM gives what it locks by itself */
+			continue;
+		encoding e = encoding_of(p + at, n);
+		const char *name = name_in(text, &len);
+
+		set |= needs(name, len, &e);
+		if (set & KBE_ISA(unknown))
+			return KBE_ISA(unknown);
 	}
 	return set;
 }
 
-/* "\tlock\t\taddl\t%eax, (%rdi)" into its name, prefixes left out, and operands. */
-static const char *split(char *text, char **operands)
+uint64_t kx86_isa(const void *code, size_t size)
 {
-	static const char *const prefixes[] = { "lock", "rep", "repe", "repne", "notrack" };
-
-	for (;;) {
-		char *name = text + strspn(text, " \t"), *end = name + strcspn(name, " \t");
-		bool prefix = false;
-
-		*operands = end;
-		if (*end) {
-			*end = 0;
-			*operands = end + 1;
-		}
-		for (size_t i = 0; i < sizeof(prefixes) / sizeof(prefixes[0]); i++)
-			prefix |= !strcmp(name, prefixes[i]);
-		if (!prefix || !**operands)
-			return name;
-		text = *operands;
-	}
-}
-
-uint64_t kx86_isa_of(const void *code, size_t size)
-{
-	uint8_t *p = (uint8_t *)code;
 	LLVMDisasmContextRef d;
-	uint64_t set = 0;
+	uint64_t set;
 
-	pthread_once(&once, start);
+	kx86_start();
+	pthread_once(&once, fill);
 	d = LLVMCreateDisasm("x86_64-unknown-linux-gnu", NULL, 0, NULL, NULL);
 	if (!d)
-		return UNKNOWN;
-	while (size && !(set & UNKNOWN)) {
-		char text[256], *operands;
-		size_t n = LLVMDisasmInstruction(d, p, size, 0, text, sizeof(text));
-
-		if (!n) {
-			set |= UNKNOWN;
-			break;
-		}
-		const char *name = split(text, &operands);
-
-		set |= of_instruction(name, operands, encoding_of(p, n));
-		p += n;
-		size -= n;
-	}
+		return KBE_ISA(unknown);
+	LLVMSetDisasmOptions(d, LLVMDisassembler_Option_AsmPrinterVariant);
+	set = isa_of(d, code, size);
 	LLVMDisasmDispose(d);
 	return set;
 }

@@ -71,7 +71,13 @@ static void start_llvm(void)
 	LLVMInitializeX86Target();
 	LLVMInitializeX86TargetMC();
 	LLVMInitializeX86AsmPrinter();
+	LLVMInitializeX86Disassembler();
 	LLVMInstallFatalErrorHandler(on_fatal);
+}
+
+void kx86_start(void)
+{
+	pthread_once(&once, start_llvm);
 }
 
 /* -- the target ------------------------------------------------------------------------- */
@@ -300,7 +306,7 @@ static bool run(const kir_func *f, kbe_blob *blob, kbe_dump what, kir_text *text
 	job j = { .f = f, .why = &mine };
 	volatile bool ok = false;
 
-	pthread_once(&once, start_llvm);
+	kx86_start();
 	j.c = LLVMContextCreate();
 	current_guard = &g;
 	if (!setjmp(g.back)) {

@@ -15,8 +15,11 @@ LLVMValueRef kx86_exp2(kll *l, LLVMValueRef x);
 bool kx86_link(const void *object, size_t size, const char *symbol, kbe_blob *out,
                kir_diag *why);
 
-/* decode.c: the extensions that `size` bytes of code execute; KBE_ISA(unknown) among them when
- * there is an instruction without a row, or bytes that are none. */
-uint64_t kx86_isa_of(const void *code, size_t size);
+/* x86.c: makes LLVM ready, the first time. */
+void kx86_start(void);
+
+/* decode.c: the extensions (isa.h) that these bytes execute, all of which are code; only
+ * KBE_ISA(unknown) where an instruction isn't known. Exported for the tests. */
+__attribute__((visibility("default"))) uint64_t kx86_isa(const void *code, size_t size);
 
 #endif

@@ -40,6 +40,7 @@ typedef struct job {
 
 #define SAME_WHY "the program of candidate %d"
 static const double close_of = 0.15; /* part of the budget kept for the last race */
+static const double grace = 0.03;    /* seconds after the budget in which a race may end */
 
 /* -- reading ------------------------------------------------------------------------------- */
 
@@ -287,9 +288,10 @@ static void trial(unsigned candidate, unsigned incumbent, const kt_rule *rule, k
 		snprintf(r.why, sizeof r.why, SAME_WHY, same);
 	} else if (candidate == incumbent || r.state == KT_IS_ok) {
 		trial_race(j->bench, sched, other, rule, j->stop - measure_now(), &r);
-		/* disturbed: once more, and then it is as it is */
-		if (r.state == KT_IS_ok && r.steal > 0.05 &&
-		    j->stop - measure_now() > 2 * r.seconds)
+		/* disturbed: up to three times more, and then it is as it is */
+		for (int i = 0; i < 3 && r.state == KT_IS_ok && r.steal > 0.05 &&
+		                j->stop - measure_now() > 2 * r.seconds;
+		     i++)
 			trial_race(j->bench, sched, other, rule, j->stop - measure_now(), &r);
 		memcpy(j->program[candidate], r.program, 32);
 		if (r.state == KT_IS_ok && candidate != incumbent && r.ratio.hi < 1 &&
@@ -398,13 +400,13 @@ static void confirm(job *j, unsigned best)
 	}
 }
 
-static void write_record(job *j)
+static bool write_record(job *j)
 {
 	FILE *f = fopen(j->o->record, "w");
 	kt_space *s = &j->space;
 
 	if (!f)
-		return;
+		return false;
 	fprintf(f, "{\"problem\":\"");
 	for (const char *c = j->p->problem; *c; c++)
 		fprintf(f, *c == '"' || *c == '\\' ? "\\%c" : "%c", *c == '\n' ? ' ' : *c);
@@ -431,7 +433,7 @@ static void write_record(job *j)
 			        c, t->sched, kt_state_names[t->state], t->ratio, t->median,
 			        j->cost[c], same);
 	}
-	fclose(f);
+	return fclose(f) == 0;
 }
 
 static void measure_limits(job *j)
@@ -443,9 +445,15 @@ static void measure_limits(job *j)
 	memory = load_memory(trial_load(j->bench), &bytes);
 	if (bytes > (size_t)64 << 20)
 		bytes = (size_t)64 << 20;
-	team = j->o->threads == 1 ? measure_team_new(1) : NULL;
+	/* its threads end with it: trials are forks of a process with one */
+	team = measure_team_new(j->o->threads);
 	if (team && memory && bytes)
 		j->p->stream = (double)bytes / measure_read(team, memory, bytes);
+	if (team) {
+		double flops, seconds = measure_fma(team, &flops);
+
+		j->p->peak = flops / seconds;
+	}
 	measure_team_free(team);
 	j->p->bytes = trial_load(j->bench)->bytes;
 	j->p->flops = trial_load(j->bench)->flops;
@@ -463,9 +471,13 @@ static double cold_bytes(const tune_options *o)
 
 static bool search(job *j, char *why, size_t len)
 {
-	trial_setup setup = { j->p->text,       j->o->target, j->o->threads,
-		              cold_bytes(j->o), j->o->limit,  0,
-		              j->o->hooks };
+	trial_setup setup = { .text = j->p->text,
+		              .target = j->o->target,
+		              .threads = j->o->threads,
+		              .cold = cold_bytes(j->o),
+		              .limit = j->o->limit,
+		              .deadline = j->p->deadline + grace,
+		              .hooks = j->o->hooks };
 	kt_search_host host = { trial, left, expect, seen, j };
 	kt_search_options o = { .effort = j->o->effort,
 		                .first = j->first,
@@ -486,9 +498,10 @@ static bool search(job *j, char *why, size_t len)
 		return false;
 	}
 	confirm(j, r.best);
-	if (j->o->record)
-		write_record(j);
-	return true;
+	if (!j->o->record || write_record(j))
+		return true;
+	snprintf(why, len, "the space can't be written to %.300s", j->o->record);
+	return false;
 }
 
 static bool pick_by_model(job *j)

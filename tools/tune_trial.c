@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -148,7 +149,8 @@ static void on_fault(int sig, siginfo_t *info, void *context)
 static void set_limits(const trial_bench *b)
 {
 	struct sigaction a = { .sa_sigaction = on_fault, .sa_flags = SA_SIGINFO };
-	struct rlimit none = { 0, 0 }, space;
+	rlim_t cpu = (rlim_t)(b->setup.limit * b->setup.threads) + 2;
+	struct rlimit none = { 0, 0 }, space, time = { cpu, cpu };
 	long pages = 0;
 	FILE *f = fopen("/proc/self/statm", "r");
 
@@ -163,6 +165,7 @@ static void set_limits(const trial_bench *b)
 	/* a host's handlers would make a crash look like something else */
 	for (int sig = 1; sig < NSIG; sig++)
 		signal(sig, SIG_DFL);
+	setrlimit(RLIMIT_CPU, &time);
 	faulting = b;
 	sigaction(SIGSEGV, &a, NULL);
 	sigaction(SIGBUS, &a, NULL);
@@ -239,9 +242,13 @@ static bool call(trial_bench *b, load *l, bool candidate)
 {
 	const trial_hooks *h = b->setup.hooks;
 
+	errno = 0;
 	if (candidate && h && h->call ? h->call(l, h->ctx) : load_call(l))
 		return true;
-	say(b->shared, KT_IS_failed, kvjit_kernel_error(l->k));
+	if (errno == ENOMEM)
+		say(b->shared, KT_IS_memory, "a call got no memory within its limit");
+	else
+		say(b->shared, KT_IS_failed, kvjit_kernel_error(l->k));
 	return false;
 }
 
@@ -481,14 +488,21 @@ static void in_child(trial_bench *b, void (*fn)(trial_bench *b, const errand *e)
                      const errand *e, double seconds, trial_report *out)
 {
 	double start = measure_now(), end = start + seconds;
+	bool cut = b->setup.deadline > 0 && b->setup.deadline < end;
+	pid_t pid, parent = getpid();
 	int status = 0;
-	pid_t pid;
 
+	if (cut)
+		end = b->setup.deadline;
 	memset(b->shared, 0, sizeof *b->shared);
 	b->shared->state = KT_NSTATE;
 	fflush(NULL);
 	pid = fork();
 	if (!pid) {
+		/* a tuner that is killed leaves nobody behind */
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		if (getppid() != parent)
+			_exit(1);
 		set_limits(b);
 		fn(b, e);
 		_exit(0);
@@ -496,9 +510,14 @@ static void in_child(trial_bench *b, void (*fn)(trial_bench *b, const errand *e)
 	if (pid < 0)
 		say(b->shared, KT_IS_failed, "no process for it");
 	else if (!wait_for(pid, end, &status))
-		say(b->shared, KT_IS_hung, "it took longer than its time limit");
+		say(b->shared, cut ? KT_IS_failed : KT_IS_hung,
+		    cut ? "the budget ended first" : "it took longer than its time limit");
 	else if (WIFSIGNALED(status) && b->shared->state == KT_IS_outside)
 		say(b->shared, KT_IS_outside, "it touched memory beyond a tensor's end");
+	else if (WIFSIGNALED(status) && WTERMSIG(status) == SIGXCPU)
+		say(b->shared, KT_IS_hung, "it took longer than its time limit");
+	else if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)
+		say(b->shared, KT_IS_memory, "the system ended it, as it does without memory");
 	else if (WIFSIGNALED(status))
 		say(b->shared, KT_IS_crashed, strsignal(WTERMSIG(status)));
 	else if (b->shared->state == KT_NSTATE)

@@ -25,9 +25,10 @@ typedef struct trial_setup {
 	const char *text;   /* problem */
 	const char *target; /* NULL: the host's */
 	int threads;
-	double cold;   /* bytes to rotate through, 0: warm */
-	double limit;  /* seconds of a trial, 0: 60 */
-	size_t memory; /* bytes that a trial may take, 0: 4 GiB */
+	double cold;     /* bytes to rotate through, 0: warm */
+	double limit;    /* seconds of a trial, 0: 60 */
+	double deadline; /* measure_now() at which every trial ends, 0: none */
+	size_t memory;   /* bytes that a trial may take, 0: 4 GiB */
 	const trial_hooks *hooks;
 } trial_setup;
 

@@ -359,6 +359,10 @@ int tool_tune(args *a)
 		fprintf(stderr, "kvjit: options --warm and --cold exclude each other\n");
 		a->wrong = true;
 	}
+	if (!list && shards > 1) {
+		fprintf(stderr, "kvjit: option --shard divides a list; name one with --list\n");
+		a->wrong = true;
+	}
 	if (s.o.target && !kir_target_find(s.o.target))
 		wrong(a, "--target", "a row that `kvjit info` lists", s.o.target);
 	if (!args_end(a, list ? 0 : 1, list ? 0 : 1 << 20, usage))

@@ -1,0 +1,123 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# kvjit tune: lists and shards, JSON lines, budgets, runs that are killed and go on, what is used
+# afterwards, and wrong command lines.
+set -u
+tmp=$(mktemp -d "${KVJIT_TMP:-/tmp}/tune.XXXXXX")
+trap 'rm -rf "$tmp"' EXIT
+problem="attn q=bf16 kv=int8/token-head heads=4:1 dim=64 page=64 causal batch=1 ctx=512"
+
+fail() {
+	echo "$1"
+	tail -n 5 "$tmp"/*.out "$tmp"/*.err "$tmp"/*.jsonl 2>/dev/null
+	exit 1
+}
+
+# refuse CODE TEXT ARGS...: that exit code, and a sentence with that text on stderr
+refuse() {
+	code=$1 text=$2
+	shift 2
+	"$KVJIT" tune "$@" >"$tmp/refuse.out" 2>"$tmp/refuse.err"
+	got=$?
+	[ $got = "$code" ] || fail "tune $*: exit code $got, not $code"
+	grep -q -- "$text" "$tmp/refuse.err" || fail "tune $*: doesn't say '$text'"
+}
+
+# trials FILE: how many lines of trials it has
+trials() {
+	grep -c '"event":"trial"' "$1"
+}
+
+mkdir -m 700 "$tmp/c"
+refuse 2 "operand is missing"
+refuse 2 "--budget takes seconds, from 0.1" --budget soon $problem
+refuse 2 "--budget takes seconds" --budget nan $problem
+refuse 2 "--budget takes seconds" --budget -1 $problem
+refuse 2 "--effort takes model, quick, full or exhaustive" --effort some $problem
+refuse 2 "--shard takes I/N with I from 0 to N - 1" --shard 4/4 --list "$tmp/none"
+refuse 2 "--shard takes" --shard 1/0 --list "$tmp/none"
+refuse 2 "--shard divides a list" --shard 0/2 $problem
+refuse 2 "--threads takes a number from 1" --threads 0 $problem
+refuse 2 "--target takes" --target avx9 $problem
+refuse 2 "exclude each other" --cold --warm $problem
+refuse 2 "unknown option" --fast $problem
+refuse 1 "there is no list" --list "$tmp/none" --cache "$tmp/c"
+refuse 1 "heads" --cache "$tmp/c" attn q=bf16 kv=bf16 heads=zero dim=64 page=64
+refuse 1 "is switched off" $problem
+KVJIT_PINS=/dev/null refuse 1 "nothing is tuned under pins" --cache "$tmp/c" $problem
+refuse 1 "can't be written" --warm --budget 1 --cache "$tmp/c" --again \
+	--record "$tmp/no/where" $problem
+
+# A list in shards: each line once. Nothing is measured, so it takes no time.
+cat >"$tmp/list" <<END
+# comment
+attn q=bf16 kv=bf16 heads=4:1 dim=64 page=64 causal batch=1 ctx=512
+
+  # another
+attn q=bf16 kv=int8 heads=4:1 dim=64 page=64 causal batch=1 ctx=512
+  attn q=bf16 kv=e4m3 heads=4:1 dim=64 page=64 causal batch=1 ctx=512
+attn q=bf16 kv=e5m2 heads=4:1 dim=64 page=64 causal batch=1 ctx=512
+attn q=bf16 kv=bf16 heads=8:2 dim=64 page=64 causal batch=1 ctx=512
+END
+for shard in 0 1 2; do
+	"$KVJIT" tune --list "$tmp/list" --shard $shard/3 --effort model --json \
+		--cache "$tmp/shard$shard" >"$tmp/shard$shard.jsonl" || fail "shard $shard failed"
+done
+sed -n 's/.*"event":"result","problem":"\([^"]*\)".*/\1/p' "$tmp"/shard?.jsonl |
+	sort >"$tmp/covered.out"
+grep -v '^ *#' "$tmp/list" | grep . | sed 's/^ *//' | sort >"$tmp/asked.out"
+cmp "$tmp/covered.out" "$tmp/asked.out" || fail "the shards don't cover the list once"
+
+# A run with its JSON lines and a record of what it saw.
+start=$(date +%s%N)
+"$KVJIT" tune --warm --budget 2 --json --cache "$tmp/a" --record "$tmp/record.jsonl" \
+	$problem >"$tmp/a.jsonl" || fail "tuning failed"
+ms=$((($(date +%s%N) - start) / 1000000))
+[ $ms -le 2400 ] || echo "a budget of 2 s took $ms ms (other processes run here, too)"
+[ $ms -le 6000 ] || fail "a budget of 2 s took $ms ms"
+[ "$(trials "$tmp/a.jsonl")" -ge 2 ] || fail "fewer than two trials"
+if command -v python3 >/dev/null; then
+	python3 - "$tmp/a.jsonl" "$tmp/record.jsonl" <<'END' || fail "JSON lines that aren't"
+import json, sys
+run = [json.loads(line) for line in open(sys.argv[1])]
+record = [json.loads(line) for line in open(sys.argv[2])]
+trials, result = run[:-1], run[-1]
+assert [t["trial"] for t in trials] == list(range(len(trials)))
+assert trials[0]["state"] == "ok" and trials[0]["ratio"] == 1
+assert trials[0]["sched"] == result["default"], "the default is measured first"
+assert result["event"] == "result" and result["ratio"] <= 1 and result["trials"] == len(trials)
+assert record[0]["threads"] == 1 and "kv_tile" in record[0]["knobs"]
+assert len(record) == len(trials) + 1, "a line a trial"
+END
+fi
+# Finished: not again, unless asked.
+"$KVJIT" tune --warm --budget 2 --cache "$tmp/a" $problem >"$tmp/again.out" || fail "again failed"
+grep -q 'tuned before' "$tmp/again.out" || fail "a finished problem is tuned again"
+"$KVJIT" cache export --cache "$tmp/a" | grep -q 'batch=1 ctx=512 :: .*policy=warm' ||
+	fail "the schedule isn't in the cache"
+# A place is a policy, too.
+"$KVJIT" tune --effort model --cache "$tmp/a" $problem | grep -q "model's pick" ||
+	fail "a warm schedule stands for a cold one"
+
+# Killed at some moment: what was acknowledged is kept, and isn't repeated.
+"$KVJIT" tune --warm --budget 20 --json --cache "$tmp/k" $problem >"$tmp/k1.jsonl" 2>/dev/null &
+pid=$!
+n=0
+until [ "$(trials "$tmp/k1.jsonl")" -ge 4 ] || [ $n -gt 100 ]; do
+	sleep 0.1
+	n=$((n + 1))
+done
+kill -9 $pid
+wait $pid 2>/dev/null
+[ $n -le 100 ] || fail "four trials take more than 10 s"
+"$KVJIT" tune --warm --budget 3 --json --cache "$tmp/k" $problem >"$tmp/k2.jsonl" ||
+	fail "a killed run doesn't go on"
+grep -q '"known":false' "$tmp/k2.jsonl" || fail "a killed run counts as finished"
+# complete lines, without the default, which every run measures
+for run in k1 k2; do
+	sed -n 's/.*"event":"trial".*"sched":"\([^"]*\)","state":"\([^"]*\)".*}$/\1/p' \
+		"$tmp/$run.jsonl" | sed 1d | sort -u >"$tmp/$run.out"
+done
+repeated=$(comm -12 "$tmp/k1.out" "$tmp/k2.out" | wc -l)
+[ "$repeated" -le 1 ] || fail "$repeated trials of the killed run were repeated"
+echo "ok: $(trials "$tmp/k1.jsonl") and $(trials "$tmp/k2.jsonl") trials, $repeated repeated"

@@ -4,6 +4,7 @@
 #include "check.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -300,29 +301,22 @@ static double stolen(void)
 	return steal / (double)sysconf(_SC_CLK_TCK);
 }
 
-static int64_t switches(void)
-{
-	struct rusage u;
-
-	getrusage(RUSAGE_SELF, &u);
-	return u.ru_nivcsw;
-}
-
 /* a b b a a b b a ..., until the verdict or the end of the time. */
 static void race(trial_bench *b, load *x, load *y, const kt_rule *rule, double end)
 {
 	trial_report *r = b->shared;
 	double once = 1, start = measure_now(), steal = stolen();
-	int64_t before = switches();
+	int repeats, cpu = sched_getcpu(), now;
+	kt_verdict verdict = KT_MORE;
 	bool ok = true;
-	int repeats;
 
 	sample(b, y, false, 1, &ok);
 	once = sample(b, x, true, 1, &ok);
 	repeats =
 	    once < sample_seconds ? (int)(sample_seconds / (once > 1e-9 ? once : 1e-9)) + 1 : 1;
 	r->state = KT_IS_ok;
-	for (r->pairs.n = 0; ok && r->pairs.n < KT_MAX_PAIRS;) {
+	while (ok && !verdict && r->pairs.n < KT_MAX_PAIRS &&
+	       (!r->pairs.n || measure_now() < end)) {
 		unsigned i = r->pairs.n;
 
 		if (i % 2)
@@ -330,16 +324,16 @@ static void race(trial_bench *b, load *x, load *y, const kt_rule *rule, double e
 		r->pairs.a[i] = sample(b, x, true, repeats, &ok);
 		if (i % 2 == 0)
 			r->pairs.b[i] = sample(b, y, false, repeats, &ok);
+		now = sched_getcpu();
+		r->migrations += now != cpu;
+		cpu = now;
 		r->pairs.n += ok;
-		if (ok && kt_decide(&r->pairs, rule, &r->ratio) == KT_WORSE) {
-			r->state = KT_IS_slow;
-			break;
-		}
-		if (measure_now() > end || (ok && kt_decide(&r->pairs, rule, &r->ratio)))
-			break;
+		if (ok)
+			verdict = kt_decide(&r->pairs, rule, &r->ratio);
 	}
+	if (ok && verdict == KT_WORSE)
+		r->state = KT_IS_slow;
 	r->steal = (stolen() - steal) / (measure_now() - start + 1e-9);
-	r->migrations = switches() - before;
 	if (ok && !r->pairs.n)
 		say(r, KT_IS_failed, "there was no time to measure it");
 }

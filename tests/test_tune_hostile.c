@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* test_tune_hostile.c -- candidates that lie, crash, hang, eat memory, write where they mustn't or give
- * another answer each time: none of them wins, each is recorded as what it is, and the tuning
- * ends in its time with a schedule that may be used.
+/* test_tune_hostile.c -- candidates that lie, crash, hang, eat memory, write where they mustn't
+ * or give another answer each time: none of them wins, each is recorded as what it is, and the
+ * tuning ends in its time with a schedule that may be used.
  *
  * Every candidate but the default is replaced; the default runs as it is.
  */

@@ -43,7 +43,7 @@ refuse 2 "exclude each other" --cold --warm $problem
 refuse 2 "unknown option" --fast $problem
 refuse 1 "there is no list" --list "$tmp/none" --cache "$tmp/c"
 refuse 1 "heads" --cache "$tmp/c" attn q=bf16 kv=bf16 heads=zero dim=64 page=64
-refuse 1 "is switched off" $problem
+KVJIT_CACHE_DIR=off refuse 1 "is switched off" $problem
 KVJIT_PINS=/dev/null refuse 1 "nothing is tuned under pins" --cache "$tmp/c" $problem
 refuse 1 "can't be written" --warm --budget 1 --cache "$tmp/c" --again \
 	--record "$tmp/no/where" $problem

@@ -6,6 +6,7 @@
  * to all trials so far (a sum of effects in the logarithm, shrunk where few trials speak), and
  * for the model itself how far it is to be trusted: one that is wrong throughout ends with no
  * voice, or with the opposite one.
+ *
  * Values that were seldom tried get a bonus, so that a model that is wrong about a knob finds
  * that out. Neighbours of the incumbent differ from it in one factor and so come early by
  * themselves. The fit is a handful of sweeps over at most some hundred trials: microseconds
@@ -25,7 +26,7 @@
 const char *const kt_effort_names[4] = { "model", "quick", "full", "exhaustive" };
 
 enum { QUICK = 16, FULL = 48, SWEEPS = 12 };
-static const double shrink = 1.5, curious = 0.05, trust_model = 0.7, steady = 0.1;
+static const double shrink = 1.5, curious = 0.2, trust_model = 0.7, steady = 0.1;
 
 typedef struct search {
 	const kt_space *s;

@@ -509,13 +509,25 @@ static bool search(job *j, char *why, size_t len)
 	return false;
 }
 
-static bool pick_by_model(job *j)
+/* The cheapest that the passes don't refuse: what the model calls illegal is infinite, but only
+ * they know about local memory and registers. */
+static bool pick_by_model(job *j, char *why, size_t len)
 {
 	kt_search_options o = { .effort = KT_EFFORT_model };
+	trial_setup setup = { .text = j->p->text, .target = j->o->target, .threads = 1 };
 	kt_search_result r;
+	trial_report t;
 
-	kt_search_run(&j->space, j->cost, &o, NULL, &r);
-	sched_text(&j->space.at[r.best], j->p->chosen, sizeof j->p->chosen);
+	j->bench = trial_open(&setup, why, len);
+	while (j->bench) {
+		kt_search_run(&j->space, j->cost, &o, NULL, &r);
+		sched_text(&j->space.at[r.best], j->p->chosen, sizeof j->p->chosen);
+		if (!r.best || trial_program(j->bench, j->p->chosen, &t) == KT_IS_ok)
+			break;
+		j->cost[r.best] = INFINITY;
+	}
+	if (!j->bench)
+		return false;
 	j->p->ratio = (kt_ratio){ 0, 0, 0, KT_PAIRED, 0 };
 	store_winner(j, KT_BY_model, NULL);
 	return true;
@@ -543,7 +555,7 @@ bool tune_one(const tune_options *o, const char *text, tune_place *out, char *wh
 		recall_trials(&j);
 		out->done_before = recall_schedules(&j);
 		if (!out->done_before)
-			ok = o->effort == KT_EFFORT_model ? pick_by_model(&j)
+			ok = o->effort == KT_EFFORT_model ? pick_by_model(&j, why, len)
 			                                  : search(&j, why, len);
 	}
 	trial_close(j.bench);

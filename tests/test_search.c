@@ -438,6 +438,7 @@ static void what_the_model_excludes_isnt_tried(void **state)
 /* -- budget ----------------------------------------------------------------------------------
  */
 
+/* But for the default, without which nothing is known. */
 static void no_trial_begins_that_cant_end(void **state)
 {
 	(void)state;
@@ -448,8 +449,8 @@ static void no_trial_begins_that_cant_end(void **state)
 		w->length = 0.1;
 		w->budget = 0.05 + 0.1 * i;
 		search(w, &o);
-		assert_true(w->clock <= w->budget);
-		assert_int_equal(w->ntrial, i);
+		assert_true(i == 0 || w->clock <= w->budget);
+		assert_int_equal(w->ntrial, i ? i : 1);
 		drop(w);
 	}
 }

@@ -152,8 +152,8 @@ struct kvjit_places *kvjit_places_of(kvjit *kv)
 		if (kt_privileged()) {
 			p->user_off = kt_say(&p->log, KT_WHY_setuid, "of this user", NULL);
 		} else {
-			if (p->system_path)
-				p->trust = kt_trust_read(trusted ? trusted : TRUSTED, &p->log);
+			/* for packs, and for what was revoked wherever it lies */
+			p->trust = kt_trust_read(trusted ? trusted : TRUSTED, &p->log);
 			open_user(p);
 			open_system(p);
 			kvjit_read_pins(p);

@@ -608,6 +608,41 @@ static void why_says_what_differs(void **state)
 	kvjit_close(kv);
 }
 
+static bool take_hash(const kt_code *c, void *ctx)
+{
+	kt_key_hex(&c->hash, ctx);
+	return false;
+}
+
+static int is_compiled(void *arg)
+{
+	kvjit *kv = open_at(folder, NULL, NULL);
+
+	(void)arg;
+	return !from_cache(get(kv, problems[0], 0));
+}
+
+static void revoked_code_is_not_taken_from_the_user_either(void **state)
+{
+	char path[400], hash[KT_HEX], line[100];
+	kt_store *s;
+
+	(void)state;
+	NEEDS_X86();
+	assert_int_equal(in_child(is_compiled, NULL), 1);
+	assert_int_equal(in_child(is_compiled, NULL), 0);
+	s = kt_store_open(&(kt_store_options){ folder, KT_USER, 0, { NULL, NULL } });
+	kt_each_code(s, false, take_hash, hash);
+	kt_store_close(s);
+	snprintf(path, sizeof(path), "%s/trusted", folder);
+	snprintf(line, sizeof(line), "revoke %s\n", hash);
+	put(path, line);
+	chmod(path, 0600);
+	setenv("KVJIT_TRUSTED", path, 1);
+	assert_int_equal(in_child(is_compiled, NULL), 1);
+	unsetenv("KVJIT_TRUSTED");
+}
+
 static void foreign_code_is_not_called(void **state)
 {
 	kvjit_kernel *k;
@@ -639,6 +674,7 @@ int main(void)
 		TEST(an_unsized_kernel_picks_by_the_batch),
 		TEST(a_pin_file_decides),
 		TEST(why_says_what_differs),
+		TEST(revoked_code_is_not_taken_from_the_user_either),
 		TEST(foreign_code_is_not_called),
 	};
 

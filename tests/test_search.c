@@ -389,12 +389,13 @@ static void only_ok_wins(void **state)
 {
 	(void)state;
 	for (unsigned s = 0; s < KT_NSTATE; s++) {
-		world *w = new_world(6, USEFUL);
 		kt_search_options o = { .effort = KT_EFFORT_full };
 		kt_search_result r;
+		world *w;
 
 		if (s == KT_IS_ok || s == KT_IS_same)
 			continue;
+		w = new_world(6, USEFUL);
 		for (unsigned c = 1; c < w->s.n; c++) {
 			w->truth[c] = w->s.at[c].rows == 1 ? 0.1 : w->truth[c];
 			w->state[c] = w->s.at[c].rows == 1 ? (kt_state)s : KT_IS_ok;

@@ -101,6 +101,75 @@ static void test_rows(void **state)
 	}
 }
 
+/* The compiler's names for the bits; some compilers lack the latest. */
+#define BIT(row, name)                        \
+	{                                     \
+		KBE_ISA_ROW_##row, bit_##name \
+	}
+
+static const struct {
+	kbe_isa_row row;
+	unsigned mask;
+} bits[] = {
+	BIT(sse3, SSE3),
+	BIT(ssse3, SSSE3),
+	BIT(sse4_1, SSE4_1),
+	BIT(sse4_2, SSE4_2),
+	BIT(popcnt, POPCNT),
+	BIT(movbe, MOVBE),
+	BIT(bmi2, BMI2),
+	BIT(avx, AVX),
+	BIT(f16c, F16C),
+	BIT(fma, FMA),
+	BIT(avx2, AVX2),
+	BIT(avx512f, AVX512F),
+	BIT(avx512dq, AVX512DQ),
+	BIT(avx512bw, AVX512BW),
+	BIT(avx512vl, AVX512VL),
+	BIT(avx512cd, AVX512CD),
+	BIT(avx512vbmi, AVX512VBMI),
+	BIT(avx512vnni, AVX512VNNI),
+	BIT(avx512vpopcnt, AVX512VPOPCNTDQ),
+	BIT(avx512ifma, AVX512IFMA),
+	BIT(gfni, GFNI),
+#ifdef bit_LZCNT
+	BIT(lzcnt, LZCNT),
+#endif
+#ifdef bit_BMI
+	BIT(bmi1, BMI),
+#endif
+#ifdef bit_AVX512VBMI2
+	BIT(avx512vbmi2, AVX512VBMI2),
+#endif
+#ifdef bit_AVX512BITALG
+	BIT(avx512bitalg, AVX512BITALG),
+#endif
+#ifdef bit_AVX512BF16
+	BIT(avx512bf16, AVX512BF16),
+#endif
+#ifdef bit_AVX512FP16
+	BIT(avx512fp16, AVX512FP16),
+#endif
+#ifdef bit_AMX_TILE
+	BIT(amx_tile, AMX_TILE),
+#endif
+#ifdef bit_AMX_INT8
+	BIT(amx_int8, AMX_INT8),
+#endif
+#ifdef bit_AMX_BF16
+	BIT(amx_bf16, AMX_BF16),
+#endif
+};
+
+static void test_bits(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < sizeof(bits) / sizeof(*bits); i++)
+		if (1u << kbe_isas[bits[i].row].bit != bits[i].mask)
+			fail_msg("%s: bit %u", kbe_isas[bits[i].row].name,
+			         kbe_isas[bits[i].row].bit);
+}
+
 static void test_caches(void **state)
 {
 	kir_target host = { 0 }, want = { 0 };
@@ -119,7 +188,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_leaves), cmocka_unit_test(test_absent),
 		cmocka_unit_test(test_saved),  cmocka_unit_test(test_rows),
-		cmocka_unit_test(test_caches),
+		cmocka_unit_test(test_bits),   cmocka_unit_test(test_caches),
 	};
 
 	return cmocka_run_group_tests_name("cpuid", tests, NULL, NULL);

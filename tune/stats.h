@@ -37,8 +37,9 @@ typedef struct kt_ratio {
 } kt_ratio;
 kt_ratio kt_ratio_of(const kt_pairs *p, double level);
 
-/* Sequential: whether enough pairs were taken to say that a is slower than `slower` times b
- * (worse), faster by more than `tie` (better), or within tie of it (equal). more: go on. */
+/* Sequential: whether enough pairs were taken to say that a is slower than b (worse), faster by
+ * more than `tie` (better), or not so much faster that it would matter (equal: no claim which
+ * is faster). more: go on. */
 typedef enum kt_verdict { KT_MORE, KT_BETTER, KT_EQUAL, KT_WORSE } kt_verdict;
 typedef struct kt_rule {
 	double tie;           /* 0.01: closer than 1 % is a tie           */

@@ -147,6 +147,8 @@ bool kvjit_job_take(kvjit_job *j, const char *sched)
 		return false;
 	j->f->sched = s;
 	memcpy(j->given, given, sizeof(given));
+	/* a chosen 0 isn't replaced by a default */
+	memcpy(j->problem.has_knob, given, sizeof(given));
 	return true;
 }
 

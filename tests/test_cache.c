@@ -586,6 +586,35 @@ static void a_pin_file_decides(void **state)
 	kvjit_close(kv);
 }
 
+/* 0 is a choice, too: what is unsplit by a record isn't split by default. */
+static void what_is_chosen_to_be_whole_stays_whole(void **state)
+{
+	char path[400];
+	kvjit_kernel *k;
+	kvjit *kv = open_at("off", NULL, NULL);
+
+	(void)state;
+	k = get(kv, BASE " batch=1 ctx=65536", 0);
+	assert_int_equal(k->ir->sched.split, 2048);
+	kvjit_release(k);
+	kvjit_close(kv);
+	put_schedule(BASE, "kv_tile=32 split=0", 1, 65536);
+	kv = open_at(folder, NULL, NULL);
+	k = get(kv, BASE " batch=1 ctx=65536", 0);
+	assert_int_equal(k->ir->sched.kv_tile, 32);
+	assert_int_equal(k->ir->sched.split, 0);
+	kvjit_release(k);
+	kvjit_close(kv);
+	snprintf(path, sizeof(path), "%s/pins", folder);
+	put(path, BASE " :: kv_tile=16 split=0\n");
+	kv = open_at("off", NULL, path);
+	k = get(kv, BASE " batch=1 ctx=65536", 0);
+	assert_int_equal(k->ir->sched.kv_tile, 16);
+	assert_int_equal(k->ir->sched.split, 0);
+	kvjit_release(k);
+	kvjit_close(kv);
+}
+
 static void why_says_what_differs(void **state)
 {
 	kvjit_compile_options o = { .size = sizeof(o), .sched = "kv_tile=16" };
@@ -673,6 +702,7 @@ int main(void)
 		TEST(a_tuned_schedule_is_taken_near_its_size),
 		TEST(an_unsized_kernel_picks_by_the_batch),
 		TEST(a_pin_file_decides),
+		TEST(what_is_chosen_to_be_whole_stays_whole),
 		TEST(why_says_what_differs),
 		TEST(revoked_code_is_not_taken_from_the_user_either),
 		TEST(foreign_code_is_not_called),

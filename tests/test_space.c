@@ -188,6 +188,40 @@ static void sizes_are_meaningful(void **state)
 	}
 }
 
+static unsigned splits_of(const char *problem, const char *dflt, bool *whole)
+{
+	made x = make(problem, "avx512-vnni", dflt);
+	unsigned n = 1;
+
+	assert_true(x.ok);
+	*whole = false;
+	for (unsigned c = 0; c < x.s.n; c++)
+		*whole |= !x.s.at[c].split;
+	for (unsigned k = 0; k < x.s.nknob; k++)
+		if (!strcmp(kir_knobs[x.s.knob[k]].name, "split"))
+			n = x.s.nvalue[k];
+	release(&x);
+	return n;
+}
+
+/* Pieces are for batches that leave cores idle, and not even for all of those. */
+static void splitting_is_a_choice(void **state)
+{
+	bool whole;
+
+	(void)state;
+	assert_int_equal(splits_of("attn q=bf16 kv=int8/token-head heads=8:2 dim=128 page=128 "
+	                           "causal batch=1 ctx=4096 qk=f32 pv=f32",
+	                           "kv_tile=128 q_tile=1 split=2048", &whole),
+	                 4);
+	assert_true(whole);
+	assert_int_equal(splits_of("attn q=bf16 kv=int8/token-head heads=8:2 dim=128 page=128 "
+	                           "causal batch=32 ctx=4096 qk=f32 pv=f32",
+	                           "kv_tile=128 q_tile=1 split=0", &whole),
+	                 1);
+	assert_true(whole);
+}
+
 static const char *word_at(const char *knob, int value)
 {
 	static char word[20];
@@ -345,6 +379,7 @@ int main(void)
 		cmocka_unit_test(the_default_is_first_and_all_differ),
 		cmocka_unit_test(knobs_take_their_values),
 		cmocka_unit_test(sizes_are_meaningful),
+		cmocka_unit_test(splitting_is_a_choice),
 		cmocka_unit_test(no_arithmetic_is_less_exact_than_auto),
 		cmocka_unit_test(nothing_is_hinted_that_isnt_fetched),
 		cmocka_unit_test(given_knobs_dont_vary),

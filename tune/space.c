@@ -11,13 +11,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST = 20000 };
+enum { MOST = 20000, BUSY = 64 };
 
 typedef struct maker {
 	const kir_func *f;
 	const kir_problem *p;
 	const kir_format *format;
-	int64_t page, group;
+	int64_t page, group, kv_heads;
 	bool attn, prefill;
 	kt_space *s;
 } maker;
@@ -61,6 +61,17 @@ static bool exact_enough(const maker *m, bool scores, const char *word, size_t n
 	return true;
 }
 
+/* Sequences and heads enough for every core without pieces, as for the default. */
+static bool is_busy(const maker *m)
+{
+	return m->p && m->p->batch * m->kv_heads >= BUSY;
+}
+
+static bool is_small_float(kir_elem e)
+{
+	return kir_is_float(e) && kir_elems[e].bits == 8;
+}
+
 static bool makes_sense(const maker *m, const char *knob, const char *word, size_t n)
 {
 	long x = strtol(word, NULL, 10);
@@ -70,14 +81,14 @@ static bool makes_sense(const maker *m, const char *knob, const char *word, size
 	if (!strcmp(knob, "q_tile"))
 		return x * m->group <= 64;
 	if (!strcmp(knob, "split"))
-		return !m->prefill && x % m->page == 0 &&
+		return !m->prefill && !is_busy(m) && x % m->page == 0 &&
 		       (!m->p || !m->p->ctx || x < m->p->ctx);
 	if (!strcmp(knob, "qk"))
 		return exact_enough(m, true, word, n);
 	if (!strcmp(knob, "pv"))
 		return exact_enough(m, false, word, n);
 	if (!strcmp(knob, "decode"))
-		return kir_elems[elem_of(m, 0)].bits == 8 && elem_of(m, 0) != KIR_s8;
+		return is_small_float(elem_of(m, 0)) || is_small_float(elem_of(m, 1));
 	return true;
 }
 
@@ -167,11 +178,9 @@ static void limit(kt_space *s)
 /* What no pass needs to be asked about. */
 static bool is_possible(const kir_sched *x)
 {
-	static unsigned off;
+	int off = kir_knob_word(&kir_knobs[knob_of("prefetch")], "off", 3);
 
-	if (!off)
-		off = (unsigned)kir_knob_word(&kir_knobs[knob_of("prefetch")], "off", 3);
-	if (x->prefetch == (int)off && x->hint)
+	if (x->prefetch == off && x->hint)
 		return false;
 	return !x->split || !x->kv_tile || x->split % x->kv_tile == 0;
 }
@@ -216,6 +225,7 @@ static void look(maker *m)
 		k = kir_type_of(m->f, kir_operand(m->f, n, "k"));
 		out = kir_type_of(m->f, kir_operand(m->f, n, "out"));
 		m->page = k->dim[2];
+		m->kv_heads = k->dim[1];
 		m->group = k->dim[1] > 0 ? out->dim[1] / k->dim[1] : 1;
 		return;
 	}

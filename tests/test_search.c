@@ -243,6 +243,9 @@ static void find(model kind, double times[WORLDS], double ranks[WORLDS])
 		assert_true(w->truth[r.best] < 1.01);
 		/* what it says of the winner is what the winner is */
 		assert_true(fabs(r.against_default.ratio - w->truth[r.best]) < 0.02);
+		assert_true(r.against_default.lo <= w->truth[r.best] &&
+		            w->truth[r.best] <= r.against_default.hi);
+		assert_true(r.against_default.hi - r.against_default.lo < 0.2);
 		drop(w);
 	}
 	qsort(times, WORLDS, sizeof(*times), by_value);

@@ -46,6 +46,7 @@ typedef struct search {
 	int8_t alike[32][16][16]; /* 1: one program was seen for both; -1: two were */
 	bool *waits;
 	unsigned incumbent;
+	kt_outcome *outcome; /* of the trial that runs */
 	kt_rule rule;
 } search;
 
@@ -245,17 +246,22 @@ static bool is_counted(kt_state s)
 	return s != KT_IS_same && s != KT_IS_illegal;
 }
 
-static void try(search *x, unsigned c)
+/* Relative to the default: times what was measured of the incumbent, whose own interval counts
+ * as well. */
+static kt_ratio chained(const kt_ratio *to_incumbent, const kt_ratio *incumbent)
 {
-	kt_outcome *out = calloc(1, sizeof(*out));
+	kt_ratio r = *to_incumbent;
 
-	if (!out)
-		return;
-	out->ratio = (kt_ratio){ 1, 1, 1, KT_PAIRED, 0 };
-	note(x, c);
-	x->h->trial(c, x->incumbent, &x->rule, out, x->h->ctx);
-	x->r->by_state[out->state]++;
-	x->r->trials += is_counted(out->state);
+	r.ratio *= incumbent->ratio;
+	r.lo *= incumbent->lo;
+	r.hi *= incumbent->hi;
+	return r;
+}
+
+static void learn(search *x, unsigned c)
+{
+	const kt_outcome *out = x->outcome;
+
 	if (out->state == KT_IS_same) {
 		x->log_time[c] = x->log_time[out->same_as];
 		learn_same(x, c, out->same_as);
@@ -264,12 +270,26 @@ static void try(search *x, unsigned c)
 	}
 	if ((out->state == KT_IS_ok || out->state == KT_IS_slow) && c)
 		x->log_time[c] = log(out->ratio.ratio) + x->log_time[x->incumbent];
+}
+
+static void try(search *x, unsigned c)
+{
+	kt_outcome *out = x->outcome;
+
+	memset(out, 0, sizeof(*out));
+	out->ratio = (kt_ratio){ 1, 1, 1, KT_PAIRED, 0 };
+	note(x, c);
+	x->h->trial(c, x->incumbent, &x->rule, out, x->h->ctx);
+	x->r->by_state[out->state]++;
+	x->r->trials += is_counted(out->state);
+	learn(x, c);
 	if (c && out->state == KT_IS_ok && out->ratio.hi < 1 &&
-	    out->ratio.ratio < 1 - x->rule.tie)
+	    out->ratio.ratio < 1 - x->rule.tie) {
+		x->r->against_default = chained(&out->ratio, &x->r->against_default);
 		x->incumbent = c;
+	}
 	if (x->h->seen)
 		x->h->seen(c, out, x->incumbent, x->h->ctx);
-	free(out);
 }
 
 static unsigned most_trials(const search *x)
@@ -347,7 +367,9 @@ static bool prepare(search *x)
 	x->value = calloc(n, x->s->nknob + 1);
 	x->opinion = calloc(n, sizeof(*x->opinion));
 	x->waits = calloc(n, sizeof(*x->waits));
-	if (!x->tried || !x->log_time || !x->order || !x->value || !x->opinion || !x->waits)
+	x->outcome = calloc(1, sizeof(*x->outcome));
+	if (!x->tried || !x->log_time || !x->order || !x->value || !x->opinion || !x->waits ||
+	    !x->outcome)
 		return false;
 	for (unsigned i = 0; i < n; i++) {
 		x->log_time[i] = NAN;
@@ -375,7 +397,6 @@ void kt_search_run(const kt_space *s, const double *cost, const kt_search_option
 	if (prepare(&x)) {
 		run(&x);
 		out->best = x.incumbent;
-		out->against_default.ratio = exp(x.log_time[x.incumbent]);
 	}
 	free(x.tried);
 	free(x.log_time);
@@ -383,4 +404,5 @@ void kt_search_run(const kt_space *s, const double *cost, const kt_search_option
 	free(x.waits);
 	free(x.value);
 	free(x.opinion);
+	free(x.outcome);
 }

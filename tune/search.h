@@ -60,7 +60,7 @@ typedef struct kt_search_options {
 
 typedef struct kt_search_result {
 	unsigned best;            /* candidate; 0, the default, unless something beat it  */
-	kt_ratio against_default; /* of best; 1 for the default                        */
+	kt_ratio against_default; /* of best, over all it was raced against; 1: the default */
 	unsigned trials, by_state[KT_NSTATE];
 } kt_search_result;
 

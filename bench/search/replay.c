@@ -251,25 +251,42 @@ static void print(const replay *x, const char *file, unsigned trials, const kt_s
 	printf("]}\n");
 }
 
+/* As the tuner: the cheapest of those that no pass refuses. */
+static unsigned model_pick(replay *x)
+{
+	kt_search_options o = { .effort = KT_EFFORT_model };
+	kt_search_result r;
+
+	for (;;) {
+		kt_search_run(&x->s, x->cost, &o, NULL, &r);
+		if (!r.best || x->row[r.best].state != KT_IS_illegal)
+			break;
+		x->cost[r.best] = INFINITY;
+	}
+	for (unsigned i = 0; i < x->s.n; i++)
+		x->cost[i] = x->row[i].model;
+	return r.best;
+}
+
 int main(int argc, char **argv)
 {
 	replay x = { 0 };
-	kt_search_options o = { .effort = KT_EFFORT_model };
+	kt_search_options o = { .effort = KT_EFFORT_full };
 	kt_search_host host = { .trial = trial, .ctx = &x };
-	kt_search_result model, r;
+	kt_search_result r;
+	unsigned model;
 
 	if (argc < 2 || argc > 3) {
 		fprintf(stderr, "kvjit-replay FILE [TRIALS]\n");
 		return 2;
 	}
 	read_file(&x, argv[1]);
-	kt_search_run(&x.s, x.cost, &o, &host, &model);
-	o.effort = KT_EFFORT_full;
+	model = model_pick(&x);
 	o.max_trials = argc == 3 ? (unsigned)strtoul(argv[2], NULL, 10) : 0;
 	if (!o.max_trials)
 		o.max_trials = x.s.n < 40 ? 2 : (x.s.n + 10) / 20;
 	kt_search_run(&x.s, x.cost, &o, &host, &r);
-	print(&x, argv[1], o.max_trials, &r, model.best);
+	print(&x, argv[1], o.max_trials, &r, model);
 	kt_space_free(&x.s);
 	free(x.row);
 	free(x.cost);

@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* test_model.c -- what the model must know of a machine, knob by knob: each comparison is one
+ * that holds on every machine, however its numbers are chosen.
+ */
+#include "../tune/model.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static const char decode[] =
+    "attn q=bf16 kv=int8/token-head heads=8:2 dim=128 page=128 causal batch=2 ctx=4096";
+static const char floats[] =
+    "attn q=bf16 kv=e4m3/head heads=32:8 dim=128 page=128 causal batch=2 ctx=4096";
+static const char lone[] =
+    "attn q=bf16 kv=int8/token-head heads=4:1 dim=128 page=128 causal batch=1 ctx=16384";
+static const char prefill[] =
+    "attn q=bf16 kv=bf16 heads=8:2 dim=128 page=128 causal batch=1 ctx=2048 qlen=512";
+static const char writer[] =
+    "write in=bf16 kv=int8/token-head heads=8 dim=128 page=128 batch=4 ctx=512";
+
+typedef struct machine {
+	const char *target;
+	int threads;
+	bool cold;
+} machine;
+
+static double time_of(const char *problem, const machine *m, const char *sched)
+{
+	kir_module *module = kir_module_new();
+	const kir_target *t = kir_target_find(m->target);
+	kir_diag d = { 0 };
+	kir_problem p;
+	kir_sched s = kir_sched_default();
+	bool named[32];
+	double seconds;
+
+	assert_non_null(t);
+	assert_true(kir_problem_parse(module, problem, strlen(problem), &p, &d));
+	kt_model_of of = { kir_problem_expand(module, &p, t, &d), &p, t, m->threads, m->cold };
+
+	assert_non_null(of.f);
+	assert_true(kir_sched_parse(&s, named, sched, &d));
+	seconds = kt_model_time(&of, &s);
+	kir_module_free(module);
+	return seconds;
+}
+
+/* On one machine: the first schedule should be faster than the second. */
+static void faster(const char *problem, const machine *m, const char *fast, const char *slow)
+{
+	double a = time_of(problem, m, fast), b = time_of(problem, m, slow);
+
+	if (!(a < b))
+		fail_msg("%s for %s, %d threads: %s takes %g, %s %g", problem, m->target,
+		         m->threads, fast, a, slow, b);
+}
+
+static const machine cold = { "avx512-bf16", 1, true }, warm = { "avx512-bf16", 1, false },
+                     four = { "avx512-bf16", 4, true };
+
+static void knobs_have_their_price(void **state)
+{
+	(void)state;
+	/* every tile ends once */
+	faster(decode, &warm, "kv_tile=64", "kv_tile=16");
+	/* lines that are asked for early */
+	faster(decode, &cold, "kv_tile=64 prefetch=one", "kv_tile=64 prefetch=off");
+	/* one permutation instead of shifts */
+	faster(floats, &warm, "kv_tile=64 decode=table", "kv_tile=64 decode=shift");
+	/* two digits are two products; integers take four elements at once */
+	faster(decode, &warm, "kv_tile=64 qk=int8 pv=int8", "kv_tile=64 qk=int8x2 pv=int8x2");
+	faster(decode, &warm, "kv_tile=64 qk=int8x2 pv=int8x2", "kv_tile=64 qk=f32 pv=f32");
+	/* queries that share the reading of a cache */
+	faster(prefill, &cold, "kv_tile=64 q_tile=8", "kv_tile=64 q_tile=1");
+	/* rows that don't fit are read again */
+	faster(prefill, &cold, "kv_tile=64 q_tile=8 rows=8", "kv_tile=64 q_tile=8 rows=2");
+	/* written past the caches */
+	faster(writer, &cold, "stores=streamed", "stores=cached");
+}
+
+/* Pieces are for cores that would idle, and cost a join. */
+static void pieces_are_for_idle_cores(void **state)
+{
+	(void)state;
+	faster(lone, &four, "kv_tile=64 split=4096", "kv_tile=64 split=0");
+	faster(lone, &cold, "kv_tile=64 split=0", "kv_tile=64 split=512");
+}
+
+static void machines_differ(void **state)
+{
+	static const char s[] = "kv_tile=64";
+	machine plain = { "avx2", 1, false };
+
+	(void)state;
+	assert_true(time_of(decode, &warm, s) <= time_of(decode, &cold, s));
+	assert_true(time_of(floats, &four, s) < time_of(floats, &cold, s));
+	assert_true(time_of(decode, &warm, s) < time_of(decode, &plain, s));
+}
+
+static void sizes_scale(void **state)
+{
+	static const char longer[] = "attn q=bf16 kv=int8/token-head heads=8:2 dim=128 "
+	                             "page=128 causal batch=2 ctx=8192";
+	static const char unsized[] =
+	    "attn q=bf16 kv=int8/token-head heads=8:2 dim=128 page=128 causal";
+	static const char s[] = "kv_tile=64";
+	double t = time_of(decode, &cold, s);
+
+	(void)state;
+	assert_true(t > 1e-6 && t < 1e-1); /* of 4 MiB */
+	assert_true(fabs(time_of(longer, &cold, s) / t - 2) < 0.1);
+	/* one decode of 4096 tokens: half a batch of two */
+	assert_true(fabs(time_of(unsized, &cold, s) / t - 0.5) < 0.05);
+}
+
+static void what_cant_be_is_infinite(void **state)
+{
+	(void)state;
+	assert_true(isinf(time_of(decode, &cold, "kv_tile=48")));
+	assert_true(isfinite(time_of(decode, &cold, "kv_tile=32")));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(knobs_have_their_price),
+		cmocka_unit_test(pieces_are_for_idle_cores),
+		cmocka_unit_test(machines_differ),
+		cmocka_unit_test(sizes_scale),
+		cmocka_unit_test(what_cant_be_is_infinite),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -3,6 +3,7 @@
 #include "text.h"
 
 #include <ctype.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -127,10 +128,11 @@ static bool read_int(const char *value, int lo, int hi, int *out)
 	return ok;
 }
 
-/* A number as C writes it, whatever the host's locale is. */
+/* A number as C writes it, whatever the host's locale is. What isn't finite no record has, and
+ * no pack could keep. */
 static bool read_real(const char *value, double *out)
 {
-	return kir_read_float(value, strlen(value), out) && *out >= 0;
+	return kir_read_float(value, strlen(value), out) && isfinite(*out) && *out >= 0;
 }
 
 /* What stands after #, by name. */

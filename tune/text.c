@@ -3,6 +3,7 @@
 #include "text.h"
 
 #include <ctype.h>
+#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -112,11 +113,13 @@ static bool read_name(const char *value, const char *const *names, unsigned n, i
 
 static bool read_integer(const char *value, int64_t lo, int64_t hi, int64_t *out)
 {
+	long long x;
 	char *end;
-	long long x = strtoll(value, &end, 10);
 
+	errno = 0; /* else a number that doesn't fit is the largest that does */
+	x = strtoll(value, &end, 10);
 	*out = x;
-	return *value && !*end && x >= lo && x <= hi;
+	return !errno && *value && !*end && x >= lo && x <= hi;
 }
 
 static bool read_int(const char *value, int lo, int hi, int *out)

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <time.h>
@@ -91,12 +92,14 @@ static kt_reason say(kt_store *s, kt_reason why, const char *detail)
 }
 
 /* What stands at the path before SQLite may open it. */
-static kt_reason look(const kt_store *s)
+static kt_reason look(kt_store *s)
 {
 	struct stat st;
 
 	if (lstat(s->path, &st))
 		return errno == ENOENT || errno == ENOTDIR ? KT_WHY_absent : KT_WHY_unreadable;
+	s->dev = st.st_dev;
+	s->ino = st.st_ino;
 	if (S_ISLNK(st.st_mode))
 		return KT_WHY_symlink;
 	if (!S_ISREG(st.st_mode))
@@ -130,19 +133,59 @@ static void close_db(kt_store *s)
 	s->db = NULL;
 }
 
-/* Never deleted: renamed to NAME.damaged-TIME, with its journal. */
-static void set_aside(kt_store *s)
+/* The folder, locked against others that set its file aside; -1: one of them sits on it. */
+static int lock_folder(const kt_store *s)
 {
-	static const char *const parts[] = { "", "-wal", "-shm" };
+	struct timespec nap = { 0, 1000000 };
+	int fd = open(s->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
-	for (unsigned i = 0; i < 3; i++) {
+	for (int ms = 0; fd >= 0 && flock(fd, LOCK_EX | LOCK_NB); ms++) {
+		if (ms == KT_WAIT_MS) {
+			close(fd);
+			return -1;
+		}
+		nanosleep(&nap, NULL);
+	}
+	return fd;
+}
+
+/* Whether another process has put a sound file there in the meantime. */
+static bool replaced(const kt_store *s)
+{
+	struct stat st;
+
+	return lstat(s->path, &st) || st.st_dev != s->dev || st.st_ino != s->ino;
+}
+
+/* PATH.damaged-TIME, a name that isn't taken yet. */
+static void name_aside(const kt_store *s, char *out, size_t len)
+{
+	long long now = time(NULL);
+	struct stat st;
+
+	snprintf(out, len, "%s.damaged-%lld", s->path, now);
+	for (unsigned i = 2; !lstat(out, &st) && i < 1000; i++)
+		snprintf(out, len, "%s.damaged-%lld.%u", s->path, now, i);
+}
+
+/* Never deleted: renamed, its journal first, which would be taken for that of the next file. */
+static void set_aside(const kt_store *s)
+{
+	static const char *const parts[] = { "-wal", "-shm", "" };
+	int fd = lock_folder(s);
+	char aside[4200];
+
+	if (fd < 0)
+		return;
+	name_aside(s, aside, sizeof(aside));
+	for (unsigned i = 0; i < 3 && !replaced(s); i++) {
 		char from[4200], to[4300];
 
 		snprintf(from, sizeof(from), "%s%s", s->path, parts[i]);
-		snprintf(to, sizeof(to), "%s.damaged-%lld%s", s->path, (long long)time(NULL),
-		         parts[i]);
+		snprintf(to, sizeof(to), "%s%s", aside, parts[i]);
 		rename(from, to);
 	}
+	close(fd);
 }
 
 static int exec(kt_store *s, const char *sql)
@@ -186,12 +229,28 @@ static int make_schema(kt_store *s)
 	return rc;
 }
 
-static kt_reason meaning(int rc)
+/* A write that a quota or a limit of the process ends is for SQLite just one that failed; the
+ * system's word for it is the last that it said. */
+static kt_reason failed_io(const kt_store *s)
+{
+	switch (s->db ? sqlite3_extended_errcode(s->db) : 0) {
+	case SQLITE_IOERR_WRITE:
+	case SQLITE_IOERR_FSYNC:
+	case SQLITE_IOERR_TRUNCATE:
+	case SQLITE_IOERR_SHMSIZE:
+		return errno == ENOSPC || errno == EDQUOT || errno == EFBIG ? KT_WHY_full
+		                                                            : KT_WHY_unwritable;
+	default: return KT_WHY_unreadable;
+	}
+}
+
+static kt_reason meaning(const kt_store *s, int rc)
 {
 	switch (rc & 0xff) {
 	case SQLITE_BUSY:
 	case SQLITE_LOCKED: return KT_WHY_locked;
 	case SQLITE_FULL: return KT_WHY_full;
+	case SQLITE_IOERR: return failed_io(s);
 	case SQLITE_READONLY:
 	case SQLITE_PERM: return KT_WHY_unwritable;
 	case SQLITE_CORRUPT:
@@ -239,6 +298,7 @@ static kt_reason open_checked(kt_store *s, bool write)
 {
 	int64_t version = -1;
 	int rc = open_db(s, write);
+	kt_reason why;
 
 	if (rc == SQLITE_OK)
 		version = version_of(s, &rc);
@@ -250,9 +310,10 @@ static kt_reason open_checked(kt_store *s, bool write)
 		s->writable = write;
 		return KT_WHY_none;
 	}
+	why = meaning(s, rc);
 	close_db(s);
 	if (rc != SQLITE_OK)
-		return meaning(rc);
+		return why;
 	return version > KT_SCHEMA ? KT_WHY_newer
 	       : version == 0      ? KT_WHY_absent
 	                           : KT_WHY_corrupt;
@@ -272,6 +333,35 @@ static kt_reason create(kt_store *s)
 	                                            : KT_WHY_unwritable;
 }
 
+/* Whether the open file isn't the one at the path any more: set aside by another process, or
+ * removed. What is put there nobody finds. */
+static bool moved(const kt_store *s)
+{
+	int is = 0;
+
+	return sqlite3_file_control(s->db, "main", SQLITE_FCNTL_HAS_MOVED, &is) == SQLITE_OK &&
+	       is;
+}
+
+/* A file that is moved between SQLite's opening and reading it seems sound, as the next one's
+ * journal is taken for its own. */
+static kt_reason open_to_write(kt_store *s)
+{
+	for (unsigned i = 0; i < 4; i++) {
+		kt_reason why = open_checked(s, true);
+
+		if (why != KT_WHY_none || !moved(s))
+			return why;
+		close_db(s);
+		why = create(s);
+		if (why == KT_WHY_none)
+			why = look(s);
+		if (why != KT_WHY_none)
+			return why;
+	}
+	return KT_WHY_unreadable;
+}
+
 static kt_reason open_user(kt_store *s)
 {
 	kt_reason why = look(s);
@@ -286,6 +376,8 @@ static kt_reason open_user(kt_store *s)
 	}
 	if (why != KT_WHY_none)
 		return say(s, why, NULL);
+	if (access(s->path, R_OK))
+		return say(s, KT_WHY_unreadable, NULL);
 	if (network) {
 		say(s, KT_WHY_network, NULL);
 		return open_checked(s, false);
@@ -296,13 +388,15 @@ static kt_reason open_user(kt_store *s)
 		say(s, KT_WHY_unwritable, NULL);
 		return open_checked(s, false);
 	}
-	why = open_checked(s, true);
+	why = open_to_write(s);
 	if (why == KT_WHY_corrupt) {
 		say(s, why, "it was set aside");
 		set_aside(s);
 		why = create(s);
 		if (why == KT_WHY_none)
-			why = open_checked(s, true);
+			why = look(s);
+		if (why == KT_WHY_none)
+			why = open_to_write(s);
 	}
 	return why == KT_WHY_none ? why : say(s, why, NULL);
 }
@@ -370,7 +464,7 @@ static void after_fork(kt_store *s)
 		return;
 	memset(s->stmt, 0, sizeof(s->stmt));
 	s->db = NULL;
-	s->tried = false;
+	s->tried = s->begun = false;
 	s->nuse = 0;
 }
 
@@ -378,6 +472,10 @@ bool kts_enter(kt_store *s, bool write)
 {
 	pthread_mutex_lock(&s->lock);
 	after_fork(s);
+	if (write && s->db && s->writable && !s->begun && moved(s)) {
+		close_db(s);
+		s->tried = false;
+	}
 	if (!s->tried)
 		open_file(s);
 	if (s->db && write && s->writable && !s->relaxed) {
@@ -386,7 +484,8 @@ bool kts_enter(kt_store *s, bool write)
 		exec(s, "PRAGMA synchronous=NORMAL");
 		s->relaxed = true;
 	}
-	if (s->db && (s->writable || !write))
+	/* what SQLite ended by itself, for want of room, gets no more: all or nothing */
+	if (s->db && (!write || (s->writable && !(s->begun && sqlite3_get_autocommit(s->db)))))
 		return true;
 	pthread_mutex_unlock(&s->lock);
 	return false;
@@ -399,22 +498,30 @@ void kts_leave(kt_store *s)
 
 /* -- using --------------------------------------------------------------------------------- */
 
+/* Nothing is to be read there any more in this process. */
+static kt_reason give_up(kt_store *s, kt_reason why)
+{
+	close_db(s);
+	s->state = s->trust = why;
+	return say(s, why, NULL);
+}
+
 kt_reason kts_failed(kt_store *s, int rc)
 {
-	kt_reason why = meaning(rc);
+	kt_reason why = meaning(s, rc);
 
-	if (why == KT_WHY_corrupt && s->mode == KT_USER && s->writable) {
-		say(s, why, "it was set aside");
-		close_db(s);
-		set_aside(s);
-		s->tried = false; /* the next call makes a new one */
-		return why;
-	}
-	if (why == KT_WHY_corrupt) {
-		close_db(s);
-		s->state = why;
-	}
-	return say(s, why, NULL);
+	if (why != KT_WHY_corrupt || !s->db)
+		return say(s, why, NULL);
+	/* tables that are missing may be a newer kvjit's doing, while this one had the file */
+	if (version_of(s, &rc) > KT_SCHEMA)
+		return give_up(s, KT_WHY_newer);
+	if (s->mode != KT_USER || !s->writable)
+		return give_up(s, why);
+	say(s, why, "it was set aside");
+	close_db(s);
+	set_aside(s);
+	s->tried = false; /* the next call makes a new one */
+	return why;
 }
 
 sqlite3_stmt *kts_stmt(kt_store *s, kt_stmt i)

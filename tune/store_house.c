@@ -14,21 +14,25 @@ kt_reason kt_store_begin(kt_store *s)
 
 	if (!kts_enter(s, true))
 		return s->state == KT_WHY_none ? KT_WHY_unwritable : s->state;
-	why = kts_exec(s, "BEGIN IMMEDIATE");
-	if (why != KT_WHY_none)
+	why = s->begun ? KT_WHY_locked : kts_exec(s, "BEGIN IMMEDIATE");
+	if (why == KT_WHY_none)
+		s->begun = true;
+	else
 		kts_leave(s);
 	return why;
 }
 
+/* Without room SQLite may have dropped all by itself: that is no failure of a ROLLBACK. */
 kt_reason kt_store_end(kt_store *s, bool keep)
 {
-	kt_reason why = KT_WHY_corrupt;
+	kt_reason why = keep ? KT_WHY_unwritable : KT_WHY_none;
 
-	if (s->db) {
+	if (s->db && !sqlite3_get_autocommit(s->db)) {
 		why = kts_exec(s, keep ? "COMMIT" : "ROLLBACK");
 		if (why != KT_WHY_none && s->db)
 			sqlite3_exec(s->db, "ROLLBACK", NULL, NULL, NULL);
 	}
+	s->begun = false;
 	kts_leave(s);
 	return why;
 }

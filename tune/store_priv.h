@@ -46,8 +46,10 @@ struct kt_store {
 	kt_mode mode;
 	int64_t cap;
 	kt_log log;
-	pid_t pid; /* that opened db */
-	bool tried, writable, wrote, relaxed;
+	pid_t pid;                                   /* that opened db */
+	bool tried, writable, wrote, relaxed, begun; /* begun: between begin and end */
+	dev_t dev;                                   /* dev, ino: the file that was looked at */
+	ino_t ino;
 	kt_reason state, trust;
 	sqlite3 *db; /* NULL: nothing to read */
 	sqlite3_stmt *stmt[KT_NSTMT];

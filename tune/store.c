@@ -110,10 +110,11 @@ static kt_reason look(kt_store *s)
 }
 
 /* Whether its code may be executed: asked of the file that SQLite has open, by the same name.
- */
+ * O_PATH, because closing any other descriptor of a file drops all locks that this process has
+ * on it: others would take SQLite's journal away under it. */
 static kt_reason judge(const kt_store *s)
 {
-	int fd = open(s->path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
+	int fd = open(s->path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 	kt_reason why;
 
 	if (fd < 0)

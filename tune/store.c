@@ -344,12 +344,32 @@ static bool moved(const kt_store *s)
 	       is;
 }
 
+static int64_t now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+/* Where others make the file at this moment, SQLite doesn't wait by itself. */
+static kt_reason open_patiently(kt_store *s)
+{
+	int64_t end = now_ms() + KT_WAIT_MS;
+	struct timespec nap = { 0, 1000000 };
+	kt_reason why;
+
+	while ((why = open_checked(s, true)) == KT_WHY_locked && now_ms() < end)
+		nanosleep(&nap, NULL);
+	return why;
+}
+
 /* A file that is moved between SQLite's opening and reading it seems sound, as the next one's
  * journal is taken for its own. */
 static kt_reason open_to_write(kt_store *s)
 {
 	for (unsigned i = 0; i < 4; i++) {
-		kt_reason why = open_checked(s, true);
+		kt_reason why = open_patiently(s);
 
 		if (why != KT_WHY_none || !moved(s))
 			return why;

@@ -56,6 +56,12 @@ static int by_number(double a, double b)
 	return (a > b) - (a < b);
 }
 
+/* Not as numbers with a fraction, to which large ones are the same. */
+static int by_integer(int64_t a, int64_t b)
+{
+	return (a > b) - (a < b);
+}
+
 static int by_text(const char *a, const char *b)
 {
 	return strcmp(a ? a : "", b ? b : "");
@@ -71,10 +77,10 @@ static int by_text(const char *a, const char *b)
 
 int kt_schedule_order(const kt_schedule *a, const kt_schedule *b)
 {
-	STEP(by_number(a->codegen, b->codegen));
-	STEP(by_number(b->source, a->source));
-	STEP(by_number((double)a->n, (double)b->n));
-	STEP(by_number((double)a->when, (double)b->when));
+	STEP(by_integer(a->codegen, b->codegen));
+	STEP(by_integer(b->source, a->source));
+	STEP(by_integer(a->n, b->n));
+	STEP(by_integer(a->when, b->when));
 	STEP(by_number(a->median, b->median));
 	STEP(by_number(a->lo, b->lo));
 	STEP(by_number(a->hi, b->hi));
@@ -89,10 +95,10 @@ int kt_schedule_order(const kt_schedule *a, const kt_schedule *b)
 
 int kt_trial_order(const kt_trial *a, const kt_trial *b)
 {
-	STEP(by_number(a->codegen, b->codegen));
-	STEP(by_number((double)a->n, (double)b->n));
-	STEP(by_number((double)a->when, (double)b->when));
-	STEP(by_number(b->state, a->state));
+	STEP(by_integer(a->codegen, b->codegen));
+	STEP(by_integer(a->n, b->n));
+	STEP(by_integer(a->when, b->when));
+	STEP(by_integer(b->state, a->state));
 	STEP(by_number(a->median, b->median));
 	STEP(by_number(a->lo, b->lo));
 	STEP(by_number(a->hi, b->hi));
@@ -101,8 +107,8 @@ int kt_trial_order(const kt_trial *a, const kt_trial *b)
 	STEP(by_number(a->ratio_lo, b->ratio_lo));
 	STEP(by_number(a->ratio_hi, b->ratio_hi));
 	STEP(by_number(a->steal, b->steal));
-	STEP(by_number((double)a->migrations, (double)b->migrations));
-	STEP(by_number((double)a->compile_us, (double)b->compile_us));
+	STEP(by_integer(a->migrations, b->migrations));
+	STEP(by_integer(a->compile_us, b->compile_us));
 	STEP(by_text(a->sched, b->sched));
 	return by_text(a->why, b->why);
 }

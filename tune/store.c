@@ -592,7 +592,10 @@ void kt_store_close(kt_store *s)
 	if (!s)
 		return;
 	after_fork(s);
-	flush_uses(s);
+	if (s->nuse && kts_enter(s, true)) {
+		flush_uses(s);
+		kts_leave(s);
+	}
 	/* the next process would have to read a long journal through */
 	if (s->db && s->wrote)
 		sqlite3_db_config(s->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0, NULL);

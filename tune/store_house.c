@@ -106,7 +106,21 @@ static bool join_trial(const kt_trial *r, void *ctx)
 }
 
 /* Code of one key is made by one code generator of the same text: should its bytes differ all
- * the same, the smaller hash stays. */
+ * the same, the smaller hash stays. The words beside them may differ, as a problem has several
+ * spellings: of the same bytes the smaller seal stays, at last the problem that sorts first. */
+static bool code_before(const kt_code *a, const kt_code *b)
+{
+	int c = memcmp(&a->hash, &b->hash, sizeof(a->hash));
+	kt_key x, y;
+
+	if (!c) {
+		kts_seal(a, &x);
+		kts_seal(b, &y);
+		c = memcmp(&x, &y, sizeof(x));
+	}
+	return c ? c < 0 : strcmp(a->problem, b->problem) < 0;
+}
+
 static bool join_code(const kt_code *r, void *ctx)
 {
 	kt_code merged = *r, old;
@@ -117,7 +131,7 @@ static bool join_code(const kt_code *r, void *ctx)
 	if (q)
 		kts_bind_key(q, 1, &r->key);
 	found = q && sqlite3_step(q) == SQLITE_ROW && kts_read(q, KT_CODE, &old);
-	if (found && memcmp(&old.hash, &r->hash, sizeof(r->hash)) < 0)
+	if (found && code_before(&old, r))
 		merged = old;
 	if (found) {
 		merged.uses = r->uses > old.uses ? r->uses : old.uses;

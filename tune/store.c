@@ -573,7 +573,10 @@ kt_reason kts_exec(kt_store *s, const char *sql)
 
 static void flush_uses(kt_store *s)
 {
-	for (unsigned i = 0; i < s->nuse && s->db && s->writable; i++) {
+	bool begun =
+	    exec(s, "BEGIN IMMEDIATE") == SQLITE_OK; /* one wait for others, not many */
+
+	for (unsigned i = 0; begun && i < s->nuse && s->db; i++) {
 		sqlite3_stmt *q = kts_stmt(s, KT_S_CODE_USED);
 
 		if (!q)
@@ -584,6 +587,8 @@ static void flush_uses(kt_store *s)
 		sqlite3_step(q); /* a count that is lost costs nothing */
 		sqlite3_reset(q);
 	}
+	if (begun && s->db)
+		exec(s, "COMMIT");
 	s->nuse = 0;
 }
 

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -509,6 +510,92 @@ static void a_claim_has_one_holder(void **state)
 	kt_store_close(s);
 }
 
+/* A process that has the file under a lock of SQL's kind until it is told to let go. */
+static pid_t lock_file(const char *name, const char *how, int *let_go)
+{
+	int ready[2], go[2];
+	char x = 0;
+	pid_t pid;
+
+	assert_int_equal(pipe(ready), 0);
+	assert_int_equal(pipe(go), 0);
+	pid = fork();
+	if (!pid) {
+		sqlite3 *db;
+
+		close(go[1]);
+		if (sqlite3_open(in_folder(name), &db) ||
+		    sqlite3_exec(db, how, NULL, NULL, NULL) || write(ready[1], &x, 1) != 1)
+			_exit(1);
+		(void)!read(go[0], &x, 1); /* ends when the parent closes its end */
+		_exit(0);
+	}
+	close(ready[1]);
+	close(go[0]);
+	assert_int_equal(read(ready[0], &x, 1), 1);
+	close(ready[0]);
+	*let_go = go[1];
+	return pid;
+}
+
+static void a_lock_at_opening_passes(void **state)
+{
+	uint8_t bytes[600];
+	kt_code c = make_code(1, bytes, sizeof bytes);
+	struct timespec begin_at, end_at;
+	int let_go, status;
+	kt_store *s;
+	pid_t pid;
+
+	(void)state;
+	mkdir(in_folder("a"), 0700);
+	put_file("a/kvjit.db", "", 0);
+	pid = lock_file("a/kvjit.db", "BEGIN EXCLUSIVE", &let_go);
+	s = open_store("a", KT_USER);
+	clock_gettime(CLOCK_MONOTONIC, &begin_at);
+	assert_int_equal(kt_code_put(s, &c), KT_WHY_locked);
+	clock_gettime(CLOCK_MONOTONIC, &end_at);
+	/* what the header promises, and a busy machine's share */
+	assert_in_range((end_at.tv_sec - begin_at.tv_sec) * 1000 +
+	                    (end_at.tv_nsec - begin_at.tv_nsec) / 1000000,
+	                KT_WAIT_MS - 20, KT_WAIT_MS + 150);
+	assert_non_null(strstr(said, "stayed locked"));
+	close(let_go);
+	waitpid(pid, &status, 0);
+	assert_int_equal(status, 0);
+	usleep(1000 * (KT_AGAIN_MS + 100));
+	assert_int_equal(kt_code_put(s, &c), KT_WHY_none);
+	assert_int_equal(kt_store_state(s), KT_WHY_none);
+	kt_store_close(s);
+}
+
+/* Who makes the file keeps others from it for a moment, which they wait for. */
+static void a_file_in_the_making_is_waited_for(void **state)
+{
+	kt_store *s;
+	int let_go;
+	pid_t pid, later;
+
+	(void)state;
+	mkdir(in_folder("a"), 0700);
+	put_file("a/kvjit.db", "", 0);
+	pid = lock_file("a/kvjit.db", "BEGIN IMMEDIATE", &let_go);
+	later = fork();
+	if (!later) {
+		usleep(60000);
+		kill(pid, SIGKILL);
+		_exit(0);
+	}
+	s = open_store("a", KT_USER);
+	assert_int_equal(kt_store_state(s), KT_WHY_none);
+	assert_true(kt_store_writable(s));
+	kt_store_close(s);
+	close(let_go);
+	waitpid(later, NULL, 0);
+	waitpid(pid, NULL, 0);
+	assert_string_equal(said, "");
+}
+
 /* -- merging
  * ----------------------------------------------------------------------------------- */
 
@@ -586,6 +673,8 @@ int main(void)
 		TEST(killed_writers_lose_nothing),
 		TEST(a_child_opens_anew),
 		TEST(a_claim_has_one_holder),
+		TEST(a_lock_at_opening_passes),
+		TEST(a_file_in_the_making_is_waited_for),
 		TEST(order_and_repetition_of_merges_do_not_matter),
 	};
 

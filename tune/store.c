@@ -263,6 +263,9 @@ static kt_reason meaning(const kt_store *s, int rc)
 	}
 }
 
+/* SQLite's own patience while a file is opened; see open_patiently. */
+enum { OPEN_STEP_MS = 10 };
+
 /* An immutable file is read without locks and without a journal beside it. */
 static int open_db(kt_store *s, bool write)
 {
@@ -288,7 +291,7 @@ static int open_db(kt_store *s, bool write)
 	sqlite3_free(uri);
 	if (rc != SQLITE_OK)
 		return rc;
-	sqlite3_busy_timeout(s->db, KT_WAIT_MS);
+	sqlite3_busy_timeout(s->db, OPEN_STEP_MS);
 	/* a process that only looked must not pay for copying everybody's journal */
 	sqlite3_db_config(s->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
 	return SQLITE_OK;
@@ -308,6 +311,7 @@ static kt_reason open_checked(kt_store *s, bool write)
 		version = rc == SQLITE_OK ? version_of(s, &rc) : -1;
 	}
 	if (rc == SQLITE_OK && version == KT_SCHEMA) {
+		sqlite3_busy_timeout(s->db, KT_WAIT_MS);
 		s->writable = write;
 		return KT_WHY_none;
 	}
@@ -352,7 +356,8 @@ static int64_t now_ms(void)
 	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
-/* Where others make the file at this moment, SQLite doesn't wait by itself. */
+/* Where others make the file at this moment, SQLite doesn't wait by itself; where it waits, it
+ * does so anew in each statement. So it waits in small steps, and here is counted. */
 static kt_reason open_patiently(kt_store *s)
 {
 	int64_t end = now_ms() + KT_WAIT_MS;
@@ -435,6 +440,7 @@ static void open_file(kt_store *s)
 			s->state = open_checked(s, false);
 		say(s, s->state, NULL);
 	}
+	s->again = s->state == KT_WHY_locked ? now_ms() + KT_AGAIN_MS : 0;
 	s->trust = s->db ? judge(s) : s->state;
 	if (s->db && s->trust != KT_WHY_none)
 		say(s, s->trust, "its schedules are used, its code isn't");
@@ -497,6 +503,8 @@ bool kts_enter(kt_store *s, bool write)
 		close_db(s);
 		s->tried = false;
 	}
+	if (s->tried && s->again && now_ms() >= s->again)
+		s->tried = false; /* a lock passes, unlike all else that refuses a file */
 	if (!s->tried)
 		open_file(s);
 	if (s->db && write && s->writable && !s->relaxed) {

@@ -40,6 +40,10 @@ typedef struct kt_use {
 	int64_t n;
 } kt_use;
 
+/* A file that was locked when it was to be opened isn't asked again sooner, so that a lock that
+ * stays doesn't cost every call KT_WAIT_MS. */
+enum { KT_AGAIN_MS = 1000 };
+
 struct kt_store {
 	pthread_mutex_t lock; /* recursive: a walk's function may ask the store */
 	char *folder, *path;  /* path: of the file */
@@ -48,7 +52,9 @@ struct kt_store {
 	kt_log log;
 	pid_t pid;                                   /* that opened db */
 	bool tried, writable, wrote, relaxed, begun; /* begun: between begin and end */
-	dev_t dev;                                   /* dev, ino: the file that was looked at */
+	int64_t
+	    again; /* when to open what was locked, in ms of the monotonic clock; 0: never */
+	dev_t dev; /* dev, ino: the file that was looked at */
 	ino_t ino;
 	kt_reason state, trust;
 	sqlite3 *db; /* NULL: nothing to read */

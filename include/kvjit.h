@@ -114,17 +114,19 @@ enum {
 	KVJIT_FRESH = 1,   /* compile now: no cache is asked, none is written, no tuned schedule
 	                    * is taken                                                   */
 	KVJIT_FOREIGN = 2, /* for a cache: the target may be one that this machine can't run;
-	                    * the kernel can be looked at, not called                    */
+	                    * the kernel can be looked at, not called. What this machine can't
+	                    * run is compiled anew each time                             */
 	KVJIT_UNTUNED = 4  /* the default schedule, from a cache where it has the code   */
 };
 
 /* text: a problem string, format declarations and then a problem string, or IR (functions at
  * any level; the last one is compiled). options may be NULL.
  *
- * Knobs: the caller's, else those of a pin, else of the best schedule tuned for this program on
- * this machine, else the defaults. Code: of this process, else of the user's cache, else of
- * the read-only ones, else compiled (and kept in the user's cache). The same text and options
- * give the same kernel again, in some 100 ns; it is released as often as it was handed out. A
+ * Knobs: whoever names one, in the text or in options, gets defaults for the others. Else those
+ * of a pin, else of what was tuned for this program and as many threads on this machine, else
+ * on another one with this target, else the defaults: kvjit_why says which. Code: of this
+ * process, else of the user's cache, else of the read-only ones, else compiled (and kept in the
+ * user's cache). The same text and options give the same kernel again, in some 50 ns; it is released as often as it was handed out. A
  * problem without batch and ctx gets a kernel with a schedule for each size that was tuned;
  * kvjit_plan_new picks among them. Whatever is wrong with a cache costs a line in the log,
  * never the kernel. */

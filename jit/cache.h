@@ -67,13 +67,11 @@ void kvjit_places_print(kvjit *kv, kir_text *out); /* for kvjit_info */
  * "cache PATH" or "pack PATH". why: NULL, or gets a line for each place. */
 bool kvjit_find_code(kvjit *kv, const kt_key *key, kt_code *out, char *origin, size_t len,
                      kir_text *why);
-/* Whether this machine and the administrator let the code run. */
-kt_reason kvjit_judge_code(const struct kvjit_places *p, const kt_code *c, bool foreign);
 /* Keeps finished code in the user's cache if it can be kept. */
 void kvjit_keep_code(kvjit *kv, const kt_code *c);
 
-/* All schedules for a program with this many threads: of this machine, else of one with the
- * same target. An array of *n records; kvjit_schedules_free. */
+/* All schedules for a program with this many threads: of this machine, else (then by transfer)
+ * of one with the same target. An array of *n records; kvjit_schedules_free. */
 unsigned kvjit_find_schedules(kvjit *kv, const kt_key *program, const char *target,
                               kt_schedule **out);
 void kvjit_schedules_free(kt_schedule *at, unsigned n);

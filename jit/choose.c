@@ -30,17 +30,6 @@ static bool sizes_known(const kvjit_job *j)
 	       j->problem.ctx;
 }
 
-/* Whether x is the better record for the same size: measured here before guessed, where the
- * cache is cold before where it is warm, then the total order of records. */
-static bool is_better(const kt_schedule *x, const kt_schedule *y)
-{
-	if (x->source != y->source)
-		return x->source < y->source;
-	if (x->where.policy != y->where.policy)
-		return x->where.policy == KT_COLD;
-	return kt_schedule_order(x, y) > 0;
-}
-
 static bool add(kvjit_choice *at, unsigned *n, kt_bucket bucket, const char *sched,
                 const char *by)
 {
@@ -94,7 +83,8 @@ static unsigned choose_nearest(const kvjit_job *j, const kt_schedule *r, unsigne
 	for (unsigned i = 0; i < nr; i++) {
 		int far = kt_bucket_distance(r[i].where.bucket, want);
 
-		if (far > best || far > NEAR || (far == best && !is_better(&r[i], one)))
+		if (far > best || far > NEAR ||
+		    (far == best && !kt_schedule_better(&r[i], one)))
 			continue;
 		best = far;
 		one = &r[i];
@@ -116,7 +106,8 @@ static unsigned choose_all(const kt_schedule *r, unsigned nr, kvjit_choice *out)
 			best = k == i ||
 			       memcmp(&r[k].where.bucket, &r[i].where.bucket,
 			              sizeof(kt_bucket)) != 0 ||
-			       is_better(&r[i], &r[k]) || (!is_better(&r[k], &r[i]) && i < k);
+			       kt_schedule_better(&r[i], &r[k]) ||
+			       (!kt_schedule_better(&r[k], &r[i]) && i < k);
 		if (best)
 			add(out, &n, r[i].where.bucket, r[i].sched,
 			    kt_source_names[r[i].source]);
@@ -145,6 +136,13 @@ unsigned kvjit_choose(kvjit_job *j, kvjit_choice out[KVJIT_MAX_CHOICES], bool *s
 	n = *sized ? choose_nearest(j, r, nr, out) : choose_all(r, nr, out);
 	kvjit_schedules_free(r, nr);
 	return n;
+}
+
+void kvjit_tell_bad(kvjit_job *j, const kvjit_choice *c)
+{
+	kt_say(&kvjit_places_of(j->kv)->log,
+	       strcmp(c->by, "pin") != 0 ? KT_WHY_bad_schedule : KT_WHY_bad_pin, j->k->problem,
+	       c->sched);
 }
 
 void kvjit_choices_free(kvjit_choice *at, unsigned n)
@@ -180,22 +178,22 @@ static kvjit_kernel *compile_as(const kvjit_job *of, const char *sched)
 
 /* The number of the variant with this schedule, compiled now if there is none; 0: the kernel
  * itself. */
-static unsigned variant_of(kvjit_job *j, kvjit_family *f, const char *sched,
+static unsigned variant_of(kvjit_job *j, kvjit_family *f, const kvjit_choice *c,
                            const char *tried[KVJIT_MAX_VARIANTS])
 {
 	kvjit_kernel *k;
 
 	for (unsigned i = 0; i < f->n; i++)
-		if (!strcmp(tried[i], sched))
+		if (!strcmp(tried[i], c->sched))
 			return i + 1;
 	if (f->n == KVJIT_MAX_VARIANTS)
 		return 0;
-	k = compile_as(j, sched);
+	k = compile_as(j, c->sched);
 	if (!k) {
-		kt_say(&kvjit_places_of(j->kv)->log, KT_WHY_bad_pin, j->k->problem, sched);
+		kvjit_tell_bad(j, c);
 		return 0;
 	}
-	tried[f->n] = sched;
+	tried[f->n] = c->sched;
 	f->variant[f->n] = k;
 	return ++f->n;
 }
@@ -232,7 +230,7 @@ void kvjit_add_variants(kvjit_job *j, const kvjit_choice *at, unsigned n)
 	if (!f)
 		return;
 	for (unsigned i = 0; i < n; i++)
-		variant[i] = variant_of(j, f, at[i].sched, tried);
+		variant[i] = variant_of(j, f, &at[i], tried);
 	fill_table(f, at, variant, n);
 	j->k->family = f;
 }

@@ -225,16 +225,17 @@ kvjit_kernel *kvjit_kernel_new(const kvjit *kv)
 static kvjit_status build_chosen(kvjit_job *j, const kvjit_choice *c)
 {
 	kir_sched untuned = j->f->sched;
-	struct kvjit_places *p = kvjit_places_of(j->kv);
 	kvjit_status s = KVJIT_UNSUPPORTED;
 
 	if (kvjit_job_take(j, c->sched))
 		s = kvjit_job_finish(j);
 	if (s == KVJIT_OK || s == KVJIT_NO_MEMORY || s == KVJIT_NO_BACKEND)
 		return s;
-	kt_say(&p->log, KT_WHY_bad_pin, j->k->problem, c->sched);
+	kvjit_tell_bad(j, c);
 	j->f->sched = untuned;
+	/* who gets a choice has given no knob */
 	memset(j->given, 0, sizeof(j->given));
+	memset(j->problem.has_knob, 0, sizeof(j->problem.has_knob));
 	j->d.n = 0;
 	return kvjit_job_finish(j);
 }

@@ -61,6 +61,8 @@ enum { KVJIT_MAX_CHOICES = 64 };
  * all of them, and out[0], if there is one, is it. Else one for each size that was tuned or
  * pinned. None when the caller chose, or asked for none. */
 unsigned kvjit_choose(kvjit_job *j, kvjit_choice out[KVJIT_MAX_CHOICES], bool *sized);
+/* To the log: one that can't be compiled. */
+void kvjit_tell_bad(kvjit_job *j, const kvjit_choice *c);
 void kvjit_choices_free(kvjit_choice *at, unsigned n);
 /* Compiles the job's text with each choice and joins them to its kernel, so that a plan can
  * pick. A choice that can't be compiled is left out, and the log says so. */

@@ -189,13 +189,14 @@ void kvjit_places_free(kvjit *kv)
 
 /* -- code ---------------------------------------------------------------------------- */
 
-kt_reason kvjit_judge_code(const struct kvjit_places *p, const kt_code *c, bool foreign)
+/* Whether this machine and the administrator let the code run. */
+static kt_reason judge_code(const struct kvjit_places *p, const kt_code *c)
 {
 	if (p->trust && kt_trust_revoked(p->trust, c->hash.b))
 		return KT_WHY_revoked;
 	if (c->codegen != KT_CODEGEN)
 		return KT_WHY_codegen;
-	if (!foreign && !kbe_isa_runs(c->isa, p->isa))
+	if (!kbe_isa_runs(c->isa, p->isa))
 		return KT_WHY_isa;
 	return KT_WHY_none;
 }
@@ -215,7 +216,7 @@ static kt_reason code_of_store(kt_store *s, const kt_key *key, kt_code *out)
 static bool usable(struct kvjit_places *p, kt_reason why, kt_code *c, const char *kind,
                    const char *path, kir_text *lines)
 {
-	if (why == KT_WHY_none && (why = kvjit_judge_code(p, c, false)) != KT_WHY_none) {
+	if (why == KT_WHY_none && (why = judge_code(p, c)) != KT_WHY_none) {
 		kt_code_free(c);
 		kt_say(&p->log, why, path, NULL);
 	}
@@ -317,8 +318,11 @@ unsigned kvjit_find_schedules(kvjit *kv, const kt_key *program, const char *targ
 	found f = { 0 };
 
 	gather(kv, program, &p->machine, target, &f);
-	if (!f.n)
+	if (!f.n) {
 		gather(kv, program, NULL, target, &f);
+		for (unsigned i = 0; i < f.n; i++)
+			f.at[i].source = KT_BY_transfer;
+	}
 	*out = f.at;
 	return f.n;
 }

@@ -52,16 +52,6 @@ static bool same_choice(const kt_key *p, kt_bucket b, const kt_key *q, kt_bucket
 	return kt_key_equal(p, q) && !memcmp(&b, &c, sizeof b);
 }
 
-/* The rule by which kvjit_compile chooses among records of one size. */
-static bool is_better(const kt_schedule *x, const kt_schedule *y)
-{
-	if (x->source != y->source)
-		return x->source < y->source;
-	if (x->where.policy != y->where.policy)
-		return x->where.policy == KT_COLD;
-	return kt_schedule_order(x, y) > 0;
-}
-
 static bool copy_schedule(const kt_schedule *from, kt_schedule *to)
 {
 	*to = *from;
@@ -83,7 +73,7 @@ static bool keep_best(export *e, const kt_schedule *r)
 		if (same_choice(&e->best[i].where.program, e->best[i].where.bucket,
 		                &r->where.program, r->where.bucket))
 			at = &e->best[i];
-	if (at && !is_better(r, at))
+	if (at && !kt_schedule_better(r, at))
 		return true;
 	if (!copy_schedule(r, &copy))
 		return !(e->failed = true);

@@ -230,6 +230,8 @@ static void result_text(const session *s, const tune_place *p)
 	print_changes(p);
 	if (p->done_before)
 		printf("  [tuned before; --again measures anew]\n");
+	else if (p->model[0])
+		printf("  [%u candidates]\n  %s", p->ncandidate, p->model);
 	else
 		printf("  [%u of %u candidates, %.1f s]\n", p->ntrial, p->ncandidate,
 		       measure_now() - p->started);

@@ -37,6 +37,7 @@ typedef struct tune_place {
 	kt_where where;
 	char machine[700], target[40];
 	char fallback[400], chosen[400]; /* schedules: the default, the winner */
+	char model[300];                 /* what the model says of its pick; else empty */
 	double default_seconds, bytes, flops, stream, peak;
 	kt_ratio ratio;
 	kt_trial *trial;

@@ -26,6 +26,8 @@ typedef struct job {
 	kir_module *m;
 	kir_problem problem;
 	kir_func *f;
+	kir_target host; /* f points to it, unless a target was named */
+	kt_model_of model;
 	bool given[32];
 	kt_space space;
 	double *cost, *known_ratio;
@@ -99,27 +101,25 @@ static bool ask_library(job *j, char *why, size_t len)
 
 static bool make_space(job *j, char *why, size_t len)
 {
-	kir_target host;
-	const kir_target *t = j->o->target ? kir_target_find(j->o->target) : &host;
+	const kir_target *t = j->o->target ? kir_target_find(j->o->target) : &j->host;
 	kir_text machine = { 0 };
 	kir_diag d = { 0 };
 	char list[500];
 	bool named[32];
 
-	kbe_host(&host);
+	kbe_host(&j->host);
 	snprintf(j->p->target, sizeof j->p->target, "%s", t->name);
-	kt_machine_text(&host, kbe_host_isa(), (int)sysconf(_SC_NPROCESSORS_ONLN), &machine);
+	kt_machine_text(&j->host, kbe_host_isa(), (int)sysconf(_SC_NPROCESSORS_ONLN), &machine);
 	snprintf(j->p->machine, sizeof j->p->machine, "%s", machine.text ? machine.text : "");
 	free(machine.text);
 	j->f = kir_problem_expand(j->m, &j->problem, t, &d);
 	if (j->f && kir_sched_parse(&j->f->sched, named, j->p->fallback, &d) &&
 	    kt_space_make(j->f, j->given, &j->problem, &j->space, &d)) {
-		kt_model_of model = { j->f, &j->problem, t, j->o->threads,
-			              j->o->policy == KT_COLD };
-
+		j->model = (kt_model_of){ j->f, &j->problem, t, j->o->threads,
+			                  j->o->policy == KT_COLD };
 		j->cost = malloc(j->space.n * sizeof *j->cost);
 		for (unsigned i = 0; j->cost && i < j->space.n; i++)
-			j->cost[i] = kt_model_time(&model, &j->space.at[i]);
+			j->cost[i] = kt_model_time(&j->model, &j->space.at[i]);
 		j->p->ncandidate = j->space.n;
 		j->program = calloc(j->space.n, sizeof *j->program);
 		j->ratio = calloc(j->space.n, sizeof *j->ratio);
@@ -516,6 +516,7 @@ static bool pick_by_model(job *j, char *why, size_t len)
 	kt_search_options o = { .effort = KT_EFFORT_model };
 	trial_setup setup = { .text = j->p->text, .target = j->o->target, .threads = 1 };
 	kt_search_result r;
+	kir_text parts = { 0 };
 	trial_report t;
 
 	j->bench = trial_open(&setup, why, len);
@@ -528,6 +529,9 @@ static bool pick_by_model(job *j, char *why, size_t len)
 	}
 	if (!j->bench)
 		return false;
+	kt_model_explain(&j->model, &j->space.at[r.best], &parts);
+	snprintf(j->p->model, sizeof j->p->model, "%s", parts.text ? parts.text : "");
+	free(parts.text);
 	j->p->ratio = (kt_ratio){ 0, 0, 0, KT_PAIRED, 0 };
 	store_winner(j, KT_BY_model, NULL);
 	return true;

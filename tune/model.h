@@ -19,7 +19,7 @@ typedef struct kt_model_of {
 /* Seconds a call; only ratios between schedules of one program mean anything. About a
  * microsecond: no pass is run. INFINITY for what it knows to be illegal. */
 double kt_model_time(const kt_model_of *m, const kir_sched *s);
-/* The parts of that time as text, for reports and `kvjit tune --explain`. */
+/* The parts of that time as text, which `kvjit tune --effort model` prints. */
 void kt_model_explain(const kt_model_of *m, const kir_sched *s, kir_text *out);
 
 #endif

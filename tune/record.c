@@ -112,3 +112,12 @@ int kt_trial_order(const kt_trial *a, const kt_trial *b)
 	STEP(by_text(a->sched, b->sched));
 	return by_text(a->why, b->why);
 }
+
+bool kt_schedule_better(const kt_schedule *x, const kt_schedule *y)
+{
+	if (x->source != y->source)
+		return x->source < y->source;
+	if (x->where.policy != y->where.policy)
+		return x->where.policy == KT_COLD;
+	return kt_schedule_order(x, y) > 0;
+}

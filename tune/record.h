@@ -95,5 +95,8 @@ void kt_pin_free(kt_pin *r);
  * bytes), so that merging in any order and any number of times gives the same. > 0: a. */
 int kt_schedule_order(const kt_schedule *a, const kt_schedule *b);
 int kt_trial_order(const kt_trial *a, const kt_trial *b);
+/* Whether kvjit_compile takes x rather than y, of the same size: measured here before guessed,
+ * where the cache is cold before where it is warm, then the total order. */
+bool kt_schedule_better(const kt_schedule *x, const kt_schedule *y);
 
 #endif

@@ -166,6 +166,7 @@ typedef struct kir_target {
 	unsigned features;
 	unsigned vector_bits, vector_regs;
 	unsigned l1_bytes, l2_bytes;
+	unsigned lanes, slm_bytes; /* of a sub-group and its group; 0: not a GPU */
 } kir_target;
 
 extern const kir_target kir_targets[];

@@ -98,7 +98,9 @@ static const size_t knob_offset[] = {
 
 const kir_target kir_targets[] = {
 #define TARGET(name, features, vbits, nregs, l1, l2) \
-	{ name, features, vbits, nregs, (l1)*1024, (l2)*1024 },
+	{ name, features, vbits, nregs, (l1)*1024, (l2)*1024, 0, 0 },
+#define GPU(name, features, vbits, nregs, l1, l2, lanes, slm) \
+	{ name, features, vbits, nregs, (l1)*1024, (l2)*1024, lanes, (slm)*1024 },
 #include "targets.def"
 };
 const unsigned kir_ntargets = sizeof kir_targets / sizeof *kir_targets;

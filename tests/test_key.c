@@ -190,7 +190,7 @@ static void test_hints(void **state)
 /* -- code ------------------------------------------------------------------------------------
  */
 
-_Static_assert(sizeof(kt_code_of) == 32 && sizeof(kir_target) == 32,
+_Static_assert(sizeof(kt_code_of) == 32 && sizeof(kir_target) == 40,
                "a member was added: it needs a case in test_code");
 _Static_assert(sizeof(kir_sched) / sizeof(int) <= 32, "knobs are ints");
 
@@ -260,7 +260,18 @@ static void test_code(void **state)
 	t = *f->target;
 	t.vector_regs *= 2;
 	assert_code(&a, &b, false, "vector registers");
-	b.f = f;
+	t = *f->target;
+	t.lanes = 16;
+	assert_code(&a, &b, false, "lanes");
+	kir_target gpu = t;
+	kir_func h = *f;
+
+	h.target = &gpu;
+	a.f = &h;
+	assert_code(&a, &b, true, "a copy of a GPU");
+	gpu.slm_bytes = 1024;
+	assert_code(&a, &b, false, "local memory");
+	a.f = b.f = f;
 	b.backend = "c";
 	assert_code(&a, &b, false, "backend");
 	b = a;

@@ -169,6 +169,10 @@ void kt_code_key_of(const kt_key *program, const kt_code_of *c, kt_key *out)
 	add_number(&k, "features", t->features);
 	add_number(&k, "vector bits", t->vector_bits);
 	add_number(&k, "vector registers", t->vector_regs);
+	if (t->lanes) { /* keys of CPU code are as they were before there were GPUs */
+		add_number(&k, "lanes", t->lanes);
+		add_number(&k, "slm", t->slm_bytes);
+	}
 	for (unsigned i = 0; i < kir_nknobs; i++)
 		add_number(&k, kir_knobs[i].name, (uint64_t)(int64_t)*kir_sched_knob(&s, i));
 	add_text(&k, "backend", c->backend);

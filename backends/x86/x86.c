@@ -326,6 +326,8 @@ static bool supports(const kir_target *t)
 	unsigned beyond =
 	    KIR_HAS_avx512 | KIR_HAS_vbmi | KIR_HAS_vnni | KIR_HAS_bf16 | KIR_HAS_fp16;
 
+	if (t->lanes || t->features & KIR_HAS_xe)
+		return false;
 	/* each step up needs the ones below it */
 	if ((t->features & KIR_HAS_avx512) && !(t->features & KIR_HAS_avx2))
 		return false;
@@ -336,9 +338,13 @@ static bool check(const kir_func *f, kir_diag *why)
 {
 	if (supports(f->target))
 		return true;
-	kir_error(why, 0, 0,
-	          "target %s: avx512 needs avx2; vbmi, vnni, bf16 and fp16 need avx512",
-	          f->target->name);
+	if (f->target->features & KIR_HAS_xe)
+		kir_error(why, 0, 0, "target %s is a GPU, which backend spirv compiles for",
+		          f->target->name);
+	else
+		kir_error(why, 0, 0,
+		          "target %s: avx512 needs avx2; vbmi, vnni, bf16 and fp16 need avx512",
+		          f->target->name);
 	return false;
 }
 

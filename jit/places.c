@@ -204,7 +204,7 @@ static kt_reason judge_code(const struct kvjit_places *p, const kt_code *c)
 /* Code of a store is run only if nobody else can have written it. */
 static kt_reason code_of_store(kt_store *s, const kt_key *key, kt_code *out)
 {
-	kt_reason why = kt_code_get(s, key, out);
+	kt_reason why = kt_code_find(s, key, out);
 	kt_reason trust = why == KT_WHY_none ? kt_store_trust(s) : KT_WHY_none;
 
 	if (trust == KT_WHY_none)

@@ -5,7 +5,7 @@
  * are never opened. A damaged file is moved aside with its companions, for whoever wants to
  * look at it, and a new one takes its place.
  */
-#include "store_priv.h"
+#include "recent.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -485,7 +485,7 @@ kt_store *kt_store_open(const kt_store_options *o)
 
 /* A connection must not cross fork(): the child forgets it, without closing what is the
  * parent's. */
-static void after_fork(kt_store *s)
+void kts_after_fork(kt_store *s)
 {
 	if (!s->tried || s->pid == getpid())
 		return;
@@ -498,7 +498,7 @@ static void after_fork(kt_store *s)
 bool kts_enter(kt_store *s, bool write)
 {
 	pthread_mutex_lock(&s->lock);
-	after_fork(s);
+	kts_after_fork(s);
 	if (write && s->db && s->writable && !s->begun && moved(s)) {
 		close_db(s);
 		s->tried = false;
@@ -579,7 +579,7 @@ kt_reason kts_exec(kt_store *s, const char *sql)
 	return rc == SQLITE_OK ? KT_WHY_none : kts_failed(s, rc);
 }
 
-static void flush_uses(kt_store *s)
+static void flush(kt_store *s)
 {
 	bool begun =
 	    exec(s, "BEGIN IMMEDIATE") == SQLITE_OK; /* one wait for others, not many */
@@ -596,6 +596,8 @@ static void flush_uses(kt_store *s)
 		sqlite3_reset(q);
 	}
 	if (begun && s->db)
+		kts_write_recent(s);
+	if (begun && s->db)
 		exec(s, "COMMIT");
 	s->nuse = 0;
 }
@@ -604,15 +606,16 @@ void kt_store_close(kt_store *s)
 {
 	if (!s)
 		return;
-	after_fork(s);
-	if (s->nuse && kts_enter(s, true)) {
-		flush_uses(s);
+	kts_after_fork(s);
+	if ((s->nuse || kts_noted(s)) && kts_enter(s, true)) {
+		flush(s);
 		kts_leave(s);
 	}
 	/* the next process would have to read a long journal through */
 	if (s->db && s->wrote)
 		sqlite3_db_config(s->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0, NULL);
 	close_db(s);
+	kts_recent_free(s);
 	pthread_mutex_destroy(&s->lock);
 	free(s->use);
 	free(s->folder);
@@ -641,6 +644,8 @@ bool kt_store_writable(kt_store *s)
 
 kt_reason kt_store_trust(kt_store *s)
 {
+	if (kts_recalled(s))
+		return KT_WHY_none;
 	kts_enter(s, false) ? kts_leave(s) : (void)0;
 	return s->trust;
 }

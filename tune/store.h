@@ -34,7 +34,8 @@ typedef struct kt_store_options {
 /* Never NULL but when memory is out. A store that couldn't be opened answers miss to all;
  * kt_store_state says why (KT_WHY_none: all is well). The file is opened at the first use. */
 kt_store *kt_store_open(const kt_store_options *o);
-void kt_store_close(kt_store *s); /* writes the uses counted by kt_code_used; NULL is fine */
+/* Writes the uses counted by kt_code_used and what was asked (recent.h); NULL is fine. */
+void kt_store_close(kt_store *s);
 kt_reason kt_store_state(kt_store *s);
 const char *kt_store_path(const kt_store *s);
 bool kt_store_writable(kt_store *s);
@@ -51,6 +52,9 @@ kt_reason kt_user_folder(const char *override, char *out, size_t len);
  * are a private copy: the hash was taken of the very bytes handed over. Doesn't judge isa and
  * trust. */
 kt_reason kt_code_get(kt_store *s, const kt_key *key, kt_code *out);
+/* The same for whoever runs the code: from what was asked lately where it can be (recent.h),
+ * then without what it cost to compile, its uses and their time. */
+kt_reason kt_code_find(kt_store *s, const kt_key *key, kt_code *out);
 /* Under c->key; evicts by (compile cost x uses / size) beyond the cap, never what a pin names.
  */
 kt_reason kt_code_put(kt_store *s, const kt_code *c);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* store_data.c -- asking for records and putting them. */
-#include "store_priv.h"
+#include "recent.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -59,6 +59,23 @@ kt_reason kt_code_get(kt_store *s, const kt_key *key, kt_code *out)
 	return why;
 }
 
+kt_reason kt_code_find(kt_store *s, const kt_key *key, kt_code *out)
+{
+	kts_ask ask = kts_asking(KT_CODE, key, NULL);
+	void *at = NULL;
+	unsigned n = 0;
+	kt_reason why;
+
+	if (kts_recall(s, &ask, &at, &n)) {
+		*out = *(kt_code *)at;
+		free(at);
+		return KT_WHY_none;
+	}
+	why = kt_code_get(s, key, out);
+	kts_note(s, &ask);
+	return why;
+}
+
 static int64_t bytes_kept(kt_store *s)
 {
 	sqlite3_stmt *q = kts_stmt(s, KT_S_CODE_SUM);
@@ -83,6 +100,7 @@ static int64_t drop_one(kt_store *s, const kt_key *but)
 		sqlite3_bind_blob(drop, 1, sqlite3_column_blob(q, 0),
 		                  sqlite3_column_bytes(q, 0), SQLITE_TRANSIENT);
 		size = sqlite3_column_int64(q, 1) + 1;
+		kts_forget(s);
 	}
 	sqlite3_reset(q);
 	if (size && sqlite3_step(drop) != SQLITE_DONE)
@@ -100,17 +118,14 @@ int64_t kts_evict(kt_store *s, int64_t cap, const kt_key *but)
 	return dropped;
 }
 
-/* The room is made first, in the same transaction: the file never exceeds the cap for long. */
-static kt_reason put_code(kt_store *s, const kt_code *c)
+kt_reason kts_whole(kt_store *s, kt_reason (*fn)(kt_store *s, const void *ctx), const void *ctx)
 {
 	bool own = sqlite3_get_autocommit(s->db);
 	kt_reason why = own ? kts_exec(s, "BEGIN IMMEDIATE") : KT_WHY_none;
 
 	if (why != KT_WHY_none)
 		return why;
-	why = kts_put(s, KT_CODE, c);
-	if (why == KT_WHY_none && own)
-		kts_evict(s, s->cap, &c->key);
+	why = fn(s, ctx);
 	if (!own || !s->db)
 		return why;
 	if (why == KT_WHY_none)
@@ -120,17 +135,37 @@ static kt_reason put_code(kt_store *s, const kt_code *c)
 	return why;
 }
 
-kt_reason kt_code_put(kt_store *s, const kt_code *c)
+typedef struct putting {
+	kt_table table;
+	const void *record;
+} putting;
+
+/* Room for code is made in the same transaction: the file never exceeds the cap for long. Not
+ * in one that the caller began: that is a merge, which must not depend on the order. */
+static kt_reason put_one(kt_store *s, const void *ctx)
+{
+	const putting *p = ctx;
+	kt_reason why = kts_put(s, p->table, p->record);
+
+	if (why == KT_WHY_none && p->table == KT_CODE && !s->begun)
+		kts_evict(s, s->cap, &((const kt_code *)p->record)->key);
+	return why;
+}
+
+static kt_reason put(kt_store *s, kt_table t, const void *record)
 {
 	kt_reason why;
 
-	if ((int64_t)c->size > s->cap)
-		return KT_WHY_full;
 	if (!kts_enter(s, true))
 		return s->state == KT_WHY_none ? KT_WHY_unwritable : s->state;
-	why = put_code(s, c);
+	why = kts_whole(s, put_one, &(putting){ t, record });
 	kts_leave(s);
 	return why;
+}
+
+kt_reason kt_code_put(kt_store *s, const kt_code *c)
+{
+	return (int64_t)c->size > s->cap ? KT_WHY_full : put(s, KT_CODE, c);
 }
 
 void kt_code_used(kt_store *s, const kt_key *key)
@@ -178,11 +213,16 @@ static unsigned rows(kt_store *s, sqlite3_stmt *q, kt_table t, void **out)
 unsigned kt_schedules_of(kt_store *s, const kt_key *program, const kt_key *machine,
                          kt_schedule **out)
 {
+	kts_ask ask = kts_asking(KT_SCHEDULES, program, machine);
 	void *at = NULL;
 	unsigned n = 0;
 	sqlite3_stmt *q;
 
 	*out = NULL;
+	if (kts_recall(s, &ask, &at, &n)) {
+		*out = at;
+		return n;
+	}
 	if (!kts_enter(s, false))
 		return 0;
 	q = kts_stmt(s, machine ? KT_S_SCHED_MACHINE : KT_S_SCHED_PROGRAM);
@@ -191,6 +231,7 @@ unsigned kt_schedules_of(kt_store *s, const kt_key *program, const kt_key *machi
 		if (machine)
 			kts_bind_key(q, 2, machine);
 		n = rows(s, q, KT_SCHEDULES, &at);
+		kts_note(s, &ask);
 	}
 	kts_leave(s);
 	*out = at;
@@ -218,32 +259,25 @@ unsigned kt_trials_of(kt_store *s, const kt_where *w, kt_trial **out)
 
 unsigned kt_pins_of(kt_store *s, const kt_key *program, kt_pin **out)
 {
+	kts_ask ask = kts_asking(KT_PINS, program, NULL);
 	void *at = NULL;
 	unsigned n = 0;
 	sqlite3_stmt *q;
 
 	*out = NULL;
+	if (kts_recall(s, &ask, &at, &n))
+		return 0;
 	if (!kts_enter(s, false))
 		return 0;
 	q = kts_stmt(s, KT_S_PINS_PROGRAM);
 	if (q) {
 		kts_bind_key(q, 1, program);
 		n = rows(s, q, KT_PINS, &at);
+		kts_note(s, &ask);
 	}
 	kts_leave(s);
 	*out = at;
 	return n;
-}
-
-static kt_reason put(kt_store *s, kt_table t, const void *record)
-{
-	kt_reason why;
-
-	if (!kts_enter(s, true))
-		return s->state == KT_WHY_none ? KT_WHY_unwritable : s->state;
-	why = kts_put(s, t, record);
-	kts_leave(s);
-	return why;
 }
 
 kt_reason kt_schedule_put(kt_store *s, const kt_schedule *r)

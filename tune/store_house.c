@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* store_house.c -- transactions, merging, throwing out, verifying. */
-#include "store_priv.h"
+#include "recent.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -235,6 +235,7 @@ kt_reason kt_store_gc(kt_store *s, int64_t cap, kt_gc *out)
 	*out = (kt_gc){ 0 };
 	if (why != KT_WHY_none)
 		return why;
+	kts_forget(s);
 	out->code_before = number(s, "SELECT total(size) FROM code");
 	snprintf(sql, sizeof(sql), "DELETE FROM code WHERE codegen<>%d", KT_CODEGEN);
 	why = kts_exec(s, sql);

@@ -6,6 +6,7 @@
  *     store_data.c    store.h's functions on records
  *     store_house.c   merge, gc, verify, transactions
  *     claim.c         one compile across processes
+ *     recent.c        what was asked lately, to be had without SQL
  */
 #ifndef KVJIT_TUNE_STORE_PRIV_H
 #define KVJIT_TUNE_STORE_PRIV_H
@@ -61,7 +62,11 @@ struct kt_store {
 	sqlite3_stmt *stmt[KT_NSTMT];
 	kt_use *use;
 	unsigned nuse;
+	struct kts_recent *recent; /* recent.h; NULL: not asked yet */
 };
+
+/* In a child of fork() the store is as before its first use. */
+void kts_after_fork(kt_store *s);
 
 /* Locks, opens the file if that wasn't tried in this process; false, unlocked, when there is
  * nothing to read (write: to write). */
@@ -72,6 +77,10 @@ kt_reason kts_failed(kt_store *s, int rc);
 /* Reset and ready to be bound; NULL after kts_failed. */
 sqlite3_stmt *kts_stmt(kt_store *s, kt_stmt i);
 kt_reason kts_exec(kt_store *s, const char *sql);
+/* fn as a transaction of its own, undone unless it returns none, or within the one that was
+ * begun. Entered to write. */
+kt_reason kts_whole(kt_store *s, kt_reason (*fn)(kt_store *s, const void *ctx),
+                    const void *ctx);
 
 /* -- rows ------------------------------------------------------------------------------ */
 

@@ -2,7 +2,7 @@
 /* store_row.c -- records as rows. One list of columns for each kind of record says what a
  * table has, what a statement names and where a member lies.
  */
-#include "store_priv.h"
+#include "recent.h"
 
 #include <stddef.h>
 #include <stdlib.h>
@@ -397,6 +397,8 @@ kt_reason kts_put(kt_store *s, kt_table t, const void *record)
 
 	if (!q)
 		return s->state == KT_WHY_none ? KT_WHY_unreadable : s->state;
+	if (t == KT_SCHEDULES || t == KT_PINS)
+		kts_forget(s);
 	kts_bind(q, t, record);
 	if (t == KT_CODE) {
 		kts_seal(record, &seal);

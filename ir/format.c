@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-const char *const kir_stream_names[KIR_NSTREAM] = { "k", "v", "ks", "vs" };
+const char *const kir_stream_names[KIR_NSTREAM] = { "k", "v", "r", "ks", "vs", "rs" };
 
 static const char *const gran_names[] = { "none", "tensor", "head", "token-head", "group" };
 static const char *const round_names[] = { "even", "away", "zero", NULL };
@@ -29,7 +29,7 @@ typedef struct parser {
 	kir_format *f;
 	const char *at, *end, *line_start;
 	int line;
-	unsigned items;
+	unsigned items, one_side; /* bit 0: a statement about K alone was seen, ...       */
 	/* the token at hand: kind 'w' for a word, the character of a bracket, 0 at the end */
 	char kind;
 	const char *s;
@@ -210,13 +210,14 @@ static bool check_range(const kir_format *f, int side, int line, kir_diag *d)
 	if (!isnormal((float)s->divisor)) {
 		kir_error(d, line, 1,
 		          "format %s: %c.scale amax/%g: the divisor must be a normal f32",
-		          f->name, "kv"[side], s -> divisor);
+		          f->name, format_letter(side), s->divisor);
 		return false;
 	}
 	if (s->floor > 0 && !isnormal((float)kir_round_to(s->scale_elem, s->floor))) {
 		kir_error(d, line, 1,
 		          "format %s: %c.scale floor %g, stored as %s, is no normal number",
-		          f->name, "kv"[side], s -> floor, kir_elems[s->scale_elem].name);
+		          f->name, format_letter(side), s->floor,
+		          kir_elems[s->scale_elem].name);
 		return false;
 	}
 	return true;
@@ -369,7 +370,8 @@ static bool parse_item(parser *p, unsigned depth, struct format_item *it)
 		return parse_pieces(p, s < KIR_S_ks ? "htd" : "htg", it->piece, KIR_PIECES,
 		                    &it->npiece);
 	}
-	return FAIL(p, "'%.*s' is no item: k, v, ks, vs, pad N, align N or [AXES] { ... }",
+	return FAIL(p,
+	            "'%.*s' is no item: k, v, r, ks, vs, rs, pad N, align N or [AXES] { ... }",
 	            shown(p), p->s);
 }
 
@@ -429,12 +431,52 @@ static bool parse_tensor(parser *p)
 	return parse_items(p, 0, &t->item, &t->nitem);
 }
 
+/* The statements about all of a key: keys N, rest N, values shared. */
+static bool parse_whole(parser *p)
+{
+	bool rest = is_word(p, "rest"), keys = is_word(p, "keys");
+
+	advance(p);
+	if (rest)
+		return number(p, "rest", 8, 65536, &p->f->rest);
+	if (keys)
+		return number(p, "keys", 16, 65536, &p->f->keys);
+	if (!same_statement(p) || !is_word(p, "shared"))
+		return FAIL(p, "values that are stored need no statement; others are 'shared'");
+	p->f->shared = true;
+	advance(p);
+	return true;
+}
+
+static void set_all(kir_format *f, int statement)
+{
+	const kir_side *k = &f->side[0];
+
+	for (int i = 1; i < KIR_SIDES; i++) {
+		kir_side *s = &f->side[i];
+
+		switch (statement) {
+		case 0: s->elem = k->elem; break;
+		case 2: s->reciprocal = k->reciprocal; break;
+		case 3: s->round = k->round; break;
+		case 4: s->nan = k->nan; break;
+		default:
+			s->gran = k->gran;
+			s->scale_elem = k->scale_elem;
+			s->group = k->group;
+			s->rule = k->rule;
+			s->divisor = k->divisor;
+			s->floor = k->floor;
+		}
+	}
+}
+
 static bool parse_statement(parser *p)
 {
 	static const char *const words[] = { "elem", "scale", "apply", "round", "nan", NULL };
 	const char *at = p->s;
 	size_t n = p->n;
-	int first = 0, last = 1, w;
+	int side = -1, w;
 
 	if (p->kind != 'w' || !p->fresh)
 		return FAIL(p, "expected a new line or ';' before '%.*s'", shown(p), p->s);
@@ -442,8 +484,10 @@ static bool parse_statement(parser *p)
 		advance(p);
 		return parse_tensor(p);
 	}
-	if (n > 2 && (*at == 'k' || *at == 'v') && at[1] == '.') {
-		first = last = *at == 'v';
+	if (is_word(p, "keys") || is_word(p, "rest") || is_word(p, "values"))
+		return parse_whole(p);
+	if (n > 2 && at[1] == '.' && (*at == 'k' || *at == 'v' || *at == 'r')) {
+		side = *at == 'k' ? 0 : *at == 'v' ? 1 : 2;
 		p->s += 2;
 		p->n -= 2;
 	}
@@ -451,31 +495,17 @@ static bool parse_statement(parser *p)
 	if (w < 0)
 		return FAIL(
 		    p,
-		    "'%.*s' is no statement: elem, scale, apply, round, nan (with k. or v. "
-		    "for one side) or tensor",
+		    "'%.*s' is no statement: elem, scale, apply, round, nan (with k., v. or r. "
+		    "for one side), keys N, rest N, values shared or tensor",
 		    shown(p), p->s);
 	advance(p);
 	if (p->kind != 'w' || p->fresh)
 		return FAIL(p, "%s needs a value", words[w]);
-	if (!parse_side(p, words[w], &p->f->side[first]))
+	p->one_side |= side < 0 ? 0 : 1u << side;
+	if (!parse_side(p, words[w], &p->f->side[side < 0 ? 0 : side]))
 		return false;
-	if (first == last)
-		return true;
-	kir_side *k = &p->f->side[0], *v = &p->f->side[1];
-
-	switch (w) {
-	case 0: v->elem = k->elem; break;
-	case 2: v->reciprocal = k->reciprocal; break;
-	case 3: v->round = k->round; break;
-	case 4: v->nan = k->nan; break;
-	default:
-		v->gran = k->gran;
-		v->scale_elem = k->scale_elem;
-		v->group = k->group;
-		v->rule = k->rule;
-		v->divisor = k->divisor;
-		v->floor = k->floor;
-	}
+	if (side < 0)
+		set_all(p->f, w);
 	return true;
 }
 
@@ -514,7 +544,7 @@ static bool parse_all(parser *p)
 static bool check_side(const kir_format *f, int side, int line, kir_diag *d)
 {
 	const kir_side *s = &f->side[side];
-	char c = "kv"[side];
+	char c = format_letter(side);
 
 	if (s->elem == KIR_VOID) {
 		kir_error(d, line, 1,
@@ -529,6 +559,36 @@ static bool check_side(const kir_format *f, int side, int line, kir_diag *d)
 		return false;
 	}
 	return check_range(f, side, line, d);
+}
+
+/* A side that isn't stored has nothing of its own, so that equal formats print the same. */
+static bool check_sides(parser *p, int line)
+{
+	kir_format *f = p->f;
+
+	if (f->shared && p->one_side & 2) {
+		kir_error(p->d, line, 1,
+		          "format %s: values shared: they are stored as keys are, v. says "
+		          "nothing",
+		          f->name);
+		return false;
+	}
+	if (!f->rest && p->one_side & 4) {
+		kir_error(
+		    p->d, line, 1,
+		    "format %s: r. is about the rest of a key: say with 'rest N' how many "
+		    "elements that is",
+		    f->name);
+		return false;
+	}
+	if (f->shared)
+		f->side[1] = f->side[0];
+	if (!f->rest)
+		f->side[2] = f->side[0];
+	for (int i = 0; i < KIR_SIDES; i++)
+		if (!check_side(f, i, line, p->d))
+			return false;
+	return true;
 }
 
 static bool declare(kir_module *m, kir_format *f, int line, kir_diag *d)
@@ -558,8 +618,8 @@ bool kir_format_parse_body(kir_module *m, const char *text, size_t len, int line
 		     .line = line };
 
 	f->tensor = kir_alloc(m, KIR_MAX_TENSORS * sizeof(*f->tensor));
-	return parse_all(&p) && check_side(f, 0, line, d) && check_side(f, 1, line, d) &&
-	       kir_format_check(f, d) && declare(m, f, line, d);
+	return parse_all(&p) && check_sides(&p, line) && kir_format_check(f, d) &&
+	       declare(m, f, line, d);
 }
 
 const kir_format *kir_format_find(const kir_module *m, const char *name)
@@ -610,41 +670,47 @@ static void print_scale(const kir_side *s, kir_text *out)
 
 enum { STMT_ELEM, STMT_SCALE, STMT_APPLY, STMT_ROUND, STMT_NAN, STMT_COUNT };
 
-/* A statement's value as text; nothing when it is the default. */
+/* A statement's value as text. */
 static void print_value(const kir_side *s, int stmt, kir_text *out)
 {
-	if (stmt == STMT_ELEM)
-		kir_text_add(out, "%s", kir_elems[s->elem].name);
-	else if (stmt == STMT_SCALE)
-		print_scale(s, out);
-	else if (stmt == STMT_APPLY && s->reciprocal)
-		kir_text_add(out, "reciprocal");
-	else if (stmt == STMT_ROUND && s->round)
-		kir_text_add(out, "%s", round_names[s->round]);
-	else if (stmt == STMT_NAN && s->nan)
-		kir_text_add(out, "%s", nan_names[s->nan]);
+	switch (stmt) {
+	case STMT_ELEM: kir_text_add(out, "%s", kir_elems[s->elem].name); break;
+	case STMT_SCALE: print_scale(s, out); break;
+	case STMT_APPLY: kir_text_add(out, "%s", apply_names[s->reciprocal]); break;
+	case STMT_ROUND: kir_text_add(out, "%s", round_names[s->round]); break;
+	default: kir_text_add(out, "%s", nan_names[s->nan]);
+	}
 }
 
+static bool is_default(const kir_side *s, int stmt)
+{
+	switch (stmt) {
+	case STMT_APPLY: return !s->reciprocal;
+	case STMT_ROUND: return !s->round;
+	case STMT_NAN: return !s->nan;
+	default: return false;
+	}
+}
+
+/* One line for the sides that agree; R's own where it differs from what K and V share. */
 static void print_statement(const kir_format *f, int stmt, kir_text *out)
 {
 	static const char *const names[] = { "elem", "scale", "apply", "round", "nan" };
-	kir_text side[2] = { { 0 } };
-	const char *s[2];
+	kir_text side[KIR_SIDES] = { { 0 } };
+	bool both, all;
 
-	for (int i = 0; i < 2; i++) {
+	for (int i = 0; i < KIR_SIDES; i++)
 		print_value(&f->side[i], stmt, &side[i]);
-		s[i] = side[i].len ? side[i].text : "";
-	}
-	if (!strcmp(s[0], s[1])) {
-		if (*s[0])
-			kir_text_add(out, "  %s %s\n", names[stmt], s[0]);
-	} else {
-		for (int i = 0; i < 2; i++)
-			if (*s[i])
-				kir_text_add(out, "  %c.%s %s\n", "kv"[i], names[stmt], s[i]);
-	}
-	free(side[0].text);
-	free(side[1].text);
+	both = !strcmp(side[0].text, side[1].text);
+	all = both && !strcmp(side[0].text, side[2].text);
+	if (both && !is_default(&f->side[0], stmt))
+		kir_text_add(out, "  %s %s\n", names[stmt], side[0].text);
+	for (int i = both ? 2 : 0; i < (f->rest && !all ? 3 : 2); i++)
+		if (both || !is_default(&f->side[i], stmt))
+			kir_text_add(out, "  %c.%s %s\n", format_letter(i), names[stmt],
+			             side[i].text);
+	for (int i = 0; i < KIR_SIDES; i++)
+		free(side[i].text);
 }
 
 static void print_pieces(const struct format_piece *p, unsigned n, kir_text *out)
@@ -687,6 +753,12 @@ void kir_format_print(const kir_format *f, kir_text *out)
 	kir_text_add(out, "format %s v%d {\n", f->name, f->version);
 	for (int s = 0; s < STMT_COUNT; s++)
 		print_statement(f, s, out);
+	if (f->keys)
+		kir_text_add(out, "  keys %d\n", f->keys);
+	if (f->rest)
+		kir_text_add(out, "  rest %d\n", f->rest);
+	if (f->shared)
+		kir_text_add(out, "  values shared\n");
 	for (unsigned i = 0; i < f->ntensor; i++) {
 		const struct kir_format_tensor *t = &f->tensor[i];
 
@@ -703,11 +775,18 @@ void kir_format_print(const kir_format *f, kir_text *out)
 const kir_format *kir_format_pair(kir_module *m, const kir_format *k, const kir_format *v,
                                   kir_diag *d)
 {
-	kir_format both = { .side = { k->side[0], v->side[1] } };
+	kir_format both = { .side = { k->side[0], v->side[1], k->side[2] } };
 	kir_text t = { 0 };
 	char *name;
 	bool ok;
 
+	if (k->rest || v->rest || k->shared || v->shared) {
+		kir_error(d, 0, 0,
+		          "k=%s and v=%s: keys in parts and shared values can't be mixed with "
+		          "another format; use kv=",
+		          k->name, v->name);
+		return NULL;
+	}
 	kir_text_add(&t, "%s--%s", k->name, v->name);
 	name = t.text;
 	t = (kir_text){ 0 };

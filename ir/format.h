@@ -33,7 +33,7 @@ typedef enum kir_scale_rule {
 	KIR_RULE_pow2   /* the power of two at or above that                        */
 } kir_scale_rule;
 
-/* One side, K or V. */
+/* One side: K, V, or R, the rest of a key in a format whose keys have two parts. */
 typedef struct kir_side {
 	kir_elem elem;
 	kir_elem scale_elem; /* KIR_VOID with KIR_GRAN_none                       */
@@ -48,13 +48,32 @@ typedef struct kir_side {
 
 /* A tensor's contents: a leaf names a stream and the pieces that index it, innermost last;
  * a group repeats its items along its axes. */
-typedef enum kir_stream { KIR_S_k, KIR_S_v, KIR_S_ks, KIR_S_vs, KIR_NSTREAM } kir_stream;
+typedef enum kir_stream {
+	KIR_S_k,
+	KIR_S_v,
+	KIR_S_r,
+	KIR_S_ks, /* scales, in the order of the codes */
+	KIR_S_vs,
+	KIR_S_rs,
+	KIR_NSTREAM
+} kir_stream;
+
+enum { KIR_SIDES = 3 }; /* K, V, R */
+
+/* Whether a side's scale is handed over with each call. */
+static inline bool kir_side_given(const kir_side *s)
+{
+	return s->gran != KIR_GRAN_none && s->rule == KIR_RULE_given;
+}
 
 typedef struct kir_format {
 	const char *name;
 	int version;
-	kir_side side[2];                 /* 0 K, 1 V                           */
-	unsigned ntensor;                 /* buffers the caller hands over      */
+	kir_side side[KIR_SIDES]; /* 0 K, 1 V, 2 R                      */
+	int keys;         /* elements of a key, where the format is for one size; 0: any     */
+	int rest;         /* elements at a key's end that are part R; 0: keys are one part */
+	bool shared;      /* values are the first elements of the keys: no v is stored      */
+	unsigned ntensor; /* buffers the caller hands over      */
 	struct kir_format_tensor *tensor; /* private to format.c                */
 } kir_format;
 
@@ -78,7 +97,7 @@ typedef struct kir_layout {
 	struct {
 		int tensor;
 		int64_t offset;
-		kir_type type; /* k: [p,h,t,d]; ks: [p,h,t] or [p,h,t,g]          */
+		kir_type type; /* codes: [p,h,t,d]; scales: [p,h,t] or [p,h,t,g]  */
 	} stream[KIR_NSTREAM];
 } kir_layout;
 
@@ -97,6 +116,8 @@ uint64_t kir_format_hash(const kir_format *f);
 /* False and a message naming the field when the declaration doesn't fit the shape (a group
  * that doesn't divide the head, say). */
 bool kir_format_layout(const kir_format *f, const kir_shape *s, kir_layout *out, kir_diag *d);
+/* Elements of side k that a head of shape s has. */
+int64_t kir_side_dim(const kir_format *f, const kir_shape *s, int k);
 
 /* -- one element, exactly (elem.c) --------------------------------------------- */
 

@@ -50,6 +50,54 @@ static const struct host_name {
 	{ "fp8_per_token_head", "e4m3/token-head/inline" },
 };
 
+/* Records that the words don't compose: one KV head, keys in parts, values that are the first
+ * elements of the keys. One name, one scale contract: a record that engines write under one
+ * rule and read under another is two formats here. */
+static const struct whole {
+	const char *name, *text;
+} wholes[] = {
+	/* rows of concat_and_cache_mla */
+	{ "mla_bf16",
+	  "format mla_bf16 v1 {\nelem bf16\nscale none\nkeys 576\nrest 64\nvalues shared\n"
+	  "tensor kv_cache [t] { k[d] r[d] }\n}" },
+	{ "mla_f16",
+	  "format mla_f16 v1 {\nelem f16\nscale none\nkeys 576\nrest 64\nvalues shared\n"
+	  "tensor kv_cache [t] { k[d] r[d] }\n}" },
+	{ "mla_e4m3", "format mla_e4m3 v1 {\nelem e4m3fn\nscale f32 tensor given\nrest 64\n"
+	              "values shared\ntensor kv_cache [t] { k[d] r[d] }\n}" },
+	/* 656 bytes, scales of powers of two, and of any f32 */
+	{ "fp8_ds_mla", "format fp8_ds_mla v2 {\nelem e4m3fn\nscale f32 group 128 amax/448 "
+	                "floor 0.0001 pow2\n"
+	                "keys 576\nrest 64\nr.elem bf16\nr.scale none\nvalues shared\n"
+	                "tensor kv_cache [t] { k[d] ks[g] r[d] }\n}" },
+	{ "fp8_ds_mla_f32", "format fp8_ds_mla_f32 v1 {\nelem e4m3fn\n"
+	                    "scale f32 group 128 amax/448 floor 1.1754943508222875e-38\n"
+	                    "keys 576\nrest 64\nr.elem bf16\nr.scale none\nvalues shared\n"
+	                    "tensor kv_cache [t] { k[d] ks[g] r[d] }\n}" },
+	/* 584 bytes: scales at the page's end; the floor is that of amax, or that of the scale
+	 */
+	{ "mla_584", "format mla_584 v1 {\nelem e4m3fn\n"
+	             "scale e8m0 group 64 amax/448 floor 2.2321429e-07 pow2\n"
+	             "keys 512\nrest 64\nr.elem bf16\nr.scale none\nvalues shared\n"
+	             "tensor kv_cache { [t] { k[d] r[d] } [t] { ks[g] pad 1 } align 576 }\n}" },
+	{ "mla_584_floor",
+	  "format mla_584_floor v1 {\nelem e4m3fn\n"
+	  "scale e8m0 group 64 amax/448 floor 0.0001 pow2\n"
+	  "keys 512\nrest 64\nr.elem bf16\nr.scale none\nvalues shared\n"
+	  "tensor kv_cache { [t] { k[d] r[d] } [t] { ks[g] pad 1 } align 576 }\n}" },
+	/* 528 bytes: MXFP8 with scales rounded up, the rest quantized as well */
+	{ "mla_528", "format mla_528 v1 {\nelem e4m3fn\nscale e8m0 group 32 amax/448 "
+	             "floor 2.2321429e-07 pow2\n"
+	             "keys 512\nvalues shared\ntensor kv_cache [t] { k[d] ks[g] }\n}" },
+	/* keys of an indexer: codes of a page, then its scales */
+	{ "index_e4m3", "format index_e4m3 v1 {\nelem e4m3fn\n"
+	                "scale f32 token-head amax/448 floor 2.2321429e-07 pow2\n"
+	                "values shared\ntensor k_cache { k[t d] ks[t] }\n}" },
+	{ "index_e4m3_f32", "format index_e4m3_f32 v1 {\nelem e4m3fn\n"
+	                    "scale f32 token-head amax/448 floor 2.2321429e-07\n"
+	                    "values shared\ntensor k_cache { k[t d] ks[t] }\n}" },
+};
+
 typedef struct spec {
 	const struct elem_word *elem;
 	bool mx; /* mxfp8: e8m0 scales by powers of two */
@@ -282,6 +330,18 @@ static void refuse(const char *name, kir_diag *d)
 	    "[/even|away|zero][/nan-max], ELEM one of bf16 f16 int8 e4m3 e5m2 e4m3fnuz "
 	    "e5m2fnuz mxfp8");
 	kir_error(d, 0, 0, "a host's name: %s", hosts);
+	used = 0;
+	for (size_t i = 0; i < sizeof(wholes) / sizeof(wholes[0]); i++)
+		used += (size_t)snprintf(hosts + used, sizeof(hosts) - used, "%s%s",
+		                         i ? ", " : "", wholes[i].name);
+	kir_error(d, 0, 0, "a record for one KV head: %s", hosts);
+}
+
+static const kir_format *parse_whole(kir_module *m, const struct whole *w, kir_diag *d)
+{
+	return kir_format_parse_body(m, w->text, strlen(w->text), 0, d)
+	           ? kir_format_find(m, w->name)
+	           : NULL;
 }
 
 const kir_format *kir_format_get(kir_module *m, const char *name, kir_diag *d)
@@ -293,6 +353,9 @@ const kir_format *kir_format_get(kir_module *m, const char *name, kir_diag *d)
 
 	if (f)
 		return f;
+	for (size_t i = 0; i < sizeof(wholes) / sizeof(wholes[0]); i++)
+		if (!strcmp(wholes[i].name, name))
+			return parse_whole(m, &wholes[i], d);
 	for (size_t i = 0; i < sizeof(host_names) / sizeof(host_names[0]); i++)
 		if (!strcmp(host_names[i].name, name))
 			means = host_names[i].means;

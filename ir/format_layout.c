@@ -37,9 +37,14 @@ static int64_t ceil_div(int64_t a, int64_t b)
 	return (a + b - 1) / b;
 }
 
+int64_t kir_side_dim(const kir_format *f, const kir_shape *s, int k)
+{
+	return k == 0 ? s->dim_k - f->rest : k == 1 ? s->dim_v : f->rest;
+}
+
 static int64_t side_dim(const struct walk *w, int side)
 {
-	return side ? w->shape.dim_v : w->shape.dim_k;
+	return kir_side_dim(w->f, &w->shape, side);
 }
 
 /* Extent of a whole axis as stream s sees it. */
@@ -173,6 +178,14 @@ static bool covered(const struct walk *w, char axis, kir_stream s)
 	return next == 0;
 }
 
+static bool mentions(const struct walk *w, char axis)
+{
+	for (unsigned i = 0; i < w->nnest; i++)
+		if (w->nest[i].piece.axis == axis)
+			return true;
+	return false;
+}
+
 static bool check_cover(const struct walk *w, const struct format_item *it)
 {
 	kir_stream s = it->stream;
@@ -192,6 +205,16 @@ static bool check_cover(const struct walk *w, const struct format_item *it)
 	for (; *axes; axes++) {
 		if (covered(w, *axes, s))
 			continue;
+		if (*axes == 'h' && !mentions(w, 'h')) {
+			if (w->check || w->shape.kv_heads == 1)
+				continue;
+			kir_error(
+			    w->d, it->line, it->col,
+			    "format %s: no piece of %s is along h, so it is for one KV head "
+			    "(heads=N:1), not %lld",
+			    w->f->name, kir_stream_names[s], (long long)w->shape.kv_heads);
+			return false;
+		}
 		kir_error(w->d, it->line, it->col,
 		          "format %s: the pieces of %s along %c don't cover it exactly once",
 		          w->f->name, kir_stream_names[s], *axes);
@@ -271,9 +294,17 @@ static bool place_leaf(struct walk *w, const struct format_item *it, int64_t off
 	kir_stream s = it->stream;
 
 	if (!format_needs(w->f, s)) {
-		kir_error(w->d, it->line, it->col,
-		          "format %s: %s is placed, but %c's scales aren't stored", w->f->name,
-		          kir_stream_names[s], "kv"[format_side(s)]);
+		bool v = s == KIR_S_v || s == KIR_S_vs;
+
+		if ((v && w->f->shared) || (s % KIR_SIDES == 2 && !w->f->rest))
+			kir_error(w->d, it->line, it->col, "format %s: %s is placed, but %s",
+			          w->f->name, kir_stream_names[s],
+			          v ? "values are shared with the keys" : "keys have no rest");
+		else
+			kir_error(w->d, it->line, it->col,
+			          "format %s: %s is placed, but %c's scales aren't stored",
+			          w->f->name, kir_stream_names[s],
+			          format_letter(format_side(s)));
 		return false;
 	}
 	if (w->out->stream[s].tensor >= 0) {
@@ -291,7 +322,7 @@ static bool place_leaf(struct walk *w, const struct format_item *it, int64_t off
 
 /* -- walking ---------------------------------------------------------------------------- */
 
-/* Bit 0: the items hold streams of K, bit 1: of V. */
+/* Bit 0: the items hold streams of K, bit 1: of V, bit 2: of R. */
 static unsigned sides_in(const struct format_item *it, unsigned n)
 {
 	unsigned sides = 0;
@@ -309,21 +340,27 @@ static unsigned sides_in(const struct format_item *it, unsigned n)
 static bool check_group(const struct walk *w, const struct format_item *it)
 {
 	bool heads = false, groups = false;
+	unsigned sides = sides_in(it->item, it->nitem);
+	int first = sides & 1 ? 0 : 1;
 
 	for (unsigned i = 0; i < it->npiece; i++) {
 		heads |= it->piece[i].axis == 'd';
 		groups |= it->piece[i].axis == 'g';
 	}
-	if (sides_in(it->item, it->nitem) != 3)
-		return true;
-	if (!(heads || groups) || w->shape.dim_k == w->shape.dim_v) {
-		if (!groups || w->f->side[0].group == w->f->side[1].group)
-			return true;
+	for (int i = first + 1; i < KIR_SIDES; i++) {
+		bool same = side_dim(w, first) == side_dim(w, i);
+
+		if (!(sides >> i & 1) || !(heads || groups))
+			continue;
+		if (same && (!groups || w->f->side[first].group == w->f->side[i].group))
+			continue;
+		kir_error(w->d, it->line, it->col,
+		          "format %s: %c and %c lie in one group along the head, but their %s "
+		          "differ",
+		          w->f->name, "KVR"[first], "KVR"[i], same ? "scale groups" : "sizes");
+		return false;
 	}
-	kir_error(w->d, it->line, it->col,
-	          "format %s: K and V lie in one group along the head, but their %s differ",
-	          w->f->name, w->shape.dim_k == w->shape.dim_v ? "scale groups" : "sizes");
-	return false;
+	return true;
 }
 
 static bool place_items(struct walk *w, const struct format_item *it, unsigned n, int64_t base)
@@ -384,8 +421,8 @@ static bool place_tensor(struct walk *w, unsigned index)
 			                             .dyn = true,
 			                             .stride = k + 1 };
 	if (bytes == 0 || bytes >= max_bytes) {
-		kir_error(w->d, t->line, t->col, "format %s: a page of tensor %s is %s", w->f->name,
-		          t->name, bytes ? "too large" : "empty");
+		kir_error(w->d, t->line, t->col, "format %s: a page of tensor %s is %s",
+		          w->f->name, t->name, bytes ? "too large" : "empty");
 		return false;
 	}
 	return place_items(w, t->item, t->nitem, 0);
@@ -414,12 +451,14 @@ bool kir_format_check(const kir_format *f, kir_diag *d)
 	kir_layout out;
 	int64_t dim = 64;
 
-	for (int s = 0; s < 2; s++)
+	for (int s = 0; s < KIR_SIDES; s++)
 		if (f->side[s].group)
 			dim *= f->side[s].group;
-	struct walk w = {
-		.f = f, .shape = { 2, dim, dim, 16 }, .check = true, .out = &out, .d = d
-	};
+	struct walk w = { .f = f,
+		          .shape = { 2, dim + f->rest, dim, 16 },
+		          .check = true,
+		          .out = &out,
+		          .d = d };
 
 	return place_all(&w);
 }
@@ -442,14 +481,33 @@ bool kir_format_layout(const kir_format *f, const kir_shape *s, kir_layout *out,
 	    !check_size(f, "kv_heads", s->kv_heads, 1, d) ||
 	    !check_size(f, "dim_k", s->dim_k, 8, d) || !check_size(f, "dim_v", s->dim_v, 8, d))
 		return false;
-	for (int side = 0; side < 2; side++) {
+	if (f->keys && s->dim_k != f->keys) {
+		kir_error(d, 0, 0, "format %s is for keys of %d elements, not dim_k=%lld",
+		          f->name, f->keys, (long long)s->dim_k);
+		return false;
+	}
+	if (s->dim_k <= f->rest) {
+		kir_error(d, 0, 0,
+		          "format %s: dim_k=%lld must be more than the %d elements of the rest",
+		          f->name, (long long)s->dim_k, f->rest);
+		return false;
+	}
+	if (f->shared && s->dim_v > s->dim_k) {
+		kir_error(
+		    d, 0, 0,
+		    "format %s: values are the first %lld elements of the keys, which have "
+		    "%lld",
+		    f->name, (long long)s->dim_v, (long long)s->dim_k);
+		return false;
+	}
+	for (int side = 0; side < KIR_SIDES; side++) {
 		int group = f->side[side].group;
 
-		if (!group || side_dim(&w, side) % group == 0)
+		if (!group || (side == 1 && f->shared) || side_dim(&w, side) % group == 0)
 			continue;
 		kir_error(d, 0, 0,
 		          "format %s: %c's scale group of %d doesn't divide a head of %lld",
-		          f->name, "kv"[side], group, (long long)side_dim(&w, side));
+		          f->name, format_letter(side), group, (long long)side_dim(&w, side));
 		return false;
 	}
 	return place_all(&w);

@@ -40,6 +40,17 @@ struct kir_format_tensor {
 
 extern const char *const kir_stream_names[KIR_NSTREAM];
 
+static inline int format_side(kir_stream s)
+{
+	return (int)s % KIR_SIDES;
+}
+
+/* A side's letter in the text. */
+static inline char format_letter(int side)
+{
+	return "kvr"[side];
+}
+
 /* Whether a side's scales lie in the cache. */
 static inline bool format_stored(const kir_side *s)
 {
@@ -49,12 +60,11 @@ static inline bool format_stored(const kir_side *s)
 /* Whether the format needs stream s. */
 static inline bool format_needs(const kir_format *f, kir_stream s)
 {
-	return s == KIR_S_k || s == KIR_S_v || format_stored(&f->side[s == KIR_S_vs]);
-}
+	int side = format_side(s);
 
-static inline int format_side(kir_stream s)
-{
-	return s == KIR_S_v || s == KIR_S_vs;
+	if ((side == 1 && f->shared) || (side == 2 && !f->rest))
+		return false;
+	return s < KIR_S_ks || format_stored(&f->side[side]);
 }
 
 /* What holds for every shape: each stream that is needed appears once and each axis is covered

@@ -34,7 +34,7 @@ int64_t kir_type_span(const kir_type *t);
 
 /* -- rows of ops.def -- */
 
-#define KIR_MAX_ROW 24
+#define KIR_MAX_ROW 30
 
 typedef struct kir_slot {
 	const char *name; /* of a named operand, not terminated            */

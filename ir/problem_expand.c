@@ -158,8 +158,9 @@ static void add_views(expand *x)
 
 static bool given(const expand *x, int side)
 {
-	return x->rule->side[side].gran != KIR_GRAN_none &&
-	       x->rule->side[side].rule == KIR_RULE_given;
+	if (side == 1 && x->rule->shared)
+		return false;
+	return kir_side_given(&x->rule->side[side]);
 }
 
 /* -- regions ------------------------------------------------------------------------ */
@@ -385,10 +386,13 @@ static void expand_write(expand *x)
 	const kir_problem *p = x->p;
 	kir_type_id per_head = strided(x, KIR_f32, 1, 1, &p->kv_heads);
 
-	operand(x, "key", rows(x, p->q, p->kv_heads, p->dim_k), KIR_IN);
-	operand(x, "value", rows(x, p->q, p->kv_heads, p->dim_v), KIR_IN);
+	operand(x, "key", rows(x, p->q, p->kv_heads, p->dim_k - x->rule->rest), KIR_IN);
+	if (!x->rule->shared)
+		operand(x, "value", rows(x, p->q, p->kv_heads, p->dim_v), KIR_IN);
+	if (x->rule->rest)
+		operand(x, "rest", rows(x, p->q, p->kv_heads, x->rule->rest), KIR_IN);
 	add_tensors(x, KIR_INOUT);
-	if (given(x, 0))
+	if (given(x, 0) || (x->rule->rest && given(x, 2)))
 		operand(x, "kd", per_head, KIR_IN);
 	if (given(x, 1))
 		operand(x, "vd", per_head, KIR_IN);

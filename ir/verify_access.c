@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* verify_access.c -- memory: loads and stores, locals, views, the operands of level-A ops. */
 #include "verify.h"
+#include "format.h"
 
 #include <string.h>
 
@@ -169,6 +170,7 @@ static const struct {
 	{ KIR_OP_attention, "out", KIR_VOID, 3, 3, KIR_OUT },
 	{ KIR_OP_attention, "k", KIR_VOID, 4, 4, KIR_IN },
 	{ KIR_OP_attention, "v", KIR_VOID, 4, 4, KIR_IN },
+	{ KIR_OP_attention, "r", KIR_VOID, 4, 4, KIR_IN },
 	{ KIR_OP_attention, "table", KIR_s32, 2, 2, KIR_IN },
 	{ KIR_OP_attention, "lens", KIR_s32, 1, 1, KIR_IN },
 	{ KIR_OP_attention, "starts", KIR_s32, 1, 1, KIR_IN },
@@ -177,6 +179,7 @@ static const struct {
 	{ KIR_OP_attention, "sink", KIR_f32, 1, 1, KIR_IN },
 	{ KIR_OP_attention, "ks", KIR_VOID, 3, 4, KIR_IN },
 	{ KIR_OP_attention, "vs", KIR_VOID, 3, 4, KIR_IN },
+	{ KIR_OP_attention, "rs", KIR_VOID, 3, 4, KIR_IN },
 	{ KIR_OP_attention, "qd", KIR_f32, 2, 2, KIR_IN },
 	{ KIR_OP_attention, "kd", KIR_f32, 2, 2, KIR_IN },
 	{ KIR_OP_attention, "vd", KIR_f32, 2, 2, KIR_IN },
@@ -187,11 +190,14 @@ static const struct {
 	{ KIR_OP_attention, "part", KIR_f32, 2, 2, KIR_INOUT },
 	{ KIR_OP_cache_write, "key", KIR_VOID, 3, 3, KIR_IN },
 	{ KIR_OP_cache_write, "value", KIR_VOID, 3, 3, KIR_IN },
+	{ KIR_OP_cache_write, "rest", KIR_VOID, 3, 3, KIR_IN },
 	{ KIR_OP_cache_write, "slots", KIR_s64, 1, 1, KIR_IN },
 	{ KIR_OP_cache_write, "k", KIR_VOID, 4, 4, KIR_OUT },
 	{ KIR_OP_cache_write, "v", KIR_VOID, 4, 4, KIR_OUT },
+	{ KIR_OP_cache_write, "r", KIR_VOID, 4, 4, KIR_OUT },
 	{ KIR_OP_cache_write, "ks", KIR_VOID, 3, 4, KIR_OUT },
 	{ KIR_OP_cache_write, "vs", KIR_VOID, 3, 4, KIR_OUT },
+	{ KIR_OP_cache_write, "rs", KIR_VOID, 3, 4, KIR_OUT },
 	{ KIR_OP_cache_write, "kd", KIR_f32, 1, 1, KIR_IN },
 	{ KIR_OP_cache_write, "vd", KIR_f32, 1, 1, KIR_IN },
 	{ KIR_OP_cache_write, "n", KIR_s64, 0, 0, 0 },
@@ -227,6 +233,37 @@ static bool check_plan_rows(kir_checker *c, kir_ref n)
 	       check_rows(c, n, "part", dim_v + KIR_PART_HEAD);
 }
 
+/* An operand that the format calls for, or has no use for. */
+static bool check_wanted(kir_checker *c, kir_ref n, const char *name, bool wanted,
+                         const char *why)
+{
+	if (wanted == (kir_operand(c->f, n, name) != 0))
+		return true;
+	return kir_complain(c, n, "%s= %s: %s", name, wanted ? "is missing" : "has no use",
+	                    why);
+}
+
+/* What a format without shared values and keys in parts calls for, and one with them. */
+static bool check_parts(kir_checker *c, kir_ref n)
+{
+	const kir_func *f = c->f;
+	int64_t k = kir_attr_of(f, n, KIR_ATTR_format);
+	bool write = f->node[n].op == KIR_OP_cache_write;
+
+	if (k < 0 || k >= f->module->nformat)
+		return true;
+	const kir_format *fmt = f->module->format[k];
+	const char *values = fmt->shared ? "the format's values are shared with the keys"
+	                                 : "the format stores values";
+	const char *rest =
+	    fmt->rest ? "the format's keys have a rest" : "the format's keys are one part";
+
+	return check_wanted(c, n, "v", !fmt->shared, values) &&
+	       check_wanted(c, n, "r", fmt->rest > 0, rest) &&
+	       (!write || (check_wanted(c, n, "value", !fmt->shared, values) &&
+	                   check_wanted(c, n, "rest", fmt->rest > 0, rest)));
+}
+
 bool kir_check_named(kir_checker *c, kir_ref n)
 {
 	const kir_func *f = c->f;
@@ -247,5 +284,8 @@ bool kir_check_named(kir_checker *c, kir_ref n)
 		if (t->buffer && !check_allowed(c, n, x, operands[i].dir))
 			return false;
 	}
+	if ((f->node[n].op == KIR_OP_attention || f->node[n].op == KIR_OP_cache_write) &&
+	    !check_parts(c, n))
+		return false;
 	return f->node[n].op != KIR_OP_attention || check_plan_rows(c, n);
 }

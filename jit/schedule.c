@@ -64,7 +64,9 @@ bool kvjit_shape_of(const kir_func *f, kvjit_shape *out)
 bool kvjit_layout_of(const kir_func *f, kir_layout *out)
 {
 	kir_ref n = kvjit_find_op(f, KIR_OP_attention);
-	const kir_type *k, *v;
+	const kir_format *fmt;
+	const kir_type *k;
+	kir_shape s;
 	kir_diag d = { 0 };
 	int64_t format;
 
@@ -74,12 +76,13 @@ bool kvjit_layout_of(const kir_func *f, kir_layout *out)
 		return false;
 	format = kir_attr_of(f, n, KIR_ATTR_format);
 	k = kir_type_of(f, kir_operand(f, n, "k"));
-	v = kir_type_of(f, kir_operand(f, n, "v"));
-	if (format < 0 || format >= (int64_t)f->module->nformat || k->rank != 4 || v->rank != 4)
+	if (format < 0 || format >= (int64_t)f->module->nformat || k->rank != 4)
 		return false;
-	return kir_format_layout(f->module->format[format],
-	                         &(kir_shape){ k->dim[1], k->dim[3], v->dim[3], k->dim[2] },
-	                         out, &d);
+	fmt = f->module->format[format];
+	s = (kir_shape){ k->dim[1], k->dim[3] + fmt->rest, k->dim[3], k->dim[2] };
+	if (!fmt->shared)
+		s.dim_v = kir_type_of(f, kir_operand(f, n, "v"))->dim[3];
+	return kir_format_layout(fmt, &s, out, &d);
 }
 
 /* -- defaults -------------------------------------------------------------------- */

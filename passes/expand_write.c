@@ -189,7 +189,7 @@ typedef struct write_side {
 
 typedef struct write_op {
 	kir_func *f;
-	write_side side[2];
+	write_side side[KIR_SIDES]; /* those without input aren't stored              */
 	kir_ref slots, n;
 	int64_t page, heads, parts;
 	kir_ref part; /* the partition whose pages are taken */
@@ -240,8 +240,9 @@ static void write_singly(const write_op *w, kir_ref t, kir_ref end)
 	kir_ref page = e2(f, KIR_OP_fdiv, s64, slot, s64c(f, w->page));
 	kir_ref token = e2(f, KIR_OP_mod, s64, slot, s64c(f, w->page));
 
-	for (int k = 0; k < 2; k++)
-		write_side_token(w, &w->side[k], i, page, token, 0, 0, 0);
+	for (int k = 0; k < KIR_SIDES; k++)
+		if (w->side[k].in)
+			write_side_token(w, &w->side[k], i, page, token, 0, 0, 0);
 	kir_else(f, NULL, 0);
 	kir_if_end(f, cond, NULL, 0);
 	kir_for_end(f, l, NULL, 0);
@@ -259,15 +260,17 @@ static void write_together(const write_op *w, kir_ref t, kir_ref slot)
 	int hint = f->sched.stores == 1 ? 0 : KIR_HINT_nta;
 	kir_ref ti = e2(f, KIR_OP_add, s64, t, i), token = e2(f, KIR_OP_add, s64, first, i);
 
-	for (int k = 0; k < 2; k++)
-		write_side_token(w, &w->side[k], ti, page, token, w->side[k].stage, i, hint);
+	for (int k = 0; k < KIR_SIDES; k++)
+		if (w->side[k].in)
+			write_side_token(w, &w->side[k], ti, page, token, w->side[k].stage, i,
+			                 hint);
 	kir_for_end(f, l, NULL, 0);
-	for (int k = 0; k < 2; k++) {
+	for (int k = 0; k < KIR_SIDES; k++) {
 		const write_side *s = &w->side[k];
-		int64_t dim = kir_type_of(f, s->codes)->dim[3];
 
 		if (!s->stage)
 			continue;
+		int64_t dim = kir_type_of(f, s->codes)->dim[3];
 		kir_ref lh = kir_for(f, zero, s64c(f, w->heads), 1, false, NULL, 0);
 		kir_ref x = kir_emit(f, KIR_OP_load, kir_tile(m, s->side->elem, RUN, dim),
 		                     (kir_ref[]){ s->stage, lh + 1, zero, zero }, 4, NULL);
@@ -340,21 +343,22 @@ static kir_ref make_stage(const write_op *w, const write_side *s)
 bool expand_cache_write(const kir_func *in, kir_ref n, kir_func *f, kir_ref *map, kir_diag *why)
 {
 	const kir_format *fmt = in->module->format[kir_attr_of(in, n, KIR_ATTR_format)];
+	static const char *const names[KIR_SIDES][4] = {
+		{ "key", "k", "ks", "kd" },
+		{ "value", "v", "vs", "vd" },
+		{ "rest", "r", "rs", "kd" } /* what is handed over is for the whole key */
+	};
 	write_op w = { .f = f, .slots = expand_operand(in, n, map, "slots") };
 
 	(void)why;
-	w.side[0] = (write_side){ &fmt->side[0],
-		                  expand_operand(in, n, map, "key"),
-		                  expand_operand(in, n, map, "k"),
-		                  expand_operand(in, n, map, "ks"),
-		                  expand_operand(in, n, map, "kd"),
-		                  0 };
-	w.side[1] = (write_side){ &fmt->side[1],
-		                  expand_operand(in, n, map, "value"),
-		                  expand_operand(in, n, map, "v"),
-		                  expand_operand(in, n, map, "vs"),
-		                  expand_operand(in, n, map, "vd"),
-		                  0 };
+	for (int i = 0; i < KIR_SIDES; i++) {
+		w.side[i] = (write_side){ .side = &fmt->side[i],
+			                  .in = expand_operand(in, n, map, names[i][0]),
+			                  .codes = expand_operand(in, n, map, names[i][1]),
+			                  .scales = expand_operand(in, n, map, names[i][2]) };
+		if (kir_side_given(&fmt->side[i]))
+			w.side[i].given = expand_operand(in, n, map, names[i][3]);
+	}
 	w.n = expand_operand(in, n, map, "n");
 	w.page = kir_type_of(f, w.side[0].codes)->dim[2];
 	w.heads = kir_type_of(f, w.side[0].codes)->dim[1];
@@ -362,8 +366,9 @@ bool expand_cache_write(const kir_func *in, kir_ref n, kir_func *f, kir_ref *map
 	kir_ref lp = kir_for(f, s64c(f, 0), s64c(f, w.parts), 1, true, NULL, 0);
 
 	w.part = lp + 1;
-	for (int i = 0; i < 2 && w.page % RUN == 0; i++)
-		w.side[i].stage = make_stage(&w, &w.side[i]);
+	for (int i = 0; i < KIR_SIDES && w.page % RUN == 0; i++)
+		if (w.side[i].in)
+			w.side[i].stage = make_stage(&w, &w.side[i]);
 	if (w.page % RUN) {
 		write_singly(&w, s64c(f, 0), w.n);
 	} else {

@@ -503,7 +503,7 @@ static void test_parse_errors(void **state)
 		{ HEAD "tensor a [d] { }\n}", "'d' is no piece: an axis of \"ht\"" },
 		{ HEAD "tensor a [h t h] { }\n}", "more than 2 pieces" },
 		{ HEAD "tensor a k\n}", "expected '{' before a tensor's items" },
-		{ HEAD "tensor a { kk }\n}", "'kk' is no item: k, v, ks, vs, pad N, align N" },
+		{ HEAD "tensor a { kk }\n}", "'kk' is no item: k, v, r, ks, vs, rs, pad N, align N" },
 		{ HEAD "tensor a { pad x }\n}", "pad must be an integer from 1 to 65536" },
 		{ HEAD "tensor a { align 0 }\n}", "align must be an integer from 1 to 65536" },
 		{ HEAD "tensor a { k[] }\n}",
@@ -659,10 +659,11 @@ static void test_unknown_name(void **state)
 		kir_diag d = { 0 };
 
 		assert_null(kir_format_get(m, bad[i], &d));
-		assert_int_equal(d.n, 3);
+		assert_int_equal(d.n, 4);
 		assert_non_null(strstr(d.at[0].msg, bad[i]));
 		assert_non_null(strstr(d.at[1].msg, "token-head|gN"));
 		assert_non_null(strstr(d.at[2].msg, "int8_per_token_head"));
+		assert_non_null(strstr(d.at[3].msg, "fp8_ds_mla"));
 	}
 	assert_int_equal(m->nformat, 0);
 	kir_module_free(m);

@@ -295,7 +295,7 @@ static void test_code(void **state)
 /* -- formats ---------------------------------------------------------------------------------
  */
 
-_Static_assert(sizeof(kir_side) == 56 && sizeof(kir_format) == 144 &&
+_Static_assert(sizeof(kir_side) == 56 && sizeof(kir_format) == 208 &&
                    sizeof(struct format_piece) == 12 && sizeof(struct format_item) == 136 &&
                    sizeof(struct kir_format_tensor) == 40,
                "a member was added: it needs a row in test_formats");
@@ -368,6 +368,19 @@ static const struct {
 	  "tensor cache [h] { [t%8 t/8] { k[d] ks v[d] vs } }" },
 	{ "a leaf's stream", NAME_, ELEM_, SCALE_, REST_,
 	  "tensor cache [h t] { v[d] ks k[d] vs }" },
+	{ "shared values", NAME_, ELEM_, SCALE_, "values shared",
+	  "tensor cache [h t] { k[d] ks }" },
+	{ "size of keys", NAME_, ELEM_, SCALE_, "keys 64", PLACE_ },
+	{ "rest", NAME_, ELEM_, SCALE_, "rest 16",
+	  "tensor cache [h t] { k[d] r[d] ks rs v[d] vs }" },
+	{ "length of rest", NAME_, ELEM_, SCALE_, "rest 32",
+	  "tensor cache [h t] { k[d] r[d] ks rs v[d] vs }" },
+	{ "r.elem", NAME_, ELEM_, SCALE_, "rest 16; r.elem bf16; r.scale none",
+	  "tensor cache [h t] { k[d] r[d] ks v[d] vs }" },
+	{ "r.round", NAME_, ELEM_, SCALE_, "rest 16; r.round away",
+	  "tensor cache [h t] { k[d] r[d] ks rs v[d] vs }" },
+	{ "place of rest", NAME_, ELEM_, SCALE_, "rest 16",
+	  "tensor cache [h t] { r[d] k[d] ks rs v[d] vs }" },
 	{ "name", "g v1", ELEM_, SCALE_, REST_, PLACE_ },
 };
 

@@ -37,7 +37,7 @@ static int add_tensor(kir_layout *l, const kir_func *f, kir_ref param)
  * different formats, in tensors of their own. */
 static bool read_layout(attn *a, const kir_func *f, kir_ref n)
 {
-	static const char *const names[KIR_NSTREAM] = { "k", "v", "ks", "vs" };
+	static const char *const names[KIR_NSTREAM] = { "k", "v", "r", "ks", "vs", "rs" };
 	a->format = a->m->format[kir_attr_of(f, n, KIR_ATTR_format)];
 	for (int s = 0; s < KIR_NSTREAM; s++) {
 		kir_ref view = kir_operand(f, n, names[s]), base = view;

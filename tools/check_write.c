@@ -47,7 +47,9 @@ static void make_write(check *c)
 {
 	attn *a = &c->a;
 	int64_t tokens = TOKENS, limit = PAGES * a->shape.page, more = check_int(c, 0, 2);
-	make_rows(c, "key", a->shape.kv_heads, a->shape.dim_k, more);
+	make_rows(c, "key", a->shape.kv_heads, a->shape.dim_k - a->format->rest, more);
+	if (a->format->rest)
+		make_rows(c, "rest", a->shape.kv_heads, a->format->rest, more);
 	make_rows(c, "value", a->shape.kv_heads, a->shape.dim_v, more);
 	bind_arg *slots = bind_tensor(&a->b, "slots", KVJIT_S64, 1, &tokens);
 	int64_t *s = slots->data, first = check_int(c, 0, limit - 1);

@@ -140,11 +140,11 @@ static const kir_format *format_of(const kref_state *r, kir_ref n)
 	return r->f->module->format[k];
 }
 
-static bool write_all(kref_state *r, kir_ref n, const stream *k, const stream *v,
-                      const kref_mem *slots, const row *w)
+static bool write_all(kref_state *r, kir_ref n, const stream *s, const kref_mem *slots,
+                      const row *w)
 {
 	int64_t tokens = r->slot[kir_operand(r->f, n, "n")].i[0];
-	int64_t heads = k->in->type->dim[1], page = k->code->type->dim[2], slot;
+	int64_t heads = s->in->type->dim[1], page = s->code->type->dim[2], slot;
 
 	for (int64_t t = 0; t < tokens; t++) {
 		if (!kref_get_int(r, n, slots, &t, 1, &slot))
@@ -152,9 +152,9 @@ static bool write_all(kref_state *r, kir_ref n, const stream *k, const stream *v
 		for (int64_t h = 0; h < heads && slot >= 0; h++) {
 			int64_t at[3] = { slot / page, h, slot % page };
 
-			if (!write_row(r, n, k, t, h, at, 3, w) ||
-			    !write_row(r, n, v, t, h, at, 3, w))
-				return false;
+			for (int k = 0; k < KIR_SIDES; k++)
+				if (s[k].in && !write_row(r, n, &s[k], t, h, at, 3, w))
+					return false;
 		}
 	}
 	return true;
@@ -162,32 +162,33 @@ static bool write_all(kref_state *r, kir_ref n, const stream *k, const stream *v
 
 bool kref_cache_write(kref_state *r, kir_ref n)
 {
+	static const char *const names[KIR_SIDES][4] = { { "key", "k", "ks", "kd" },
+		                                         { "value", "v", "vs", "vd" },
+		                                         { "rest", "r", "rs", "kd" } };
 	const kir_format *f = format_of(r, n);
+	stream s[KIR_SIDES];
+	int64_t dim = 0;
 	row w;
 	bool ok;
 
 	if (!f)
 		return kref_fail(r, n, "no format is named");
-	stream k = { &f->side[0],
-		     kref_buffer(r, n, "key"),
-		     kref_buffer(r, n, "k"),
-		     kref_buffer(r, n, "ks"),
-		     kref_buffer(r, n, "kd"),
-		     0 };
-	stream v = { &f->side[1],
-		     kref_buffer(r, n, "value"),
-		     kref_buffer(r, n, "v"),
-		     kref_buffer(r, n, "vs"),
-		     kref_buffer(r, n, "vd"),
-		     0 };
-
-	if (!check_stream(r, n, &k, "key") || !check_stream(r, n, &v, "value"))
-		return false;
-	if (k.code->type->rank != 4 || k.code->type->dim[2] <= 0)
+	for (int i = 0; i < KIR_SIDES; i++) {
+		s[i] = (stream){ &f->side[i],
+			         kref_buffer(r, n, names[i][0]),
+			         kref_buffer(r, n, names[i][1]),
+			         kref_buffer(r, n, names[i][2]),
+			         kref_buffer(r, n, names[i][3]),
+			         0 };
+		if (s[i].in && !check_stream(r, n, &s[i], names[i][0]))
+			return false;
+		dim = s[i].dim > dim ? s[i].dim : dim;
+	}
+	if (s[0].code->type->rank != 4 || s[0].code->type->dim[2] <= 0)
 		return kref_fail(r, n, "k must be [pages,heads,page,dim] of known extents");
-	if (!make_row(r, n, k.dim > v.dim ? k.dim : v.dim, &w))
+	if (!make_row(r, n, dim, &w))
 		return false;
-	ok = write_all(r, n, &k, &v, kref_buffer(r, n, "slots"), &w);
+	ok = write_all(r, n, s, kref_buffer(r, n, "slots"), &w);
 	free(w.x);
 	return ok;
 }

@@ -93,7 +93,7 @@ enum { /* flags column of ops.def */
        KIR_EACH = 512
 };
 
-#define KIR_MAX_ATTRS 3
+#define KIR_MAX_ATTRS 5
 #define KIR_MAX_SRC   32
 
 typedef struct kir_op_info {

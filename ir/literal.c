@@ -60,7 +60,8 @@ kir_elem kir_literal_elem(const kir_func *f, kir_op op, kir_type_id type, const 
 	case KIR_OP_dot: return k == 2 ? result : KIR_VOID;
 	case KIR_OP_dp:
 	case KIR_OP_x86_dpbusd:
-	case KIR_OP_x86_dpbf16: return k ? KIR_VOID : result;
+	case KIR_OP_x86_dpbf16:
+	case KIR_OP_xe_dpas: return k ? KIR_VOID : result;
 	case KIR_OP_attention:
 		return (int)k == kir_operand_index(op, "scale") ? KIR_f32 : KIR_s64;
 	default: break;

@@ -40,6 +40,13 @@ const kir_attr_info kir_attrs[KIR_NATTR] = {
 #define DOT_x86_dpbusd         , "x86.dpbusd"
 #define DOT_x86_dpbf16         , "x86.dpbf16"
 #define DOT_x86_lut            , "x86.lut"
+#define DOT_xe_dpas            , "xe.dpas"
+#define DOT_xe_load2d          , "xe.load2d"
+#define DOT_xe_reduce_add      , "xe.reduce.add"
+#define DOT_xe_reduce_max      , "xe.reduce.max"
+#define DOT_xe_repeat          , "xe.repeat"
+#define DOT_xe_pack            , "xe.pack"
+#define DOT_xe_part            , "xe.part"
 #define DOT_cache_write        , "cache.write"
 #define SECOND(a, b, ...)      b
 #define MNEMONIC(probe, plain) SECOND(probe, plain, 0)

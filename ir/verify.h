@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* verify.h -- shared by verify.c (structure: scopes, regions, levels, operand kinds) and
- * verify_op.c, verify_access.c (the rules of each op).
+ * verify_op.c, verify_access.c, verify_xe.c (the rules of each op).
  */
 #ifndef KVJIT_KIR_VERIFY_H
 #define KVJIT_KIR_VERIFY_H
@@ -32,6 +32,8 @@ const char *kir_value_text(kir_checker *c, kir_ref n);
 kir_ref kir_root(const kir_func *f, kir_ref buffer);
 /* Types and attributes of node n, whose operands are there and of the kinds of its row. */
 bool kir_check_op(kir_checker *c, kir_ref n);
+/* verify_xe.c: ops of a sub-group; of a load, what is known of its block. */
+bool kir_check_xe(kir_checker *c, kir_ref n);
 bool kir_check_access(kir_checker *c, kir_ref n);
 bool kir_check_local(kir_checker *c, kir_ref n);
 bool kir_check_view(kir_checker *c, kir_ref n);

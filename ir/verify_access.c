@@ -86,7 +86,7 @@ static bool check_shape(kir_checker *c, kir_ref n, kir_ref value, kir_ref buf, u
 	if (op == KIR_OP_gather)
 		return nindex == b->rank ||
 		       kir_complain(c, n, "it needs %u indices, not %u", b->rank, nindex);
-	if (op == KIR_OP_vload || op == KIR_OP_vstore)
+	if (op == KIR_OP_vload || op == KIR_OP_vstore || op == KIR_OP_xe_load2d)
 		return t->rank == 1 || kir_complain(c, n, "it moves a vector, not %s",
 		                                    kir_type_text(c, c->f->node[value].type));
 	if (!t->rank && nindex != b->rank)
@@ -107,7 +107,8 @@ bool kir_check_access(kir_checker *c, kir_ref n)
 	kir_access(c->f, n, &buf, &first, &nindex, &upto);
 	if (nindex > kir_type_of(c->f, buf)->rank)
 		return kir_complain(c, n, "it has more indices than its buffer has dimensions");
-	if (!check_indices(c, n, first, nindex))
+	if (!check_indices(c, n, first, nindex) ||
+	    (x->op == KIR_OP_xe_load2d && !kir_check_xe(c, n)))
 		return false;
 	if (x->op == KIR_OP_prefetch)
 		return true;

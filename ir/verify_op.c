@@ -442,6 +442,12 @@ bool kir_check_op(kir_checker *c, kir_ref n)
 		return needs(c, n, KIR_HAS_bf16, "bf16") &&
 		       check_dp(c, n, KIR_f32, KIR_bf16, KIR_bf16, 2);
 	case KIR_OP_x86_lut: return needs(c, n, KIR_HAS_vbmi, "vbmi") && check_lut(c, n);
+	case KIR_OP_xe_dpas:
+	case KIR_OP_xe_reduce_add:
+	case KIR_OP_xe_reduce_max:
+	case KIR_OP_xe_repeat:
+	case KIR_OP_xe_pack:
+	case KIR_OP_xe_part: return kir_check_xe(c, n);
 	case KIR_OP_if: return has_elem(c, n, 0, KIR_i1);
 	case KIR_OP_view: return kir_check_view(c, n);
 	case KIR_OP_local: return kir_check_local(c, n);

@@ -218,9 +218,10 @@ static kir_ref each(vec *v, group_run *run, kir_ref n, const place *p)
 	const kir_node *d = &v->in->node[n];
 	kir_elem e = (kir_elem)kir_type_of(v->in, n)->elem;
 	kir_type_id t = kir_vector(v->f->module, e, p->lanes);
-	int64_t attr[KIR_MAX_ATTRS] = { d->attr[0], d->attr[1], d->attr[2] };
+	int64_t attr[KIR_MAX_ATTRS];
 	kir_ref src[KIR_RANK + 1];
 
+	memcpy(attr, d->attr, sizeof attr);
 	if (d->op == KIR_OP_iota)
 		return lane_index(v, n, p, t);
 	if (d->op == KIR_OP_dequant)

@@ -140,6 +140,13 @@ static bool plain_op(kref_state *r, kir_ref n)
 	case KIR_OP_x86_dpbusd:
 	case KIR_OP_x86_dpbf16:
 	case KIR_OP_x86_lut: return kref_vector(r, n);
+	case KIR_OP_xe_dpas:
+	case KIR_OP_xe_load2d:
+	case KIR_OP_xe_reduce_add:
+	case KIR_OP_xe_reduce_max:
+	case KIR_OP_xe_repeat:
+	case KIR_OP_xe_pack:
+	case KIR_OP_xe_part: return kref_xe(r, n);
 	case KIR_OP_cache_write: return kref_cache_write(r, n);
 	case KIR_OP_quantize: return kref_quantize(r, n);
 	case KIR_OP_merge: return kref_merge(r, n);

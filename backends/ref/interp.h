@@ -110,6 +110,10 @@ void kref_encode(kir_elem e, unsigned char *p, const int64_t *off, int64_t n, co
  * windows aren't allowed. */
 bool kref_touch(kref_state *r, kir_ref n, const kref_mem *m, const int64_t *idx, unsigned lead,
                 const int64_t *dim, unsigned rank, bool store, kref_window *w);
+/* `bytes` of memory from `from` bytes past the element at idx, which needs all indices: they
+ * exist and, when read, were written. NULL when not. */
+unsigned char *kref_span(kref_state *r, kir_ref n, const kref_mem *m, const int64_t *idx,
+                         int64_t from, int64_t bytes);
 /* Bytes from the first element of m, whose extents are all static, to the end of its last. */
 int64_t kref_extent(kref_state *r, const kref_mem *m);
 bool kref_access(kref_state *r,
@@ -128,6 +132,7 @@ bool kref_get_int(kref_state *r, kir_ref n, const kref_mem *m, const int64_t *id
 bool kref_each(kref_state *r, kir_ref n);      /* each.c: elementwise ops            */
 bool kref_tile(kref_state *r, kir_ref n);      /* tile.c: shapes, reductions, dot    */
 bool kref_vector(kref_state *r, kir_ref n);    /* vector.c: lanes, dp, x86 ops       */
+bool kref_xe(kref_state *r, kir_ref n);        /* xe.c: ops of a sub-group           */
 bool kref_attention(kref_state *r, kir_ref n); /* attention.c                        */
 bool kref_merge(kref_state *r, kir_ref n);
 bool kref_cache_write(kref_state *r, kir_ref n); /* quant.c                          */

@@ -317,6 +317,24 @@ static bool view(kref_state *r, kir_ref n)
 	return true;
 }
 
+unsigned char *kref_span(kref_state *r, kir_ref n, const kref_mem *m, const int64_t *idx,
+                         int64_t from, int64_t bytes)
+{
+	kir_elem e = (kir_elem)m->type->elem;
+	int64_t size = kir_elem_bytes(e), at;
+	kref_window w = { .elem = e, .rank = 1 };
+
+	for (unsigned a = 0; a < m->type->rank; a++)
+		if (!check_index(r, n, m, idx, a, 1))
+			return NULL;
+	at = lead_offset(m, idx, m->type->rank) + from;
+	w.dim[0] = bytes / size;
+	w.off[0] = r->off[0];
+	for (int64_t k = 0; k < w.dim[0]; k++)
+		w.off[0][k] = k * size;
+	return admit(r, n, m, idx, at, at, at + bytes, false, &w) ? w.p : NULL;
+}
+
 bool kref_access(kref_state *r, kir_ref n)
 {
 	switch (r->f->node[n].op) {

@@ -155,6 +155,7 @@ static void fill_slot(kref_state *r, kir_ref n)
 	case KIR_OP_vload:
 	case KIR_OP_vstore:
 	case KIR_OP_gather:
+	case KIR_OP_xe_load2d:
 		kir_access(r->f, n, &s->buf, &s->first, &s->nindex, &s->upto);
 		break;
 	default: break;

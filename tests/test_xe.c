@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* test_xe.c -- ops of a sub-group in the interpreter, against matrices and positions written
+ * out here: products of every shape and element, blocks of memory in every order, moves
+ * between components and lanes; and what is refused.
+ */
+#include "../backends/ref/ref.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum { LANES = 16 };
+
+static kir_func *parse(const char *text)
+{
+	kir_diag d = { 0 };
+	char msg[2048];
+	kir_module *m = kir_parse(text, strlen(text), &d);
+
+	if (!m || !kir_verify(m->func[0], &d)) {
+		print_message("%s\n", text);
+		fail_msg("%s", kir_diag_text(&d, msg, sizeof msg));
+		abort();
+	}
+	return m->func[0];
+}
+
+static void run(const char *text, kref_arg *arg)
+{
+	kir_func *f = parse(text);
+	kir_diag d = { 0 };
+	char msg[2048];
+
+	if (!kref_run(f, arg, KREF_ROUND, NULL, &d))
+		fail_msg("%s\n%s", text, kir_diag_text(&d, msg, sizeof msg));
+	kir_module_free(f->module);
+}
+
+/* -- products ------------------------------------------------------------------------------ */
+
+/* A[m][k] and B[k][n] are small integers, exact in every element; C[m][n] begins at m - n. */
+static int mat_a(int m, int k, bool sign)
+{
+	return (m * 7 + k * 5) % 13 - (sign ? 6 : 0);
+}
+
+static int mat_b(int k, int n, bool sign)
+{
+	return (k * 3 + n * 11) % 9 - (sign ? 4 : 0);
+}
+
+static void product(const char *ea, const char *eb, int rows)
+{
+	bool bytes = strchr("su", *ea) != NULL, sa = *ea != 'u', sb = *eb != 'u';
+	int depth = bytes ? 32 : 16, pair = depth / LANES;
+	const char *acc = bytes ? "s32" : "f32";
+	static int32_t a[512], b[512], ci[128];
+	static float af[512], bf[512], cf[128];
+	char text[1024];
+
+	for (int i = 0; i < rows * depth; i++) { /* lane, row, which of the lane's steps */
+		int lane = i / (rows * pair), m = i / pair % rows, k = lane * pair + i % pair;
+
+		af[i] = (float)(a[i] = mat_a(m, k, sa));
+	}
+	for (int i = 0; i < LANES * depth; i++)
+		bf[i] = (float)(b[i] = mat_b(i % depth, i / depth, sb));
+	for (int i = 0; i < LANES * rows; i++)
+		cf[i] = (float)(ci[i] = i % rows - i / rows);
+	snprintf(
+	    text, sizeof text,
+	    "func @f(%%a: in %s[?], %%b: in %s[?], %%c: inout %s[?]) level=V target=xe-pvc {\n"
+	    "  for %%w = 0 to 1 par {\n    %%x = vload %%a[0] : %s<%d>\n"
+	    "    %%p = convert %%x : %s<%d>\n    %%y = vload %%b[0] : %s<%d>\n"
+	    "    %%q = convert %%y : %s<%d>\n    %%z = vload %%c[0] : %s<%d>\n"
+	    "    %%r = xe.dpas %%z, %%p, %%q : %s<%d>\n    vstore %%r, %%c[0]\n    yield\n"
+	    "  }\n  ret\n}\n",
+	    acc, acc, acc, acc, rows * depth, ea, rows * depth, acc, LANES * depth, eb,
+	    LANES * depth, acc, LANES * rows, acc, LANES * rows);
+	/* converting f32 to f32 is no op */
+	for (char *p; !strcmp(ea, "f32") && (p = strstr(text, "convert")) != NULL;)
+		memcpy(p, "neg    ", 7);
+	kref_arg arg[3] = { { .base = bytes ? (void *)a : (void *)af, .bytes = sizeof a },
+		            { .base = bytes ? (void *)b : (void *)bf, .bytes = sizeof b },
+		            { .base = bytes ? (void *)ci : (void *)cf, .bytes = sizeof ci } };
+	run(text, arg);
+	for (int m = 0; m < rows; m++)
+		for (int n = 0; n < LANES; n++) {
+			int want = m - n, i = n * rows + m;
+
+			for (int k = 0; k < depth; k++)
+				want += mat_a(m, k, sa) * mat_b(k, n, sb);
+			if ((bytes ? ci[i] : (int)cf[i]) != want)
+				fail_msg("%s . %s, row %d of %d, column %d: %d, not %d", ea, eb,
+				         m, rows, n, bytes ? ci[i] : (int)cf[i], want);
+		}
+}
+
+static void dpas(void **state)
+{
+	static const char *const elem[][2] = { { "f16", "f16" }, { "bf16", "bf16" },
+		                               { "f32", "f32" }, { "s8", "s8" },
+		                               { "u8", "s8" },   { "s8", "u8" },
+		                               { "u8", "u8" } };
+
+	(void)state;
+	for (size_t e = 0; e < sizeof elem / sizeof *elem; e++)
+		for (int rows = 1; rows <= 8; rows *= 2)
+			product(elem[e][0], elem[e][1], rows);
+}
+
+/* -- blocks of memory ---------------------------------------------------------------------- */
+
+enum { PITCH = 96, ROWS = 40 };
+static unsigned char memory[ROWS * PITCH];
+
+/* One load of `count` bytes from memory[at]; out[i] is what the element must be. */
+static void block(const char *attr, int count, int at, const char *upto, const int *want)
+{
+	unsigned char out[1024];
+	char text[512];
+	kref_arg arg[2] = { { .base = memory, .bytes = sizeof memory },
+		            { .base = out, .bytes = sizeof out } };
+
+	for (int i = 0; i < ROWS * PITCH; i++)
+		memory[i] = (unsigned char)(i * 37 % 251 + 1);
+	memset(out, 0xee, sizeof out);
+	snprintf(text, sizeof text,
+	         "func @f(%%a: in u8[?], %%o: out u8[?]) level=V target=xe-pvc {\n"
+	         "  for %%w = 0 to 1 par {\n    %%r = xe.load2d %%a[%d]%s : u8<%d> {%s}\n"
+	         "    vstore %%r, %%o[0]\n    yield\n  }\n  ret\n}\n",
+	         at, upto, count, attr);
+	run(text, arg);
+	for (int i = 0; i < count; i++)
+		if (out[i] != (want[i] < 0 ? 0 : memory[want[i]]))
+			fail_msg("%s%s, element %d: %d, not that of byte %d", attr, upto, i,
+			         out[i], want[i]);
+	assert_int_equal(out[count], 0xee);
+}
+
+static void load2d(void **state)
+{
+	int want[1024];
+
+	(void)state;
+	for (int i = 0; i < 16 * 32; i++) /* lane: a column, 32 rows of it */
+		want[i] = i % 32 * PITCH + i / 32;
+	block("pitch=96", 16 * 32, 0, "", want);
+	for (int i = 0; i < 16 * 8; i++) /* x and y, in a block that begins inside */
+		want[i] = 5 + (i % 8 + 3) * PITCH + i / 8 + 20;
+	block("pitch=96, x=20, y=3", 16 * 8, 5, "", want);
+	for (int i = 0; i < 16 * 8; i++) /* rows from 3 + 4 on don't exist */
+		want[i] = i % 8 < 4 ? (i % 8 + 3) * PITCH + i / 8 : -1;
+	block("pitch=96, y=3", 16 * 8, 0, " upto 7", want);
+	for (int i = 0; i < 16 * 8; i++)
+		want[i] = -1;
+	block("pitch=96, y=3", 16 * 8, 0, " upto -1", want);
+	for (int i = 0; i < 16 * 16; i++) /* four bytes a column, four rows */
+		want[i] = 64 + i / 4 % 4 * PITCH + i / 16 * 4 + i % 4 - 64 + 8;
+	block("unit=4, pitch=96, x=2", 16 * 16, 0, "", want);
+	for (int i = 0; i < 16 * 32; i++) /* a row a lane */
+		want[i] = (i / 32 + 8) * PITCH + i % 32 + 32;
+	block("trans=1, pitch=96, x=32, y=8", 16 * 32, 0, "", want);
+	for (int i = 0; i < 16 * 32; i++)
+		want[i] = i / 32 < 5 ? i / 32 * PITCH + i % 32 : -1;
+	block("trans=1, pitch=96", 16 * 32, 0, " upto 5", want);
+}
+
+/* Rows past the upto aren't touched, others must be there. */
+static void load2d_bounds(void **state)
+{
+	static const char fmt[] =
+	    "func @f(%%a: in u8[?], %%o: out u8[?]) level=V target=xe-pvc {\n"
+	    "  for %%w = 0 to 1 par {\n    %%r = xe.load2d %%a[0] upto %d : u8<128> "
+	    "{pitch=96}\n"
+	    "    vstore %%r, %%o[0]\n    yield\n  }\n  ret\n}\n";
+	unsigned char out[128];
+	kref_arg arg[2] = { { .base = memory, .bytes = 96 + 16 },
+		            { .base = out, .bytes = sizeof out } };
+	char text[512];
+	kir_diag d = { 0 };
+
+	(void)state;
+	snprintf(text, sizeof text, fmt, 2);
+	run(text, arg);
+	snprintf(text, sizeof text, fmt, 3);
+	kir_func *f = parse(text);
+	assert_false(kref_run(f, arg, KREF_ROUND, NULL, &d));
+	assert_non_null(strstr(d.at[0].msg, "bytes 192 to 207 of an argument of 112 bytes"));
+	kir_module_free(f->module);
+}
+
+/* -- components and lanes ------------------------------------------------------------------ */
+
+/* The op on s32 vectors of `from` and `from2` elements 100 + i; element i must be want[i]. */
+static void moves(const char *op, int from, int from2, int to, const int *want)
+{
+	static int32_t in[512], out[512];
+	kref_arg arg[2] = { { .base = in, .bytes = sizeof in },
+		            { .base = out, .bytes = sizeof out } };
+	char text[512];
+
+	for (int i = 0; i < 512; i++)
+		in[i] = 100 + i;
+	snprintf(text, sizeof text,
+	         "func @f(%%a: in s32[?], %%o: out s32[?]) level=V target=xe-pvc {\n"
+	         "  for %%w = 0 to 1 par {\n    %%x = vload %%a[0] : s32<%d>\n"
+	         "    %%y = vload %%a[%d] : s32<%d>\n    %%r = xe.%s\n    vstore %%r, %%o[0]\n"
+	         "    yield\n  }\n  ret\n}\n",
+	         from, from, from2, op);
+	run(text, arg);
+	for (int i = 0; i < to; i++)
+		if (out[i] != want[i])
+			fail_msg("%s, element %d: %d, not %d", op, i, out[i], want[i]);
+}
+
+static void structure(void **state)
+{
+	int want[512];
+
+	(void)state;
+	for (int i = 0; i < 128; i++)
+		want[i] = 100 + i / 8;
+	moves("repeat %x : s32<128>", 16, 16, 128, want);
+	for (int i = 0; i < 64; i++)
+		want[i] = 100 + i / 2;
+	moves("repeat %x : s32<64>", 32, 16, 64, want);
+	for (int i = 0; i < 48; i++) /* two of x, one of y */
+		want[i] = i % 3 < 2 ? 100 + i / 3 * 2 + i % 3 : 132 + i / 3;
+	moves("pack %x, %y : s32<48>", 32, 16, 48, want);
+	for (int i = 0; i < 32; i++)
+		want[i] = 100 + i / 2 * 8 + 5 + i % 2;
+	moves("part %x : s32<32> {start=5}", 128, 16, 32, want);
+	for (int i = 0; i < 32; i++) /* the sum of i % 2, + 2, ... of 32 */
+		want[i] = 16 * (100 + i % 2) + 2 * (15 * 16 / 2);
+	moves("reduce.add %x : s32<32>", 32, 16, 32, want);
+	for (int i = 0; i < 64; i++)
+		want[i] = 160 + i % 4;
+	moves("reduce.max %x : s32<64>", 64, 16, 64, want);
+}
+
+/* A NaN is no maximum: the other one is taken, as max does. */
+static void reduce_nan(void **state)
+{
+	float in[16] = { -5, -3, -4 }, out[16];
+	kref_arg arg[2] = { { .base = in, .bytes = sizeof in },
+		            { .base = out, .bytes = sizeof out } };
+
+	(void)state;
+	for (int i = 3; i < 16; i++)
+		in[i] = -8;
+	in[7] = (float)strtod("nan", NULL);
+	run("func @f(%a: in f32[?], %o: out f32[?]) level=V target=xe-dg2 {\n"
+	    "  for %w = 0 to 1 par {\n    %x = vload %a[0] : f32<16>\n"
+	    "    %r = xe.reduce.max %x : f32<16>\n    vstore %r, %o[0]\n    yield\n  }\n  "
+	    "ret\n}\n",
+	    arg);
+	for (int i = 0; i < 16; i++)
+		assert_true(out[i] == -3);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(dpas),       cmocka_unit_test(load2d),
+		cmocka_unit_test(structure),  cmocka_unit_test(load2d_bounds),
+		cmocka_unit_test(reduce_nan),
+	};
+
+	return cmocka_run_group_tests_name("xe", tests, NULL, NULL);
+}

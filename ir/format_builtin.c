@@ -269,7 +269,7 @@ static void add_split(const spec *f, const char *axes, const char *k, const char
 
 static void add_tensors(const spec *f, kir_text *t)
 {
-	const char *g = f->gran == GRAN_GROUP ? " g" : "";
+	const char *g = f->gran == GRAN_GROUP ? "g " : ""; /* a group's scales side by side */
 	int pair = f->elem->bytes == 2 ? 2 : 4; /* elements a dot product step takes  */
 	int chunk = 16 / (int)f->elem->bytes;
 	char k[40];
@@ -279,7 +279,7 @@ static void add_tensors(const spec *f, kir_text *t)
 		kir_text_add(t, "tensor cache [h] { k[t/64 d/%d t%%64 d%%%d] v[t d]", pair,
 		             pair);
 		if (stored(f))
-			kir_text_add(t, " ks[t%s] vs[t%s]", g, g);
+			kir_text_add(t, " ks[%st] vs[%st]", g, g);
 		kir_text_add(t, " align 64 }\n");
 		break;
 	case PLACE_INLINE:

@@ -51,11 +51,21 @@ static kir_ref stored_factor(const kir_func *f, kir_ref n)
 	           : 0;
 }
 
+/* A scale as it is read from memory, or a column of them. */
+static bool is_scale(const kir_func *f, kir_ref s)
+{
+	if (f->node[s].op == KIR_OP_reshape)
+		s = kir_src(f, s, 0);
+	s = before_convert(f, s);
+	if (f->node[s].op == KIR_OP_slice)
+		s = before_convert(f, kir_src(f, s, 0));
+	return f->node[s].op == KIR_OP_load;
+}
+
 /* Weights: powers of two, or they times a scale read from memory. Their digits are unsigned. */
 static bool is_weights(const kir_func *f, kir_ref x)
 {
-	while (f->node[x].op == KIR_OP_mul &&
-	       f->node[before_convert(f, kir_src(f, x, 1))].op == KIR_OP_load)
+	while (f->node[x].op == KIR_OP_mul && is_scale(f, kir_src(f, x, 1)))
 		x = kir_src(f, x, 0);
 	return f->node[x].op == KIR_OP_exp2;
 }
@@ -174,15 +184,20 @@ static kir_ref join_digits(kir_func *f, kir_ref p, const digits *d)
 	          part[1]);
 }
 
-/* scores: x . k^T with k s8. */
+/* scores: x . k^T with k s8. Columns of a query have the digits that the whole of it has. */
 static kir_ref int_scores(kir_func *f, kir_ref x, kir_ref k, int count, kir_type_id t)
 {
 	kir_module *m = f->module;
-	digits d = split_digits(f, x, count, false);
+	bool part = f->node[x].op == KIR_OP_slice;
+	digits d = split_digits(f, part ? kir_src(f, x, 0) : x, count, false);
 	kir_type_id kt = f->node[k].type;
-	int64_t rows = d.rows * count, dim = kir_type_of(f, d.tile)->dim[1];
+	int64_t rows = d.rows * count, dim = kir_type_of(f, x)->dim[1];
 	int64_t keys = kir_type_at(m, t)->dim[1];
 	kir_type_id rt = kir_vector(m, KIR_s32, rows), pt = kir_tile(m, KIR_s32, rows, keys);
+
+	if (part)
+		d.tile = kir_emit(f, KIR_OP_slice, kir_tile(m, KIR_s8, rows, dim), &d.tile, 1,
+		                  f->node[x].attr);
 	kir_ref wide = e1(f, KIR_OP_convert, kir_tile(m, KIR_s32, rows, dim), d.tile);
 	kir_ref sum = e1x(f, KIR_OP_reduce_add, rt, wide, 1);
 
@@ -233,8 +248,10 @@ static bool query_is_exact(const kir_func *f)
 {
 	for (kir_ref n = 1; n < f->nnode; n++)
 		if (f->node[n].op == KIR_OP_dot && kir_attr_of(f, n, KIR_ATTR_trans)) {
-			kir_ref q = before_convert(f, kir_src(f, n, 0));
+			kir_ref q = kir_src(f, n, 0);
 
+			q = before_convert(f, f->node[q].op == KIR_OP_slice ? kir_src(f, q, 0)
+			                                                    : q);
 			return exact_in_bf16((kir_elem)kir_type_of(f, q)->elem);
 		}
 	return false;

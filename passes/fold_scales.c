@@ -7,8 +7,16 @@
  * with d one scale a token (axis=0 of the dequantized tile) or one for all. In the first form
  * the token is a column of the result: the scale is constant along the contraction and
  * leaves it. In the second the token is what is contracted: the scale moves to the other
- * factor. Either way R x N multiplications replace N x D. A scale for each group of the head
- * is constant along neither dimension; such a dequant stays, and the product reads f32.
+ * factor. Either way R x N multiplications replace N x D.
+ *
+ * A scale for each group of the head is constant along neither, but inside a group it is. With
+ * x_g, q_g the columns of group g and d_g its scales, one a token:
+ *
+ *     dot(x, dequant(q, d) {group}) {trans=1}  =>  sum over g of dot(x_g, q_g) * d_g
+ *     dot(w, dequant(q, d) {group}, acc)       =>  concat over g of dot(w * d_g, q_g, acc_g)
+ *
+ * The columns of a tile that was loaded are loaded by themselves, so that a product still reads
+ * the cache; x_g is a slice, which costs nothing.
  *
  * Hazard: w * d must not be rounded to a format with less range than f32 (f16 underflows,
  * formats.md, fact 5); arith only offers bf16 and integers scaled a row.
@@ -17,30 +25,161 @@
  */
 #include "emit.h"
 
-static bool foldable(const kir_func *f, kir_ref deq)
+enum { GROUPS_MAX = 64 }; /* more would be more code than the products are */
+
+/* Groups of the dequantized tile, 0 if its scales aren't one a group. The last group may be
+ * shorter. */
+static int64_t groups_of(const kir_func *f, kir_ref deq)
 {
-	if (f->node[deq].op != KIR_OP_dequant || kir_attr_of(f, deq, KIR_ATTR_group))
-		return false;
-	return !kir_type_of(f, kir_src(f, deq, 1))->rank ||
-	       kir_attr_of(f, deq, KIR_ATTR_axis) == 0;
+	int64_t group = kir_attr_of(f, deq, KIR_ATTR_group);
+	const kir_type *t = kir_type_of(f, deq), *d = kir_type_of(f, kir_src(f, deq, 1));
+
+	return group && d->rank == 2 && t->rank == 2 ? d->dim[1] : 0;
 }
 
-static kir_ref fold_dot(const kir_func *in, kir_ref n, kir_func *out, const kir_ref *map)
+static bool foldable(const kir_func *f, kir_ref dot)
 {
-	kir_ref deq = kir_src(in, n, 1), acc = kir_src(in, n, 2);
-	kir_ref x = map[kir_src(in, n, 0)], d = map[kir_src(in, deq, 1)];
-	kir_ref q = as_elem(out, map[kir_src(in, deq, 0)], KIR_f32);
-	int64_t trans = kir_attr_of(in, n, KIR_ATTR_trans);
-	int64_t axis = kir_type_of(out, d)->rank ? 1 : -1;
-	kir_type_id t = in->node[n].type;
-	kir_ref src[3] = { x, q, acc ? map[acc] : 0 };
+	kir_ref deq = kir_src(f, dot, 1);
 
-	if (!trans) {
-		src[0] = e2x(out, KIR_OP_mul, out->node[x].type, x, d, axis);
-		return kir_emit(out, KIR_OP_dot, t, src, acc ? 3 : 2, NULL);
+	if (f->node[deq].op != KIR_OP_dequant ||
+	    (kir_attr_of(f, dot, KIR_ATTR_trans) && kir_src(f, dot, 2)))
+		return false;
+	if (!kir_type_of(f, kir_src(f, deq, 1))->rank)
+		return true;
+	if (kir_attr_of(f, deq, KIR_ATTR_group))
+		return groups_of(f, deq) > 0 && groups_of(f, deq) <= GROUPS_MAX;
+	return kir_attr_of(f, deq, KIR_ATTR_axis) == 0;
+}
+
+/* Whether the buffer's memory is written by nobody. */
+static bool is_input(const kir_func *f, kir_ref buf)
+{
+	while (f->node[buf].op == KIR_OP_view)
+		buf = kir_src(f, buf, 0);
+	return f->node[buf].op == KIR_OP_param &&
+	       f->param[kir_attr_of(f, buf, KIR_ATTR_index)].dir == KIR_IN;
+}
+
+static kir_type_id with_cols(kir_func *f, kir_ref x, int64_t cols)
+{
+	const kir_type *t = kir_type_of(f, x);
+
+	return kir_tile(f->module, (kir_elem)t->elem, t->dim[0], cols);
+}
+
+/* A load whose last index is written, of memory that doesn't change: its columns are another
+ * load. */
+static bool loads_columns(const kir_func *f, kir_ref x, unsigned *last)
+{
+	kir_ref buf, upto;
+	unsigned first, count;
+
+	if (f->node[x].op != KIR_OP_load)
+		return false;
+	kir_access(f, x, &buf, &first, &count, &upto);
+	*last = first + count - 1;
+	return is_input(f, buf) && count == kir_type_of(f, buf)->rank;
+}
+
+static kir_ref slice(kir_func *f, kir_ref x, int64_t start, int64_t cols)
+{
+	if (kir_type_of(f, x)->dim[1] == cols)
+		return x;
+	return kir_emit(f, KIR_OP_slice, with_cols(f, x, cols), &x, 1,
+	                (int64_t[KIR_MAX_ATTRS]){ 1, start });
+}
+
+/* Columns [start, start + cols) of the tile x, read by themselves if they are in memory. */
+static kir_ref columns(kir_func *f, kir_ref x, int64_t start, int64_t cols)
+{
+	kir_node d = f->node[x];
+	kir_type_id t = with_cols(f, x, cols), s64 = kir_scalar(f->module, KIR_s64);
+	kir_ref src[KIR_MAX_SRC];
+	unsigned last;
+	int64_t k;
+
+	if (kir_type_of(f, x)->dim[1] == cols)
+		return x;
+	if (d.op == KIR_OP_convert) {
+		src[0] = columns(f, kir_src(f, x, 0), start, cols);
+		return kir_emit(f, KIR_OP_convert, t, src, 1, d.attr);
 	}
-	kir_ref s = kir_emit(out, KIR_OP_dot, t, src, 2, (int64_t[KIR_MAX_ATTRS]){ 1 });
-	return e2x(out, KIR_OP_mul, t, s, d, axis);
+	if (!loads_columns(f, x, &last))
+		return slice(f, x, start, cols);
+	for (unsigned i = 0; i < d.nsrc; i++)
+		src[i] = kir_src(f, x, i);
+	if (kir_is_const(f, src[last], &k))
+		src[last] = s64c(f, k + start);
+	else
+		src[last] =
+		    e2(f, KIR_OP_add, s64, as_elem(f, src[last], KIR_s64), s64c(f, start));
+	return kir_emit(f, KIR_OP_load, t, src, d.nsrc, d.attr);
+}
+
+/* What one group of columns, or the whole tile, needs. */
+typedef struct piece {
+	kir_ref q, d;        /* codes as f32, scales: f32 or f32<N> */
+	int64_t start, cols; /* of the dequantized tile            */
+} piece;
+
+static piece piece_of(const kir_func *in, kir_ref deq, int64_t g, kir_func *f,
+                      const kir_ref *map)
+{
+	int64_t group = kir_attr_of(in, deq, KIR_ATTR_group), groups = groups_of(in, deq);
+	int64_t all = kir_type_of(in, deq)->dim[1];
+	piece p = { map[kir_src(in, deq, 0)], map[kir_src(in, deq, 1)], 0, all };
+
+	if (groups) {
+		int64_t rows = kir_type_of(f, p.d)->dim[0];
+
+		p.start = g * group;
+		p.cols = all - p.start < group ? all - p.start : group;
+		p.q = columns(f, p.q, p.start, p.cols);
+		p.d = e1(f, KIR_OP_reshape, kir_vector(f->module, KIR_f32, rows),
+		         columns(f, p.d, g, 1));
+	}
+	p.q = as_elem(f, p.q, KIR_f32);
+	return p;
+}
+
+static kir_ref fold_scores(const kir_func *in, kir_ref n, kir_func *f, const kir_ref *map)
+{
+	kir_ref deq = kir_src(in, n, 1), x = map[kir_src(in, n, 0)], sum = 0;
+	kir_type_id t = in->node[n].type;
+	int64_t groups = groups_of(in, deq);
+
+	for (int64_t g = 0; g == 0 || g < groups; g++) {
+		piece p = piece_of(in, deq, g, f, map);
+		int64_t axis = kir_type_of(f, p.d)->rank ? 1 : -1;
+		kir_ref src[2] = { slice(f, x, p.start, p.cols), p.q };
+		kir_ref s = kir_emit(f, KIR_OP_dot, t, src, 2, (int64_t[KIR_MAX_ATTRS]){ 1 });
+
+		sum = sum ? e3x(f, KIR_OP_fma, t, s, p.d, sum, axis)
+		          : e2x(f, KIR_OP_mul, t, s, p.d, axis);
+	}
+	return sum;
+}
+
+static kir_ref fold_weights(const kir_func *in, kir_ref n, kir_func *f, const kir_ref *map)
+{
+	kir_ref deq = kir_src(in, n, 1), w = map[kir_src(in, n, 0)], out = 0;
+	kir_ref acc = kir_src(in, n, 2) ? map[kir_src(in, n, 2)] : 0;
+	kir_type_id t = in->node[n].type;
+	int64_t groups = groups_of(in, deq), rows = kir_type_of(in, n)->dim[0];
+
+	for (int64_t g = 0; g == 0 || g < groups; g++) {
+		piece p = piece_of(in, deq, g, f, map);
+		int64_t axis = kir_type_of(f, p.d)->rank ? 1 : -1;
+		kir_type_id pt = groups ? kir_tile(f->module, KIR_f32, rows, p.cols) : t;
+		kir_ref src[3] = { e2x(f, KIR_OP_mul, f->node[w].type, w, p.d, axis), p.q,
+			           acc ? slice(f, acc, p.start, p.cols) : 0 };
+		kir_ref o = kir_emit(f, KIR_OP_dot, pt, src, acc ? 3 : 2, NULL);
+
+		out = out ? e2x(f, KIR_OP_concat,
+		                kir_tile(f->module, KIR_f32, rows, p.start + p.cols), out, o, 1)
+		          : o;
+	}
+	return out;
 }
 
 kpass_result kpass_fold_scales(const kir_func *in, kir_func *out, kir_diag *why)
@@ -54,9 +193,10 @@ kpass_result kpass_fold_scales(const kir_func *in, kir_func *out, kir_diag *why)
 
 		if (d->op == KIR_OP_param)
 			continue;
-		if (d->op == KIR_OP_dot && foldable(in, kir_src(in, n, 1)) &&
-		    !(kir_attr_of(in, n, KIR_ATTR_trans) && kir_src(in, n, 2))) {
-			map[n] = fold_dot(in, n, out, map);
+		if (d->op == KIR_OP_dot && foldable(in, n)) {
+			map[n] = kir_attr_of(in, n, KIR_ATTR_trans)
+			             ? fold_scores(in, n, out, map)
+			             : fold_weights(in, n, out, map);
 			result = KPASS_CHANGED;
 		} else {
 			kir_copy(out, in, n, map);

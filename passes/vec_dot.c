@@ -42,7 +42,7 @@ static kir_ref row_word(product *d, vec_ix r, vec_ix k, int64_t lanes)
 	vec *v = d->v;
 	kir_module *m = v->f->module;
 	bool f32 = d->a->elem == KIR_f32;
-	vec_ix at = vec_add(v, vec_mul(v, r, d->steps), k);
+	vec_ix at = vec_add(v, vec_mul(v, r, d->a->stride / d->b.unit), k);
 
 	at.k += d->a->off / d->b.unit;
 	kir_ref x = e2(v->f, KIR_OP_load, kir_scalar(m, f32 ? KIR_f32 : KIR_s32), d->words,

@@ -11,9 +11,9 @@
  */
 #include "vectorize.h"
 
-int64_t vec_run(const kir_type *b)
+/* Elements along an axis that lie one after the other. */
+static int64_t run_along(const kir_type *b, unsigned last)
 {
-	unsigned last = b->rank - 1u;
 	int64_t size = kir_elem_bytes((kir_elem)b->elem);
 
 	for (unsigned i = 0; i < b->npieces; i++) {
@@ -28,12 +28,18 @@ int64_t vec_run(const kir_type *b)
 	return 1;
 }
 
+int64_t vec_run(const kir_type *b)
+{
+	return run_along(b, b->rank - 1u);
+}
+
 /* One side of a move: a buffer and the index of the tile's first element. */
 typedef struct move {
 	kir_ref buf, upto; /* in f; upto 0: no bound         */
 	vec_ix at[KIR_RANK];
 	unsigned nat;   /* rank of the buffer             */
 	unsigned first; /* the tile's first axis there    */
+	unsigned along; /* the axis of consecutive lanes  */
 	const kir_type *tile;
 	vec_tile home;
 	kir_ref from; /* store: the load whose memory is read, 0 */
@@ -51,7 +57,7 @@ static kir_ref access(vec *v, const move *m, kir_op op, kir_type_id t, kir_ref x
 		src[n++] = x;
 	src[n++] = m->buf;
 	for (unsigned i = 0; i < m->nat; i++)
-		src[n++] = vec_ref(v, i + 1 == m->nat ? vec_add(v, m->at[i], c) : m->at[i]);
+		src[n++] = vec_ref(v, i == m->along ? vec_add(v, m->at[i], c) : m->at[i]);
 	if (limit)
 		src[n++] = limit;
 	return kir_emit(v->f, op, t, src, n,
@@ -95,7 +101,7 @@ static void move_lanes(vec *v, const move *m, vec_ix row, vec_ix c, int64_t lane
 static int64_t widest(const vec *v, const move *m, int64_t cols)
 {
 	const kir_type *t = kir_type_of(v->f, m->buf);
-	int64_t run = vec_run(t), dim = t->dim[t->rank - 1];
+	int64_t run = run_along(t, m->along), dim = t->dim[m->along];
 	int64_t most = 64 / kir_elem_bytes(m->home.elem), both = run | cols;
 
 	if (run < dim && run % cols)
@@ -142,7 +148,7 @@ static void zero_fill(vec *v, const move *m, kir_ref from)
 	kir_elem e = vec_stored(m->home.elem);
 	int64_t lanes = vec_chunk(size, 64 / kir_elem_bytes(e));
 	kir_ref zero = kir_is_int(e) ? kir_const_i(v->f, e, 0) : kir_const_f(v->f, e, 0);
-	vec_tile flat = { m->home.buf, m->home.off, m->tile->dim[0], size, e };
+	vec_tile flat = { m->home.buf, m->home.off, m->tile->dim[0], size, e, size };
 	kir_ref l = kir_for(v->f, from, s64c(v->f, m->tile->dim[0]), 1, false, NULL, 0);
 	vec_ix row = { l + 1, 0 };
 
@@ -169,7 +175,7 @@ static void zero_fill(vec *v, const move *m, kir_ref from)
 	kir_for_end(v->f, l, NULL, 0);
 }
 
-/* A rank-1 tile: lanes are what upto bounds. */
+/* A rank-1 tile, or one column: lanes are what upto bounds. */
 static void move_vector(vec *v, move *m)
 {
 	int64_t cols = m->tile->dim[0], lanes = widest(v, m, cols);
@@ -278,6 +284,7 @@ static void start(vec *v, kir_ref n, const kir_type *tile, move *m)
 	m->nat = kir_type_of(v->in, buf)->rank;
 	m->tile = tile;
 	m->first = m->nat - tile->rank;
+	m->along = m->nat - 1;
 	m->upto = upto ? as_elem(v->f, v->map[upto], KIR_s64) : 0;
 	for (unsigned i = 0; i < m->nat; i++) {
 		kir_ref s = i < count ? kir_src(v->in, n, first + i) : 0;
@@ -323,7 +330,9 @@ void vec_load(vec *v, kir_ref n)
 
 	start(v, n, kir_type_of(v->in, n), &m);
 	m.home = vec_home(v, n);
-	if (m.tile->rank == 1)
+	if (m.tile->rank == 2 && m.tile->dim[1] == 1 && m.home.stride == 1)
+		m.along = m.first;
+	if (m.tile->rank == 1 || m.along == m.first)
 		move_vector(v, &m);
 	else
 		move_tile(v, &m);

@@ -95,10 +95,18 @@ vec_tile vec_local(vec *v, kir_elem e, int64_t rows, int64_t cols)
 {
 	int64_t dim = rows * cols;
 	kir_type_id t = kir_buffer(v->f->module, vec_stored(e), 1, &dim);
-	vec_tile l = { kir_emit(v->f, KIR_OP_local, t, NULL, 0, NULL), 0, rows, cols, e };
+	vec_tile l = { kir_emit(v->f, KIR_OP_local, t, NULL, 0, NULL), 0, rows, cols, e, cols };
 
 	v->local_bytes += (dim * kir_elem_bytes(vec_stored(e)) + 63) / 64 * 64;
 	return l;
+}
+
+/* What a slice or reshape names the memory of. */
+static kir_ref value_of(const kir_func *f, kir_ref n)
+{
+	while (f->node[n].op == KIR_OP_slice || f->node[n].op == KIR_OP_reshape)
+		n = kir_src(f, n, 0);
+	return n;
 }
 
 /* A wanted home is given up when an op that is emitted later still reads the value in it. */
@@ -109,7 +117,8 @@ static bool home_is_free(const vec *v, kir_ref n)
 	for (unsigned g = (unsigned)v->in_group[n]; guard && g && g < v->ngroup; g++)
 		for (unsigned i = 0; i < v->group[g].n; i++)
 			for (unsigned k = 0; k < v->in->node[v->group[g].node[i]].nsrc; k++)
-				if (kir_src(v->in, v->group[g].node[i], k) == guard)
+				if (value_of(v->in, kir_src(v->in, v->group[g].node[i], k)) ==
+				    guard)
 					return false;
 	return true;
 }
@@ -127,7 +136,7 @@ vec_tile vec_home(vec *v, kir_ref n)
 
 static vec_ix flat(vec *v, const vec_tile *t, vec_ix r, vec_ix c)
 {
-	vec_ix i = vec_add(v, vec_mul(v, r, t->cols), c);
+	vec_ix i = vec_add(v, vec_mul(v, r, t->stride), c);
 
 	i.k += t->off;
 	return i;
@@ -180,24 +189,39 @@ void vec_write1(vec *v, const vec_tile *t, vec_ix r, vec_ix c, kir_ref x)
 	e3(v->f, KIR_OP_store, KIR_NO_TYPE, to_memory(v, t, x), t->buf, at);
 }
 
+vec_tile vec_part(const vec_tile *t, int64_t r, int64_t rows, int64_t c, int64_t cols)
+{
+	vec_tile p = *t;
+
+	p.off += r * t->stride + c;
+	p.rows = rows;
+	p.cols = cols;
+	return p;
+}
+
+/* As few rows as the memory allows: one, where both tiles lie in one piece. */
 void vec_copy(vec *v, const vec_tile *to, const vec_tile *from)
 {
-	int64_t n = to->rows * to->cols, size = kir_elem_bytes(vec_stored(to->elem));
+	bool whole_rows = to->stride == to->cols && from->stride == from->cols;
+	int64_t rows = whole_rows ? 1 : to->rows, n = to->rows * to->cols / rows;
+	int64_t size = kir_elem_bytes(vec_stored(to->elem));
 	int64_t lanes = vec_chunk(n, v->lanes * 4 / size), whole = n / lanes * lanes;
-	vec_tile a = { to->buf, to->off, 1, n, vec_stored(to->elem) };
-	vec_tile b = { from->buf, from->off, 1, n, vec_stored(from->elem) };
+	vec_tile a = { to->buf, to->off, rows, n, vec_stored(to->elem), to->stride };
+	vec_tile b = { from->buf, from->off, rows, n, vec_stored(from->elem), from->stride };
 
 	if (to->buf == from->buf && to->off == from->off)
 		return;
+	vec_loop lr = vec_loop_begin(v, rows, 1);
 	vec_loop l = vec_loop_begin(v, whole, lanes);
-	vec_write(v, &a, ix(0), l.i, vec_read(v, &b, ix(0), l.i, lanes));
+	vec_write(v, &a, lr.i, l.i, vec_read(v, &b, lr.i, l.i, lanes));
 	vec_loop_end(v, &l);
 	for (int64_t c = whole; c < n;) {
 		int64_t k = vec_chunk(n - c, lanes);
 
-		vec_write(v, &a, ix(0), ix(c), vec_read(v, &b, ix(0), ix(c), k));
+		vec_write(v, &a, lr.i, ix(c), vec_read(v, &b, lr.i, ix(c), k));
 		c += k;
 	}
+	vec_loop_end(v, &lr);
 }
 
 const vec_tile *vec_value(vec *v, kir_ref n)
@@ -210,6 +234,35 @@ const vec_tile *vec_value(vec *v, kir_ref n)
 /* -- values that outlive their region -------------------------------------------------------
  */
 
+/* Whether n reads the old value elsewhere than at the place it computes. */
+static bool reads_part(const kir_func *f, kir_ref n, kir_ref guard)
+{
+	for (unsigned i = 0; guard && i < f->node[n].nsrc; i++)
+		if (kir_src(f, n, i) != guard && value_of(f, kir_src(f, n, i)) == guard)
+			return true;
+	return false;
+}
+
+static void mark_want(vec *v, kir_ref n, vec_tile home, kir_ref guard, kir_ref region);
+
+static void want_parts(vec *v, kir_ref n, vec_tile home, kir_ref guard, kir_ref region)
+{
+	bool down =
+	    kir_type_of(v->in, n)->rank == 2 && kir_attr_of(v->in, n, KIR_ATTR_axis) <= 0;
+	int64_t at = 0, rows, cols;
+
+	for (unsigned i = 0; i < 2; i++) {
+		kir_ref s = kir_src(v->in, n, i);
+
+		vec_shape(kir_type_of(v->in, s), &rows, &cols);
+		mark_want(v, s,
+		          down ? vec_part(&home, at, rows, 0, cols)
+		               : vec_part(&home, 0, rows, at, cols),
+		          guard, region);
+		at += down ? rows : cols;
+	}
+}
+
 /* Asks that node n, and what it is computed from in place, be put into `home`, whose old
  * value is that of node guard. Refused where the old value is read after n. */
 static void mark_want(vec *v, kir_ref n, vec_tile home, kir_ref guard, kir_ref region)
@@ -217,12 +270,17 @@ static void mark_want(vec *v, kir_ref n, vec_tile home, kir_ref guard, kir_ref r
 	const kir_node *d = &v->in->node[n];
 	bool each = kir_ops[d->op].flags & KIR_EACH || d->op == KIR_OP_splat;
 
-	if (n <= region || v->nuse[n] != 1 || (guard && v->last[guard] > n))
+	if (n <= region || v->nuse[n] != 1 || (guard && v->read[guard] > n) ||
+	    reads_part(v->in, n, guard))
 		return;
-	if (!each && d->op != KIR_OP_dot && d->op != KIR_OP_res)
+	if (!each && d->op != KIR_OP_dot && d->op != KIR_OP_res && d->op != KIR_OP_concat)
 		return;
 	v->want[n] = home;
 	v->guard[n] = guard;
+	if (d->op == KIR_OP_concat) {
+		want_parts(v, n, home, guard, region);
+		return;
+	}
 	for (unsigned i = d->nsrc; d->op != KIR_OP_res && i-- > 0;) {
 		kir_ref s = kir_src(v->in, n, i);
 
@@ -389,59 +447,68 @@ static kir_ref lower_if(vec *v, kir_ref n)
 /* -- ops --------------------------------------------------------------------------------------
  */
 
-/* Two tiles stacked: whatever is still to be computed is put in place. */
+/* Two tiles side by side or stacked: whatever is still to be computed is put in place. */
 static void lower_concat(vec *v, kir_ref n)
 {
+	if (v->guard[n]) /* what still reads its home's old value comes first */
+		vec_flush(v);
 	vec_tile t = vec_home(v, n);
-	int64_t off = 0;
+	bool down =
+	    kir_type_of(v->in, n)->rank == 2 && kir_attr_of(v->in, n, KIR_ATTR_axis) <= 0;
+	int64_t at = 0;
 
 	for (unsigned i = 0; i < 2; i++) {
 		kir_ref s = kir_src(v->in, n, i);
-		vec_tile part = t;
+		vec_tile part;
 		int64_t rows, cols;
 
 		vec_shape(kir_type_of(v->in, s), &rows, &cols);
-		part.off += off;
-		part.rows = rows;
-		off += rows * cols;
+		part = down ? vec_part(&t, at, rows, 0, cols) : vec_part(&t, 0, rows, at, cols);
+		at += down ? rows : cols;
 		if (v->in_group[s] && v->nuse[s] == 1) {
 			v->want[s] = part;
 			continue;
 		}
-		vec_copy(v, &part, &v->val[s]);
+		vec_copy(v, &part, vec_value(v, s));
 	}
 	vec_flush(v);
 	v->val[n] = t;
 }
 
+/* Rows or columns of a tile: the same memory. */
 static bool lower_slice(vec *v, kir_ref n)
 {
 	const kir_type *t = kir_type_of(v->in, n);
-	int64_t start = kir_attr_of(v->in, n, KIR_ATTR_start);
-	vec_tile from = *vec_value(v, kir_src(v->in, n, 0)), to = from;
+	int64_t start = kir_attr_of(v->in, n, KIR_ATTR_start), rows, cols;
+	int64_t axis = kir_attr_of(v->in, n, KIR_ATTR_axis);
+	const vec_tile *from = vec_value(v, kir_src(v->in, n, 0));
 
-	if (kir_attr_of(v->in, n, KIR_ATTR_axis) == 0) {
-		to.off += start * from.cols;
-		vec_shape(t, &to.rows, &to.cols);
-		v->val[n] = to;
-		return true;
-	}
-	if (t->rank != 2) {
+	vec_shape(t, &rows, &cols);
+	if (t->rank > 2 && axis > 0) {
 		kir_error(v->why, (int)v->in->node[n].line, 0, "slice along axis %d of rank %d",
-		          (int)kir_attr_of(v->in, n, KIR_ATTR_axis), t->rank);
+		          (int)axis, t->rank);
 		return false;
 	}
-	to = vec_home(v, n);
-	vec_loop l = vec_loop_begin(v, to.rows, 1);
-	for (int64_t c = 0; c < to.cols;) {
-		int64_t k = vec_chunk(to.cols - c, v->lanes);
-
-		vec_write(v, &to, l.i, ix(c), vec_read(v, &from, l.i, ix(start + c), k));
-		c += k;
-	}
-	vec_loop_end(v, &l);
-	v->val[n] = to;
+	v->val[n] = t->rank > 1 && axis <= 0
+	                ? vec_part(from, start * (rows / t->dim[0]), rows, 0, cols)
+	                : vec_part(from, 0, rows, start, cols);
 	return true;
+}
+
+/* The same elements in other rows, which must follow each other for that. */
+static void lower_reshape(vec *v, kir_ref n)
+{
+	vec_tile t = *vec_value(v, kir_src(v->in, n, 0));
+
+	if (t.stride != t.cols) {
+		vec_tile whole = vec_local(v, t.elem, t.rows, t.cols);
+
+		vec_copy(v, &whole, &t);
+		t = whole;
+	}
+	vec_shape(kir_type_of(v->in, n), &t.rows, &t.cols);
+	t.stride = t.cols;
+	v->val[n] = t;
 }
 
 static void lower_scalar(vec *v, kir_ref n)
@@ -490,10 +557,7 @@ static bool lower_op(vec *v, kir_ref n)
 	case KIR_OP_dot: return vec_dot(v, n);
 	case KIR_OP_concat: lower_concat(v, n); return true;
 	case KIR_OP_slice: return lower_slice(v, n);
-	case KIR_OP_reshape:
-		v->val[n] = *vec_value(v, kir_src(v->in, n, 0));
-		vec_shape(kir_type_of(v->in, n), &v->val[n].rows, &v->val[n].cols);
-		return true;
+	case KIR_OP_reshape: lower_reshape(v, n); return true;
 	case KIR_OP_load:
 		if (is_tile(v, n)) {
 			vec_load(v, n);
@@ -551,6 +615,13 @@ static void count_uses(vec *v)
 			if (v->in->node[n].op != KIR_OP_yield)
 				v->last[s] = n;
 		}
+	memcpy(v->read, v->last, v->in->nnode * sizeof *v->read);
+	for (kir_ref n = v->in->nnode; n-- > 1;) {
+		kir_ref s = value_of(v->in, n);
+
+		if (s != n && v->read[n] > v->read[s])
+			v->read[s] = v->read[n];
+	}
 }
 
 /* Whether what n reads is written before `user` reads it instead, which may be in a loop that
@@ -647,6 +718,7 @@ kpass_result kpass_vectorize(const kir_func *in, kir_func *out, kir_diag *why)
 	v.val = kir_alloc(m, n * sizeof *v.val);
 	v.nuse = kir_alloc(m, n * sizeof *v.nuse);
 	v.last = kir_alloc(m, n * sizeof *v.last);
+	v.read = kir_alloc(m, n * sizeof *v.read);
 	v.deferred = kir_alloc(m, n * sizeof *v.deferred);
 	v.direct = kir_alloc(m, n * sizeof *v.direct);
 	v.want = kir_alloc(m, n * sizeof *v.want);

@@ -13,11 +13,12 @@
 #include "emit.h"
 
 /* A tile's home: a flat local, row-major from element `off`. A vector is one row. i1 is kept
- * as s8. */
+ * as s8. Rows lie `stride` elements apart: more than cols for columns of a wider tile. */
 typedef struct vec_tile {
 	kir_ref buf;
 	int64_t off, rows, cols;
 	kir_elem elem;
+	int64_t stride;
 } vec_tile;
 
 /* An index: var + k, var 0 for none. */
@@ -43,6 +44,7 @@ typedef struct vec {
 	vec_tile *val;    /* tiles, by node of in                             */
 	unsigned *nuse;   /* uses of each node of in                          */
 	kir_ref *last;    /* last user of each node of in                     */
+	kir_ref *read;    /* the same, of it or a part of it                  */
 	bool *deferred;   /* read by its only user, a product, from memory    */
 	kir_ref *direct;  /* the load an elementwise op reads memory for, or 0  */
 	vec_tile *want;   /* where a tile should be put (buf 0: anywhere)     */
@@ -91,6 +93,8 @@ void vec_write(vec *v, const vec_tile *t, vec_ix r, vec_ix c, kir_ref x);
 kir_ref vec_read1(vec *v, const vec_tile *t, vec_ix r, vec_ix c);
 void vec_write1(vec *v, const vec_tile *t, vec_ix r, vec_ix c, kir_ref x);
 void vec_copy(vec *v, const vec_tile *to, const vec_tile *from);
+/* Rows [r, r + rows) and columns [c, c + cols) of t: the same memory. */
+vec_tile vec_part(const vec_tile *t, int64_t r, int64_t rows, int64_t c, int64_t cols);
 /* The operand's tile; pending groups that make it are emitted first. */
 const vec_tile *vec_value(vec *v, kir_ref n);
 

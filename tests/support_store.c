@@ -24,8 +24,10 @@ kt_reason ks_put(kt_store *s, unsigned i, size_t size)
 {
 	uint8_t *bytes = malloc(size);
 	kt_code c = pk_make_code(i, bytes, size);
-	kt_reason why = kt_code_put(s, &c);
+	kt_reason why;
 
+	c.codegen = KT_CODEGEN; /* what a gc keeps */
+	why = kt_code_put(s, &c);
 	free(bytes);
 	return why;
 }

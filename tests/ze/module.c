@@ -50,9 +50,14 @@ static bool build(struct zecl_spirv spirv, cl_program *linked, char **log)
 {
 	cl_int error;
 	cl_program parts[2] = { NULL, zecl.library };
+	struct zecl_spirv older = { NULL, 0 };
+	bool newer = zecl_newer(&spirv, &older);
 
 	*linked = NULL;
+	if (newer)
+		spirv = older;
 	parts[0] = clCreateProgramWithIL(zecl.context, spirv.words, spirv.nwords * 4, &error);
+	free((void *)older.words);
 	if (!parts[0])
 		return false;
 	error = clCompileProgram(parts[0], 1, &zecl.device, "", 0, NULL, NULL, NULL, NULL);

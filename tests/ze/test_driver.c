@@ -210,12 +210,15 @@ static uint16_t half(int i)
 	return (uint16_t)(sign | (unsigned)e << 10 | (m & 1023));
 }
 
+static const char *gemm_file = "gemm";
+
 static void product(void)
 {
 	uint16_t *a, *b;
 	float *c;
 	int x[8][64], y[64][32];
 	const ze_group_count_t one = { 1, 1, 1 };
+	ze_module_handle_t module;
 	ze_kernel_handle_t k;
 
 	open_device(ZE_COMMAND_QUEUE_MODE_SYNCHRONOUS);
@@ -226,7 +229,8 @@ static void product(void)
 		a[i] = half(x[i / 64][i % 64] = i * 37 % 61 - 30);
 	for (int i = 0; i < 64 * 32; i++)
 		b[i] = half(y[i / 32][i % 32] = i * 53 % 67 - 33);
-	k = kernel("gemm");
+	OK(load(gemm_file, &module, NULL));
+	k = kernel_of(module, "gemm");
 	gemm_args(k, a, b, c, 0, 128, 128);
 	OK(zeCommandListAppendLaunchKernel(list, k, &one, NULL, 0, NULL));
 	for (int m = 0; m < 8; m++)
@@ -255,10 +259,12 @@ static int bad[3]; /* offset, width, pitch */
 static void bad_surface(void)
 {
 	const ze_group_count_t one = { 1, 1, 1 };
+	ze_module_handle_t module;
 	ze_kernel_handle_t k;
 
 	open_device(ZE_COMMAND_QUEUE_MODE_SYNCHRONOUS);
-	k = kernel("gemm");
+	OK(load(gemm_file, &module, NULL));
+	k = kernel_of(module, "gemm");
 	gemm_args(k, shared(4096), shared(4096), shared(512), bad[0], bad[1], bad[2]);
 	LOST(zeCommandListAppendLaunchKernel(list, k, &one, NULL, 0, NULL));
 	LOST(zeDeviceGetStatus(device));
@@ -269,6 +275,8 @@ static void test_products(void **state)
 	(void)state;
 	in_child("", product);
 	in_child("ZE_ENABLE_VALIDATION_LAYER=1 ZE_ENABLE_PARAMETER_VALIDATION=1", product);
+	gemm_file = "gemm_newer";
+	in_child("", product);
 }
 
 static void test_surface_rules(void **state)
@@ -283,6 +291,7 @@ static void test_surface_rules(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+		gemm_file = i & 1 ? "gemm_newer" : "gemm";
 		memcpy(bad, rows[i], sizeof(bad));
 		in_child("", bad_surface);
 	}

@@ -103,6 +103,10 @@ const char *zecl_spirv_kernel(const struct zecl_spirv *m, unsigned i);
 int zecl_spirv_args(const struct zecl_spirv *m, const char *kernel, enum zecl_arg *kinds,
                     int max);
 
+/* newer.c: true and a new module (words from malloc) if it has instructions of the newer
+ * spelling. */
+bool zecl_newer(const struct zecl_spirv *in, struct zecl_spirv *out);
+
 /* module.c, kernel.c */
 enum { ZECL_MAX_ARGS = 128, ZECL_MAX_VALUE = 64 };
 

@@ -174,28 +174,36 @@ static bool parse_elem(parser *p, const char *what, bool (*ok)(kir_elem), kir_el
 static bool parse_rule(parser *p, kir_side *s)
 {
 	int pow2 = 0;
+	size_t head = p->kind == 'w' && p->n > 7 && !memcmp(p->s, "amax*1/", 7) ? 7 : 5;
 
-	if (p->kind != 'w' || p->n < 6 || memcmp(p->s, "amax/", 5))
-		return FAIL(p, "a computed scale's rule is amax/NUMBER [floor NUMBER] [pow2]");
-	if (!positive(p, p->s + 5, p->n - 5, "the divisor of amax/", &s->divisor))
+	if (p->kind != 'w' || p->n < 6 || (head == 5 && memcmp(p->s, "amax/", 5)))
+		return FAIL(p, "a computed scale's rule is amax/NUMBER or amax*1/NUMBER, then "
+		               "[eps NUMBER] [floor NUMBER] [pow2]");
+	if (!positive(p, p->s + head, p->n - head, "the divisor of amax", &s->divisor))
 		return false;
+	s->inverse = head == 7;
 	advance(p);
 	for (; same_statement(p); advance(p)) {
+		bool eps = is_word(p, "eps");
+		double *least = eps ? &s->eps : &s->floor;
+
 		if (is_word(p, "pow2") && !pow2++)
 			continue;
-		if (!is_word(p, "floor") || s->floor > 0)
+		if ((!eps && !is_word(p, "floor")) || *least > 0)
 			return FAIL(p,
-			            "after amax/NUMBER come floor NUMBER and pow2, not '%.*s'",
+			            "after amax/NUMBER come eps NUMBER, floor NUMBER and pow2, "
+			            "each once, not '%.*s'",
 			            shown(p), p->s);
 		advance(p);
-		if (!positive(p, p->s, p->n, "scale floor", &s->floor))
+		if (!positive(p, p->s, p->n, eps ? "eps" : "scale floor", least))
 			return false;
 	}
 	s->rule = pow2 ? KIR_RULE_pow2 : KIR_RULE_amax;
-	if (!pow2 && s->floor == 0)
-		return FAIL(
-		    p, "a scale amax/%g needs a floor, or a row of zeros would divide by zero",
-		    s->divisor);
+	if (!pow2 && s->floor == 0 && s->eps == 0)
+		return FAIL(p,
+		            "a scale amax/%g needs eps or a floor, or a row of zeros would "
+		            "divide by zero",
+		            s->divisor);
 	return true;
 }
 
@@ -213,11 +221,19 @@ static bool check_range(const kir_format *f, int side, int line, kir_diag *d)
 		          f->name, format_letter(side), s->divisor);
 		return false;
 	}
-	if (s->floor > 0 && !isnormal((float)kir_round_to(s->scale_elem, s->floor))) {
+	double least = s->rule == KIR_RULE_amax ? s->eps / s->divisor : 0;
+
+	if (s->eps > 0 && !isnormal((float)s->eps)) {
+		kir_error(d, line, 1, "format %s: %c.scale eps %g must be a normal f32",
+		          f->name, format_letter(side), s->eps);
+		return false;
+	}
+	least = s->floor > least ? s->floor : least;
+	if (least > 0 && !isnormal((float)kir_round_to(s->scale_elem, least))) {
 		kir_error(d, line, 1,
-		          "format %s: %c.scale floor %g, stored as %s, is no normal number",
-		          f->name, format_letter(side), s->floor,
-		          kir_elems[s->scale_elem].name);
+		          "format %s: %c.scale %s %g, stored as %s, is no normal number",
+		          f->name, format_letter(side), s->floor > 0 ? "floor" : "eps",
+		          s->floor > 0 ? s->floor : s->eps, kir_elems[s->scale_elem].name);
 		return false;
 	}
 	return true;
@@ -230,7 +246,8 @@ static bool parse_scale(parser *p, kir_side *s)
 	int gran;
 
 	s->rule = KIR_RULE_given;
-	s->divisor = s->floor = 0;
+	s->divisor = s->eps = s->floor = 0;
+	s->inverse = false;
 	s->group = 0;
 	if (is_word(p, "none")) {
 		s->gran = KIR_GRAN_none;
@@ -466,6 +483,8 @@ static void set_all(kir_format *f, int statement)
 			s->group = k->group;
 			s->rule = k->rule;
 			s->divisor = k->divisor;
+			s->inverse = k->inverse;
+			s->eps = k->eps;
 			s->floor = k->floor;
 		}
 	}
@@ -658,8 +677,12 @@ static void print_scale(const kir_side *s, kir_text *out)
 		kir_text_add(out, " given");
 		return;
 	}
-	kir_text_add(out, " amax/");
+	kir_text_add(out, s->inverse ? " amax*1/" : " amax/");
 	format_print_number(s->divisor, out);
+	if (s->eps > 0) {
+		kir_text_add(out, " eps ");
+		format_print_number(s->eps, out);
+	}
 	if (s->floor > 0) {
 		kir_text_add(out, " floor ");
 		format_print_number(s->floor, out);

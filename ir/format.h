@@ -29,7 +29,7 @@ typedef enum kir_gran {
 
 typedef enum kir_scale_rule {
 	KIR_RULE_given, /* the caller's (tensor, head)                              */
-	KIR_RULE_amax,  /* max(amax / divisor, floor)                               */
+	KIR_RULE_amax,  /* max(max(amax, eps) / divisor, floor)                     */
 	KIR_RULE_pow2   /* the power of two at or above that                        */
 } kir_scale_rule;
 
@@ -40,7 +40,8 @@ typedef struct kir_side {
 	kir_gran gran;
 	int group; /* KIR_GRAN_group: elements that share a scale                */
 	kir_scale_rule rule;
-	double divisor, floor;
+	double divisor, eps, floor; /* eps, floor: 0 is none                      */
+	bool inverse;    /* amax * fl(1/divisor) instead of amax / divisor        */
 	bool reciprocal; /* x * fl(1/s) instead of x / s                          */
 	int round;       /* KIR_ROUND_*                                           */
 	int nan;         /* KIR_NAN_*                                             */

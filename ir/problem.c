@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ELEM, FORMAT, PAIR, NUM, REAL, FLAG, CHOICE, EXPR, WITH, TARGET };
+enum { ELEM, FORMAT, PAIR, NUM, REAL, FLAG, CHOICE, WORD, EXPR, WITH, TARGET };
 enum { A = 1 << KIR_ATTN, W = 1 << KIR_WRITE, Q = 1 << KIR_QUANT, M = 1 << KIR_MERGE };
 
 typedef struct field {
@@ -36,6 +36,16 @@ enum {
 #define FIELD(name, kinds, type, member, two, lo, hi, step, words, doc) F_##name,
 #include "problem.def"
 	NFIELDS
+};
+
+/* Bounds of a field for some kinds, in place of its row's. */
+static const struct {
+	uint8_t field, kinds;
+	int64_t lo, hi, step;
+} ranges[] = {
+#define FIELD(name, kinds, type, member, two, lo, hi, step, words, doc)
+#define RANGE(field, kinds, lo, hi, step) { F_##field, kinds, lo, hi, step },
+#include "problem.def"
 };
 /* clang-format on */
 
@@ -196,27 +206,45 @@ static bool read_number(const char *s, size_t n, int64_t *out)
 	return n > 0 && n <= 15;
 }
 
-static bool in_range(const field *f, int64_t x)
+/* f with the bounds it has for the problem's kind. */
+static field bounds_of(const parser *p, const field *f)
 {
-	return x >= f->lo && x <= f->hi && x % f->step == 0;
+	field b = *f;
+
+	for (size_t i = 0; i < sizeof(ranges) / sizeof(ranges[0]); i++) {
+		if (f != &fields[ranges[i].field] || !(ranges[i].kinds & 1u << p->p->kind))
+			continue;
+		b.lo = ranges[i].lo;
+		b.hi = ranges[i].hi;
+		b.step = ranges[i].step;
+	}
+	return b;
+}
+
+static bool in_range(const parser *p, const field *f, int64_t x)
+{
+	field b = bounds_of(p, f);
+
+	return x >= b.lo && x <= b.hi && x % b.step == 0;
 }
 
 static bool wrong_number(const parser *p, const field *f, const word *w)
 {
 	char step[40] = "a number";
+	field b = bounds_of(p, f);
 
-	if (f->step > 1)
-		snprintf(step, sizeof(step), "a multiple of %d", (int)f->step);
+	if (b.step > 1)
+		snprintf(step, sizeof(step), "a multiple of %d", (int)b.step);
 	return FAIL_VAL(p, w, "%s=%.*s: %s must be %s from %lld to %lld", f->name,
-	                SHOWN(w->nvalue), w->value, f->name, step, (long long)f->lo,
-	                (long long)f->hi);
+	                SHOWN(w->nvalue), w->value, f->name, step, (long long)b.lo,
+	                (long long)b.hi);
 }
 
 static bool read_num(parser *p, const field *f, const word *w)
 {
 	int64_t *x = member(p->p, f);
 
-	return (read_number(w->value, w->nvalue, x) && in_range(f, *x)) ||
+	return (read_number(w->value, w->nvalue, x) && in_range(p, f, *x)) ||
 	       wrong_number(p, f, w);
 }
 
@@ -226,7 +254,7 @@ static bool read_pair(parser *p, const field *f, const word *w)
 	const char *colon = memchr(w->value, ':', w->nvalue);
 	size_t n = colon ? (size_t)(colon - w->value) : w->nvalue;
 
-	if (!read_number(w->value, n, &x[0]) || !in_range(f, x[0]))
+	if (!read_number(w->value, n, &x[0]) || !in_range(p, f, x[0]))
 		return wrong_number(p, f, w);
 	x[1] = x[0];
 	if (!colon)
@@ -234,7 +262,7 @@ static bool read_pair(parser *p, const field *f, const word *w)
 	if (!(f->two & 1u << p->p->kind))
 		return FAIL_VAL(p, w, "%s=%.*s: %s takes one number of %s", f->name,
 		                SHOWN(w->nvalue), w->value, kinds[p->p->kind], f->name);
-	if (!read_number(colon + 1, w->nvalue - n - 1, &x[1]) || !in_range(f, x[1]))
+	if (!read_number(colon + 1, w->nvalue - n - 1, &x[1]) || !in_range(p, f, x[1]))
 		return wrong_number(p, f, w);
 	return true;
 }
@@ -292,6 +320,17 @@ static bool read_choice(parser *p, const field *f, const word *w)
 		return FAIL_VAL(p, w, "%s=%.*s: write %s or %s=%s", f->name, SHOWN(w->nvalue),
 		                w->value, f->name, f->name, f->words);
 	*(int *)member(p->p, f) = w->value ? 2 + i : 1;
+	return true;
+}
+
+static bool read_word(parser *p, const field *f, const word *w)
+{
+	int i = kir_word_index(f->words, w->value, w->nvalue);
+
+	if (i < 0)
+		return FAIL_VAL(p, w, "%s=%.*s: %s must be one of %s", f->name,
+		                SHOWN(w->nvalue), w->value, f->name, f->words);
+	*(int *)member(p->p, f) = i;
 	return true;
 }
 
@@ -378,6 +417,7 @@ static bool read_value(parser *p, const field *f, const word *w)
 	case PAIR: return read_pair(p, f, w);
 	case NUM: return read_num(p, f, w);
 	case REAL: return read_real(p, f, w);
+	case WORD: return read_word(p, f, w);
 	case WITH: return read_with(p, f, w);
 	case TARGET: return read_target(p, w);
 	default:
@@ -496,7 +536,11 @@ static bool check_all(parser *p)
 		ok = check_formats(p) & need(p, F_page);
 	else if (o->kind == KIR_QUANT)
 		ok = need(p, F_to);
-	ok = ok & need(p, F_heads) & need(p, F_dim);
+	if (o->kind == KIR_QUANT && !p->seen[F_heads].name)
+		o->heads = o->kv_heads = 1;
+	else
+		ok = ok & need(p, F_heads);
+	ok = ok & need(p, F_dim);
 	if (ok && o->heads % o->kv_heads)
 		ok = FAIL_VAL(
 		    p, &p->seen[F_heads],
@@ -641,6 +685,14 @@ static void print_field(const kir_problem *p, int i, kir_text *out)
 		if (c)
 			kir_text_add(out, " %s%s%.*s", f->name, c > 1 ? "=" : "",
 			             c > 1 ? (int)n : 0, c > 1 ? s : "");
+		break;
+	}
+	case WORD: {
+		size_t n = 0;
+		const char *s = kir_word_at(f->words, *(const int *)x, &n);
+
+		if (*(const int *)x)
+			kir_text_add(out, " %s=%.*s", f->name, (int)n, s);
 		break;
 	}
 	case EXPR:

@@ -4,6 +4,7 @@
  *     attn q=bf16 kv=e4m3/head heads=32:8 dim=128 page=128 causal window=4096 batch=8 ctx=8192
  *     write in=bf16 kv=int8/token-head heads=8 dim=128 page=128
  *     quant in=bf16 to=int8/token-head heads=8 dim=128
+ *     quant in=bf16 to=e4m3/g128 dim=4096 scales=columns
  *     merge out=bf16 heads=32 dim=128
  *
  * The same spelling in the API, the command line, tests, tuning lists and logs. A problem
@@ -21,6 +22,7 @@ typedef enum kir_kind { KIR_ATTN, KIR_WRITE, KIR_QUANT, KIR_MERGE } kir_kind;
 typedef struct kir_problem {
 	kir_kind kind;
 	kir_elem q, out; /* elements of queries (or input rows), of outputs    */
+	int scales; /* 0 rows, 1 columns, 2 packed: how a quantizer's scales lie        */
 	const char *k_format, *v_format; /* equal unless k= and v= are given: one
 	                                  * format then supplies K, the other V        */
 	int64_t heads, kv_heads, dim_k, dim_v, page;

@@ -402,11 +402,55 @@ static void expand_write(expand *x)
 	emit_op(x, true);
 }
 
+static void refuse(expand *x, const char *why)
+{
+	kir_error(x->d, 0, 0, "%s", why);
+	x->failed = true;
+}
+
+/* The parameter that a quantizer's scales go to, and in *view how the op sees it, if not as it
+ * is. columns: [groups, rows], so that those of a group lie side by side; the distance of two
+ * groups is the caller's, who may pad it. packed: the same with words of four exponents, the
+ * last one padded with zeros. */
+static kir_ref quant_scales(expand *x, int64_t groups, kir_type *view)
+{
+	const kir_problem *p = x->p;
+	const kir_side *s = &x->rule->side[0];
+	bool packed = p->scales == 2;
+	int64_t words = (groups + 3) / 4;
+
+	if (!p->scales)
+		return operand(x, "s",
+		               kir_buffer(x->m, s->scale_elem, s->group ? 3 : 2,
+		                          (int64_t[]){ KIR_DYN, p->heads, groups }),
+		               KIR_OUT);
+	if (p->heads != 1 || !s->group)
+		refuse(x, "scales=columns and scales=packed are of groups of whole rows: "
+		          "heads=1 and a format with scale group N");
+	else if (packed && s->scale_elem != KIR_e8m0)
+		refuse(x, "scales=packed packs exponents: the format's scales must be e8m0");
+	*view = (kir_type){ .elem = (uint8_t)s->scale_elem,
+		            .rank = 3,
+		            .buffer = true,
+		            .npieces = packed ? 3 : 2,
+		            .dim = { KIR_DYN, 1, packed ? 4 * words : groups } };
+	view->piece[0] = (kir_piece){ .axis = 0, .div = 1 };
+	view->piece[0].stride = packed ? 4 : kir_elem_bytes(s->scale_elem);
+	view->piece[1] = (kir_piece){ .axis = 2, .div = packed ? 4 : 1, .dyn = true };
+	view->piece[2] = (kir_piece){ .axis = 2, .div = 1, .mod = 4, .stride = 1 };
+	return param(x, "s",
+	             strided(x, packed ? KIR_s32 : s->scale_elem, 1, 2,
+	                     (int64_t[]){ packed ? words : groups, KIR_DYN }),
+	             KIR_OUT);
+}
+
 static void expand_quant(expand *x)
 {
 	const kir_problem *p = x->p;
 	const kir_side *s = &x->rule->side[0];
-	int64_t scales[] = { KIR_DYN, p->heads, s->group ? p->dim_k / s->group : 1 };
+
+	kir_type view = { 0 };
+	kir_ref scales = 0;
 
 	if (s->group && p->dim_k % s->group) {
 		kir_error(x->d, 0, 0, "to=%s: its scale group of %d doesn't divide dim=%lld",
@@ -414,16 +458,20 @@ static void expand_quant(expand *x)
 		x->failed = true;
 		return;
 	}
+	if (p->scales && !format_stored(s))
+		refuse(x, "scales= is about computed scales, and the format computes none");
 	operand(x, "x", rows(x, p->q, p->heads, p->dim_k), KIR_IN);
 	operand(x, "q",
 	        kir_buffer(x->m, s->elem, 3, (int64_t[]){ KIR_DYN, p->heads, p->dim_k }),
 	        KIR_OUT);
 	if (format_stored(s))
-		operand(x, "s", kir_buffer(x->m, s->scale_elem, s->group ? 3 : 2, scales),
-		        KIR_OUT);
+		scales = quant_scales(x, s->group ? p->dim_k / s->group : 1, &view);
 	else if (given(x, 0))
 		operand(x, "d", strided(x, KIR_f32, 1, 1, &p->heads), KIR_IN);
 	scalar(x, "n", KIR_s64);
+	if (view.rank)
+		x->operand[kir_operand_index(x->op, "s")] =
+		    kir_emit(x->f, KIR_OP_view, kir_type_intern(x->m, &view), &scales, 1, NULL);
 	emit_op(x, true);
 }
 

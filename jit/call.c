@@ -147,7 +147,8 @@ static int64_t columns_needed(const frame *f, int i)
 {
 	switch (f->k->slot[i].rows) {
 	case KVJIT_ROWS_table: return f->plan ? f->plan->seq_pages : -1;
-	case KVJIT_ROWS_parts: return f->count;
+	case KVJIT_ROWS_parts:
+	case KVJIT_ROWS_across: return f->count;
 	default: return -1;
 	}
 }

@@ -82,6 +82,8 @@ static void classify(const kir_func *f, unsigned i, kvjit_slot *s)
 		s->rows = KVJIT_ROWS_pages;
 	else if (!plan && dyn && (!strcmp(name, "parts") || !strcmp(name, "lses")))
 		s->rows = KVJIT_ROWS_parts;
+	else if (!plan && t->buffer && t->rank == 2 && !dyn && t->dim[1] == KIR_DYN)
+		s->rows = KVJIT_ROWS_across;
 	else if (!plan && dyn && t->elem != KIR_u8)
 		s->rows = KVJIT_ROWS_iterations;
 }

@@ -134,7 +134,8 @@ typedef enum kvjit_rows {
 	KVJIT_ROWS_table,      /* nseq, and the pages of the longest in extent 1 */
 	KVJIT_ROWS_pages,      /* npages, when the plan knows them */
 	KVJIT_ROWS_iterations, /* the scalar that bounds the loops */
-	KVJIT_ROWS_parts       /* the scalar p, and n in extent 1 */
+	KVJIT_ROWS_parts,      /* the scalar p, and n in extent 1 */
+	KVJIT_ROWS_across      /* n in extent 1 alone             */
 } kvjit_rows;
 
 /* What a call needs to know about a parameter, beyond what it shows. */

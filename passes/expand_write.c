@@ -16,14 +16,17 @@
  * wins, whatever the number of threads, and no two threads write one cache line of a page.
  *
  * The arithmetic is formats.md A1: one f32 rounding an operation,
- *     s = max(amax / divisor, floor); t = x * (1 / s) or x / s; code = convert(t).
+ *     s = max(max(amax, eps) / divisor, floor); t = x * (1 / s) or x / s; code = convert(t).
  * amax ignores NaN and is clamped to the largest finite value of the input's element, and t to
  * the divisor (of a scale stored with fewer bits: x to that value): an infinity is stored as if
  * it were that value instead of making the whole row NaN.
  */
 #include "expand.h"
 
-enum { RUN = 16 }; /* tokens written together */
+enum {
+	RUN = 16,   /* tokens written together                                      */
+	PART = 4096 /* elements of a longer row that are quantized at once           */
+};
 
 /* The power of two at or above x >= 0, exactly (never through log2), but at least 2^-127, the
  * smallest e8m0, which is subnormal in f32. */
@@ -47,7 +50,12 @@ static kir_ref row_scale(kir_func *f, const kir_side *s, kir_ref x, kir_elem fro
 	kir_ref a = e1x(f, KIR_OP_reduce_amax, t, x, xt->rank - 1);
 
 	a = e2(f, KIR_OP_min, t, a, f32c(f, kir_elem_max(from)));
-	a = e2(f, KIR_OP_div, t, a, f32c(f, (float)s->divisor));
+	if (s->eps > 0)
+		a = e2(f, KIR_OP_max, t, a, f32c(f, (float)s->eps));
+	if (s->inverse)
+		a = e2(f, KIR_OP_mul, t, a, f32c(f, 1.0F / (float)s->divisor));
+	else
+		a = e2(f, KIR_OP_div, t, a, f32c(f, (float)s->divisor));
 	a = e2(f, KIR_OP_max, t, a, f32c(f, (float)s->floor));
 	if (s->rule == KIR_RULE_pow2)
 		a = pow2_ceil(f, a);
@@ -169,16 +177,21 @@ static int64_t heads_together(int64_t heads, int64_t dim)
 	return n;
 }
 
-/* x[t, h .. h + heads, :] of a [T, H, D] input: <heads x D>. */
-static kir_ref load_heads(kir_func *f, kir_ref x, kir_ref t, kir_ref h, int64_t heads)
+/* x[t, h .. h + heads, c .. c + width] of a [T, H, D] input: <heads x width>. */
+static kir_ref load_part(kir_func *f, kir_ref x, kir_ref t, kir_ref h, kir_ref c, int64_t heads,
+                         int64_t width)
 {
 	kir_elem e = (kir_elem)kir_type_of(f, x)->elem;
-	int64_t dim = kir_type_of(f, x)->dim[2];
-	kir_ref src[4] = { x, t, h, s64c(f, 0) };
-	kir_type tt = { .elem = (uint8_t)e, .rank = 3, .dim = { 1, heads, dim } };
+	kir_ref src[4] = { x, t, h, c };
+	kir_type tt = { .elem = (uint8_t)e, .rank = 3, .dim = { 1, heads, width } };
 	kir_ref l = kir_emit(f, KIR_OP_load, kir_type_intern(f->module, &tt), src, 4, NULL);
 
-	return e1(f, KIR_OP_reshape, kir_tile(f->module, e, heads, dim), l);
+	return e1(f, KIR_OP_reshape, kir_tile(f->module, e, heads, width), l);
+}
+
+static kir_ref load_heads(kir_func *f, kir_ref x, kir_ref t, kir_ref h, int64_t heads)
+{
+	return load_part(f, x, t, h, s64c(f, 0), heads, kir_type_of(f, x)->dim[2]);
 }
 
 typedef struct write_side {
@@ -381,26 +394,80 @@ bool expand_cache_write(const kir_func *in, kir_ref n, kir_func *f, kir_ref *map
 	return true;
 }
 
+/* A quantizer's operands, and how much of a row it takes at once: whole groups. */
+typedef struct quant_op {
+	kir_func *f;
+	const kir_side *side;
+	kir_ref x, q, s, d;
+	int64_t heads, group;
+} quant_op;
+
+/* Columns [c, c + width) of heads h.. of row t. */
+static void quantize_part(const quant_op *o, kir_ref t, kir_ref h, kir_ref c, int64_t width)
+{
+	kir_func *f = o->f;
+	kir_type_id s64 = kir_scalar(f->module, KIR_s64);
+	int64_t k;
+	kir_ref g = kir_is_const(f, c, &k) ? s64c(f, k / o->group)
+	                                   : e2(f, KIR_OP_fdiv, s64, c, s64c(f, o->group));
+	kir_ref given = 0;
+	place codes = { o->q, { t, h, c }, 0 }, scales = { o->s, { t, h, g }, 0 };
+
+	if (o->d)
+		given = e2(f, KIR_OP_load, kir_vector(f->module, KIR_f32, o->heads), o->d, h);
+	write_rows(f, o->side, load_part(f, o->x, t, h, c, o->heads, width), given, &codes,
+	           &scales, 0);
+}
+
+/* The scales of row t past those of its last group. */
+static void pad_scales(const quant_op *o, kir_ref t, int64_t groups)
+{
+	kir_func *f = o->f;
+	int64_t more = kir_type_of(f, o->s)->dim[2] - groups;
+	kir_elem e = (kir_elem)kir_type_of(f, o->s)->elem;
+	kir_type_id tt = kir_tile(f->module, e, 1, more);
+	kir_ref zero = kir_const_f(f, e, kir_decode(e, 0));
+
+	kir_emit(
+	    f, KIR_OP_store, KIR_NO_TYPE,
+	    (kir_ref[]){ e1(f, KIR_OP_splat, tt, zero), o->s, t, s64c(f, 0), s64c(f, groups) },
+	    5, NULL);
+}
+
 bool expand_quantize(const kir_func *in, kir_ref n, kir_func *f, kir_ref *map, kir_diag *why)
 {
 	const kir_format *fmt = in->module->format[kir_attr_of(in, n, KIR_ATTR_format)];
-	kir_ref x = expand_operand(in, n, map, "x"), q = expand_operand(in, n, map, "q");
-	kir_ref s = expand_operand(in, n, map, "s"), d = expand_operand(in, n, map, "d");
+	quant_op o = { .f = f,
+		       .side = &fmt->side[0],
+		       .x = expand_operand(in, n, map, "x"),
+		       .q = expand_operand(in, n, map, "q"),
+		       .s = expand_operand(in, n, map, "s"),
+		       .d = expand_operand(in, n, map, "d") };
+	int64_t heads = kir_type_of(f, o.x)->dim[1], dim = kir_type_of(f, o.x)->dim[2];
+	bool whole = o.side->gran == KIR_GRAN_token_head;
 
 	(void)why;
-	int64_t heads = kir_type_of(f, x)->dim[1];
-	int64_t some = heads_together(heads, kir_type_of(f, x)->dim[2]);
+	o.heads = heads_together(heads, dim);
+	o.group = o.side->group ? o.side->group : whole ? dim : 1;
+	int64_t part = dim <= PART || o.group > PART ? (dim <= PART ? dim : o.group)
+	                                             : PART / o.group * o.group;
 	kir_ref lt = kir_for(f, s64c(f, 0), expand_operand(in, n, map, "n"), 1, true, NULL, 0);
-	kir_ref lh = kir_for(f, s64c(f, 0), s64c(f, heads), some, false, NULL, 0);
-	place codes = { q, { lt + 1, lh + 1, s64c(f, 0) }, 0 };
-	place scales = { s, { lt + 1, lh + 1, s64c(f, 0) }, 0 };
-	kir_ref given = 0;
+	kir_ref lh = kir_for(f, s64c(f, 0), s64c(f, heads), o.heads, false, NULL, 0);
 
-	if (d)
-		given = e2(f, KIR_OP_load, kir_vector(f->module, KIR_f32, some), d, lh + 1);
-	write_rows(f, &fmt->side[0], load_heads(f, x, lt + 1, lh + 1, some), given, &codes,
-	           &scales, 0);
+	if (part < dim) {
+		kir_ref lc =
+		    kir_for(f, s64c(f, 0), s64c(f, dim / part * part), part, false, NULL, 0);
+
+		quantize_part(&o, lt + 1, lh + 1, lc + 1, part);
+		kir_for_end(f, lc, NULL, 0);
+	} else {
+		quantize_part(&o, lt + 1, lh + 1, s64c(f, 0), dim);
+	}
+	if (dim % part)
+		quantize_part(&o, lt + 1, lh + 1, s64c(f, dim / part * part), dim % part);
 	kir_for_end(f, lh, NULL, 0);
+	if (o.side->group && kir_type_of(f, o.s)->dim[2] > dim / o.group)
+		pad_scales(&o, lt + 1, dim / o.group);
 	kir_for_end(f, lt, NULL, 0);
 	return true;
 }

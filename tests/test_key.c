@@ -133,6 +133,10 @@ static const flip flips[] = {
 	{ Q, "in", QUANT, "quant in=f32 to=int8/token-head heads=8 dim=128" },
 	{ Q, "to", QUANT, "quant in=bf16 to=int8/token-head/div heads=8 dim=128" },
 	{ Q, "heads", QUANT, "quant in=bf16 to=int8/token-head heads=4 dim=128" },
+	{ Q, "scales", "quant in=bf16 to=int8/g64 dim=256",
+	  "quant in=bf16 to=int8/g64 dim=256 scales=columns" },
+	{ Q, "scales", "quant in=bf16 to=mxfp8 dim=256 scales=packed",
+	  "quant in=bf16 to=mxfp8 dim=256 scales=columns" },
 	{ Q, "dim", QUANT, "quant in=bf16 to=int8/token-head heads=8 dim=64" },
 	{ M, "out", MERGE, "merge out=f16 heads=8 dim=128" },
 	{ M, "heads", MERGE, "merge out=bf16 heads=4 dim=128" },
@@ -295,7 +299,7 @@ static void test_code(void **state)
 /* -- formats ---------------------------------------------------------------------------------
  */
 
-_Static_assert(sizeof(kir_side) == 56 && sizeof(kir_format) == 208 &&
+_Static_assert(sizeof(kir_side) == 64 && sizeof(kir_format) == 232 &&
                    sizeof(struct format_piece) == 12 && sizeof(struct format_item) == 136 &&
                    sizeof(struct kir_format_tensor) == 40,
                "a member was added: it needs a row in test_formats");
@@ -331,6 +335,11 @@ static const struct {
 	{ "divisor's last bit", NAME_, ELEM_,
 	  "scale f32 token-head amax/127.00000000000001 floor 1e-06", REST_, PLACE_ },
 	{ "floor", NAME_, ELEM_, "scale f32 token-head amax/127 floor 1e-05", REST_, PLACE_ },
+	{ "eps", NAME_, ELEM_, "scale f32 token-head amax/127 eps 1e-06", REST_, PLACE_ },
+	{ "eps and floor", NAME_, ELEM_, "scale f32 token-head amax/127 eps 1e-06 floor 1e-06",
+	  REST_, PLACE_ },
+	{ "inverse", NAME_, ELEM_, "scale f32 token-head amax*1/127 floor 1e-06", REST_,
+	  PLACE_ },
 	{ "apply", NAME_, ELEM_, SCALE_, "apply reciprocal", PLACE_ },
 	{ "v.apply", NAME_, ELEM_, SCALE_, "v.apply reciprocal", PLACE_ },
 	{ "round away", NAME_, ELEM_, SCALE_, "round away", PLACE_ },

@@ -61,6 +61,8 @@ static const char *const canonical[] = {
 	"quant in=f32 to=e4m3/g16 heads=8 dim=128",
 	"quant in=f32 to=e4m3/head heads=8 dim=128",
 	"quant in=f32 to=bf16 heads=8 dim=128",
+	"quant in=bf16 to=e4m3/g128 scales=columns heads=1 dim=7168",
+	"quant in=bf16 to=mxfp8 scales=packed heads=1 dim=96",
 	"merge heads=32 dim=128",
 	"merge out=f32 heads=32 dim=128 lse",
 };
@@ -216,6 +218,7 @@ static void test_signatures(void **state)
 		  "key value k_cache v_cache k_scale_cache v_scale_cache slots n" },
 		{ "quant to=int8/token-head heads=4 dim=64", "x q s n" },
 		{ "quant to=e4m3/tensor heads=4 dim=64", "x q d n" },
+		{ "quant to=mxfp8 dim=64 scales=packed", "x q s n" },
 		{ "merge heads=4 dim=64 lse", "parts lses p n out lse" },
 	};
 
@@ -316,6 +319,12 @@ static void test_errors(void **state)
 		  "must be a multiple of the KV heads" },
 		{ "write kv=int8 heads=8:8 dim=64 page=16", 21,
 		  "write takes one number of heads" },
+		{ "quant to=int8/g8 dim=64 scales=rows,columns", 32,
+		  "scales must be one of rows,columns,packed" },
+		{ "quant to=int8/g8 dim=64 scales", 25, "scales needs a value" },
+		{ "quant to=int8/g8 dim=0", 22, "dim must be a number from 1 to 1048576" },
+		{ "write kv=int8 heads=8 page=16 dim=24", 35,
+		  "dim must be a multiple of 16 from 16 to 576" },
 		{ "quant to=int8 heads=8 dim=64:64", 27, "quant takes one number of dim" },
 		{ "attn kv=int8 heads=8 dim=72 page=16", 26,
 		  "dim must be a multiple of 16 from 16 to 576" },
@@ -419,6 +428,12 @@ static void test_expand_errors(void **state)
 		  "scale group of 48 doesn't divide a head of 64" },
 		{ "quant to=int8/g48 heads=8 dim=64",
 		  "its scale group of 48 doesn't divide dim=64" },
+		{ "quant to=int8/tensor dim=64 scales=columns", "the format computes none" },
+		{ "quant to=int8/g32 heads=2 dim=64 scales=columns",
+		  "of groups of whole rows" },
+		{ "quant to=int8/token-head dim=64 scales=packed", "of groups of whole rows" },
+		{ "quant to=int8/g32 dim=64 scales=packed",
+		  "the format's scales must be e8m0" },
 		{ "attn kv=int8 heads=8 dim=64 page=16 with=cache:s32 mask=\"cache[k] > 0\"",
 		  "two parameters are called 'cache'" },
 	};

@@ -165,6 +165,25 @@ static void make_writer(rng *r, char *text)
 		    (int)pick(r, 0, 5));
 }
 
+/* A quantizer of whole rows by groups: its rule, any length of row, where its scales go. */
+static void make_group_quant(rng *r, char *text)
+{
+	const char *e = WORD(r, "s8", "e4m3fn", "e5m2", "e4m3fnuz"),
+	           *s = WORD(r, "f32", "e8m0");
+	int group = one_in(r, 2) ? 8 * (int)pick(r, 1, 20) : 128, n = (int)pick(r, 1, 9);
+	bool pow2 = !strcmp(s, "e8m0") || one_in(r, 3), packed = *s == 'e' && one_in(r, 2);
+
+	*text = 0;
+	add(text, "format rule v1 {\n elem %s\n scale %s group %d amax%s%d", e, s, group,
+	    WORD(r, "/", "*1/"), *e == 's' ? 127 : 448);
+	add(text, "%s%s%s\n", pow2 && one_in(r, 3) ? "" : WORD(r, " eps 1e-10", " eps 0.25"),
+	    WORD(r, "", " floor 1e-10"), pow2 ? " pow2" : "");
+	add(text, " apply %s\n round %s\n nan %s\n}\n", WORD(r, "divide", "reciprocal"),
+	    WORD(r, "even", "zero", "away"), WORD(r, "keep", "max", "zero"));
+	add(text, "quant in=%s to=rule dim=%d scales=%s", WORD(r, "bf16", "f16", "f32"),
+	    group * (one_in(r, 4) ? 8 * n : n), packed ? "packed" : WORD(r, "rows", "columns"));
+}
+
 static void make_schedule(rng *r, char *sched, int page)
 {
 	*sched = 0;
@@ -200,7 +219,7 @@ static bool refused(const check_result *r)
 	return r->failed && !strncmp(r->text, "unsupported", 11) && strstr(r->text, "knob");
 }
 
-/* Problem `seed`: attention three times of four. */
+/* Problem `seed`: attention three times of four, else a writer or a quantizer. */
 static void make(unsigned seed, char *text, char *sched)
 {
 	rng r = { seed * 7919u };
@@ -208,7 +227,10 @@ static void make(unsigned seed, char *text, char *sched)
 
 	*sched = 0;
 	if (seed % 4 == 3) {
-		make_writer(&r, text);
+		if (seed % 8 == 7)
+			make_group_quant(&r, text);
+		else
+			make_writer(&r, text);
 		return;
 	}
 	make_problem(&r, text, &page);

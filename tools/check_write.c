@@ -84,6 +84,8 @@ static void make_outputs(check *c, const kvjit_kernel *k)
 		memcpy(shape, p->shape, sizeof shape);
 		if (shape[0] < 0)
 			shape[0] = TOKENS;
+		if (p->rank > 1 && shape[1] < 0)
+			shape[1] = TOKENS + 3; /* columns, padded */
 		bind_tensor(&c->a.b, p->name, p->dtype, p->rank, shape);
 	}
 }

@@ -25,6 +25,8 @@ static const struct op {
 	{ "bf16_round", golden_bf16_round },
 	{ "quant_per_token_head", golden_quant_token_head },
 	{ "quant_static_fp8", golden_quant_static },
+	{ "ue8m0_ceil", golden_pow2_ceil },
+	{ "quant_per_token_group", golden_quant_group },
 	{ "cache_write_per_token_head", golden_write_token_head },
 	{ "cache_write_static_fp8", golden_write_static },
 	{ "paged_attention", golden_attention },
@@ -36,9 +38,6 @@ static const struct op {
 static const struct skip {
 	const char *op, *key, *value, *why;
 } skips[] = {
-	{ "ue8m0_ceil", NULL, NULL, "the UE8M0 codec alone comes with block-scaled formats" },
-	{ "quant_per_token_group", NULL, NULL,
-	  "group quantizers come with block-scaled products" },
 	{ "quant_mx_nvfp4", NULL, NULL,
 	  "MX and NVFP4 quantizers come with block-scaled products" },
 	{ "quant_rotated", NULL, NULL, "rotated formats aren't built yet" },

@@ -66,6 +66,8 @@ bool golden_fp_encode(const golden_case *c, const machine *m, golden_result *r);
 bool golden_bf16_round(const golden_case *c, const machine *m, golden_result *r);
 bool golden_quant_token_head(const golden_case *c, const machine *m, golden_result *r);
 bool golden_quant_static(const golden_case *c, const machine *m, golden_result *r);
+bool golden_pow2_ceil(const golden_case *c, const machine *m, golden_result *r);
+bool golden_quant_group(const golden_case *c, const machine *m, golden_result *r);
 bool golden_write_token_head(const golden_case *c, const machine *m, golden_result *r);
 bool golden_write_static(const golden_case *c, const machine *m, golden_result *r);
 bool golden_attention(const golden_case *c, const machine *m, golden_result *r);

@@ -3,7 +3,7 @@
  *
  *     a  = the largest |x| of the elements that share a scale; NaN is passed over, an infinity
  *          counts as the largest finite value of the input's element
- *     s  = max(a / divisor, floor), or the power of two at or above that; or given
+ *     s  = max(max(a, eps) / divisor, floor), or the power of two at or above that; or given
  *     s' = s as its element stores it
  *     t  = x * (1 / s') or x / s'
  *     q  = t in the code's element, rounded as declared, beyond the range the last value
@@ -14,6 +14,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 typedef struct row {
 	double *x, *q, *s; /* input, codes as values, scales as values */
@@ -30,7 +31,9 @@ static double scale_of(const kref_state *r, const kir_side *f, const double *x, 
 
 	for (int64_t k = 0; k < n; k++)
 		a = fabs(x[k]) > a ? fabs(x[k]) : a;
-	s = step(r, a / step(r, f->divisor));
+	a = a < step(r, f->eps) ? step(r, f->eps) : a;
+	s = step(r, f->divisor);
+	s = step(r, f->inverse ? a * step(r, 1 / s) : a / s);
 	if (s < step(r, f->floor))
 		s = step(r, f->floor);
 	if (f->rule == KIR_RULE_pow2)
@@ -120,6 +123,15 @@ static bool write_row(kref_state *r, kir_ref n, const stream *s, int64_t t, int6
 		return true;
 	group = s->f->gran == KIR_GRAN_group ? s->f->group : s->dim;
 	groups = (s->dim + group - 1) / group;
+	if (s->scale->type->rank > nat && s->scale->type->dim[nat] > groups) {
+		/* a row of scales that is longer ends in the least ones */
+		int64_t all = s->scale->type->dim[nat];
+
+		if (all > s->dim)
+			return kref_fail(r, n, "s has more scales a row than elements");
+		memset(w->s + groups, 0, (size_t)(all - groups) * sizeof *w->s);
+		groups = all;
+	}
 	return kref_put_row(r, n, s->scale, at, nat, groups, w->s);
 }
 

@@ -44,7 +44,8 @@ typedef enum kvjit_status {
 	KVJIT_BAD_ARGUMENT, /* an argument of a call: type, shape, stride, pointer      */
 	KVJIT_NO_BACKEND,   /* the backend's shared object or its LLVM can't be loaded  */
 	KVJIT_NO_MEMORY,
-	KVJIT_INTERNAL /* a bug in kvjit; the message says where                   */
+	KVJIT_INTERNAL,   /* a bug in kvjit; the message says where                   */
+	KVJIT_DEVICE_LOST /* the device hung or was reset: open a new context         */
 } kvjit_status;
 
 typedef enum kvjit_dtype {
@@ -75,8 +76,10 @@ typedef void (*kvjit_parallel_for)(int64_t n, void (*fn)(int64_t begin, int64_t 
 
 typedef struct kvjit_options {
 	size_t size;         /* sizeof(kvjit_options)                       */
-	const char *target;  /* row of targets.def, NULL: KVJIT_TARGET or the host's own*/
-	const char *backend; /* "x86", "c", "ref"; NULL: KVJIT_BACKEND or "x86" */
+	const char *target;  /* row of targets.def, NULL: KVJIT_TARGET or the host's own;
+	                      * a GPU's row opens a device, "xe" one of any row    */
+	const char *backend; /* "x86", "spirv", "c", "ref"; NULL: KVJIT_BACKEND or what
+	                      * the target takes: "x86", or "spirv" for a GPU      */
 	kvjit_parallel_for parallel; /* NULL: OpenMP                                */
 	void *executor;              /* handed to parallel                          */
 	void (*log)(const char *line, void *log_ctx); /* NULL: silent              */
@@ -88,11 +91,18 @@ typedef struct kvjit_options {
 	const char *pins;       /* pin file; NULL: KVJIT_PINS                          */
 	int threads;            /* that the executor uses, 0: as many as there are
 	                         * processors; tuned schedules are chosen by it        */
+	const char *device;     /* of a GPU's target: its number in kvjit_info, or words of its
+	                         * name; NULL: KVJIT_DEVICE or the first that runs it    */
+	void *device_context, *device_handle; /* the host's own ze_context_handle_t and
+	                                       * ze_device_handle_t, to share memory with it:
+	                                       * both or neither. They outlive all that this
+	                                       * context and its kernels make          */
 } kvjit_options;
 
 /* options NULL: defaults. *out is closed with kvjit_close. KVJIT_UNSUPPORTED when the target
- * is unknown or this machine can't run it. When *out can't be made there is no context to
- * ask: kvjit_open_error gives the sentence of this thread's last failed kvjit_open. */
+ * is unknown or this machine can't run it, KVJIT_NO_BACKEND when it has no such device. When
+ * *out can't be made there is no context to ask: kvjit_open_error gives the sentence of this
+ * thread's last failed kvjit_open. */
 KVJIT_API kvjit_status kvjit_open(const kvjit_options *options, kvjit **out);
 KVJIT_API const char *kvjit_open_error(void);
 KVJIT_API void kvjit_close(kvjit *kv); /* NULL is fine; kernels live on */
@@ -126,10 +136,10 @@ enum {
  * of a pin, else of what was tuned for this program and as many threads on this machine, else
  * on another one with this target, else the defaults: kvjit_why says which. Code: of this
  * process, else of the user's cache, else of the read-only ones, else compiled (and kept in the
- * user's cache). The same text and options give the same kernel again, in some 50 ns; it is released as often as it was handed out. A
- * problem without batch and ctx gets a kernel with a schedule for each size that was tuned;
- * kvjit_plan_new picks among them. Whatever is wrong with a cache costs a line in the log,
- * never the kernel. */
+ * user's cache). The same text and options give the same kernel again, in some 50 ns; it is
+ * released as often as it was handed out. A problem without batch and ctx gets a kernel with a
+ * schedule for each size that was tuned; kvjit_plan_new picks among them. Whatever is wrong
+ * with a cache costs a line in the log, never the kernel. */
 KVJIT_API kvjit_status kvjit_compile(kvjit *kv, const char *text,
                                      const kvjit_compile_options *options, kvjit_kernel **out);
 KVJIT_API void kvjit_release(kvjit_kernel *k); /* NULL is fine */
@@ -235,6 +245,57 @@ KVJIT_API kvjit_status kvjit_page_bytes(kvjit *kv, const char *format, int64_t k
  * run 1.1 to 3 times faster on them). NULL if there is none. Free with kvjit_free. */
 KVJIT_API void *kvjit_alloc(size_t bytes);
 KVJIT_API void kvjit_free(void *p, size_t bytes); /* NULL is fine */
+
+/* -- devices -----------------------------------------------------------------------
+ *
+ * A context whose target is a GPU's row runs its kernels there. Everything above holds, but:
+ * tensors lie in memory that the device reads (kvjit_device_alloc, or the host's own: a pointer
+ * that the device can't read is KVJIT_BAD_ARGUMENT and named); plans are still made from the
+ * host's arrays, and copied; scratch is the device's memory; a call takes locks, may fail
+ * while it runs, and kvjit_call waits for it. kvjit_entry is NULL. */
+
+typedef struct kvjit_queue kvjit_queue; /* calls in order, which the host doesn't wait for */
+
+typedef enum kvjit_memory {
+	KVJIT_MEMORY_DEVICE, /* the fastest; the host can't touch it: kvjit_device_copy   */
+	KVJIT_MEMORY_SHARED, /* moves to whoever touches it; one at a time                */
+	KVJIT_MEMORY_HOST    /* the host's; the device reads it over the bus              */
+} kvjit_memory;
+
+/* The name of kv's device; NULL: it has none. */
+KVJIT_API const char *kvjit_device_name(const kvjit *kv);
+/* 64-aligned, not zeroed. Freed before kv is closed, after the calls that use it have ended. */
+KVJIT_API kvjit_status kvjit_device_alloc(kvjit *kv, kvjit_memory kind, size_t bytes,
+                                          void **out);
+KVJIT_API void kvjit_device_free(kvjit *kv, void *p); /* NULL is fine */
+/* From any memory to any; waits until it is done, but for no queue. */
+KVJIT_API kvjit_status kvjit_device_copy(kvjit *kv, void *to, const void *from, size_t bytes);
+
+typedef struct kvjit_queue_options {
+	size_t size; /* sizeof(kvjit_queue_options)                               */
+	void *list;  /* the host's immediate ze_command_list_handle_t, of the device and
+	              * context that kv was opened with; NULL: a new one. It stays the
+	              * host's, and nobody may append to it during a call           */
+	int timed;   /* 1: calls take their time; each waits for the one before */
+} kvjit_queue_options;
+
+/* options may be NULL. A queue may be used by any thread; it lives on when kv is closed. */
+KVJIT_API kvjit_status kvjit_queue_new(kvjit *kv, const kvjit_queue_options *options,
+                                       kvjit_queue **out);
+KVJIT_API void kvjit_queue_free(kvjit_queue *q); /* waits; NULL is fine */
+/* kvjit_call without waiting: it begins when all before it on q has ended. The arguments'
+ * memory, plan and scratch stay as they are until then. What goes wrong on the device later is
+ * told by kvjit_queue_wait. */
+KVJIT_API kvjit_status kvjit_queue_call(kvjit_queue *q, const kvjit_kernel *k,
+                                        const kvjit_plan *plan, const kvjit_arg *args,
+                                        int nargs, void *scratch);
+KVJIT_API kvjit_status kvjit_queue_copy(kvjit_queue *q, void *to, const void *from,
+                                        size_t bytes);
+KVJIT_API kvjit_status kvjit_queue_wait(kvjit_queue *q);
+/* How long the device worked on the last call of a timed queue; waits for it. */
+KVJIT_API kvjit_status kvjit_queue_seconds(kvjit_queue *q, double *out);
+/* This thread's last failure of any of these but kvjit_queue_new, which is kv's. */
+KVJIT_API const char *kvjit_queue_error(const kvjit_queue *q);
 
 #ifdef __cplusplus
 }

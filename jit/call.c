@@ -3,23 +3,13 @@
  *
  * Everything is checked before anything runs; a failure names the parameter and what it
  * takes. Nothing here allocates or locks: cells and pointers are arrays on the stack, the
- * libffi signature was made with the kernel. (The interpreter, a kernel without code, does
- * both.)
+ * libffi signature was made with the kernel. (The interpreter, interpret.c, and devices,
+ * launch.c, do both.)
  */
-#include "jit.h"
-#include "../backends/ref/ref.h"
+#include "frame.h"
 
 #include <stdio.h>
 #include <string.h>
-
-typedef struct frame {
-	const kvjit_kernel *k;
-	const kvjit_plan *plan;
-	void *scratch;
-	const kvjit_arg *arg[KVJIT_MAX_PARAMS];
-	kvjit_cell cell[KVJIT_MAX_CELLS];
-	int64_t count, parts; /* scalars n and p of a kernel without a plan, or -1 */
-} frame;
 
 #define BAD(...) kvjit_fail((kvjit_errors *)&k->errors, KVJIT_BAD_ARGUMENT, __VA_ARGS__)
 
@@ -68,7 +58,7 @@ static int find_param(const kvjit_kernel *k, const char *name, int guess)
 	return -1;
 }
 
-static kvjit_status match(frame *f, const kvjit_arg *args, int nargs)
+static kvjit_status match(kvjit_frame *f, const kvjit_arg *args, int nargs)
 {
 	const kvjit_kernel *k = f->k;
 	char what[100];
@@ -103,7 +93,7 @@ static kvjit_status match(frame *f, const kvjit_arg *args, int nargs)
 
 /* -- one argument ------------------------------------------------------------------ */
 
-static kvjit_status fill_scalar(frame *f, int i)
+static kvjit_status fill_scalar(kvjit_frame *f, int i)
 {
 	const kvjit_kernel *k = f->k;
 	const kvjit_param *p = &k->param[i];
@@ -126,7 +116,7 @@ static kvjit_status fill_scalar(frame *f, int i)
 }
 
 /* The least extent 0 a tensor needs, -1 if that isn't known. */
-static int64_t rows_needed(const frame *f, int i)
+static int64_t rows_needed(const kvjit_frame *f, int i)
 {
 	const kvjit_plan *p = f->plan;
 
@@ -143,7 +133,7 @@ static int64_t rows_needed(const frame *f, int i)
 }
 
 /* The least extent 1 that doesn't follow from the type, -1 if there is none. */
-static int64_t columns_needed(const frame *f, int i)
+static int64_t columns_needed(const kvjit_frame *f, int i)
 {
 	switch (f->k->slot[i].rows) {
 	case KVJIT_ROWS_table: return f->plan ? f->plan->seq_pages : -1;
@@ -154,7 +144,7 @@ static int64_t columns_needed(const frame *f, int i)
 }
 
 /* One row for all: extent 0 is 1 and its stride 0. */
-static bool one_row(const frame *f, int i)
+static bool one_row(const kvjit_frame *f, int i)
 {
 	const kvjit_arg *a = f->arg[i];
 
@@ -164,7 +154,7 @@ static bool one_row(const frame *f, int i)
 	return false;
 }
 
-static kvjit_status check_shape(const frame *f, int i)
+static kvjit_status check_shape(const kvjit_frame *f, int i)
 {
 	const kvjit_kernel *k = f->k;
 	const kvjit_param *p = &k->param[i];
@@ -199,7 +189,7 @@ static kvjit_status check_shape(const frame *f, int i)
 }
 
 /* A default that depends on extents known only now. */
-static kvjit_status follow(const frame *f, int i, int s, int64_t *out)
+static kvjit_status follow(const kvjit_frame *f, int i, int s, int64_t *out)
 {
 	const kvjit_kernel *k = f->k;
 	const kvjit_arg *a = f->arg[i];
@@ -217,7 +207,7 @@ static kvjit_status follow(const frame *f, int i, int s, int64_t *out)
 	return KVJIT_OK;
 }
 
-static kvjit_status fill_strides(frame *f, int i)
+static kvjit_status fill_strides(kvjit_frame *f, int i)
 {
 	const kvjit_kernel *k = f->k;
 	const kvjit_param *p = &k->param[i];
@@ -250,7 +240,7 @@ static kvjit_status fill_strides(frame *f, int i)
 	return KVJIT_OK;
 }
 
-static kvjit_status fill_tensor(frame *f, int i)
+static kvjit_status fill_tensor(kvjit_frame *f, int i)
 {
 	const kvjit_kernel *k = f->k;
 	const kvjit_param *p = &k->param[i];
@@ -268,7 +258,7 @@ static kvjit_status fill_tensor(frame *f, int i)
 	return fill_strides(f, i);
 }
 
-static void fill_planned(frame *f, int i)
+static void fill_planned(kvjit_frame *f, int i)
 {
 	const kvjit_slot *s = &f->k->slot[i];
 	const kvjit_plan *p = f->plan;
@@ -276,8 +266,10 @@ static void fill_planned(frame *f, int i)
 	int64_t n = s->planned == KVJIT_PLAN_nwork ? p->nwork : p->njoin;
 
 	switch (s->planned) {
-	case KVJIT_PLAN_work: c->p = p->work; return;
-	case KVJIT_PLAN_join: c->p = p->join; return;
+	case KVJIT_PLAN_work: c->p = p->there ? p->there : p->work; return;
+	case KVJIT_PLAN_join:
+		c->p = p->there ? p->there + (p->join - p->work) : p->join;
+		return;
 	case KVJIT_PLAN_part: c->p = f->scratch; return;
 	default: break;
 	}
@@ -289,7 +281,7 @@ static void fill_planned(frame *f, int i)
 
 /* -- all of them -------------------------------------------------------------------- */
 
-static kvjit_status check_plan(frame *f, void *scratch)
+static kvjit_status check_plan(kvjit_frame *f, void *scratch)
 {
 	const kvjit_kernel *k = f->k;
 	const kvjit_shape *a = &k->shape;
@@ -310,6 +302,9 @@ static kvjit_status check_plan(frame *f, void *scratch)
 		    (long)b->heads, (long)b->kv_heads, (long)b->dim_v, (long)b->page,
 		    (long)b->q_tile, (long)b->split, (long)a->heads, (long)a->kv_heads,
 		    (long)a->dim_v, (long)a->page, (long)a->q_tile, (long)a->split);
+	if (k->device != f->plan->device)
+		return BAD("the plan is of another device than the kernel, or of another "
+		           "context's");
 	f->scratch = scratch ? scratch : f->plan->scratch;
 	if ((uintptr_t)f->scratch % 64)
 		return BAD("scratch is %p; it must be aligned to 64 bytes", f->scratch);
@@ -317,7 +312,7 @@ static kvjit_status check_plan(frame *f, void *scratch)
 }
 
 /* Scalars first: they bound the extents of tensors. */
-static kvjit_status fill_scalars(frame *f)
+static kvjit_status fill_scalars(kvjit_frame *f)
 {
 	const kvjit_kernel *k = f->k;
 
@@ -343,7 +338,7 @@ static kvjit_status fill_scalars(frame *f)
 	return KVJIT_OK;
 }
 
-static kvjit_status fill(frame *f)
+static kvjit_status fill(kvjit_frame *f)
 {
 	const kvjit_kernel *k = f->k;
 	kvjit_status s = fill_scalars(f);
@@ -357,14 +352,15 @@ static kvjit_status fill(frame *f)
 	return s;
 }
 
-/* Slots come from the host for each call; one outside the pool would write outside it. */
-static kvjit_status check_slots(const frame *f)
+/* Slots come from the host for each call; one outside the pool would write outside it. Those in
+ * a device's own memory can't be looked at. */
+static kvjit_status check_slots(const kvjit_frame *f)
 {
 	const kvjit_kernel *k = f->k;
 	const int64_t *slots;
 	int64_t limit = k->slots_page, pages = -1;
 
-	if (!limit || f->count < 0)
+	if (!limit || f->count < 0 || !kvjit_host_reads(f, k->slots_param))
 		return KVJIT_OK;
 	for (int i = 0; i < k->nparam; i++)
 		if (k->param[i].dtype == KVJIT_U8 && f->arg[i] && f->arg[i]->rank &&
@@ -385,7 +381,7 @@ static kvjit_status check_slots(const frame *f)
 /* -- running ------------------------------------------------------------------------ */
 
 typedef struct phase_run {
-	const frame *f;
+	const kvjit_frame *f;
 	int64_t phase;
 } phase_run;
 
@@ -405,7 +401,7 @@ static void run_range(int64_t begin, int64_t end, void *ctx)
 	ffi_call((ffi_cif *)&k->cif, k->entry, NULL, value);
 }
 
-static int64_t phase_count(const frame *f, const kvjit_phase *p)
+int64_t kvjit_phase_count(const kvjit_frame *f, const kvjit_phase *p)
 {
 	const kvjit_slot *s;
 
@@ -415,12 +411,12 @@ static int64_t phase_count(const frame *f, const kvjit_phase *p)
 	return s->elem == KIR_s32 ? f->cell[s->cell].w : f->cell[s->cell].i;
 }
 
-static void run_phases(const frame *f)
+static void run_phases(const kvjit_frame *f)
 {
 	const kvjit_kernel *k = f->k;
 
 	for (int i = 0; i < k->nphase; i++) {
-		int64_t n = phase_count(f, &k->phase[i]);
+		int64_t n = kvjit_phase_count(f, &k->phase[i]);
 		phase_run r = { f, i };
 
 		if (n == 1)
@@ -430,107 +426,48 @@ static void run_phases(const frame *f)
 	}
 }
 
-/* Bytes that a tensor's stated extents reach; 0, unchecked, if it states none. Axes without
- * a run-time stride are the innermost ones and contiguous. */
-static int64_t reach(const frame *f, int i)
+kvjit_status kvjit_frame_fill(kvjit_frame *f, const kvjit_arg *args, int nargs, void *scratch)
 {
-	const kvjit_slot *slot = &f->k->slot[i];
-	const kvjit_arg *a = f->arg[i];
-	int64_t inner = slot->bytes, outer = 0;
-	unsigned strided = 0;
+	kvjit_status s;
 
-	if (!a || !a->rank)
-		return 0;
-	for (int s = 0; s < f->k->param[i].nstride; s++) {
-		int64_t stride = f->cell[slot->cell + 1 + s].i, n = a->shape[slot->axis[s]];
-
-		if (stride < 0)
-			return 0;
-		strided |= 1u << slot->axis[s];
-		outer += n > 0 ? (n - 1) * stride : 0;
-	}
-	for (int d = 0; d < a->rank; d++)
-		if (!(strided >> d & 1))
-			inner *= a->shape[d];
-	return inner + outer;
-}
-
-static int64_t planned_bytes(const frame *f, int i)
-{
-	const kvjit_plan *p = f->plan;
-
-	switch (f->k->slot[i].planned) {
-	case KVJIT_PLAN_work: return p->nwork * KIR_ITEM * 4;
-	case KVJIT_PLAN_join: return p->njoin * KIR_ITEM * 4;
-	case KVJIT_PLAN_part: return (int64_t)p->scratch_bytes;
-	default: break;
-	}
-	switch (f->k->slot[i].rows) {
-	case KVJIT_ROWS_seqs: return f->k->param[i].rank == 1 ? p->nseq * 4 : reach(f, i);
-	case KVJIT_ROWS_starts: return (p->nseq + 1) * 4;
-	default: return reach(f, i);
-	}
-}
-
-static kvjit_status run_ref(const frame *f)
-{
-	const kvjit_kernel *k = f->k;
-	kref_arg arg[KVJIT_MAX_PARAMS] = { 0 };
-	kir_diag d = { 0 };
-	char text[600];
-	bool ok;
-
-	for (int i = 0; i < k->nparam; i++) {
-		const kvjit_cell *c = &f->cell[k->slot[i].cell];
-		kref_arg *a = &arg[i];
-
-		if (k->slot[i].buffer) {
-			a->base = c->p;
-			a->bytes = f->plan ? planned_bytes(f, i) : reach(f, i);
-			for (int s = 0; s < k->param[i].nstride; s++)
-				a->stride[s] = c[1 + s].i;
-		} else {
-			if (k->slot[i].elem == KIR_f32)
-				a->f = c->f;
-			else
-				a->i = k->slot[i].elem == KIR_s32 ? c->w : c->i;
-		}
-	}
-	pthread_mutex_lock((pthread_mutex_t *)&k->text);
-	ok = kref_run(k->run, arg, k->planned ? KREF_EXACT : KREF_ROUND, NULL, &d);
-	pthread_mutex_unlock((pthread_mutex_t *)&k->text);
-	if (ok)
-		return KVJIT_OK;
-	return BAD("the interpreter stopped: %s", kir_diag_text(&d, text, sizeof(text)));
+	f->scratch = NULL;
+	f->count = f->parts = -1;
+	memset(f->arg, 0, (size_t)f->k->nparam * sizeof(f->arg[0]));
+	s = check_plan(f, scratch);
+	if (s == KVJIT_OK)
+		s = match(f, args, nargs);
+	if (s == KVJIT_OK)
+		s = fill(f);
+	if (s == KVJIT_OK)
+		s = check_slots(f);
+	return s;
 }
 
 static kvjit_status run(const kvjit_kernel *k, const kvjit_plan *plan, const kvjit_arg *args,
                         int nargs, void *scratch)
 {
 	kvjit_status s;
-	frame f;
+	kvjit_frame f;
 
 	f.k = k;
 	f.plan = plan;
-	f.scratch = NULL;
-	f.count = f.parts = -1;
-	memset(f.arg, 0, (size_t)k->nparam * sizeof(f.arg[0]));
-	s = check_plan(&f, scratch);
-	if (s == KVJIT_OK)
-		s = match(&f, args, nargs);
-	if (s == KVJIT_OK)
-		s = fill(&f);
-	if (s == KVJIT_OK)
-		s = check_slots(&f);
+	s = kvjit_frame_fill(&f, args, nargs, scratch);
 	if (s != KVJIT_OK)
 		return s;
 	if (k->backend_index == KVJIT_BE_ref)
-		return run_ref(&f);
+		return kvjit_interpret(&f);
+	if (k->module_on)
+		return kvjit_launch_and_wait(&f);
 	if (!k->entry)
 		return BAD("this kernel was compiled for another machine (KVJIT_FOREIGN): "
 		           "it can be looked at, not called");
 	run_phases(&f);
 	return KVJIT_OK;
+}
+
+const kvjit_kernel *kvjit_frame_kernel(const kvjit_kernel *k, const kvjit_plan *plan)
+{
+	return kvjit_variant(k, plan && plan->id == k->id ? plan->pick : 0);
 }
 
 kvjit_status kvjit_call(const kvjit_kernel *k, const kvjit_plan *plan, const kvjit_arg *args,
@@ -541,7 +478,7 @@ kvjit_status kvjit_call(const kvjit_kernel *k, const kvjit_plan *plan, const kvj
 
 	if (!k)
 		return KVJIT_BAD_ARGUMENT;
-	chosen = kvjit_variant(k, plan && plan->id == k->id ? plan->pick : 0);
+	chosen = kvjit_frame_kernel(k, plan);
 	s = run(chosen, plan, args, nargs, scratch);
 	if (s != KVJIT_OK && chosen != k)
 		kvjit_fail((kvjit_errors *)&k->errors, s, "%s", kvjit_kernel_error(chosen));

@@ -6,6 +6,7 @@
  *         -> passes -> backend -> blob -> the user's cache
  *         -> executable memory
  */
+#include "device.h"
 #include "job.h"
 #include "../passes/passes.h"
 
@@ -124,12 +125,29 @@ static kvjit_status make_blob(kvjit_job *j, kbe_blob *blob)
 	                  blob->entry, blob->size);
 }
 
+/* The driver compiles a blob here, in kvjit_compile, so that no call has to. */
+static kvjit_status build_module(kvjit_job *j, const void *bytes, size_t size)
+{
+	kvjit_device *d = j->kv->device;
+	kbe_fault fault;
+
+	if (j->flags & KVJIT_FOREIGN)
+		return KVJIT_OK;
+	j->k->module_on = d->runtime->module(d->handle, bytes, size, &fault);
+	if (!j->k->module_on)
+		return kvjit_fault(&j->kv->errors, &fault);
+	j->k->device = kvjit_device_retain(d);
+	return KVJIT_OK;
+}
+
 static kvjit_status map_code(kvjit_job *j, const void *bytes, size_t size, size_t entry,
                              size_t text)
 {
 	kvjit_kernel *k = j->k;
 	void *at;
 
+	if (j->f->target->lanes)
+		return build_module(j, bytes, size);
 	if (!kvjit_map_code(bytes, size, &k->code))
 		return kvjit_fail(&j->kv->errors, KVJIT_NO_MEMORY,
 		                  "no executable memory for %zu bytes of code", size);
@@ -160,6 +178,11 @@ static char *phases_text(const kvjit_kernel *k)
 	return t.text;
 }
 
+static const char *kind_of(const kvjit_job *j)
+{
+	return j->f->target->lanes ? "spirv" : "x86-64";
+}
+
 static void keep(kvjit_job *j, const kbe_blob *blob, double seconds)
 {
 	const kvjit_kernel *k = j->k;
@@ -170,7 +193,7 @@ static void keep(kvjit_job *j, const kbe_blob *blob, double seconds)
 	c.key = j->code;
 	c.program = j->program;
 	kt_hash(blob->bytes, blob->size, &c.hash);
-	c.kind = (char *)"x86-64";
+	c.kind = (char *)kind_of(j);
 	c.backend = (char *)k->backend_name;
 	c.target = k->target;
 	c.problem = k->problem;
@@ -260,7 +283,7 @@ static bool adopt(kvjit_job *j, const kt_code *c, kvjit_status *s)
 	kvjit_kernel *k = j->k;
 	bool given[32] = { 0 };
 
-	if (c->entry >= c->size || c->text > c->size || strcmp(c->kind, "x86-64") != 0 ||
+	if (c->entry >= c->size || c->text > c->size || strcmp(c->kind, kind_of(j)) != 0 ||
 	    !kir_sched_parse(&sched, given, c->sched, &j->d))
 		return false;
 	j->f->sched = sched;
@@ -270,7 +293,12 @@ static bool adopt(kvjit_job *j, const kt_code *c, kvjit_status *s)
 		return false;
 	}
 	*s = map_code(j, c->bytes, c->size, c->entry, c->text);
-	return true;
+	if (*s != KVJIT_UNSUPPORTED)
+		return true;
+	/* the driver refuses what it, or an older one, took before */
+	forget(k);
+	j->f->sched = old;
+	return false;
 }
 
 static bool from_cache(kvjit_job *j, kvjit_status *s)
@@ -314,13 +342,31 @@ static kvjit_status compile_claimed(kvjit_job *j)
 	return s;
 }
 
+static bool runs_here(const kvjit_job *j, char *why, size_t len)
+{
+	const kir_target *t = j->f->target;
+
+	if (!t->lanes)
+		return kvjit_target_runs(&j->kv->host, t, why, len);
+	if (j->kv->device && !(t->features & ~j->kv->target.features))
+		return true;
+	if (j->kv->device)
+		snprintf(why, len, "target '%s' needs more than this context's device, %s, has",
+		         t->name, j->kv->target.name);
+	else
+		snprintf(why, len,
+		         "target '%s' is a device's: open the context with options.target "
+		         "\"%s\"",
+		         t->name, t->name);
+	return false;
+}
+
 kvjit_status kvjit_job_code(kvjit_job *j)
 {
 	kvjit_status s = KVJIT_OK;
 	char why[400];
 
-	if (!(j->flags & KVJIT_FOREIGN) &&
-	    !kvjit_target_runs(&j->kv->host, j->f->target, why, sizeof(why)))
+	if (!(j->flags & KVJIT_FOREIGN) && !runs_here(j, why, sizeof(why)))
 		return kvjit_fail(&j->kv->errors, KVJIT_UNSUPPORTED, "%s", why);
 	if (!may_use_caches(j))
 		return compile_code(j, false);

@@ -3,6 +3,7 @@
  * here and nowhere else.
  */
 #include "cache.h"
+#include "device.h"
 #include "../passes/passes.h"
 
 #include <stdio.h>
@@ -21,8 +22,8 @@ const kvjit_env_info kvjit_env_table[KVJIT_NENV] = {
 static _Thread_local char open_error[512];
 
 static const char *const status_names[] = {
-	"ok",         "bad problem", "unsupported",   "bad argument",
-	"no backend", "no memory",   "internal error"
+	"ok",         "bad problem", "unsupported",    "bad argument",
+	"no backend", "no memory",   "internal error", "device lost"
 };
 
 const char *kvjit_status_name(kvjit_status s)
@@ -110,29 +111,79 @@ static void read_environment(kvjit *kv)
 	}
 }
 
-static bool pick_target(kvjit *kv, const char *name)
+/* "xe" is whatever row the device has. */
+static bool is_device(const char *target)
 {
-	const kir_target *t = name ? kir_target_find(name) : &kv->host;
-	char list[200];
+	const kir_target *t = target ? kir_target_find(target) : NULL;
 
-	if (!t) {
-		kvjit_target_list(list, sizeof(list));
-		snprintf(open_error, sizeof(open_error),
-		         "no target '%.40s'; this machine runs %s", name, list);
-		return false;
-	}
-	kv->target = *t;
-	return t == &kv->host ||
-	       kvjit_target_runs(&kv->host, t, open_error, sizeof(open_error));
+	return target && (t ? t->lanes != 0 : !strcmp(target, "xe"));
 }
 
-static bool pick_backend(kvjit *kv, const char *name)
+static kvjit_status no_target(const char *name)
 {
-	kv->backend = kvjit_backend_find(name ? name : "x86");
+	char list[200];
+
+	kvjit_target_list(list, sizeof(list));
+	snprintf(open_error, sizeof(open_error),
+	         "no target '%.40s'; this machine runs %s, and its devices xe", name, list);
+	return KVJIT_UNSUPPORTED;
+}
+
+/* The row as the device has it: less local memory than the row says, on some. */
+static kvjit_status pick_device(kvjit *kv, const kvjit_options *o, const kir_target *t)
+{
+	const char *device = o->device ? o->device : kv->env[KVJIT_ENV_DEVICE];
+	kbe_choice c = { device, t, o->device_context, o->device_handle };
+	kvjit_status s;
+
+	if (!o->device_context != !o->device_handle) {
+		snprintf(open_error, sizeof(open_error),
+		         "options.device_context and options.device_handle go together: both "
+		         "the host's, or neither");
+		return KVJIT_BAD_ARGUMENT;
+	}
+	s = kvjit_device_open(kv->env[KVJIT_ENV_BACKEND_DIR], &c, &kv->device, open_error,
+	                      sizeof(open_error));
+	if (s != KVJIT_OK)
+		return s;
+	if (!t)
+		t = kir_target_find(kv->device->info.row->name);
+	kv->target = *t;
+	if (kv->device->info.local && kv->device->info.local < kv->target.slm_bytes)
+		kv->target.slm_bytes = kv->device->info.local;
+	return KVJIT_OK;
+}
+
+static kvjit_status pick_target(kvjit *kv, const kvjit_options *o, const char *name)
+{
+	const kir_target *t = name ? kir_target_find(name) : &kv->host;
+
+	if (is_device(name) && kv->backend == KVJIT_BE_spirv)
+		return pick_device(kv, o, t);
+	if (!t)
+		return no_target(name);
+	if (t->lanes && kv->backend != KVJIT_BE_ref) {
+		snprintf(open_error, sizeof(open_error),
+		         "backend '%s' doesn't compile for target '%s'; spirv does",
+		         kvjit_backend_names[kv->backend], name);
+		return KVJIT_UNSUPPORTED;
+	}
+	kv->target = *t;
+	return t == &kv->host || t->lanes ||
+	               kvjit_target_runs(&kv->host, t, open_error, sizeof(open_error))
+	           ? KVJIT_OK
+	           : KVJIT_UNSUPPORTED;
+}
+
+static bool pick_backend(kvjit *kv, const char *name, const char *target)
+{
+	if (!name)
+		name = is_device(target) ? "spirv" : "x86";
+	kv->backend = kvjit_backend_find(name);
 	if (kv->backend >= 0)
 		return true;
-	snprintf(open_error, sizeof(open_error), "no backend '%.40s'; there are x86, c and ref",
-	         name);
+	snprintf(open_error, sizeof(open_error),
+	         "no backend '%.40s'; there are x86, spirv, c and ref", name);
 	return false;
 }
 
@@ -196,6 +247,7 @@ static kvjit_status configure(kvjit *kv, const kvjit_options *o)
 {
 	const char *target = o->target ? o->target : kv->env[KVJIT_ENV_TARGET];
 	const char *backend = o->backend ? o->backend : kv->env[KVJIT_ENV_BACKEND];
+	kvjit_status s;
 
 	kbe_host(&kv->host);
 	kv->parallel = o->parallel ? o->parallel : kvjit_openmp;
@@ -205,14 +257,18 @@ static kvjit_status configure(kvjit *kv, const kvjit_options *o)
 	if (!check_list(kv, KVJIT_ENV_CHECK, is_check) ||
 	    !check_list(kv, KVJIT_ENV_PRINT, is_print))
 		return KVJIT_UNSUPPORTED;
-	if (!check_megabytes(kv) || !pick_target(kv, target) || !pick_backend(kv, backend))
+	if (!check_megabytes(kv) || !pick_backend(kv, backend, target))
 		return KVJIT_UNSUPPORTED;
+	s = pick_target(kv, o, target);
+	if (s != KVJIT_OK)
+		return s;
 	if (o->threads < 0 || o->threads > 65536) {
 		snprintf(open_error, sizeof(open_error),
 		         "options.threads is %d; it takes 0 to 65536", o->threads);
 		return KVJIT_BAD_ARGUMENT;
 	}
 	kv->threads = o->threads    ? o->threads
+	              : kv->device  ? (int)kv->device->info.units
 	              : o->parallel ? (int)sysconf(_SC_NPROCESSORS_ONLN)
 	                            : kvjit_openmp_threads();
 	kv->hot = kvjit_hot_new();
@@ -260,6 +316,7 @@ void kvjit_close(kvjit *kv)
 		return;
 	kvjit_hot_free(kv->hot);
 	kvjit_places_free(kv);
+	kvjit_device_release(kv->device);
 	for (unsigned i = 0; i < KVJIT_NENV; i++)
 		free(kv->env[i]);
 	pthread_mutex_destroy(&kv->load);
@@ -302,6 +359,7 @@ char *kvjit_info(kvjit *kv)
 		             : i == KVJIT_BE_ref ? "built in (interpreter)"
 		                                 : kv->loaded[i].path);
 	}
+	kvjit_device_print(kv, &t);
 	kvjit_places_print(kv, &t);
 	kir_text_add(&t, "\nenvironment\n");
 	for (unsigned i = 0; i < KVJIT_NENV; i++)

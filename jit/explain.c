@@ -2,7 +2,7 @@
 /* explain.c -- whether a problem runs here: found out by compiling it, the one way that
  * can't disagree with kvjit_compile.
  */
-#include "jit.h"
+#include "device.h"
 
 #include <stdlib.h>
 
@@ -28,6 +28,18 @@ static void print_params(const kvjit_kernel *k, kir_text *t)
 	}
 }
 
+static void print_module(const kvjit_kernel *k, kir_text *t)
+{
+	kbe_module_info m;
+
+	k->device->runtime->module_info(k->module_on, &m);
+	kir_text_add(t,
+	             "device: %s\ncode: %zu bytes, %d phases, sub-groups of %u, %u bytes of "
+	             "local memory, %u spilled, %u private\n",
+	             k->device->info.name, m.native, k->nphase, m.subgroup, m.local, m.spill,
+	             m.private_);
+}
+
 static void print_kernel(const kvjit_kernel *k, kir_text *t)
 {
 	kir_text_add(t, "supported: yes\nproblem: %s\ntarget: %s\nbackend: %s\nschedule: ",
@@ -36,6 +48,8 @@ static void print_kernel(const kvjit_kernel *k, kir_text *t)
 	kir_text_add(t, "\n");
 	if (k->entry)
 		kir_text_add(t, "code: %zu bytes mapped, %d phases\n", k->code.size, k->nphase);
+	if (k->module_on)
+		print_module(k, t);
 	kir_text_add(t, "parameters:\n");
 	print_params(k, t);
 }

@@ -9,6 +9,7 @@
 
 #include "kvjit.h"
 #include "../backends/backend.h"
+#include "../backends/device.h"
 #include "../ir/problem.h"
 #include "../tune/key.h"
 
@@ -52,7 +53,14 @@ bool kvjit_list_has(const char *list, const char *word);
 
 /* -- backends -------------------------------------------------------------------- */
 
-enum { KVJIT_BE_x86, KVJIT_BE_c, KVJIT_NLOADED, KVJIT_BE_ref = KVJIT_NLOADED, KVJIT_NBACKEND };
+enum {
+	KVJIT_BE_x86,
+	KVJIT_BE_spirv,
+	KVJIT_BE_c,
+	KVJIT_NLOADED,
+	KVJIT_BE_ref = KVJIT_NLOADED,
+	KVJIT_NBACKEND
+};
 
 extern const char *const kvjit_backend_names[KVJIT_NBACKEND];
 int kvjit_backend_find(const char *name); /* -1 if unknown */
@@ -68,6 +76,7 @@ typedef struct kvjit_loaded {
 /* -- context --------------------------------------------------------------------- */
 
 typedef struct kvjit_hot kvjit_hot;
+typedef struct kvjit_device kvjit_device; /* device.h */
 
 struct kvjit {
 	kvjit_errors errors;
@@ -81,6 +90,7 @@ struct kvjit {
 	int threads;          /* that parallel uses */
 	pthread_mutex_t load; /* guards loaded */
 	kvjit_loaded loaded[KVJIT_NLOADED];
+	kvjit_device *device;        /* NULL: kernels run on the processor */
 	struct kvjit_hot *hot;       /* cache.h */
 	struct kvjit_places *places; /* cache.h */
 };
@@ -189,7 +199,9 @@ struct kvjit_kernel {
 	int slots_param;    /* cache writes: parameter whose values are slots */
 	int64_t slots_page; /* tokens a page; 0: no such parameter */
 	kvjit_map code;
-	void (*entry)(void); /* NULL: the interpreter runs `run` */
+	void (*entry)(void); /* NULL: the interpreter runs `run`, or a device the module */
+	kvjit_device *device; /* NULL: none */
+	kbe_module *module_on; /* the device's */
 	ffi_cif cif;
 	ffi_type *types[KVJIT_MAX_CELLS];
 	unsigned ncell;
@@ -251,7 +263,10 @@ struct kvjit_plan {
 	void *memory;
 	size_t capacity;
 	size_t scratch_bytes, scratch_cap;
-	void *scratch;
+	void *scratch; /* the device's memory, if there is one */
+	kvjit_device *device; /* NULL: none */
+	int32_t *there;       /* work and join once more, in the device's memory */
+	size_t there_cap;
 };
 
 #endif

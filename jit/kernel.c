@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kernel.c -- asking a kernel what it is, and letting it go. */
-#include "jit.h"
+#include "device.h"
 #include "../passes/passes.h"
 
 #include <stdlib.h>
@@ -14,6 +14,9 @@ void kvjit_release(kvjit_kernel *k)
 		kvjit_release(k->family->variant[i]);
 	free(k->family);
 	kvjit_unmap(&k->code);
+	if (k->module_on)
+		k->device->runtime->module_free(k->module_on);
+	kvjit_device_release(k->device);
 	kir_module_free(k->module);
 	pthread_mutex_destroy(&k->text);
 	kvjit_errors_free(&k->errors);

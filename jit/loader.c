@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* loader.c -- backends as shared objects, loaded on first use.
+/* loader.c -- backends, and the runtime of devices, as shared objects, loaded on first use.
  *
  * They lie beside libkvjit.so, or in KVJIT_BACKEND_DIR and then nowhere else. Their symbols
  * stay their own (RTLD_LOCAL), so that their LLVM never meets another one of the process.
  */
-#include "jit.h"
+#include "device.h"
 
 #include <dlfcn.h>
 #include <stdio.h>
 #include <string.h>
 
-const char *const kvjit_backend_names[KVJIT_NBACKEND] = { "x86", "c", "ref" };
+const char *const kvjit_backend_names[KVJIT_NBACKEND] = { "x86", "spirv", "c", "ref" };
 
 int kvjit_backend_find(const char *name)
 {
@@ -34,12 +34,13 @@ static void own_folder(char *buf, size_t len)
 		snprintf(buf, len, ".");
 }
 
-void kvjit_load_from(const char *dir, int i, kvjit_loaded *l)
+/* The function that libkvjit-NAME.so exports; NULL, and why not. */
+static void *open_object(const char *dir, const char *what, const char *name,
+                         const char *symbol, kvjit_loaded *l, void **so)
 {
-	const char *name = kvjit_backend_names[i];
 	char folder[400];
-	kbe_get get;
-	void *so, *symbol;
+	const char *msg;
+	void *at;
 
 	memset(l, 0, sizeof(*l));
 	if (dir)
@@ -47,24 +48,56 @@ void kvjit_load_from(const char *dir, int i, kvjit_loaded *l)
 	else
 		own_folder(folder, sizeof(folder));
 	snprintf(l->path, sizeof(l->path), "%s/libkvjit-%s.so", folder, name);
-	so = dlopen(l->path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
-	if (!so) {
-		const char *msg = dlerror();
-
-		snprintf(l->why, sizeof(l->why), "backend '%s' can't be loaded: %s", name,
-		         msg ? msg : "no reason given");
-		return;
+	*so = dlopen(l->path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
+	if (*so) {
+		at = dlsym(*so, symbol);
+		return at;
 	}
-	symbol = dlsym(so, "kvjit_backend");
+	msg = dlerror();
+	snprintf(l->why, sizeof(l->why), "%s '%s' can't be loaded: %s", what, name,
+	         msg ? msg : "no reason given");
+	return NULL;
+}
+
+static void refuse_version(kvjit_loaded *l, const char *what, const char *name, int version,
+                           void *so)
+{
+	snprintf(l->why, sizeof(l->why),
+	         "%s '%s' can't be used: %s isn't version %d of this %s", what, name, l->path,
+	         version, what);
+	dlclose(so);
+}
+
+void kvjit_load_from(const char *dir, int i, kvjit_loaded *l)
+{
+	const char *name = kvjit_backend_names[i];
+	void *so, *symbol = open_object(dir, "backend", name, "kvjit_backend", l, &so);
+	kbe_get get;
+
+	if (!so)
+		return;
 	memcpy(&get, &symbol, sizeof(get));
 	l->backend = symbol ? get() : NULL;
 	if (l->backend && l->backend->version == KBE_VERSION && !strcmp(l->backend->name, name))
 		return;
-	snprintf(l->why, sizeof(l->why),
-	         "backend '%s' can't be used: %s isn't version %d of this backend", name,
-	         l->path, KBE_VERSION);
 	l->backend = NULL;
-	dlclose(so);
+	refuse_version(l, "backend", name, KBE_VERSION, so);
+}
+
+const kbe_runtime *kvjit_load_runtime(const char *dir, kvjit_loaded *l)
+{
+	void *so, *symbol = open_object(dir, "runtime", "ze", "kvjit_runtime", l, &so);
+	const kbe_runtime *r;
+	kbe_runtime_get get;
+
+	if (!so)
+		return NULL;
+	memcpy(&get, &symbol, sizeof(get));
+	r = symbol ? get() : NULL;
+	if (r && r->version == KBE_RUNTIME_VERSION && !strcmp(r->name, "ze"))
+		return r;
+	refuse_version(l, "runtime", "ze", KBE_RUNTIME_VERSION, so);
+	return NULL;
 }
 
 const kbe_backend *kvjit_load(kvjit *kv, int backend, const char **why)

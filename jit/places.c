@@ -48,7 +48,10 @@ bool kvjit_places_init(kvjit *kv, const kvjit_options *o)
 	p->cap = mb ? atoll(mb) << 20 : 0;
 	p->log = (kt_log){ to_log, kv };
 	p->isa = kbe_host_isa();
-	kt_machine_key(&host, p->isa, (int)sysconf(_SC_NPROCESSORS_ONLN), &p->machine);
+	if (kv->device)
+		kt_machine_key(&kv->target, 0, kv->threads, &p->machine);
+	else
+		kt_machine_key(&host, p->isa, (int)sysconf(_SC_NPROCESSORS_ONLN), &p->machine);
 	kv->places = p;
 	return true;
 }

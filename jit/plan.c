@@ -12,9 +12,10 @@
  * puts them together. Pieces are ordered by falling cost, to 1/8 of a power of two, equals
  * in the order of sequences.
  *
- * One allocation holds everything and is kept for the next step.
+ * One allocation holds everything and is kept for the next step. A device gets a copy of the
+ * lists in its own memory, which the plan waits for, and scratch there.
  */
-#include "jit.h"
+#include "device.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -259,18 +260,68 @@ static bool reserve(void **p, size_t *cap, size_t bytes)
 	return true;
 }
 
+/* The same of the device's memory. */
+static bool reserve_there(const kvjit_device *d, void **p, size_t *cap, size_t bytes,
+                          kbe_fault *why)
+{
+	void *now;
+
+	if (bytes <= *cap)
+		return true;
+	bytes = (bytes + bytes / 4 + 63) / 64 * 64;
+	now = d->runtime->alloc(d->handle, KBE_MEMORY_device, bytes, why);
+	if (!now)
+		return false;
+	d->runtime->free(d->handle, *p);
+	*p = now;
+	*cap = bytes;
+	return true;
+}
+
+static kvjit_status to_device(const kvjit_kernel *k, kvjit_plan *p)
+{
+	const kvjit_device *d = p->device;
+	size_t bytes = (size_t)(p->nwork + p->njoin) * KIR_ITEM * sizeof(int32_t);
+	void *there = p->there;
+	kbe_fault why;
+	bool ok = reserve_there(d, &there, &p->there_cap, bytes, &why);
+
+	p->there = there;
+	if (ok && d->runtime->copy(d->queue, there, p->work, bytes, &why) &&
+	    d->runtime->wait(d->queue, &why))
+		return KVJIT_OK;
+	return kvjit_fault((kvjit_errors *)&k->errors, &why);
+}
+
+static bool reserve_scratch(const kvjit_kernel *k, kvjit_plan *p, size_t bytes, kvjit_status *s)
+{
+	kbe_fault why;
+
+	if (!p->device) {
+		*s = KVJIT_NO_MEMORY;
+		return reserve(&p->scratch, &p->scratch_cap, bytes);
+	}
+	if (reserve_there(p->device, &p->scratch, &p->scratch_cap, bytes, &why))
+		return true;
+	*s = kvjit_fault((kvjit_errors *)&k->errors, &why);
+	return false;
+}
+
 static kvjit_status build(const kvjit_kernel *k, const kvjit_batch *b, kvjit_plan *p)
 {
 	counts c;
 	size_t item = KIR_ITEM * sizeof(int32_t), scratch;
 	bool sort = b->nseq > 1;
+	kvjit_status s = KVJIT_OK;
 	filler f = { 0 };
 
 	if (!count(k, b, &c))
 		return KVJIT_BAD_ARGUMENT;
 	scratch = scratch_of(&k->shape, c.slots);
 	/* scratch first: work and join point into memory until they are set again below */
-	if (!reserve(&p->scratch, &p->scratch_cap, scratch) ||
+	if (!reserve_scratch(k, p, scratch, &s) && s != KVJIT_NO_MEMORY)
+		return s;
+	if (scratch > p->scratch_cap ||
 	    !reserve(&p->memory, &p->capacity,
 	             (size_t)(c.work * (sort ? 2 : 1) + c.join + 1) * item))
 		return kvjit_fail((kvjit_errors *)&k->errors, KVJIT_NO_MEMORY,
@@ -295,7 +346,7 @@ static kvjit_status build(const kvjit_kernel *k, const kvjit_batch *b, kvjit_pla
 	p->njoin = c.join;
 	p->nslots = c.slots;
 	p->scratch_bytes = scratch;
-	return KVJIT_OK;
+	return p->device ? to_device(k, p) : KVJIT_OK;
 }
 
 /* The sizes that a schedule goes by: the longest context, the most new tokens. */
@@ -334,6 +385,11 @@ kvjit_status kvjit_plan_new(const kvjit_kernel *k, const kvjit_batch *batch, kvj
 		                  "no memory for a plan");
 	p->id = k->id;
 	p->pick = pick(k, &b);
+	if (*plan && p->device != k->device)
+		return BAD("the plan is of another device than the kernel, or of another "
+		           "context's");
+	if (!p->device)
+		p->device = kvjit_device_retain(k->device);
 	run = kvjit_variant(k, p->pick);
 	s = build(run, &b, p);
 	if (s != KVJIT_OK && run != k)
@@ -355,6 +411,12 @@ void kvjit_plan_free(kvjit_plan *p)
 	if (!p)
 		return;
 	free(p->memory);
-	free(p->scratch);
+	if (p->device) {
+		p->device->runtime->free(p->device->handle, p->there);
+		p->device->runtime->free(p->device->handle, p->scratch);
+		kvjit_device_release(p->device);
+	} else {
+		free(p->scratch);
+	}
 	free(p);
 }

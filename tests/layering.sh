@@ -22,14 +22,17 @@ found=$(
 	check ir 'ir/'
 	check passes 'ir/|passes/'
 	for backend in backends/*/; do
-		check "${backend%/}" "ir/|backends/(backend|isa|native)\.|backends/llvm/|$backend"
+		check "${backend%/}" "ir/|backends/(backend|device|isa|native)\.|backends/llvm/|$backend"
 	done
 	check tune 'ir/|tune/|backends/isa\.'
-	check jit 'ir/|passes/|tune/|backends/(backend|isa)\.|backends/ref/|jit/|include/|kvjit\.h$'
+	check jit 'ir/|passes/|tune/|backends/(backend|device|isa)\.|backends/ref/|jit/|include/|kvjit\.h$'
 	check include 'include/'
 	# LLVM is known to the backends that use it and to nobody else.
 	grep -rnE '#[ \t]*include[ \t]*<llvm' ir passes tune jit include tools backends/ref backends/c \
 		2>/dev/null || true
+	# Level Zero is known to its runtime.
+	grep -rnE '#[ \t]*include[ \t]*<level_zero' ir passes tune jit include tools backends/ref backends/c \
+		backends/llvm backends/x86 2>/dev/null || true
 	# No backend but x86 and the lowering it shares may be named in the passes.
 	grep -rnE 'LLVM[A-Z][a-z]+' passes --include='*.[ch]' 2>/dev/null | grep -v '^\S*:\s*\*' || true
 )

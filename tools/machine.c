@@ -18,21 +18,31 @@ static bool add(machine *m, unsigned *n, const char *backend, const char *target
 	return true;
 }
 
+/* The interpreter runs any row; it is asked for a device's only by name. */
+static bool takes(const char *backend, const kir_target *t, const char *asked)
+{
+	bool device = strcmp(backend, "spirv") == 0;
+	return asked ? strcmp(backend, asked) == 0 : device == (t->lanes != 0);
+}
+
 unsigned machine_open(const char *target, const char *backend, machine out[MACHINE_MAX])
 {
-	static const char *const backends[] = { "ref", "c", "x86" };
+	static const char *const backends[] = { "ref", "c", "x86", "spirv" };
+	static const kir_target any = { .name = "xe", .lanes = 16 };
+	const kir_target *named = target ? kir_target_find(target) : NULL;
 	unsigned n = 0;
-	for (unsigned b = 0; b < 3; b++) {
-		if (backend && strcmp(backend, backends[b]) != 0)
-			continue;
+	for (unsigned b = 0; b < sizeof backends / sizeof *backends; b++) {
+		bool all = strcmp(backends[b], "x86") == 0;
 		if (target) {
-			add(out, &n, backends[b], target);
+			if (takes(backends[b], named ? named : &any, backend))
+				add(out, &n, backends[b], target);
 			continue;
 		}
 		/* rich to plain: the first that opens is the machine's own */
 		for (unsigned t = kir_ntargets; t-- > 0;)
-			if (add(out, &n, backends[b], kir_targets[t].name) &&
-			    strcmp(backends[b], "x86") != 0)
+			if (takes(backends[b], &kir_targets[t], NULL) &&
+			    (!backend || strcmp(backend, backends[b]) == 0) &&
+			    add(out, &n, backends[b], kir_targets[t].name) && !all)
 				break;
 	}
 	if (n == 0)

@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* launch.c -- calls on a device: where their memory lies, and the queues they go to. */
+#include "frame.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define BAD(...) kvjit_fail((kvjit_errors *)&k->errors, KVJIT_BAD_ARGUMENT, __VA_ARGS__)
+
+/* -- memory ---------------------------------------------------------------------------- */
+
+bool kvjit_host_reads(const kvjit_frame *f, int i)
+{
+	const kvjit_device *d = f->k->device;
+	kbe_place at;
+	kbe_fault ignored;
+
+	return !d || (d->runtime->place(d->handle, f->arg[i]->data, &at, &ignored) &&
+	              at.host_readable);
+}
+
+/* A pointer of the host's own memory would make most devices fault long after the call. */
+static kvjit_status check_place(const kvjit_frame *f, int i)
+{
+	const kvjit_kernel *k = f->k;
+	const kvjit_device *d = k->device;
+	const void *p = f->cell[k->slot[i].cell].p;
+	const char *name = k->param[i].planned ? "scratch" : k->param[i].name;
+	const char *what = k->param[i].planned ? "" : "argument ";
+	int64_t bytes = f->plan ? kvjit_planned_bytes(f, i) : kvjit_reach(f, i);
+	kbe_fault fault;
+	kbe_place at;
+
+	if (!p)
+		return KVJIT_OK;
+	if (!d->runtime->place(d->handle, p, &at, &fault))
+		return kvjit_fault((kvjit_errors *)&k->errors, &fault);
+	if (!at.readable)
+		return BAD("%s'%s' is %p, ordinary memory of the host, which %s can't read: "
+		           "take kvjit_device_alloc's, or copy it there",
+		           what, name, p, d->info.name);
+	if (at.end && bytes > (int64_t)(at.end - (uintptr_t)p))
+		return BAD("%s'%s' reaches %ld bytes, but its allocation ends after %ld", what,
+		           name, (long)bytes, (long)(at.end - (uintptr_t)p));
+	return KVJIT_OK;
+}
+
+/* What the plan itself allocated needs no look. */
+static bool is_plans(const kvjit_frame *f, int i)
+{
+	return f->k->param[i].planned &&
+	       (f->k->slot[i].planned != KVJIT_PLAN_part || f->scratch == f->plan->scratch);
+}
+
+static kvjit_status check_places(const kvjit_frame *f)
+{
+	const kvjit_kernel *k = f->k;
+	kvjit_status s = KVJIT_OK;
+
+	for (int i = 0; i < k->nparam && s == KVJIT_OK; i++)
+		if (k->slot[i].buffer && !is_plans(f, i))
+			s = check_place(f, i);
+	return s;
+}
+
+/* -- launching -------------------------------------------------------------------------- */
+
+static kvjit_status launch(const kvjit_frame *f, kbe_queue *queue)
+{
+	const kvjit_kernel *k = f->k;
+	const void *value[KVJIT_MAX_CELLS];
+	uint8_t bytes[KVJIT_MAX_CELLS];
+	int64_t count[KVJIT_MAX_PHASES];
+	kbe_launch l = { value, bytes, k->ncell - 3, count, (unsigned)k->nphase };
+	kvjit_status s = check_places(f);
+	kbe_fault fault;
+
+	if (s != KVJIT_OK)
+		return s;
+	for (unsigned i = 0; i < l.nvalue; i++) {
+		value[i] = &f->cell[i];
+		bytes[i] = (uint8_t)k->types[i]->size;
+	}
+	for (int i = 0; i < k->nphase; i++)
+		count[i] = kvjit_phase_count(f, &k->phase[i]);
+	if (k->device->runtime->launch(queue, k->module_on, &l, &fault))
+		return KVJIT_OK;
+	return kvjit_fault((kvjit_errors *)&k->errors, &fault);
+}
+
+kvjit_status kvjit_launch_and_wait(const kvjit_frame *f)
+{
+	const kvjit_device *d = f->k->device;
+	kvjit_status s = launch(f, d->queue);
+	kbe_fault fault;
+
+	if (s == KVJIT_OK && !d->runtime->wait(d->queue, &fault))
+		s = kvjit_fault((kvjit_errors *)&f->k->errors, &fault);
+	return s;
+}
+
+/* -- queues ------------------------------------------------------------------------------ */
+
+struct kvjit_queue {
+	kvjit_errors errors;
+	kvjit_device *device;
+	kbe_queue *handle;
+};
+
+static kvjit_status queue_fault(kvjit_queue *q, bool ok, const kbe_fault *fault)
+{
+	return ok ? KVJIT_OK : kvjit_fault(&q->errors, fault);
+}
+
+static kvjit_status make_queue(kvjit *kv, const kvjit_queue_options *o, kvjit_queue **out)
+{
+	kvjit_queue *q = calloc(1, sizeof(*q));
+	kbe_fault fault;
+
+	if (!q)
+		return kvjit_fail(&kv->errors, KVJIT_NO_MEMORY, "out of memory");
+	q->handle = kv->device->runtime->queue(kv->device->handle, o->list, o->timed, &fault);
+	if (!q->handle) {
+		free(q);
+		return kvjit_fault(&kv->errors, &fault);
+	}
+	kvjit_errors_init(&q->errors);
+	q->device = kvjit_device_retain(kv->device);
+	*out = q;
+	return KVJIT_OK;
+}
+
+kvjit_status kvjit_queue_new(kvjit *kv, const kvjit_queue_options *options, kvjit_queue **out)
+{
+	kvjit_queue_options o = { 0 };
+
+	if (!kv)
+		return KVJIT_BAD_ARGUMENT;
+	if (!out || (options && (options->size < sizeof(size_t) || options->size > sizeof(o))))
+		return kvjit_fail(&kv->errors, KVJIT_BAD_ARGUMENT,
+		                  out ? "options.size must be sizeof(kvjit_queue_options), %zu"
+		                      : "out must not be NULL (options take %zu bytes)",
+		                  sizeof(o));
+	if (!kv->device)
+		return kvjit_fail(&kv->errors, KVJIT_BAD_ARGUMENT,
+		                  "this context has no device: its target is %s",
+		                  kv->target.name);
+	if (options)
+		memcpy(&o, options, options->size);
+	return make_queue(kv, &o, out);
+}
+
+void kvjit_queue_free(kvjit_queue *q)
+{
+	if (!q)
+		return;
+	q->device->runtime->queue_free(q->handle);
+	kvjit_device_release(q->device);
+	kvjit_errors_free(&q->errors);
+	free(q);
+}
+
+const char *kvjit_queue_error(const kvjit_queue *q)
+{
+	return q ? kvjit_last_error((kvjit_errors *)&q->errors) : "";
+}
+
+kvjit_status kvjit_queue_call(kvjit_queue *q, const kvjit_kernel *k, const kvjit_plan *plan,
+                              const kvjit_arg *args, int nargs, void *scratch)
+{
+	kvjit_frame f;
+	kvjit_status s;
+
+	if (!q)
+		return KVJIT_BAD_ARGUMENT;
+	if (!k)
+		return kvjit_fail(&q->errors, KVJIT_BAD_ARGUMENT, "k must not be NULL");
+	f.k = kvjit_frame_kernel(k, plan);
+	f.plan = plan;
+	if (!f.k->module_on || f.k->device != q->device)
+		return kvjit_fail(&q->errors, KVJIT_BAD_ARGUMENT,
+		                  "the kernel, for target %s, isn't one of this queue's device",
+		                  k->target);
+	s = kvjit_frame_fill(&f, args, nargs, scratch);
+	if (s == KVJIT_OK)
+		s = launch(&f, q->handle);
+	if (s != KVJIT_OK)
+		kvjit_fail(&q->errors, s, "%s", kvjit_kernel_error(f.k));
+	return s;
+}
+
+kvjit_status kvjit_queue_copy(kvjit_queue *q, void *to, const void *from, size_t bytes)
+{
+	kbe_fault fault;
+
+	if (!q)
+		return KVJIT_BAD_ARGUMENT;
+	if (bytes && (!to || !from))
+		return kvjit_fail(&q->errors, KVJIT_BAD_ARGUMENT, "%s is NULL",
+		                  to ? "from" : "to");
+	return queue_fault(q, q->device->runtime->copy(q->handle, to, from, bytes, &fault),
+	                   &fault);
+}
+
+kvjit_status kvjit_queue_wait(kvjit_queue *q)
+{
+	kbe_fault fault;
+
+	return q ? queue_fault(q, q->device->runtime->wait(q->handle, &fault), &fault)
+	         : KVJIT_BAD_ARGUMENT;
+}
+
+kvjit_status kvjit_queue_seconds(kvjit_queue *q, double *out)
+{
+	kbe_fault fault;
+
+	if (!q)
+		return KVJIT_BAD_ARGUMENT;
+	if (!out)
+		return kvjit_fail(&q->errors, KVJIT_BAD_ARGUMENT, "out must not be NULL");
+	return queue_fault(q, q->device->runtime->seconds(q->handle, out, &fault), &fault);
+}

@@ -81,7 +81,7 @@ static int child(const char *text)
 	bind_scalar(&a.b, "scale", 0, 0.1);
 	attn_outputs(&a, k);
 	t = now();
-	if (!attn_call(&a, k, why, sizeof(why)))
+	if (!attn_call(&a, kv, k, why, sizeof(why)))
 		die("call", why);
 	spent += now() - t;
 	printf("%.1f %d %s\n", spent * 1e6, llvm_is_loaded(), kvjit_kernel_origin(k));

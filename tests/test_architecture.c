@@ -141,7 +141,7 @@ static void test_made_up_bytes(void **state)
 				}
 		if (kvjit_compile(machines[m].kv, text, NULL, &k) != KVJIT_OK)
 			fail_msg("%s", kvjit_error(machines[m].kv));
-		if (bind_call(&a.b, k, NULL, why, sizeof why) != KVJIT_OK)
+		if (bind_call(&a.b, machines[m].kv, k, NULL, why, sizeof why) != KVJIT_OK)
 			fail_msg("%s", why);
 		kvjit_release(k);
 		/* scales lie behind all rows of a head: 2 bytes each, groups innermost */
@@ -329,7 +329,7 @@ static void run_without_pages(const char *mask, int doc, int64_t visible)
 					assert_int_equal(mprotect(pool, gone, PROT_NONE), 0);
 			}
 			memset(out->data, 0xff, out->bytes);
-			if (!attn_call(&a, k, why, sizeof why))
+			if (!attn_call(&a, machines[m].kv, k, why, sizeof why))
 				fail_msg("%s", why);
 			if (!first) {
 				first = malloc(out->bytes);

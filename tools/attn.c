@@ -208,7 +208,7 @@ void attn_outputs(attn *a, const kvjit_kernel *k)
 	}
 }
 
-bool attn_call(const attn *a, const kvjit_kernel *k, char *why, size_t len)
+bool attn_call(const attn *a, kvjit *kv, const kvjit_kernel *k, char *why, size_t len)
 {
 	bind *b = (bind *)&a->b;
 	kvjit_batch batch = { .size = sizeof batch,
@@ -223,7 +223,7 @@ bool attn_call(const attn *a, const kvjit_kernel *k, char *why, size_t len)
 		snprintf(why, len, "plan: %s", kvjit_kernel_error(k));
 		return false;
 	}
-	bool ok = bind_call(b, k, plan, why, len) == KVJIT_OK;
+	bool ok = bind_call(b, kv, k, plan, why, len) == KVJIT_OK;
 	kvjit_plan_free(plan);
 	return ok;
 }

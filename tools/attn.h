@@ -36,8 +36,8 @@ void attn_batch(attn *a, int64_t nseq, const int32_t *lens, const int32_t *start
 void attn_cache(attn *a, int64_t npages);
 /* Binds out and lse for a kernel, filled with 0xFF. */
 void attn_outputs(attn *a, const kvjit_kernel *k);
-/* Plans and calls k on the bound data. */
-bool attn_call(const attn *a, const kvjit_kernel *k, char *why, size_t len);
+/* Plans and calls k, compiled by kv, on the bound data. */
+bool attn_call(const attn *a, kvjit *kv, const kvjit_kernel *k, char *why, size_t len);
 /* out and lse (NaN if the kernel has none) as numbers, into malloc'd arrays. */
 void attn_results(const attn *a, const kvjit_kernel *k, double **out, double **lse);
 

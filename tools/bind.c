@@ -152,13 +152,25 @@ int bind_args(const bind *b, const kvjit_kernel *k, kvjit_arg args[BIND_MAX], ch
 	return n;
 }
 
-kvjit_status bind_call(const bind *b, const kvjit_kernel *k, const kvjit_plan *plan, char *why,
-                       size_t len)
+size_t bind_bytes(const bind_arg *x)
+{
+	size_t bytes = bind_item(x->dtype);
+	if (x->bytes)
+		return x->bytes;
+	for (int i = 0; i < x->rank; i++)
+		bytes *= (size_t)x->shape[i];
+	return bytes;
+}
+
+kvjit_status bind_call(const bind *b, kvjit *kv, const kvjit_kernel *k, const kvjit_plan *plan,
+                       char *why, size_t len)
 {
 	kvjit_arg args[BIND_MAX];
 	int n = bind_args(b, k, args, why, len);
 	if (n < 0)
 		return KVJIT_BAD_ARGUMENT;
+	if (kvjit_device_name(kv))
+		return bind_device_call(b, kv, k, plan, args, n, why, len);
 	kvjit_status s = kvjit_call(k, plan, args, n, NULL);
 	if (s != KVJIT_OK)
 		snprintf(why, len, "%s: %s", kvjit_status_name(s), kvjit_kernel_error(k));

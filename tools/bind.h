@@ -46,9 +46,15 @@ void bind_free(bind *b);
 int bind_args(const bind *b, const kvjit_kernel *k, kvjit_arg args[BIND_MAX], char *why,
               size_t len);
 /* Calls k with what its parameters ask for by name. KVJIT_BAD_ARGUMENT and a sentence when
- * one isn't bound; plan may be NULL. */
-kvjit_status bind_call(const bind *b, const kvjit_kernel *k, const kvjit_plan *plan, char *why,
-                       size_t len);
+ * one isn't bound; plan may be NULL. kv compiled k: if it has a device, arguments are copied
+ * there and results back (bind_device.c). */
+kvjit_status bind_call(const bind *b, kvjit *kv, const kvjit_kernel *k, const kvjit_plan *plan,
+                       char *why, size_t len);
+/* The same with the arguments of bind_args, for a kernel of kv's device. */
+kvjit_status bind_device_call(const bind *b, kvjit *kv, const kvjit_kernel *k,
+                              const kvjit_plan *plan, kvjit_arg *args, int n, char *why,
+                              size_t len);
+size_t bind_bytes(const bind_arg *x); /* of its data, whoever owns it */
 
 size_t bind_item(kvjit_dtype t);    /* bytes of an element */
 kvjit_dtype bind_dtype(kir_elem e); /* codes without a dtype of their own are U8 */

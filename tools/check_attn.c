@@ -139,7 +139,7 @@ static bool write_cache(check *c, char *why, size_t len)
 	if (!ok)
 		snprintf(why, len, "the cache can't be written: %s", kvjit_error(c->ref));
 	else
-		ok = bind_call(&w, k, NULL, why, len) == KVJIT_OK;
+		ok = bind_call(&w, c->ref, k, NULL, why, len) == KVJIT_OK;
 	kvjit_release(k);
 	bind_free(&w);
 	free(text);
@@ -236,12 +236,12 @@ static bool run_reference(check *c, kvjit_kernel *k, reference *r, char *why, si
 	bind_arg *cache = bind_find(&a->b, name);
 	char *kept = malloc(cache->bytes);
 	attn_outputs(a, k);
-	bool ok = attn_call(a, k, why, len);
+	bool ok = attn_call(a, c->ref, k, why, len);
 	if (ok) {
 		attn_results(a, k, &r->out, &r->lse);
 		memcpy(kept, cache->data, cache->bytes);
 		make_abs(a);
-		ok = attn_call(a, k, why, len);
+		ok = attn_call(a, c->ref, k, why, len);
 		attn_results(a, k, &r->abs_out, &r->abs_lse);
 		memcpy(cache->data, kept, cache->bytes);
 	}
@@ -296,7 +296,7 @@ static void run_machine(check *c, unsigned i, const reference *ref)
 		return;
 	attn_outputs(&c->a, k);
 	if (!bound_profile_of(k, c->machine[i].backend, &p, why, sizeof why) ||
-	    !attn_call(&c->a, k, why, sizeof why)) {
+	    !attn_call(&c->a, c->machine[i].kv, k, why, sizeof why)) {
 		check_fail(r, "%s", why);
 	} else {
 		snprintf(r->bound, sizeof r->bound, "bound of %s", p.name);

@@ -104,12 +104,12 @@ static bool is_output(const kvjit_kernel *k, const char *name)
 	return false;
 }
 
-static bool call(check *c, const kvjit_kernel *k, char *why, size_t len)
+static bool call(check *c, kvjit *kv, const kvjit_kernel *k, char *why, size_t len)
 {
 	for (unsigned i = 0; i < c->a.b.n; i++)
 		if (is_output(k, c->a.b.at[i].name))
 			memset(c->a.b.at[i].data, FILL, c->a.b.at[i].bytes);
-	return bind_call(&c->a.b, k, NULL, why, len) == KVJIT_OK;
+	return bind_call(&c->a.b, kv, k, NULL, why, len) == KVJIT_OK;
 }
 
 static void keep(const check *c, const kvjit_kernel *k, bytes *out)
@@ -153,7 +153,7 @@ bool check_write(check *c, uint64_t seed, char *why, size_t len)
 		snprintf(why, len, "%s", kvjit_error(c->ref));
 	if (ok) {
 		make_outputs(c, k);
-		ok = call(c, k, why, len);
+		ok = call(c, c->ref, k, why, len);
 		keep(c, k, &want);
 	}
 	kvjit_release(k);
@@ -161,7 +161,7 @@ bool check_write(check *c, uint64_t seed, char *why, size_t len)
 		check_result *r = &c->result[i];
 		char reason[400];
 		kvjit_kernel *mine = r->failed ? NULL : check_compile(c, i);
-		if (mine && !call(c, mine, reason, sizeof reason))
+		if (mine && !call(c, c->machine[i].kv, mine, reason, sizeof reason))
 			check_fail(r, "%s", reason);
 		else if (mine)
 			compare(c, &want, r);
@@ -234,7 +234,8 @@ bool check_merge(check *c, uint64_t seed, char *why, size_t len)
 		check_result *r = &c->result[i];
 		char reason[400];
 		kvjit_kernel *k = r->failed ? NULL : check_compile(c, i);
-		if (k && bind_call(&c->a.b, k, NULL, reason, sizeof reason) != KVJIT_OK)
+		if (k && bind_call(&c->a.b, c->machine[i].kv, k, NULL, reason, sizeof reason) !=
+		             KVJIT_OK)
 			check_fail(r, "%s", reason);
 		else if (k)
 			compare_merge(c, r);

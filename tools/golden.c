@@ -170,7 +170,7 @@ bool golden_call(const machine *m, const golden_case *c, const char *text, const
 	kvjit_kernel *k = golden_compile(m, c, text, r);
 	if (!k)
 		return false;
-	if (bind_call(b, k, NULL, why, sizeof why) != KVJIT_OK)
+	if (bind_call(b, m->kv, k, NULL, why, sizeof why) != KVJIT_OK)
 		golden_fail(r, "call: %s", why);
 	kvjit_release(k);
 	return !r->failed;

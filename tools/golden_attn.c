@@ -221,17 +221,17 @@ static void spoil_window(const golden_case *c, kir_problem *p)
 
 /* Calls with the scale of the first sequence's last token set to 1, and puts it back: what is
  * expected is computed from the scales as stored. Formats without any have no such mistake. */
-static bool spoiled_call(const golden_case *c, attn *a, const kvjit_kernel *k, char *why,
-                         size_t len)
+static bool spoiled_call(const golden_case *c, attn *a, kvjit *kv, const kvjit_kernel *k,
+                         char *why, size_t len)
 {
 	bind_arg *vd = bind_find(&a->b, "vd");
 	bool stored = a->layout.stream[KIR_S_vs].tensor >= 0;
 	if (!spoils(c, "scale") || (!stored && !vd))
-		return attn_call(a, k, why, len);
+		return attn_call(a, kv, k, why, len);
 	if (!stored) {
 		float kept = *(float *)vd->data;
 		*(float *)vd->data = 1;
-		bool ok = attn_call(a, k, why, len);
+		bool ok = attn_call(a, kv, k, why, len);
 		*(float *)vd->data = kept;
 		return ok;
 	}
@@ -241,7 +241,7 @@ static bool spoiled_call(const golden_case *c, attn *a, const kvjit_kernel *k, c
 	uint64_t kept = attn_code(a, KIR_S_vs, page, 0, t, 0);
 	attn_set(a, KIR_S_vs, page, 0, t, 0,
 	         kir_encode(attn_elem(a, KIR_S_vs), 1, KIR_ROUND_even, 0, 0));
-	bool ok = attn_call(a, k, why, len);
+	bool ok = attn_call(a, kv, k, why, len);
 	attn_set(a, KIR_S_vs, page, 0, t, 0, kept);
 	return ok;
 }
@@ -339,7 +339,7 @@ static bool run_place(const golden_case *c, const machine *m, const char *place,
 		if (k && bind_case(c, &a, r)) {
 			attn_outputs(&a, k);
 			if (!bound_profile_of(k, m->backend, &profile, why, sizeof why) ||
-			    !spoiled_call(c, &a, k, why, sizeof why))
+			    !spoiled_call(c, &a, m->kv, k, why, sizeof why))
 				golden_fail(r, "%s", why);
 			else if (compare(c, &a, k, &profile, &s, r))
 				snprintf(r->text, sizeof r->text,

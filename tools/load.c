@@ -131,7 +131,7 @@ static bool write_page(load *l, kvjit *kv, char *why, size_t len)
 	if (!ok)
 		snprintf(why, len, "the cache can't be written: %s", kvjit_error(kv));
 	else
-		ok = bind_call(&w, k, NULL, why, len) == KVJIT_OK;
+		ok = bind_call(&w, kv, k, NULL, why, len) == KVJIT_OK;
 	kvjit_release(k);
 	bind_free(&w);
 	free(text);

@@ -23,6 +23,7 @@ static const char usage[] =
 enum { RUN_FILES = 32 };
 
 typedef struct run {
+	kvjit *kv;
 	kvjit_kernel *k;
 	bind b;
 	int nout;
@@ -209,7 +210,8 @@ static bool run_all(run *r, args *a)
 			return false;
 	kvjit_plan *plan = NULL;
 	bool ok = complete(r) && make_plan(r, &plan) &&
-	          bind_call(&r->b, r->k, plan, r->why, sizeof r->why) == KVJIT_OK && save(r);
+	          bind_call(&r->b, r->kv, r->k, plan, r->why, sizeof r->why) == KVJIT_OK &&
+	          save(r);
 	kvjit_plan_free(plan);
 	return ok;
 }
@@ -234,23 +236,22 @@ int tool_run(args *a)
 	kvjit_compile_options o = { .size = sizeof o, .sched = sched };
 	run r = { .rows = -1 };
 	char *text = program(a);
-	kvjit *kv = NULL;
 	int status = TOOL_FAILED;
 
 	if (!text) {
 		args_end(a, 1, 1, usage);
 		return TOOL_USAGE;
 	}
-	kv = tool_open(target, backend);
-	if (kv && kvjit_compile(kv, text, &o, &r.k) != KVJIT_OK)
-		fprintf(stderr, "kvjit: %s\n", kvjit_error(kv));
+	r.kv = tool_open(target, backend);
+	if (r.kv && kvjit_compile(r.kv, text, &o, &r.k) != KVJIT_OK)
+		fprintf(stderr, "kvjit: %s\n", kvjit_error(r.kv));
 	if (r.k && !run_all(&r, a))
 		fprintf(stderr, "kvjit: %s\n", r.why);
 	else if (r.k)
 		status = args_end(a, 0, 0, usage) ? TOOL_OK : TOOL_USAGE;
 	bind_free(&r.b);
 	kvjit_release(r.k);
-	kvjit_close(kv);
+	kvjit_close(r.kv);
 	free(text);
 	return status;
 }

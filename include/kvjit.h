@@ -78,8 +78,9 @@ typedef struct kvjit_options {
 	size_t size;         /* sizeof(kvjit_options)                       */
 	const char *target;  /* row of targets.def, NULL: KVJIT_TARGET or the host's own;
 	                      * a GPU's row opens a device, "xe" one of any row    */
-	const char *backend; /* "x86", "spirv", "c", "ref"; NULL: KVJIT_BACKEND or what
-	                      * the target takes: "x86", or "spirv" for a GPU      */
+	const char *backend; /* "x86", "spirv", "spirv-llvm", "c", "ref"; NULL:
+	                      * KVJIT_BACKEND or "x86", for a GPU "spirv" or what
+	                      * KVJIT_SPIRV says                                     */
 	kvjit_parallel_for parallel; /* NULL: OpenMP                                */
 	void *executor;              /* handed to parallel                          */
 	void (*log)(const char *line, void *log_ctx); /* NULL: silent              */

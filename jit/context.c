@@ -111,6 +111,11 @@ static void read_environment(kvjit *kv)
 	}
 }
 
+static bool makes_spirv(int backend)
+{
+	return backend == KVJIT_BE_spirv || backend == KVJIT_BE_spirv_llvm;
+}
+
 /* "xe" is whatever row the device has. */
 static bool is_device(const char *target)
 {
@@ -158,7 +163,7 @@ static kvjit_status pick_target(kvjit *kv, const kvjit_options *o, const char *n
 {
 	const kir_target *t = name ? kir_target_find(name) : &kv->host;
 
-	if (is_device(name) && kv->backend == KVJIT_BE_spirv)
+	if (is_device(name) && makes_spirv(kv->backend))
 		return pick_device(kv, o, t);
 	if (!t)
 		return no_target(name);
@@ -177,13 +182,21 @@ static kvjit_status pick_target(kvjit *kv, const kvjit_options *o, const char *n
 
 static bool pick_backend(kvjit *kv, const char *name, const char *target)
 {
+	const char *spirv = kv->env[KVJIT_ENV_SPIRV];
+	bool llvm = spirv && !strcmp(spirv, "llvm");
+
+	if (spirv && !llvm && strcmp(spirv, "translator") != 0) {
+		snprintf(open_error, sizeof(open_error), "KVJIT_SPIRV is '%.40s'; it takes %s",
+		         spirv, kvjit_env_table[KVJIT_ENV_SPIRV].values);
+		return false;
+	}
 	if (!name)
-		name = is_device(target) ? "spirv" : "x86";
+		name = !is_device(target) ? "x86" : llvm ? "spirv-llvm" : "spirv";
 	kv->backend = kvjit_backend_find(name);
 	if (kv->backend >= 0)
 		return true;
 	snprintf(open_error, sizeof(open_error),
-	         "no backend '%.40s'; there are x86, spirv, c and ref", name);
+	         "no backend '%.40s'; there are x86, spirv, spirv-llvm, c and ref", name);
 	return false;
 }
 

@@ -56,6 +56,7 @@ bool kvjit_list_has(const char *list, const char *word);
 enum {
 	KVJIT_BE_x86,
 	KVJIT_BE_spirv,
+	KVJIT_BE_spirv_llvm,
 	KVJIT_BE_c,
 	KVJIT_NLOADED,
 	KVJIT_BE_ref = KVJIT_NLOADED,

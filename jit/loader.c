@@ -10,7 +10,8 @@
 #include <stdio.h>
 #include <string.h>
 
-const char *const kvjit_backend_names[KVJIT_NBACKEND] = { "x86", "spirv", "c", "ref" };
+const char *const kvjit_backend_names[KVJIT_NBACKEND] = { "x86", "spirv", "spirv-llvm", "c",
+	                                                  "ref" };
 
 int kvjit_backend_find(const char *name)
 {

@@ -21,13 +21,13 @@ static bool add(machine *m, unsigned *n, const char *backend, const char *target
 /* The interpreter runs any row; it is asked for a device's only by name. */
 static bool takes(const char *backend, const kir_target *t, const char *asked)
 {
-	bool device = strcmp(backend, "spirv") == 0;
+	bool device = strncmp(backend, "spirv", 5) == 0;
 	return asked ? strcmp(backend, asked) == 0 : device == (t->lanes != 0);
 }
 
 unsigned machine_open(const char *target, const char *backend, machine out[MACHINE_MAX])
 {
-	static const char *const backends[] = { "ref", "c", "x86", "spirv" };
+	static const char *const backends[] = { "ref", "c", "x86", "spirv", "spirv-llvm" };
 	static const kir_target any = { .name = "xe", .lanes = 16 };
 	const kir_target *named = target ? kir_target_find(target) : NULL;
 	unsigned n = 0;

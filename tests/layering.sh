@@ -8,7 +8,7 @@ bad=0
 
 # check FOLDER REGEX: every quoted #include of FOLDER, as a path from the root, must match.
 check() {
-	for file in $(find "$1" -name '*.[ch]' -o -name '*.def'); do
+	for file in $(find "$1" -name '*.[ch]' -o -name '*.cc' -o -name '*.def'); do
 		here=$(dirname "$file")
 		sed -n 's/^[ \t]*#[ \t]*include[ \t]*"\([^"]*\)".*/\1/p' "$file" | while read -r name; do
 			path=$(realpath -m --relative-to=. "$here/$name")
@@ -43,7 +43,7 @@ fi
 
 # Each source says under which licence it may be used.
 for file in $(find ir passes tune backends jit tools include examples tests \
-	-name '*.[ch]' -o -name '*.def' -o -name '*.sh'); do
+	-name '*.[ch]' -o -name '*.cc' -o -name '*.def' -o -name '*.sh'); do
 	head -n 2 "$file" | grep -q 'SPDX-License-Identifier: Apache-2.0' || {
 		echo "$file: no SPDX line"
 		bad=1

@@ -1,14 +1,14 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # Installs what kvjit is built with from the machine's own apt sources (Debian 12 has LLVM 22 in
-# its security updates), and returns at once when it is there. What only the tests of Intel GPUs
-# need comes second: where that can't be had, they are skipped and say why.
+# its security updates), and returns at once when it is there. What only the SPIR-V backend and the
+# tests of Intel GPUs need comes second: where that can't be had, these are left out and say why.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 packages="llvm-22-dev llvm-22-tools clang-22 libclang-rt-22-dev libcmocka-dev libffi-dev
 libcjson-dev libsqlite3-dev libsodium-dev libze-dev libze1 minisign sqlite3 slurm-wlm munge chromium
 ninja-build cmake pkg-config gcc g++"
-gpu_packages="libze-dev libze1 intel-opencl-icd libigc-tools ocl-icd-libopencl1
+gpu_packages="llvm-15-dev libllvmspirvlib-15-dev libze-dev libze1 intel-opencl-icd libigc-tools ocl-icd-libopencl1
 ocl-icd-opencl-dev spirv-tools python3-venv"
 
 # missing_of PACKAGES: those that aren't installed

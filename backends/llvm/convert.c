@@ -160,22 +160,27 @@ static LLVMValueRef round_float(kll *l, LLVMValueRef x, LLVMTypeRef t, int round
 	return x;
 }
 
-/* f32 to s32. The largest s32 isn't an f32: clamp to the largest f32 below it, convert, and put
- * the saturated lanes right. (llvm.fptosi.sat takes the lanes one by one.) */
-static LLVMValueRef f32_to_s32(kll *l, LLVMValueRef x, int round, int nan)
+/* f32 to s32 (and others of 32 or 64 bits). The largest s32 isn't an f32: clamp to the largest
+ * f32 below it, convert, and put the saturated lanes right. (llvm.fptosi.sat takes the lanes
+ * one by one, and GPUs have none.) */
+static LLVMValueRef float_to_wide(kll *l, LLVMValueRef x, LLVMTypeRef t, kir_elem to, int round,
+                                  int nan)
 {
-	LLVMValueRef r = round_float(l, x, l->f32, round), c, lim;
+	LLVMTypeRef it = kll_elem_type(l, to);
+	int bits = kir_elems[to].bits, digits = t == l->f32 ? 24 : 53;
+	double end = ldexp(1, bits - 1), below = end - ldexp(1, bits - 1 - digits);
+	LLVMValueRef r = round_float(l, x, t, round), c, lim;
 	LLVMValueRef ordered = LLVMBuildFCmp(l->b, LLVMRealORD, x, x, "");
-	LLVMValueRef big = LLVMBuildFCmp(l->b, LLVMRealOGE, r, kll_real(l->f32, 0x1p31, x), "");
-	LLVMValueRef top = kll_int(l->i32, INT32_MAX, x);
+	LLVMValueRef big = LLVMBuildFCmp(l->b, LLVMRealOGE, r, kll_real(t, end, x), "");
+	LLVMValueRef top = kll_int(it, (uint64_t)int_max(to), x);
 
-	lim = kll_real(l->f32, 0x1.fffffep30, x);
+	lim = kll_real(t, below, x);
 	c = kll_select(l, LLVMBuildFCmp(l->b, LLVMRealOLT, r, lim, ""), r, lim);
-	lim = kll_real(l->f32, -0x1p31, x);
+	lim = kll_real(t, -end, x);
 	c = kll_select(l, LLVMBuildFCmp(l->b, LLVMRealOGT, c, lim, ""), c, lim);
-	c = LLVMBuildFPToSI(l->b, c, kll_like(l->i32, x), "");
+	c = LLVMBuildFPToSI(l->b, c, kll_like(it, x), "");
 	c = kll_select(l, big, top, c);
-	return kll_select(l, ordered, c, nan == KIR_NAN_max ? top : kll_int(l->i32, 0, x));
+	return kll_select(l, ordered, c, nan == KIR_NAN_max ? top : kll_int(it, 0, x));
 }
 
 /* Whether node n is select(lt(y, lo), lo, y) with y = select(gt(z, hi), hi, z) and literals in
@@ -191,7 +196,8 @@ static bool is_clamped(const kir_func *f, kir_ref n, kir_elem to)
 		if (f->node[n].op != KIR_OP_select || f->node[c].op != op ||
 		    kir_src(f, c, 0) != y || f->node[lim].op != KIR_OP_const ||
 		    f->node[same].op != KIR_OP_const || f->node[lim].f != f->node[same].f ||
-		    f->node[lim].f < (double)int_min(to) || f->node[lim].f > (double)int_max(to))
+		    f->node[lim].f < (double)int_min(to) ||
+		    f->node[lim].f > (double)int_max(to))
 			return false;
 		n = y;
 	}
@@ -205,8 +211,8 @@ static LLVMValueRef float_to_int(kll *l, LLVMValueRef x, kir_elem from, kir_elem
 	LLVMTypeRef it = kll_elem_type(l, to), over[2] = { kll_like(it, x), LLVMTypeOf(x) };
 	LLVMValueRef ordered, r, lim;
 
-	if (from != KIR_f64 && to == KIR_s32)
-		return f32_to_s32(l, x, round, nan);
+	if ((from != KIR_f64 && to == KIR_s32) || (l->o->spread && kir_elems[to].bits > 16))
+		return float_to_wide(l, x, t, to, round, nan);
 	if (kir_elems[to].bits >
 	    16) { /* the limits aren't floats: saturate in the instruction */
 		r = round_float(l, x, t, round);

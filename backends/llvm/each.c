@@ -328,7 +328,7 @@ LLVMValueRef kll_each(kll *l, kir_ref n)
 		                  kll_operand(l, n, 2));
 	case KIR_OP_bitcast:
 		return LLVMBuildBitCast(l->b, l->val[kir_src(l->f, n, 0)],
-		                        kll_vec(kll_elem_type(l, e), kll_lanes(l, n)), "");
+		                        kll_vec(kll_elem_type(l, e), kll_own(l, n)), "");
 	case KIR_OP_splat: return kll_operand(l, n, 0);
 	case KIR_OP_iota: return iota(l, n);
 	case KIR_OP_zip_lo:
@@ -380,45 +380,63 @@ static LLVMValueRef magnitude(kll *l, kir_elem e, LLVMValueRef x)
 	return kll_select(l, LLVMBuildFCmp(l->b, LLVMRealOGT, x, zero, ""), x, zero);
 }
 
-LLVMValueRef kll_reduce(kll *l, kir_ref n)
+LLVMValueRef kll_reduce_step(kll *l, kir_ref n, LLVMValueRef x, LLVMValueRef y)
 {
-	kir_ref src = kir_src(l->f, n, 0);
-	kir_op op = (kir_op)l->f->node[n].op;
-	kir_elem e = kll_elem(l, src);
-	unsigned lanes = kll_lanes(l, src);
-	LLVMValueRef x = l->val[src], odd = NULL;
-	bool widen = kir_is_float(e) && !native(l, e);
+	return reduce_step(l, (kir_op)l->f->node[n].op, kll_elem(l, kir_src(l->f, n, 0)), x, y);
+}
 
-	if (widen)
-		x = kll_to_f32(l, x, e);
-	if (op == KIR_OP_reduce_amax)
-		x = magnitude(l, widen ? KIR_f32 : e, x);
+/* The upper half with the lower, until one is left. */
+static LLVMValueRef by_halves(kll *l, kir_ref n, LLVMValueRef x)
+{
+	unsigned lanes = kll_width(x);
+	LLVMValueRef odd = NULL;
+
 	for (; lanes > 1; lanes /= 2) {
 		if (lanes % 2) {
 			LLVMValueRef last = LLVMBuildExtractElement(
 			    l->b, x, LLVMConstInt(l->i32, --lanes, false), "");
 
-			odd = odd ? reduce_step(l, op, e, odd, last) : last;
+			odd = odd ? kll_reduce_step(l, n, odd, last) : last;
 		}
-		x = reduce_step(l, op, e, kll_lanes_of(l, x, NULL, 0, 1, lanes / 2),
-		                kll_lanes_of(l, x, NULL, lanes / 2, 1, lanes / 2));
+		x = kll_reduce_step(l, n, kll_lanes_of(l, x, NULL, 0, 1, lanes / 2),
+		                    kll_lanes_of(l, x, NULL, lanes / 2, 1, lanes / 2));
 	}
 	if (kll_width(x))
 		x = LLVMBuildExtractElement(l->b, x, LLVMConstInt(l->i32, 0, false), "");
-	if (odd)
-		x = reduce_step(l, op, e, x, odd);
+	return odd ? kll_reduce_step(l, n, x, odd) : x;
+}
+
+LLVMValueRef kll_reduce(kll *l, kir_ref n)
+{
+	kir_ref src = kir_src(l->f, n, 0);
+	kir_elem e = kll_elem(l, src);
+	LLVMValueRef x = l->val[src];
+	bool widen = kir_is_float(e) && !native(l, e);
+
+	if (widen)
+		x = kll_to_f32(l, x, e);
+	if (l->f->node[n].op == KIR_OP_reduce_amax)
+		x = magnitude(l, widen ? KIR_f32 : e, x);
+	x = l->o->across ? l->o->across(l, n, x) : by_halves(l, n, x);
 	return widen ? kll_from_f32(l, x, e, KIR_ROUND_even, KIR_NAN_keep, KIR_OVER_inf) : x;
 }
 
 /* -- dot products ------------------------------------------------------------------------- */
 
-LLVMValueRef kll_dp(kll *l, kir_ref n)
+/* Elements j, j + k, ... of v, as many as lanes; one if that is 0. */
+static LLVMValueRef each_kth(kll *l, LLVMValueRef v, unsigned j, unsigned k, unsigned lanes)
 {
-	kir_ref a = kir_src(l->f, n, 1), b = kir_src(l->f, n, 2);
-	kir_elem e = kll_elem(l, n), ea = kll_elem(l, a), eb = kll_elem(l, b);
-	unsigned lanes = kll_lanes(l, n), k = lanes ? kll_lanes(l, a) / lanes : 1;
-	LLVMValueRef acc = l->val[kir_src(l->f, n, 0)], x = l->val[a], y = l->val[b];
-	LLVMTypeRef t = kll_vec(kll_elem_type(l, e), lanes);
+	if (!lanes)
+		return LLVMBuildExtractElement(l->b, v, LLVMConstInt(l->i32, j, false), "");
+	return kll_lanes_of(l, v, NULL, j, k, lanes);
+}
+
+LLVMValueRef kll_dp_of(kll *l, kir_ref n, LLVMValueRef acc, LLVMValueRef x, LLVMValueRef y)
+{
+	kir_elem e = kll_elem(l, n), ea = kll_elem(l, kir_src(l->f, n, 1));
+	kir_elem eb = kll_elem(l, kir_src(l->f, n, 2));
+	unsigned lanes = kll_width(acc), k = kll_width(x) / (lanes ? lanes : 1);
+	LLVMTypeRef t = LLVMTypeOf(acc);
 
 	if (e != KIR_f32 && e != KIR_s32)
 		return kll_fail(l, n, "the accumulator must be f32 or s32, not %s",
@@ -426,9 +444,9 @@ LLVMValueRef kll_dp(kll *l, kir_ref n)
 	if (kir_is_float(ea) != (e == KIR_f32) || kir_is_float(eb) != (e == KIR_f32))
 		return kll_fail(l, n, "%s and %s don't add up to %s", kir_elems[ea].name,
 		                kir_elems[eb].name, kir_elems[e].name);
-	for (unsigned j = 0; j < k; j++) {
-		LLVMValueRef p = k == 1 ? x : kll_lanes_of(l, x, NULL, j, k, lanes);
-		LLVMValueRef q = k == 1 ? y : kll_lanes_of(l, y, NULL, j, k, lanes);
+	for (unsigned j = 0; j < (k ? k : 1); j++) {
+		LLVMValueRef p = k <= 1 ? x : each_kth(l, x, j, k, lanes);
+		LLVMValueRef q = k <= 1 ? y : each_kth(l, y, j, k, lanes);
 
 		if (e == KIR_f32) {
 			acc = kll_fma(l, kll_to_f32(l, p, ea), kll_to_f32(l, q, eb), acc);
@@ -439,4 +457,10 @@ LLVMValueRef kll_dp(kll *l, kir_ref n)
 		acc = LLVMBuildAdd(l->b, acc, LLVMBuildMul(l->b, p, q, ""), "");
 	}
 	return acc;
+}
+
+LLVMValueRef kll_dp(kll *l, kir_ref n)
+{
+	return kll_dp_of(l, n, l->val[kir_src(l->f, n, 0)], l->val[kir_src(l->f, n, 1)],
+	                 l->val[kir_src(l->f, n, 2)]);
 }

@@ -29,7 +29,7 @@ LLVMValueRef kll_fail(kll *l, kir_ref n, const char *fmt, ...)
 	l->failed = true;
 	if (l->f->node[n].type == KIR_NO_TYPE || kir_type_of(l->f, n)->buffer)
 		return LLVMGetPoison(l->ptr);
-	return LLVMGetPoison(kll_vec(kll_elem_type(l, kll_elem(l, n)), kll_lanes(l, n)));
+	return LLVMGetPoison(kll_vec(kll_elem_type(l, kll_elem(l, n)), kll_own(l, n)));
 }
 
 static LLVMValueRef literal(kll *l, kir_ref n)
@@ -61,7 +61,7 @@ static void add_incoming(LLVMValueRef phi, LLVMValueRef v, LLVMBasicBlockRef fro
 
 static LLVMValueRef phi_of(kll *l, kir_ref n)
 {
-	LLVMTypeRef t = kll_vec(kll_elem_type(l, kll_elem(l, n)), kll_lanes(l, n));
+	LLVMTypeRef t = kll_vec(kll_elem_type(l, kll_elem(l, n)), kll_own(l, n));
 
 	return LLVMBuildPhi(l->b, t, "");
 }
@@ -238,6 +238,22 @@ static bool make_function(kll *l)
 	return true;
 }
 
+/* The one iteration of this work-group, if there is one. */
+static void emit_iteration(kll *l, kir_ref loop, LLVMValueRef begin, LLVMValueRef end)
+{
+	LLVMBasicBlockRef body = new_block(l, "work"), done = new_block(l, "end");
+	LLVMValueRef step = LLVMConstInt(l->i64, (uint64_t)kir_for_step(l->f, loop), false);
+	LLVMValueRef k = LLVMBuildNSWAdd(l->b, begin, l->o->group(l), "");
+
+	LLVMBuildCondBr(l->b, LLVMBuildICmp(l->b, LLVMIntSLT, k, end, ""), body, done);
+	LLVMPositionBuilderAtEnd(l->b, body);
+	l->val[loop + 1] = kir_for_step(l->f, loop) == 1 ? k : LLVMBuildMul(l->b, k, step, "");
+	emit_region(l, loop + 2);
+	LLVMBuildBr(l->b, done);
+	LLVMPositionBuilderAtEnd(l->b, done);
+	LLVMBuildRetVoid(l->b);
+}
+
 /* Iteration k of a par loop has the variable k * step. */
 static void emit_phase(kll *l, kir_ref loop, LLVMValueRef begin, LLVMValueRef end)
 {
@@ -300,7 +316,10 @@ static void emit_body(kll *l)
 
 		LLVMAddCase(sw, LLVMConstInt(l->i64, nphase++, false), b);
 		LLVMPositionBuilderAtEnd(l->b, b);
-		emit_phase(l, p, begin, end);
+		if (l->o->group)
+			emit_iteration(l, p, begin, end);
+		else
+			emit_phase(l, p, begin, end);
 		p = kir_region_end(l->f, p) - 1;
 	}
 	LLVMPositionBuilderAtEnd(l->b, out);
@@ -317,7 +336,7 @@ static void init_types(kll *l)
 	l->half = LLVMHalfTypeInContext(l->c);
 	l->f32 = LLVMFloatTypeInContext(l->c);
 	l->f64 = LLVMDoubleTypeInContext(l->c);
-	l->ptr = LLVMPointerTypeInContext(l->c, 0);
+	l->ptr = LLVMPointerType(l->i8, l->o->space);
 }
 
 /* Values are scalars and vectors here; tiles are for level T. */
@@ -335,6 +354,11 @@ static bool check_types(kll *l)
 		    kir_type_of(f, n)->rank > 1) {
 			kll_fail(l, n,
 			         "a value at level V is a scalar or a vector, not a tile");
+			return false;
+		} else if (f->node[n].type != KIR_NO_TYPE && !kir_type_of(f, n)->buffer &&
+		           l->o->spread && kll_own(l, n) > KLL_MAX_OWN) {
+			kll_fail(l, n, "a vector of more than %u elements for each of %u lanes",
+			         KLL_MAX_OWN, l->o->spread);
 			return false;
 		}
 	return true;

@@ -14,8 +14,15 @@
  * Arithmetic on what isn't float or double widens to float, computes and rounds back. There
  * are no fast-math flags and no calls: what the target has no instruction for is written out.
  *
- * What differs between targets is kll_options: facts, and one hook that may lower a node
- * itself. Threads: everything belongs to the LLVMContext handed in.
+ * What differs between targets is kll_options: facts, and hooks that may lower a node
+ * themselves. Threads: everything belongs to the LLVMContext handed in.
+ *
+ * With `spread` the function is run by that many lanes of a sub-group together, and an LLVM
+ * value is one lane's: a scalar is the same in all of them, a vector is cut into blocks, the
+ * first to lane 0, each of kll_own elements. What works element by element, here, doesn't
+ * notice. Every op that moves elements from lane to lane, and every access, must have a hook.
+ *
+ * Compiles with LLVM 15, with its typed pointers, and LLVM 22: a pointer is always an i8's.
  */
 #ifndef KVJIT_BACKENDS_LLVM_LOWER_H
 #define KVJIT_BACKENDS_LLVM_LOWER_H
@@ -25,6 +32,7 @@
 #include <llvm-c/Core.h>
 
 #define KLL_MAX_LANES 512
+#define KLL_MAX_OWN   16 /* of a spread vector: no GPU language has more */
 
 typedef struct kll kll;
 
@@ -37,10 +45,17 @@ typedef struct kll_options {
 	unsigned mask_bits;
 	/* Bytes of a vector that has a store past the caches (aligned to itself); 0: none. */
 	unsigned stream_bytes;
-	bool names; /* keep value names, for people                         */
+	bool names;      /* keep value names, for people                         */
+	unsigned spread; /* lanes of the sub-group that runs the function; 0: no sub-group */
+	unsigned space;  /* address space of the parameters' memory                        */
 	/* Machine code's own way for a node; NULL: the common one. */
 	LLVMValueRef (*hook)(kll *l, kir_ref n);
+	/* Which of the iterations is to be run, counted from `begin`: one a call. NULL: all. */
+	LLVMValueRef (*group)(kll *l);
 	LLVMValueRef (*exp2)(kll *l, LLVMValueRef x); /* of float; or NULL likewise */
+	/* One of the elements of x combined as reduction n says; NULL: by halves. */
+	LLVMValueRef (*across)(kll *l, kir_ref n, LLVMValueRef x);
+	void *own; /* the hooks' own data */
 } kll_options;
 
 struct kll {
@@ -73,6 +88,9 @@ LLVMValueRef kll_fail(kll *l, kir_ref n, const char *fmt, ...)
 
 kir_elem kll_elem(const kll *l, kir_ref n);  /* element type of a node           */
 unsigned kll_lanes(const kll *l, kir_ref n); /* 0 for a scalar                   */
+/* Elements of the node that its LLVM value holds: kll_lanes, or, spread, a power of two of
+ * them. 0: it is no vector in LLVM, but one element. */
+unsigned kll_own(const kll *l, kir_ref n);
 LLVMTypeRef kll_elem_type(const kll *l, kir_elem e);
 LLVMTypeRef kll_vec(LLVMTypeRef elem, unsigned lanes);  /* lanes 0: the scalar    */
 unsigned kll_width(LLVMValueRef v);                     /* its lanes, 0 for a scalar */
@@ -96,11 +114,24 @@ LLVMValueRef kll_select(kll *l, LLVMValueRef c, LLVMValueRef x, LLVMValueRef y);
 
 /* memory.c: views, locals, accesses */
 LLVMValueRef kll_memory(kll *l, kir_ref n);
+/* Of the element that access n indexes; of a gather, that of one element of its index values.
+ */
+LLVMValueRef kll_address(kll *l, kir_ref n, unsigned element);
+/* Low bits that are zero of the bytes between where its buffer's memory begins and that
+ * element, if those of every run-time stride are. */
+unsigned kll_zeros(const kll *l, kir_ref n);
+/* How many elements an access with `upto` may touch, as an s64; NULL: all. */
+LLVMValueRef kll_count(kll *l, kir_ref n);
+uint64_t kll_local_bytes(const kll *l, kir_ref n); /* up to the last byte an index reaches */
 
 /* each.c: elementwise ops, comparisons, reductions, lanes */
 LLVMValueRef kll_each(kll *l, kir_ref n);
 LLVMValueRef kll_reduce(kll *l, kir_ref n);
 LLVMValueRef kll_dp(kll *l, kir_ref n);
+/* The same of values: acc element i + sum over the k elements of x, y that begin at i k. */
+LLVMValueRef kll_dp_of(kll *l, kir_ref n, LLVMValueRef acc, LLVMValueRef x, LLVMValueRef y);
+/* x and y as reduction n combines them. */
+LLVMValueRef kll_reduce_step(kll *l, kir_ref n, LLVMValueRef x, LLVMValueRef y);
 /* x * y + z of float or double, rounded once. */
 LLVMValueRef kll_fma(kll *l, LLVMValueRef x, LLVMValueRef y, LLVMValueRef z);
 

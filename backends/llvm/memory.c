@@ -12,6 +12,8 @@
  */
 #include "lower.h"
 
+#include <llvm/Config/llvm-config.h>
+
 #define ALIGN_MAX 24 /* low zero bits worth tracking */
 
 typedef struct part {
@@ -216,6 +218,71 @@ static LLVMValueRef address(kll *l, kir_ref n, kir_ref buf, unsigned first, unsi
 	return at;
 }
 
+LLVMValueRef kll_address(kll *l, kir_ref n, unsigned element)
+{
+	kir_ref buf, upto;
+	unsigned first, nindex;
+
+	kir_access(l->f, n, &buf, &first, &nindex, &upto);
+	return address(l, n, buf, first, nindex, element);
+}
+
+/* Low bits of the distance of the indexed element from the start of buf that are zero. */
+static unsigned zeros_in(const kll *l, kir_ref n, kir_ref buf, unsigned first, unsigned nindex)
+{
+	const kir_type *t = kir_type_of(l->f, buf);
+	unsigned zeros = ALIGN_MAX;
+
+	for (unsigned i = 0; i < t->npieces; i++) {
+		const kir_piece *k = &t->piece[i];
+		unsigned step = k->dyn ? ALIGN_MAX : zeros_of_literal(k->stride);
+
+		if (k->axis >= nindex)
+			continue;
+		if (k->div <= 1 && k->mod <= 0)
+			step += known_zeros(l, kir_src(l->f, n, first + k->axis), 8);
+		zeros = smaller(zeros, step);
+	}
+	return zeros;
+}
+
+unsigned kll_zeros(const kll *l, kir_ref n)
+{
+	kir_ref buf, upto;
+	unsigned first, nindex, zeros;
+
+	kir_access(l->f, n, &buf, &first, &nindex, &upto);
+	zeros = zeros_in(l, n, buf, first, nindex);
+	for (; l->f->node[buf].op == KIR_OP_view; buf = kir_src(l->f, buf, 0))
+		zeros =
+		    smaller(zeros, zeros_of_literal(kir_attr_of(l->f, buf, KIR_ATTR_offset)));
+	return zeros;
+}
+
+static LLVMValueRef value_of(kll *l, part p)
+{
+	return p.var ? plus(l, p.var, p.add) : LLVMConstInt(l->i64, (uint64_t)p.add, true);
+}
+
+LLVMValueRef kll_count(kll *l, kir_ref n)
+{
+	const kir_func *f = l->f;
+	bool whole_op = f->node[n].op == KIR_OP_load || f->node[n].op == KIR_OP_store;
+	kir_ref buf, upto;
+	unsigned first, nindex;
+	LLVMValueRef count;
+
+	kir_access(f, n, &buf, &first, &nindex, &upto);
+	if (!upto)
+		return NULL;
+	count = value_of(l, part_of(l, upto, 0));
+	if (!whole_op || nindex != kir_type_of(f, buf)->rank)
+		return count;
+	/* load and store count rows from the buffer's start, vload from the index */
+	return LLVMBuildSub(l->b, count,
+	                    value_of(l, part_of(l, kir_src(f, n, first + nindex - 1), 0)), "");
+}
+
 /* -- lanes below a count --------------------------------------------------------------- */
 
 /* lane < count, compared in integers as wide as the elements that are moved: that is the
@@ -365,29 +432,14 @@ static void stream(kll *l, LLVMValueRef v, LLVMValueRef at, unsigned bytes)
 static LLVMValueRef access_op(kll *l, kir_ref n, bool store)
 {
 	const kir_func *f = l->f;
-	kir_ref buf, upto, value = store ? kir_src(f, n, 0) : n;
-	unsigned first, nindex, lanes = kll_lanes(l, value);
-	LLVMValueRef at, v = store ? l->val[value] : NULL, count = NULL, r;
+	kir_ref value = store ? kir_src(f, n, 0) : n;
+	unsigned lanes = kll_lanes(l, value);
+	LLVMValueRef at = kll_address(l, n, 0), v = store ? l->val[value] : NULL, count, r;
 	kir_elem e = kll_elem(l, value);
-	bool whole_op = f->node[n].op == KIR_OP_load || f->node[n].op == KIR_OP_store;
 
-	kir_access(f, n, &buf, &first, &nindex, &upto);
-	at = address(l, n, buf, first, nindex, 0);
-	if (upto) {
-		part p = part_of(l, upto, 0);
-
-		count =
-		    p.var ? plus(l, p.var, p.add) : LLVMConstInt(l->i64, (uint64_t)p.add, true);
-		if (!lanes)
-			return kll_fail(l, n, "upto needs a vector");
-		/* load and store count rows from the buffer's start, vload from the index */
-		if (whole_op && nindex == kir_type_of(f, buf)->rank) {
-			part i = part_of(l, kir_src(f, n, first + nindex - 1), 0);
-			LLVMValueRef from = i.var ? plus(l, i.var, i.add)
-			                          : LLVMConstInt(l->i64, (uint64_t)i.add, true);
-			count = LLVMBuildSub(l->b, count, from, "");
-		}
-	}
+	count = kll_count(l, n);
+	if (count && !lanes)
+		return kll_fail(l, n, "upto needs a vector");
 	LLVMTypeRef t = kll_vec(e == KIR_i1 ? l->i8 : kll_elem_type(l, e), lanes);
 
 	if (store && e == KIR_i1)
@@ -408,14 +460,12 @@ static LLVMValueRef access_op(kll *l, kir_ref n, bool store)
 static LLVMValueRef gather(kll *l, kir_ref n)
 {
 	kir_elem e = kll_elem(l, n);
-	unsigned first, nindex, lanes = kll_lanes(l, n);
+	unsigned lanes = kll_lanes(l, n);
 	LLVMTypeRef t = e == KIR_i1 ? l->i8 : kll_elem_type(l, e);
 	LLVMValueRef r = LLVMGetPoison(kll_vec(t, lanes)), x;
-	kir_ref buf, upto;
 
-	kir_access(l->f, n, &buf, &first, &nindex, &upto);
 	for (unsigned i = 0; i < (lanes ? lanes : 1); i++) {
-		x = whole(l, t, NULL, address(l, n, buf, first, nindex, i));
+		x = whole(l, t, NULL, kll_address(l, n, i));
 		r = lanes
 		        ? LLVMBuildInsertElement(l->b, r, x, LLVMConstInt(l->i32, i, false), "")
 		        : x;
@@ -424,28 +474,46 @@ static LLVMValueRef gather(kll *l, kir_ref n)
 	                   : r;
 }
 
+/* LLVM 15 counts in 32 bits, which level V's 256 KiB are far below. */
+static LLVMTypeRef array_type(LLVMTypeRef e, uint64_t n)
+{
+#if LLVM_VERSION_MAJOR >= 17
+	return LLVMArrayType2(e, n);
+#else
+	return LLVMArrayType(e, (unsigned)n);
+#endif
+}
+
+uint64_t kll_local_bytes(const kll *l, kir_ref n)
+{
+	const kir_type *t = kir_type_of(l->f, n);
+	uint64_t bytes = kir_elem_bytes((kir_elem)t->elem);
+
+	for (unsigned i = 0; i < t->npieces; i++) {
+		const kir_piece *k = &t->piece[i];
+		int64_t div = k->div ? k->div : 1, steps = (t->dim[k->axis] + div - 1) / div;
+
+		if (k->mod && steps > k->mod)
+			steps = k->mod;
+		bytes += (uint64_t)((steps - 1) * k->stride);
+	}
+	return bytes;
+}
+
 static LLVMValueRef local(kll *l, kir_ref n)
 {
 	const kir_type *t = kir_type_of(l->f, n);
 	LLVMBasicBlockRef now = LLVMGetInsertBlock(l->b);
 	LLVMValueRef first = LLVMGetFirstInstruction(l->entry), r;
-	uint64_t bytes = kir_elem_bytes((kir_elem)t->elem);
 
-	for (unsigned i = 0; i < t->npieces; i++) { /* up to the last byte an index reaches */
-		const kir_piece *k = &t->piece[i];
-		int64_t div = k->div ? k->div : 1, steps = (t->dim[k->axis] + div - 1) / div;
-
-		if (k->dyn)
+	for (unsigned i = 0; i < t->npieces; i++)
+		if (t->piece[i].dyn)
 			return kll_fail(l, n, "a local buffer has no run-time strides");
-		if (k->mod && steps > k->mod)
-			steps = k->mod;
-		bytes += (uint64_t)((steps - 1) * k->stride);
-	}
 	if (first)
 		LLVMPositionBuilderBefore(l->b, first);
 	else
 		LLVMPositionBuilderAtEnd(l->b, l->entry);
-	r = LLVMBuildAlloca(l->b, LLVMArrayType2(l->i8, bytes), "");
+	r = LLVMBuildAlloca(l->b, array_type(l->i8, kll_local_bytes(l, n)), "");
 	LLVMSetAlignment(r, 64);
 	LLVMPositionBuilderAtEnd(l->b, now);
 	return r;
@@ -455,12 +523,7 @@ static LLVMValueRef prefetch(kll *l, kir_ref n)
 {
 	static const unsigned locality[] = { 3, 2, 1, 0 }; /* t0, t1, t2, nta */
 	int64_t hint = kir_attr_of(l->f, n, KIR_ATTR_hint);
-	kir_ref buf, upto;
-	unsigned first, nindex;
-
-	kir_access(l->f, n, &buf, &first, &nindex, &upto);
-	LLVMValueRef arg[4] = { address(l, n, buf, first, nindex, 0),
-		                LLVMConstInt(l->i32, 0, false),
+	LLVMValueRef arg[4] = { kll_address(l, n, 0), LLVMConstInt(l->i32, 0, false),
 		                LLVMConstInt(l->i32, locality[hint & 3], false),
 		                LLVMConstInt(l->i32, 1, false) };
 	return kll_call(l, "llvm.prefetch", &l->ptr, 1, arg, 4);

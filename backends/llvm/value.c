@@ -16,6 +16,17 @@ unsigned kll_lanes(const kll *l, kir_ref n)
 	return t->rank ? (unsigned)kir_type_count(t) : 0;
 }
 
+unsigned kll_own(const kll *l, kir_ref n)
+{
+	unsigned lanes = kll_lanes(l, n), own = 1;
+
+	if (!l->o->spread)
+		return lanes;
+	while (own * l->o->spread < lanes)
+		own *= 2;
+	return own > 1 ? own : 0;
+}
+
 LLVMTypeRef kll_elem_type(const kll *l, kir_elem e)
 {
 	if (e == KIR_i1)
@@ -85,7 +96,7 @@ LLVMValueRef kll_splat(kll *l, LLVMValueRef x, unsigned lanes)
 
 LLVMValueRef kll_operand(kll *l, kir_ref n, unsigned i)
 {
-	return kll_splat(l, l->val[kir_src(l->f, n, i)], kll_lanes(l, n));
+	return kll_splat(l, l->val[kir_src(l->f, n, i)], kll_own(l, n));
 }
 
 LLVMValueRef kll_as(kll *l, LLVMValueRef v, LLVMTypeRef elem)

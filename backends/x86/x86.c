@@ -6,22 +6,17 @@
  * finds equal values: the passes of kvjit have chosen the instructions, and compiling is part
  * of what users wait for. Hoisting is left out on purpose: LLVM moves every repeated operand
  * out of a loop and then has no registers to keep them in.
- *
- * LLVM reports what it thinks can't happen (no pattern for an instruction, say) by ending
- * the process. While a compile runs on a thread, that becomes a jump back here and a
- * message; that compile's memory is then lost, since nothing says what state it is in.
  */
 #include "x86.h"
+#include "../llvm/guard.h"
 
 #include <llvm-c/Analysis.h>
-#include <llvm-c/ErrorHandling.h>
 #include <llvm-c/Support.h>
 #include <llvm-c/Target.h>
 #include <llvm-c/TargetMachine.h>
 #include <llvm-c/Transforms/PassBuilder.h>
 
 #include <pthread.h>
-#include <setjmp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,35 +24,9 @@
 #define TRIPLE "x86_64-unknown-linux-gnu"
 #define PASSES "function(early-cse)"
 
-/* -- LLVM's own failures ---------------------------------------------------------------- */
+/* -- starting ----------------------------------------------------------------------------- */
 
-typedef struct guard {
-	jmp_buf back;
-	char msg[200];
-} guard;
-
-static _Thread_local guard *current_guard;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
-
-static void on_fatal(const char *reason)
-{
-	if (!current_guard)
-		return;
-	snprintf(current_guard->msg, sizeof current_guard->msg, "LLVM: %.180s", reason);
-	longjmp(current_guard->back, 1);
-}
-
-static void on_diagnostic(LLVMDiagnosticInfoRef info, void *ctx)
-{
-	kir_diag *why = ctx;
-
-	if (LLVMGetDiagInfoSeverity(info) != LLVMDSError)
-		return;
-	char *text = LLVMGetDiagInfoDescription(info);
-
-	kir_error(why, 0, 0, "LLVM: %.180s", text);
-	LLVMDisposeMessage(text);
-}
 
 /* Loop strength reduction takes 45 % of the time to compile a kernel whose addresses are
  * already what it would make of them (29 ms instead of 55 for int8 decode; the same speed).
@@ -72,7 +41,7 @@ static void start_llvm(void)
 	LLVMInitializeX86TargetMC();
 	LLVMInitializeX86AsmPrinter();
 	LLVMInitializeX86Disassembler();
-	LLVMInstallFatalErrorHandler(on_fatal);
+	kll_guard_install();
 }
 
 void kx86_start(void)
@@ -159,6 +128,9 @@ static void set_attributes(LLVMContextRef c, LLVMModuleRef m, const kir_func *f)
 
 typedef struct job {
 	const kir_func *f;
+	kbe_blob *blob; /* what is wanted: this, or `what` as text */
+	kbe_dump what;
+	kir_text *text;
 	kir_diag *why;
 	LLVMContextRef c;
 	LLVMModuleRef m;
@@ -190,7 +162,7 @@ static bool prepare(job *j, bool names)
 	LLVMErrorRef e;
 	char *text;
 
-	LLVMContextSetDiagnosticHandler(j->c, on_diagnostic, j->why);
+	kll_guard_context(j->c, j->why);
 	j->machine = make_machine(j->f->target, j->why);
 	if (!j->machine)
 		return false;
@@ -243,7 +215,7 @@ static void dispose(job *j)
 	LLVMContextDispose(j->c);
 }
 
-static bool to_blob(job *j, kbe_blob *out)
+static bool to_blob(job *j)
 {
 	LLVMMemoryBufferRef object = prepare(j, false) ? emit(j, LLVMObjectFile) : NULL;
 	bool ok;
@@ -253,8 +225,8 @@ static bool to_blob(job *j, kbe_blob *out)
 			LLVMDisposeMemoryBuffer(object);
 		return false;
 	}
-	ok = kx86_link(LLVMGetBufferStart(object), LLVMGetBufferSize(object), j->f->name, out,
-	               j->why);
+	ok = kx86_link(LLVMGetBufferStart(object), LLVMGetBufferSize(object), j->f->name,
+	               j->blob, j->why);
 	LLVMDisposeMemoryBuffer(object);
 	return ok;
 }
@@ -276,46 +248,47 @@ static bool add_bytes(kir_text *out, const char *bytes, size_t n, kir_diag *why)
 	return true;
 }
 
-static bool to_text(job *j, kbe_dump what, kir_text *out)
+static bool to_text(job *j)
 {
 	LLVMMemoryBufferRef buffer;
 	bool ok;
 
 	if (!prepare(j, true))
 		return false;
-	if (what == KBE_DUMP_SOURCE) {
+	if (j->what == KBE_DUMP_SOURCE) {
 		char *ir = LLVMPrintModuleToString(j->m);
 
-		ok = add_bytes(out, ir, strlen(ir), j->why);
+		ok = add_bytes(j->text, ir, strlen(ir), j->why);
 		LLVMDisposeMessage(ir);
 		return ok;
 	}
-	buffer = emit(j, what == KBE_DUMP_ASM ? LLVMAssemblyFile : LLVMObjectFile);
+	buffer = emit(j, j->what == KBE_DUMP_ASM ? LLVMAssemblyFile : LLVMObjectFile);
 	if (!buffer)
 		return false;
-	ok = add_bytes(out, LLVMGetBufferStart(buffer), LLVMGetBufferSize(buffer), j->why);
+	ok = add_bytes(j->text, LLVMGetBufferStart(buffer), LLVMGetBufferSize(buffer), j->why);
 	LLVMDisposeMemoryBuffer(buffer);
+	return ok;
+}
+
+static bool work(void *ctx)
+{
+	job *j = ctx;
+	bool ok = j->blob ? to_blob(j) : to_text(j);
+
+	dispose(j);
 	return ok;
 }
 
 /* Either blob or text is wanted. */
 static bool run(const kir_func *f, kbe_blob *blob, kbe_dump what, kir_text *text, kir_diag *why)
 {
-	guard g;
 	kir_diag mine = { 0 };
-	job j = { .f = f, .why = &mine };
-	volatile bool ok = false;
+	job j = { .f = f, .blob = blob, .what = what, .text = text, .why = &mine };
+	bool ok;
 
 	kx86_start();
 	j.c = LLVMContextCreate();
-	current_guard = &g;
-	if (!setjmp(g.back)) {
-		ok = blob ? to_blob(&j, blob) : to_text(&j, what, text);
-		dispose(&j);
-	} else {
-		kir_error(why, 0, 0, "%s", g.msg);
-	}
-	current_guard = NULL;
+	ok = kll_guarded(work, &j, &mine);
 	for (unsigned i = 0; i < mine.n && i < KIR_DIAG_MAX; i++)
 		kir_error(why, mine.at[i].line, mine.at[i].col, "%s", mine.at[i].msg);
 	return ok;

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* labels.c -- see labels.h. What names a block does so at a place of its own, so that a block's
+ * number can be told from the same number of something else.
+ */
+#include "labels.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Of the SPIR-V specification. */
+enum {
+	HEADER = 5, /* words before the first instruction */
+	BOUND = 3,  /* the one that all numbers are below */
+	OP_PHI = 245,
+	OP_LOOP_MERGE = 246,
+	OP_SELECTION_MERGE = 247,
+	OP_LABEL = 248,
+	OP_BRANCH = 249,
+	OP_BRANCH_CONDITIONAL = 250,
+	OP_SWITCH = 251,
+	MOST = 1 << 22 /* numbers, as the specification says */
+};
+
+typedef struct renumber {
+	uint32_t *fresh; /* by number: the block's new one; 0: no block */
+	uint32_t bound, next;
+	bool ok;
+} renumber;
+
+static void declare(renumber *r, uint32_t *at)
+{
+	if (*at >= r->bound || r->fresh[*at]) {
+		r->ok = false;
+		return;
+	}
+	r->fresh[*at] = r->next;
+	*at = r->next++;
+}
+
+static void name(renumber *r, uint32_t *at)
+{
+	if (*at >= r->bound || !r->fresh[*at])
+		r->ok = false;
+	else
+		*at = r->fresh[*at];
+}
+
+/* w: the instruction, of n words. Literals of a switch are of two words, as its phase is 64
+ * bits. */
+static void rename_uses(renumber *r, uint32_t *w, unsigned n)
+{
+	switch (w[0] & 0xffff) {
+	case OP_PHI:
+		for (unsigned i = 4; i < n; i += 2)
+			name(r, &w[i]);
+		break;
+	case OP_LOOP_MERGE: name(r, &w[2]); /* fall through */
+	case OP_SELECTION_MERGE:
+	case OP_BRANCH: name(r, &w[1]); break;
+	case OP_BRANCH_CONDITIONAL:
+		name(r, &w[2]);
+		name(r, &w[3]);
+		break;
+	case OP_SWITCH:
+		name(r, &w[2]);
+		for (unsigned i = 5; i < n; i += 3)
+			name(r, &w[i]);
+		break;
+	default: break;
+	}
+}
+
+static bool sound(const uint32_t *word, size_t n)
+{
+	size_t at = HEADER;
+
+	while (at < n && word[at] >> 16)
+		at += word[at] >> 16;
+	return at == n && word[BOUND] < MOST;
+}
+
+bool kspv_number_labels(uint32_t *word, size_t n)
+{
+	renumber r = { .ok = n > HEADER && sound(word, n) };
+
+	if (!r.ok)
+		return false;
+	r.bound = r.next = word[BOUND];
+	r.fresh = calloc(r.bound, sizeof *r.fresh);
+	if (!r.fresh)
+		return false;
+	for (size_t at = HEADER; at < n; at += word[at] >> 16)
+		if ((word[at] & 0xffff) == OP_LABEL)
+			declare(&r, &word[at + 1]);
+	for (size_t at = HEADER; r.ok && at < n; at += word[at] >> 16)
+		rename_uses(&r, &word[at], word[at] >> 16);
+	word[BOUND] = r.next;
+	free(r.fresh);
+	return r.ok && r.next <= MOST;
+}

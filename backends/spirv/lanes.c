@@ -1,0 +1,340 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* lanes.c -- a sub-group's lanes: which one this is, and elements that go from one to another.
+ *
+ * A vector is cut into blocks of `own` elements, lane i has block i. An op that moves elements
+ * says for each element of its result where it comes from (a number, computed from the lane's);
+ * that is at most one shuffle for each element a lane holds of the operand, and a choice. Where
+ * an op leaves blocks in their lanes nothing is moved.
+ *
+ * Functions are called by the names that OpenCL C's compilers give them; both emitters know
+ * those and make core SPIR-V 1.3 of them: GroupNonUniformShuffle, ControlBarrier.
+ */
+#include "spirv.h"
+
+#include <string.h>
+
+/* -- calls ---------------------------------------------------------------------------- */
+
+static void add_attribute(kll *l, LLVMValueRef f, const char *name)
+{
+	unsigned kind = LLVMGetEnumAttributeKindForName(name, strlen(name));
+
+	LLVMAddAttributeAtIndex(f, LLVMAttributeFunctionIndex,
+	                        LLVMCreateEnumAttribute(l->c, kind, 0));
+}
+
+LLVMValueRef kspv_call(kll *l, const char *name, LLVMTypeRef result, LLVMValueRef *arg,
+                       unsigned narg, bool converges)
+{
+	LLVMValueRef f = LLVMGetNamedFunction(l->m, name), call;
+	LLVMTypeRef type[4], t;
+
+	for (unsigned i = 0; i < narg; i++)
+		type[i] = LLVMTypeOf(arg[i]);
+	t = LLVMFunctionType(result, type, narg, false);
+	if (!f) {
+		f = LLVMAddFunction(l->m, name, t);
+		LLVMSetFunctionCallConv(f, LLVMSPIRFUNCCallConv);
+		add_attribute(l, f, "nounwind");
+		if (converges)
+			add_attribute(l, f, "convergent");
+	}
+	call = LLVMBuildCall2(l->b, t, f, arg, narg, "");
+	LLVMSetInstructionCallConv(call, LLVMSPIRFUNCCallConv);
+	return call;
+}
+
+LLVMValueRef kspv_group(kll *l)
+{
+	LLVMValueRef zero = LLVMConstInt(l->i32, 0, false);
+
+	return kspv_call(l, "_Z12get_group_idj", l->i64, &zero, 1, false);
+}
+
+/* Asked for once, where it is known in every block. */
+LLVMValueRef kspv_lane(kll *l)
+{
+	LLVMBasicBlockRef now = LLVMGetInsertBlock(l->b);
+	LLVMValueRef first = LLVMGetFirstInstruction(l->entry);
+	kspv *k = kspv_of(l);
+
+	if (k->lane)
+		return k->lane;
+	if (first)
+		LLVMPositionBuilderBefore(l->b, first);
+	k->lane = kspv_call(l, "_Z22get_sub_group_local_idv", l->i32, NULL, 0, false);
+	LLVMPositionBuilderAtEnd(l->b, now);
+	return k->lane;
+}
+
+LLVMValueRef kspv_first(kll *l, unsigned own)
+{
+	LLVMValueRef lane = kspv_lane(l);
+
+	return own <= 1 ? lane : LLVMBuildMul(l->b, lane, LLVMConstInt(l->i32, own, false), "");
+}
+
+void kspv_barrier(kll *l)
+{
+	enum {
+		SUBGROUP = 3,
+		ACQUIRE_RELEASE = 0x8,
+		GROUP_MEMORY = 0x100,
+		DEVICE_MEMORY = 0x200
+	};
+	LLVMValueRef scope = LLVMConstInt(l->i32, SUBGROUP, false);
+	LLVMValueRef what =
+	    LLVMConstInt(l->i32, ACQUIRE_RELEASE | GROUP_MEMORY | DEVICE_MEMORY, false);
+	LLVMValueRef arg[3] = { scope, scope, what };
+
+	kspv_call(l, "_Z22__spirv_ControlBarrierjjj", LLVMVoidTypeInContext(l->c), arg, 3,
+	          true);
+}
+
+/* -- elements ------------------------------------------------------------------------- */
+
+static LLVMValueRef word(kll *l, unsigned x)
+{
+	return LLVMConstInt(l->i32, x, false);
+}
+
+unsigned kspv_split(kll *l, LLVMValueRef v, LLVMValueRef each[KLL_MAX_OWN])
+{
+	unsigned n = kll_width(v);
+
+	if (!n) {
+		each[0] = v;
+		return 1;
+	}
+	for (unsigned i = 0; i < n; i++)
+		each[i] = LLVMBuildExtractElement(l->b, v, word(l, i), "");
+	return n;
+}
+
+LLVMValueRef kspv_build(kll *l, const LLVMValueRef *each, unsigned n)
+{
+	LLVMValueRef v;
+
+	if (n == 1)
+		return each[0];
+	v = LLVMGetUndef(LLVMVectorType(LLVMTypeOf(each[0]), n));
+	for (unsigned i = 0; i < n; i++)
+		v = LLVMBuildInsertElement(l->b, v, each[i], word(l, i), "");
+	return v;
+}
+
+/* x of lane `lane`, any scalar; what a lane that isn't there would have is of no use. Devices
+ * shuffle words; smaller ones are widened. */
+static LLVMValueRef shuffle(kll *l, LLVMValueRef x, LLVMValueRef lane)
+{
+	LLVMTypeRef t = LLVMTypeOf(x), bits = t, wide = l->i32;
+	LLVMValueRef arg[2];
+
+	if (t == l->f32)
+		bits = l->i32;
+	if (t == l->f64)
+		bits = l->i64;
+	if (bits == l->i64)
+		wide = l->i64;
+	x = LLVMBuildBitCast(l->b, x, bits, "");
+	if (LLVMGetIntTypeWidth(bits) < 32)
+		x = LLVMBuildZExt(l->b, x, wide, "");
+	arg[0] = x;
+	arg[1] = LLVMBuildAnd(l->b, lane, word(l, l->o->spread - 1), "");
+	x = kspv_call(l, wide == l->i64 ? "_Z17sub_group_shufflemj" : "_Z17sub_group_shufflejj",
+	              wide, arg, 2, true);
+	if (LLVMGetIntTypeWidth(bits) < 32)
+		x = LLVMBuildTrunc(l->b, x, bits, "");
+	return LLVMBuildBitCast(l->b, x, t, "");
+}
+
+/* Element `at` of the vector that lanes hold x of, whoever holds it. */
+static LLVMValueRef element(kll *l, LLVMValueRef x, LLVMValueRef at)
+{
+	LLVMValueRef each[KLL_MAX_OWN], lane = at, which = NULL, r = NULL;
+	unsigned n = kspv_split(l, x, each);
+
+	if (n > 1) {
+		lane = LLVMBuildLShr(l->b, at, word(l, (unsigned)__builtin_ctz(n)), "");
+		which = LLVMBuildAnd(l->b, at, word(l, n - 1), "");
+	}
+	for (unsigned i = 0; i < n; i++) {
+		LLVMValueRef y = shuffle(l, each[i], lane);
+
+		r = r ? kll_select(l, LLVMBuildICmp(l->b, LLVMIntEQ, which, word(l, i), ""), y,
+		                   r)
+		      : y;
+	}
+	return r;
+}
+
+/* The same vector in blocks of `own`. */
+static LLVMValueRef in_blocks(kll *l, LLVMValueRef x, unsigned own)
+{
+	LLVMValueRef each[KLL_MAX_OWN];
+	unsigned now = kll_width(x) ? kll_width(x) : 1;
+
+	if (now == own)
+		return x;
+	for (unsigned i = 0; i < own; i++)
+		each[i] = element(l, x, LLVMBuildAdd(l->b, kspv_first(l, own), word(l, i), ""));
+	return kspv_build(l, each, own);
+}
+
+/* -- reductions ------------------------------------------------------------------------ */
+
+/* Elements beyond the last repeat the first, or are 0 in a sum: neither changes the result. */
+static void fill(kll *l, kir_ref n, LLVMValueRef *each, unsigned own)
+{
+	unsigned lanes = kll_lanes(l, kir_src(l->f, n, 0));
+	bool sum = l->f->node[n].op == KIR_OP_reduce_add;
+	LLVMValueRef rest;
+
+	if (lanes == own * l->o->spread)
+		return;
+	rest = sum ? LLVMConstNull(LLVMTypeOf(each[0])) : shuffle(l, each[0], word(l, 0));
+	for (unsigned i = 0; i < own; i++) {
+		LLVMValueRef at = LLVMBuildAdd(l->b, kspv_first(l, own), word(l, i), "");
+
+		at = LLVMBuildICmp(l->b, LLVMIntULT, at, word(l, lanes), "");
+		each[i] = kll_select(l, at, each[i], rest);
+	}
+}
+
+LLVMValueRef kspv_across(kll *l, kir_ref n, LLVMValueRef x)
+{
+	LLVMValueRef each[KLL_MAX_OWN];
+	unsigned own = kspv_split(l, x, each);
+
+	fill(l, n, each, own);
+	for (; own > 1; own /= 2)
+		for (unsigned i = 0; i < own / 2; i++)
+			each[i] = kll_reduce_step(l, n, each[i], each[own / 2 + i]);
+	for (unsigned far = l->o->spread / 2; far; far /= 2) {
+		LLVMValueRef lane = LLVMBuildXor(l->b, kspv_lane(l), word(l, far), "");
+
+		each[0] = kll_reduce_step(l, n, each[0], shuffle(l, each[0], lane));
+	}
+	return each[0];
+}
+
+/* -- ops ------------------------------------------------------------------------------- */
+
+static LLVMValueRef iota(kll *l, kir_ref n)
+{
+	kir_elem e = kll_elem(l, n);
+	LLVMTypeRef t = kll_elem_type(l, e);
+	unsigned own = kll_own(l, n) ? kll_own(l, n) : 1;
+	LLVMValueRef each[KLL_MAX_OWN];
+
+	if (kir_is_float(e) && e != KIR_f32 && e != KIR_f64)
+		return kll_fail(l, n, "of f32, f64 or an integer type only");
+	for (unsigned i = 0; i < own; i++) {
+		each[i] = LLVMBuildAdd(l->b, kspv_first(l, own), word(l, i), "");
+		each[i] = kir_is_float(e) ? LLVMBuildUIToFP(l->b, each[i], t, "")
+		                          : LLVMBuildIntCast2(l->b, each[i], t, false, "");
+	}
+	return kspv_build(l, each, own);
+}
+
+/* Lane by lane as far as a lane has whole elements of both types. */
+static LLVMValueRef bitcast(kll *l, kir_ref n)
+{
+	kir_ref src = kir_src(l->f, n, 0);
+	unsigned from = kir_elem_bytes(kll_elem(l, src)), to = kir_elem_bytes(kll_elem(l, n));
+	LLVMValueRef x = l->val[src];
+	LLVMTypeRef t = kll_elem_type(l, kll_elem(l, n));
+	unsigned own = kll_width(x) ? kll_width(x) : 1, want = kll_own(l, n);
+
+	if (own * from < to) {
+		own = to / from;
+		x = in_blocks(l, x, own);
+	}
+	own = own * from / to;
+	x = LLVMBuildBitCast(l->b, x, kll_vec(t, own > 1 ? own : 0), "");
+	return in_blocks(l, x, want ? want : 1);
+}
+
+/* Where element i of the result comes from: of x, or of y if that is where it is from. */
+typedef struct source {
+	LLVMValueRef at, of_y;
+} source;
+
+static source source_of(kll *l, kir_ref n, LLVMValueRef i)
+{
+	LLVMValueRef lanes = word(l, kll_lanes(l, n)), half = word(l, kll_lanes(l, n) / 2);
+	LLVMValueRef one = word(l, 1);
+	source s = { i, NULL };
+
+	switch (l->f->node[n].op) {
+	case KIR_OP_half_lo: return s;
+	case KIR_OP_half_hi: s.at = LLVMBuildAdd(l->b, i, lanes, ""); return s;
+	case KIR_OP_zip_lo:
+	case KIR_OP_zip_hi:
+		s.of_y = LLVMBuildAnd(l->b, i, one, "");
+		s.of_y = LLVMBuildICmp(l->b, LLVMIntNE, s.of_y, word(l, 0), "");
+		s.at = LLVMBuildLShr(l->b, i, one, "");
+		if (l->f->node[n].op == KIR_OP_zip_hi)
+			s.at = LLVMBuildAdd(l->b, s.at, half, "");
+		return s;
+	case KIR_OP_unzip_lo:
+	case KIR_OP_unzip_hi:
+		i = LLVMBuildShl(l->b, i, one, "");
+		if (l->f->node[n].op == KIR_OP_unzip_hi)
+			i = LLVMBuildAdd(l->b, i, one, "");
+		half = lanes;
+		break;
+	default: break; /* join */
+	}
+	s.of_y = LLVMBuildICmp(l->b, LLVMIntUGE, i, half, "");
+	s.at = kll_select(l, s.of_y, LLVMBuildSub(l->b, i, half, ""), i);
+	return s;
+}
+
+static LLVMValueRef rearrange(kll *l, kir_ref n)
+{
+	LLVMValueRef x = l->val[kir_src(l->f, n, 0)], each[KLL_MAX_OWN];
+	LLVMValueRef y = l->f->node[n].nsrc > 1 ? l->val[kir_src(l->f, n, 1)] : NULL;
+	unsigned own = kll_own(l, n) ? kll_own(l, n) : 1;
+
+	if (l->f->node[n].op == KIR_OP_half_lo)
+		return in_blocks(l, x, own);
+	for (unsigned i = 0; i < own; i++) {
+		LLVMValueRef at = LLVMBuildAdd(l->b, kspv_first(l, own), word(l, i), "");
+		source s = source_of(l, n, at);
+
+		each[i] = element(l, x, s.at);
+		if (s.of_y)
+			each[i] = kll_select(l, s.of_y, element(l, y, s.at), each[i]);
+	}
+	return kspv_build(l, each, own);
+}
+
+static LLVMValueRef dp(kll *l, kir_ref n)
+{
+	LLVMValueRef acc = l->val[kir_src(l->f, n, 0)];
+	kir_ref x = kir_src(l->f, n, 1), y = kir_src(l->f, n, 2);
+	unsigned lanes = kll_lanes(l, n) ? kll_lanes(l, n) : 1, own = kll_width(acc);
+	unsigned k = (own ? own : 1) * (kll_lanes(l, x) / lanes);
+
+	return kll_dp_of(l, n, acc, in_blocks(l, l->val[x], k), in_blocks(l, l->val[y], k));
+}
+
+LLVMValueRef kspv_moves(kll *l, kir_ref n)
+{
+	switch (l->f->node[n].op) {
+	case KIR_OP_iota: return iota(l, n);
+	case KIR_OP_bitcast:
+		return kll_lanes(l, n) || kll_lanes(l, kir_src(l->f, n, 0)) ? bitcast(l, n)
+		                                                            : NULL;
+	case KIR_OP_dp: return dp(l, n);
+	case KIR_OP_zip_lo:
+	case KIR_OP_zip_hi:
+	case KIR_OP_unzip_lo:
+	case KIR_OP_unzip_hi:
+	case KIR_OP_half_lo:
+	case KIR_OP_half_hi:
+	case KIR_OP_join: return rearrange(l, n);
+	default: return NULL;
+	}
+}

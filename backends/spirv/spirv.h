@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* spirv.h -- the parts of the SPIR-V backend.
+ *
+ * A function is the program of a sub-group (backends/llvm/lower.h, `spread`); its par loops are
+ * grids of work-groups with one sub-group each. Two emitters share the lowering, each with an
+ * LLVM of its own and so in a shared object of its own: translator.cc and target.c.
+ */
+#ifndef KVJIT_BACKENDS_SPIRV_SPIRV_H
+#define KVJIT_BACKENDS_SPIRV_SPIRV_H
+
+#include "../backend.h"
+#include "../llvm/lower.h"
+
+/* LLVM's numbers for the address spaces of OpenCL. */
+enum { KSPV_GLOBAL = 1, KSPV_LOCAL = 3 };
+
+/* What the lowering of one function carries; kll_options.own. */
+typedef struct kspv {
+	bool *barrier;     /* by node: one is due before it (barrier.c)           */
+	LLVMValueRef lane; /* number of this lane in its sub-group, an i32        */
+	uint64_t local;    /* bytes of local memory given out                     */
+} kspv;
+
+static inline kspv *kspv_of(const kll *l)
+{
+	return l->o->own;
+}
+
+/* barrier.c: marks the accesses of f before which lanes have to wait for each other. False: out
+ * of memory. */
+bool kspv_find_barriers(const kir_func *f, bool *marks);
+void kspv_barrier(kll *l);
+
+/* lanes.c: what moves elements from lane to lane. */
+LLVMValueRef kspv_lane(kll *l);
+LLVMValueRef kspv_group(kll *l);
+/* The first element of x that this lane holds, an i32; x has `own` a lane. */
+LLVMValueRef kspv_first(kll *l, unsigned own);
+LLVMValueRef kspv_across(kll *l, kir_ref n, LLVMValueRef x);
+LLVMValueRef kspv_moves(kll *l, kir_ref n);
+/* Elements a lane holds, one by one; returns how many. And back. */
+unsigned kspv_split(kll *l, LLVMValueRef v, LLVMValueRef each[KLL_MAX_OWN]);
+LLVMValueRef kspv_build(kll *l, const LLVMValueRef *each, unsigned n);
+/* Calls a function that who reads the module knows by its (mangled) name. */
+LLVMValueRef kspv_call(kll *l, const char *name, LLVMTypeRef result, LLVMValueRef *arg,
+                       unsigned narg, bool converges);
+
+/* memory.c: local memory, loads and stores. */
+LLVMValueRef kspv_memory(kll *l, kir_ref n);
+
+#endif

@@ -1,0 +1,348 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* test_spirv.c -- the modules that the SPIR-V backend makes, with both emitters: valid by
+ * spirv-val, of version 1.3 at most, without extensions and with no capability but the named
+ * ones.
+ */
+#include "support_blob.h"
+
+#include "../ir/problem.h"
+#include "../passes/passes.h"
+
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static const char *const emitters[] = { "spirv", "spirv-llvm" };
+enum { NEMITTERS = 2 };
+
+static const char *const problems[] = {
+	"attn q=bf16 kv=int8/token-head heads=8:2 dim=64 page=16",
+	"attn q=bf16 kv=e4m3/head heads=8:2 dim=128 page=64",
+	"attn q=f32 kv=e4m3/head heads=8:2 dim=256 page=64",
+	"attn q=bf16 kv=bf16 heads=4:4 dim=64 page=32 causal batch=4 ctx=512 qlen=64 q_tile=8",
+	"attn q=f16 kv=f16 heads=8:2 dim=64 page=16 softcap=30 window=100 lse",
+	"attn q=bf16 kv=int8/token-head heads=8:2 dim=64 page=16 qk=int8 pv=int8 split=512",
+	"attn q=bf16 kv=e5m2/head heads=8:2 dim=64 page=16 causal",
+	"attn q=bf16 kv=mxfp8 heads=8:2 dim=64 page=16 alibi sink softcap=30",
+	"attn q=f32 kv=bf16 heads=2:1 dim=16 page=16 with=doc:s32 mask=\"doc[q] == doc[k]\"",
+	"write in=bf16 kv=mxfp8 heads=2 dim=64 page=16",
+	"write in=bf16 kv=int8/token-head heads=8 dim=128 page=128",
+	"write in=f16 kv=e4m3/head heads=2 dim=64 page=16",
+	"write in=f32 kv=bf16 heads=2 dim=64 page=16 stores=streamed",
+	"quant in=bf16 to=int8/token-head heads=8 dim=128",
+	"quant in=f32 to=mxfp8 heads=2 dim=64",
+	"merge out=bf16 heads=8 dim=128",
+};
+enum { NPROBLEMS = sizeof problems / sizeof *problems, ROUNDS = 2 };
+
+static kir_func *program(kir_module *m, const char *text, const kir_target *t)
+{
+	kir_diag d = { 0 };
+	kpass_options o = { 0 };
+	kir_func *f = NULL;
+	kir_problem p;
+	char msg[1000];
+
+	if (kir_problem_parse(m, text, strlen(text), &p, &d))
+		f = kir_problem_expand(m, &p, t, &d);
+	if (f)
+		f = kpass_run(f, &o, &d);
+	if (!f)
+		fail_msg("%s on %s: %s", text, t->name, kir_diag_text(&d, msg, sizeof msg));
+	return f;
+}
+
+/* -- what is in a module --------------------------------------------------------------- */
+
+enum {
+	MAGIC = 0x07230203,
+	BOUND = 3,
+	OLDEST = 0x00010000,
+	NEWEST = 0x00010300,
+	OP_EXTENSION = 10,
+	OP_ENTRY_POINT = 15,
+	OP_CAPABILITY = 17,
+	OP_LABEL = 248
+};
+
+/* Of the SPIR-V specification: Addresses, Linkage, Kernel, Vector16, Float16Buffer, Float16,
+ * Float64, Int64, Int16, Int8, GenericPointer, SubgroupDispatch, GroupNonUniform and its
+ * Shuffle. */
+static bool known_capability(uint32_t c)
+{
+	static const uint32_t known[] = { 4, 5, 6, 7, 8, 9, 10, 11, 22, 38, 39, 58, 61, 65 };
+
+	for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+		if (known[i] == c)
+			return true;
+	return false;
+}
+
+/* LLVM 22 gives some blocks numbers of other things (backends/spirv/labels.h). */
+static void one_number_each(const uint32_t *w, size_t n, const char *what)
+{
+	bool *seen = calloc(w[BOUND], sizeof *seen);
+
+	for (size_t at = 5; at < n; at += w[at] >> 16) {
+		unsigned op = w[at] & 0xffff, where = 0;
+
+		if (op == OP_LABEL || op == 11 ||
+		    (op >= 19 && op <= 38)) /* no type before it */
+			where = 1;
+		else if (op == 12 || (op >= 41 && op <= 61 && op != 56) ||
+		         (op >= 65 && op <= 70) || (op >= 77 && op <= 218 && op != 99) ||
+		         op == 245)
+			where = 2;
+		if (!where)
+			continue;
+		if (w[at + where] >= w[BOUND] || seen[w[at + where]])
+			fail_msg("%s: number %u is given twice", what, w[at + where]);
+		seen[w[at + where]] = true;
+	}
+	free(seen);
+}
+
+static void look_at(const kbe_blob *b, const char *what)
+{
+	const uint32_t *w = b->bytes;
+	size_t n = b->size / 4;
+	unsigned entries = 0;
+
+	assert_true(b->size % 4 == 0 && n > 5 && b->entry < b->size && b->isa == 0);
+	assert_int_equal(w[0], MAGIC);
+	assert_in_range(w[1], OLDEST, NEWEST);
+	for (size_t at = 5; at < n; at += w[at] >> 16) {
+		unsigned op = w[at] & 0xffff;
+
+		assert_true(w[at] >> 16);
+		if (op == OP_EXTENSION)
+			fail_msg("%s: extension %s", what, (const char *)&w[at + 1]);
+		if (op == OP_CAPABILITY && !known_capability(w[at + 1]))
+			fail_msg("%s: capability %u", what, w[at + 1]);
+		entries += op == OP_ENTRY_POINT;
+	}
+	assert_int_equal(entries, 1);
+	one_number_each(w, n, what);
+}
+
+static bool have_validator(void)
+{
+	return !system("spirv-val --version >/dev/null 2>&1");
+}
+
+static void validate(const kbe_blob *b, const char *what)
+{
+	const char *dir = getenv("KVJIT_TMP");
+	char path[400], command[1000];
+	FILE *f;
+
+	snprintf(path, sizeof path, "%s/test_spirv.%d.spv", dir ? dir : "/tmp", (int)getpid());
+	f = fopen(path, "wb");
+	assert_non_null(f);
+	assert_int_equal(fwrite(b->bytes, 1, b->size, f), b->size);
+	assert_int_equal(fclose(f), 0);
+	snprintf(command, sizeof command, "spirv-val --target-env spv1.3 %s", path);
+	if (system(command))
+		fail_msg("%s: spirv-val refuses %s", what, path);
+	remove(path);
+}
+
+static double now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static int by_size(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return (x > y) - (x < y);
+}
+
+static void modules_of(const kbe_backend *be, bool validator)
+{
+	double seconds[NPROBLEMS * ROUNDS];
+	const kir_target *gpu[64];
+	unsigned n = 0, ngpu = 0;
+
+	for (unsigned i = 0; i < kir_ntargets && ngpu < 64; i++)
+		if (kir_targets[i].lanes)
+			gpu[ngpu++] = &kir_targets[i];
+	assert_true(ngpu > 0);
+	for (unsigned i = 0; i < NPROBLEMS * ROUNDS; i++) {
+		const char *problem = problems[i % NPROBLEMS];
+		const kir_target *t = gpu[(i + i / NPROBLEMS) % ngpu];
+		kir_module *m = kir_module_new();
+		kir_func *f = program(m, problem, t);
+		kir_diag d = { 0 };
+		char what[300], msg[1000];
+		double begin = now();
+		kbe_blob b;
+
+		snprintf(what, sizeof what, "%s: %s on %s", be->name, problem, t->name);
+		if (!be->compile(f, &b, &d))
+			fail_msg("%s: %s", what, kir_diag_text(&d, msg, sizeof msg));
+		seconds[n++] = now() - begin;
+		look_at(&b, what);
+		if (validator)
+			validate(&b, what);
+		free(b.bytes);
+		kir_module_free(m);
+	}
+	qsort(seconds, n, sizeof *seconds, by_size);
+	print_message("%s: %u modules, median %.1f ms, longest %.1f ms\n", be->name, n,
+	              1e3 * seconds[n / 2], 1e3 * seconds[n - 1]);
+}
+
+static void test_modules(void **state)
+{
+	bool validator = have_validator();
+	unsigned found = 0;
+
+	(void)state;
+	if (!validator)
+		print_message("spirv-val is missing: modules are not validated\n");
+	for (int i = 0; i < NEMITTERS; i++) {
+		const kbe_backend *be = support_backend(emitters[i]);
+
+		if (be)
+			modules_of(be, validator);
+		else
+			print_message("%s wasn't built\n", emitters[i]);
+		found += be != NULL;
+	}
+	if (!found)
+		skip();
+}
+
+/* -- refusals ---------------------------------------------------------------------------- */
+
+static void refuse(const kbe_backend *be, const char *text, const char *sentence)
+{
+	kir_diag d = { 0 };
+	kbe_blob b;
+	char msg[2000];
+	kir_module *m = kir_parse(text, strlen(text), &d);
+
+	assert_non_null(m);
+	assert_false(be->compile(m->func[m->nfunc - 1], &b, &d));
+	assert_null(b.bytes);
+	kir_diag_text(&d, msg, sizeof msg);
+	if (!strstr(msg, sentence))
+		fail_msg("\"%s\" is not in \"%s\"", sentence, msg);
+	kir_module_free(m);
+}
+
+static void test_refusals(void **state)
+{
+	(void)state;
+	for (int i = 0; i < NEMITTERS; i++) {
+		const kbe_backend *be = support_backend(emitters[i]);
+
+		if (!be)
+			continue;
+		assert_string_equal(be->name, emitters[i]);
+		for (unsigned t = 0; t < kir_ntargets; t++)
+			assert_true(be->supports(&kir_targets[t]) ==
+			            (kir_targets[t].lanes != 0));
+		refuse(be, "func @f(%n: s64) level=V target=avx512 {\nret\n}\n",
+		       "target avx512 is no GPU");
+		refuse(be, "func @f(%n: s64) level=T target=xe-pvc {\nret\n}\n",
+		       "level must be V");
+		refuse(be,
+		       "func @f(%x: inout f32[?], %n: s64) level=V target=xe-dg2 {\n"
+		       "for %i = 0 to %n par {\n%l = local : f32[20000]\n"
+		       "%v = load %l[%i] : f32\nstore %v, %x[%i]\nyield\n}\nret\n}\n",
+		       "more than the 65536 bytes of local memory");
+		refuse(be,
+		       "func @f(%x: inout f32[?], %n: s64) level=V target=xe-pvc {\n"
+		       "for %i = 0 to %n par {\n%v = vload %x[%i] : f32<512>\n"
+		       "vstore %v, %x[%i]\nyield\n}\nret\n}\n",
+		       "more than 16 elements for each of 16 lanes");
+	}
+}
+
+/* -- many in one process ------------------------------------------------------------------- */
+
+static void test_labels(void **state)
+{
+	const kbe_backend *be = support_backend("spirv-llvm");
+
+	(void)state;
+	if (!be)
+		skip();
+	for (unsigned i = 0; i < 120; i++) {
+		const char *problem = problems[i * 7 % NPROBLEMS];
+		kir_module *m = kir_module_new();
+		kir_func *f = program(m, problem, kir_target_find("xe-pvc"));
+		kir_diag d = { 0 };
+		kbe_blob b;
+
+		assert_true(be->compile(f, &b, &d));
+		look_at(&b, problem);
+		free(b.bytes);
+		kir_module_free(m);
+	}
+}
+
+/* -- threads ------------------------------------------------------------------------------- */
+
+static void *compile_often(void *arg)
+{
+	const kbe_backend *be = arg;
+	void *first = NULL;
+	size_t size = 0;
+
+	for (int i = 0; i < 3; i++) {
+		kir_module *m = kir_module_new();
+		kir_func *f = program(m, problems[1], kir_target_find("xe-pvc"));
+		kir_diag d = { 0 };
+		kbe_blob b;
+
+		assert_true(be->compile(f, &b, &d));
+		assert_true(!first || (size == b.size && !memcmp(first, b.bytes, size)));
+		free(first);
+		first = b.bytes;
+		size = b.size;
+		kir_module_free(m);
+	}
+	free(first);
+	return NULL;
+}
+
+static void test_threads(void **state)
+{
+	(void)state;
+	for (int i = 0; i < NEMITTERS; i++) {
+		const kbe_backend *be = support_backend(emitters[i]);
+		pthread_t thread[4];
+
+		for (int t = 0; be && t < 4; t++)
+			assert_int_equal(
+			    pthread_create(&thread[t], NULL, compile_often, (void *)be), 0);
+		for (int t = 0; be && t < 4; t++)
+			pthread_join(thread[t], NULL);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_modules),
+		cmocka_unit_test(test_refusals),
+		cmocka_unit_test(test_labels),
+		cmocka_unit_test(test_threads),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

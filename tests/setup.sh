@@ -8,8 +8,8 @@ here=$(cd "$(dirname "$0")" && pwd)
 packages="llvm-22-dev llvm-22-tools clang-22 libclang-rt-22-dev libcmocka-dev libffi-dev
 libcjson-dev libsqlite3-dev libsodium-dev libze-dev libze1 minisign sqlite3 slurm-wlm munge chromium
 ninja-build cmake pkg-config gcc g++"
-gpu_packages="llvm-15-dev libllvmspirvlib-15-dev libze-dev libze1 intel-opencl-icd libigc-tools ocl-icd-libopencl1
-ocl-icd-opencl-dev spirv-tools python3-venv"
+gpu_packages="llvm-15-dev libllvmspirvlib-15-dev libze-dev libze1 intel-opencl-icd libigc-tools
+ocl-icd-libopencl1 ocl-icd-opencl-dev spirv-tools python3-venv"
 
 # missing_of PACKAGES: those that aren't installed
 missing_of() {

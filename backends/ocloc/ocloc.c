@@ -80,7 +80,7 @@ static void say(const kno_device *d, const char *log, size_t size, int status, k
 		          d->name, WTERMSIG(status));
 	else
 		kir_error(why, 0, 0, "ocloc can't compile this for '%s': %.*s", d->name,
-		          (int)size, size ? log : "");
+		          size ? (int)size : 23, size ? log : "it ended without a word");
 }
 
 static void put(int file, const void *bytes, size_t size)

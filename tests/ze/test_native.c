@@ -4,6 +4,7 @@
  */
 #include "../../backends/ocloc/ocloc.h"
 
+#include <elf.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -38,9 +39,17 @@ static bool compile(const char *target, const char *name, void **elf, size_t *si
 	free(spirv);
 	kir_diag_text(&d, why, length);
 	if (!ok && strstr(why, "without Intel's offline compiler")) {
-		print_message("SKIPPED: %s", why);
+		print_message("SKIPPED: %s\n", why);
 		skip();
 	}
+#if defined(__SANITIZE_ADDRESS__)
+	if (!ok && strstr(why, "without a word")) {
+		print_message(
+		    "SKIPPED: libocloc opens its parts with RTLD_DEEPBIND, which ASan "
+		    "refuses\n");
+		skip();
+	}
+#endif
 	return ok;
 }
 
@@ -111,30 +120,58 @@ static void test_refused(void **state)
 	assert_true(d.n == 1 && strlen(why) > 20);
 }
 
+/* A file as the compiler makes them: names, code, description. */
+static unsigned char *made_file(size_t *size)
+{
+	static const char names[] = "\0.text.k\0.ze_info\0.shstrtab";
+	static const char code[64] = "code", info[] = "grf_count: 128\nsimd_size: 16\n";
+	static const char *const part[] = { "", code, info, names };
+	static const size_t length[] = { 0, sizeof(code), sizeof(info) - 1, sizeof(names) };
+	static const unsigned name[] = { 0, 1, 9, 18 };
+	Elf64_Ehdr head = { .e_ident = { 0x7f, 'E', 'L', 'F', ELFCLASS64 },
+		            .e_shoff = sizeof(head),
+		            .e_shentsize = sizeof(Elf64_Shdr),
+		            .e_shnum = 4,
+		            .e_shstrndx = 3 };
+	size_t at = sizeof(head) + 4 * sizeof(Elf64_Shdr);
+	unsigned char *bytes = calloc(1, at + 300);
+
+	memcpy(bytes, &head, sizeof(head));
+	for (unsigned i = 0; i < 4; i++) {
+		Elf64_Shdr s = { .sh_name = name[i], .sh_offset = at, .sh_size = length[i] };
+
+		memcpy(bytes + sizeof(head) + i * sizeof(s), &s, sizeof(s));
+		memcpy(bytes + at, part[i], length[i]);
+		at += length[i];
+	}
+	*size = at;
+	return bytes;
+}
+
 /* Whatever a file says, it is read within its bounds. */
 static void test_any_file(void **state)
 {
-	void *elf = NULL;
-	size_t size = 0;
-	char why[500];
-	unsigned char *copy;
+	size_t size;
+	unsigned char *elf = made_file(&size), *copy;
 	unsigned long seed = 1;
+	kbe_counts c;
+	kir_diag d = { 0 };
+	kno_elf e;
 
 	(void)state;
-	if (!compile("xe-pvc", "gemm", &elf, &size, why, sizeof(why)))
-		fail_msg("%s", why);
-	for (int i = 0; i < 3000; i++) {
-		size_t length = i % 3 ? size : (size_t)i * size / 3000;
-		kir_diag d = { 0 };
-		kbe_counts c;
-		kno_elf e;
+	assert_true(kno_elf_read(elf, size, &e, &d));
+	assert_true(e.text_size == 64 && !strcmp((const char *)e.text, "code"));
+	assert_string_equal(e.info, "grf_count: 128\nsimd_size: 16\n");
+	free(e.info);
+	for (int i = 0; i < 20000; i++) {
+		size_t length = i % 3 ? size : (size_t)i * size / 20000;
 
+		d.n = 0;
 		copy = malloc(length ? length : 1); /* of this size, for ASan */
 		memcpy(copy, elf, length);
 		for (int k = 0; k < i % 7 && length; k++) {
 			seed = seed * 6364136223846793005u + 1442695040888963407u;
-			copy[(k & 1 ? seed >> 33 : (seed >> 33) % 512) % length] =
-			    (unsigned char)(seed >> 25);
+			copy[(seed >> 33) % length] = (unsigned char)(seed >> 25);
 		}
 		if (kno_elf_read(copy, length, &e, &d)) {
 			assert_true(e.text >= copy && e.text + e.text_size <= copy + length);

@@ -266,9 +266,9 @@ static void fill_planned(kvjit_frame *f, int i)
 	int64_t n = s->planned == KVJIT_PLAN_nwork ? p->nwork : p->njoin;
 
 	switch (s->planned) {
-	case KVJIT_PLAN_work: c->p = p->there ? p->there : p->work; return;
+	case KVJIT_PLAN_work: c->p = p->device ? p->there : p->work; return;
 	case KVJIT_PLAN_join:
-		c->p = p->there ? p->there + (p->join - p->work) : p->join;
+		c->p = p->device ? p->there + (p->join - p->work) : p->join;
 		return;
 	case KVJIT_PLAN_part: c->p = f->scratch; return;
 	default: break;

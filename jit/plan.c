@@ -278,10 +278,17 @@ static bool reserve_there(const kvjit_device *d, void **p, size_t *cap, size_t b
 	return true;
 }
 
-static kvjit_status to_device(const kvjit_kernel *k, kvjit_plan *p)
+/* Items that each list has room for. A device's compiler may load an item of either list before
+ * it looks which phase this is (Intel's for CPUs does): both then have as many, the rest zeros,
+ * which name the first sequence and head. */
+static int64_t room_for(const kvjit_plan *p, int64_t n, int64_t other)
+{
+	return p->device && other > n ? other : n;
+}
+
+static kvjit_status to_device(const kvjit_kernel *k, kvjit_plan *p, size_t bytes)
 {
 	const kvjit_device *d = p->device;
-	size_t bytes = (size_t)(p->nwork + p->njoin) * KIR_ITEM * sizeof(int32_t);
 	void *there = p->there;
 	kbe_fault why;
 	bool ok = reserve_there(d, &there, &p->there_cap, bytes, &why);
@@ -311,6 +318,7 @@ static kvjit_status build(const kvjit_kernel *k, const kvjit_batch *b, kvjit_pla
 {
 	counts c;
 	size_t item = KIR_ITEM * sizeof(int32_t), scratch;
+	int64_t work, join;
 	bool sort = b->nseq > 1;
 	kvjit_status s = KVJIT_OK;
 	filler f = { 0 };
@@ -318,22 +326,26 @@ static kvjit_status build(const kvjit_kernel *k, const kvjit_batch *b, kvjit_pla
 	if (!count(k, b, &c))
 		return KVJIT_BAD_ARGUMENT;
 	scratch = scratch_of(&k->shape, c.slots);
+	work = room_for(p, c.work, c.join);
+	join = room_for(p, c.join, c.work);
 	/* scratch first: work and join point into memory until they are set again below */
 	if (!reserve_scratch(k, p, scratch, &s) && s != KVJIT_NO_MEMORY)
 		return s;
 	if (scratch > p->scratch_cap ||
 	    !reserve(&p->memory, &p->capacity,
-	             (size_t)(c.work * (sort ? 2 : 1) + c.join + 1) * item))
+	             (size_t)(work + join + (sort ? c.work : 0) + 1) * item))
 		return kvjit_fail((kvjit_errors *)&k->errors, KVJIT_NO_MEMORY,
 		                  "no memory for a plan with %ld work items and %zu bytes of "
 		                  "scratch",
 		                  (long)c.work, scratch);
 	p->work = p->memory;
-	p->join = p->work + c.work * KIR_ITEM;
+	p->join = p->work + work * KIR_ITEM;
+	memset(p->work + c.work * KIR_ITEM, 0, (size_t)(work - c.work) * item);
+	memset(p->join + c.join * KIR_ITEM, 0, (size_t)(join - c.join) * item);
 	f.shape = &k->shape;
 	f.batch = b;
 	f.join = p->join;
-	f.work = sort ? p->join + c.join * KIR_ITEM : p->work;
+	f.work = sort ? p->join + join * KIR_ITEM : p->work;
 	fill(&f);
 	if (sort)
 		sort_items(f.work, p->work, c.work);
@@ -346,7 +358,7 @@ static kvjit_status build(const kvjit_kernel *k, const kvjit_batch *b, kvjit_pla
 	p->njoin = c.join;
 	p->nslots = c.slots;
 	p->scratch_bytes = scratch;
-	return p->device ? to_device(k, p) : KVJIT_OK;
+	return p->device ? to_device(k, p, (size_t)(work + join) * item) : KVJIT_OK;
 }
 
 /* The sizes that a schedule goes by: the longest context, the most new tokens. */

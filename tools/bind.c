@@ -152,14 +152,21 @@ int bind_args(const bind *b, const kvjit_kernel *k, kvjit_arg args[BIND_MAX], ch
 	return n;
 }
 
+/* Strides are those of the first axes; the others are contiguous. */
 size_t bind_bytes(const bind_arg *x)
 {
-	size_t bytes = bind_item(x->dtype);
+	int64_t inner = 1, outer = 0;
 	if (x->bytes)
 		return x->bytes;
-	for (int i = 0; i < x->rank; i++)
-		bytes *= (size_t)x->shape[i];
-	return bytes;
+	for (int i = 0; i < x->rank; i++) {
+		if (x->shape[i] == 0)
+			return 0;
+		if (i < x->nstride)
+			outer += (x->shape[i] - 1) * x->stride[i];
+		else
+			inner *= x->shape[i];
+	}
+	return (size_t)(outer + inner) * bind_item(x->dtype);
 }
 
 kvjit_status bind_call(const bind *b, kvjit *kv, const kvjit_kernel *k, const kvjit_plan *plan,

@@ -207,6 +207,18 @@ static kvjit_status follow(const kvjit_frame *f, int i, int s, int64_t *out)
 	return KVJIT_OK;
 }
 
+/* Of what the bytes of argument i and its run-time strides must be multiples. A device reads
+ * whole blocks of a cache: one whose pages are records, with run-time strides for page and head
+ * only, lies as its format says, at multiples of 64 (docs/backend-spirv.md). */
+static int grain(const kvjit_kernel *k, int i)
+{
+	int bytes = k->slot[i].bytes, strides = k->param[i].nstride;
+
+	if (!k->device || bytes > 1 || !strides)
+		return bytes;
+	return strides <= 2 ? 64 : 16;
+}
+
 static kvjit_status fill_strides(kvjit_frame *f, int i)
 {
 	const kvjit_kernel *k = f->k;
@@ -236,6 +248,10 @@ static kvjit_status fill_strides(kvjit_frame *f, int i)
 		if (__builtin_mul_overflow(x, (int64_t)slot->bytes, &c[s].i))
 			return BAD("argument '%s': stride %d is %ld; that is more than memory",
 			           p->name, s, (long)x);
+		if (c[s].i % grain(k, i))
+			return BAD("argument '%s': stride %d is %ld; on a device it must be a "
+			           "multiple of %d",
+			           p->name, s, (long)x, grain(k, i));
 	}
 	return KVJIT_OK;
 }
@@ -254,6 +270,9 @@ static kvjit_status fill_tensor(kvjit_frame *f, int i)
 	if ((uintptr_t)a->data % k->slot[i].bytes)
 		return BAD("argument '%s': data is %p; it must be aligned to %d bytes, its %s",
 		           p->name, a->data, k->slot[i].bytes, dtype_name(p->dtype));
+	if ((uintptr_t)a->data % grain(k, i))
+		return BAD("argument '%s': data is %p; on a device it must be aligned to %d bytes",
+		           p->name, a->data, grain(k, i));
 	f->cell[k->slot[i].cell].p = a->data;
 	return fill_strides(f, i);
 }

@@ -15,17 +15,25 @@
  *           the products of int8, and an error of 2^-16 of the row's largest element instead
  *           of 2^-8. The digits are rows of one product, so the codes are read once.
  *
- * Signed codes k meet the instruction's unsigned operand as k + 128; the surplus 128 * sum(x)
+ *   f16     on matrix engines of sub-groups only, and only by auto: codes of at most 8 bits are
+ *           exact in f16. A query from bf16, or of 8-bit codes, is scaled by a power of two a row
+ *           so that its largest element is in [1, 2): it loses below 2^-25 of that. Weights are at
+ *           most 1, and times stored scales too, once these are divided by the largest.
+ *
+ * Signed codes k meet x86's unsigned operand as k + 128; the surplus 128 * sum(x)
  * is subtracted in integers, exactly.
  *
  * auto, for queries that came from bf16 or fewer bits: s8 codes take int8 where the target has
  * vnni; other codes of at most 8 bits, and bf16, take bf16 where the target has bf16 but not
- * fp16. For finer queries, s8 codes take int8x2. All else f32. docs/accuracy.md has the bounds.
+ * fp16. For finer queries, s8 codes take int8x2. All else f32. Matrix engines of sub-groups take
+ * f16 for all but s8 scores (int8, int8x2) and bf16 caches (bf16); f32 queries stay in f32.
+ * docs/accuracy.md has the bounds.
  * Weights and stored scales are not negative.
  */
 #include "emit.h"
 
-enum arith_kind { A_AUTO, A_F32, A_BF16, A_INT8, A_INT8X2 }; /* words of knobs.def */
+/* Words of knobs.def, and one that is only chosen. */
+enum arith_kind { A_AUTO, A_F32, A_BF16, A_INT8, A_INT8X2, A_F16 };
 
 /* Looks through a conversion to f32: what x was before it. */
 static kir_ref before_convert(const kir_func *f, kir_ref x)
@@ -77,8 +85,64 @@ static bool fast_bf16(const kir_target *t)
 	return t->features & KIR_HAS_bf16 && !(t->features & KIR_HAS_fp16);
 }
 
-static enum arith_kind choose(const kir_func *f, kir_ref n, bool query_exact)
+/* Engines that take 16 lanes; those of Alchemist are 8 wide, and have no blocks either. */
+static bool has_engine(const kir_target *t)
 {
+	unsigned needs = KIR_HAS_xe | KIR_HAS_xmx | KIR_HAS_block2d;
+
+	return (t->features & needs) == needs;
+}
+
+static bool exact_in_f16(kir_elem e)
+{
+	return e == KIR_f16 || (kir_elems[e].bits <= 8 && e != KIR_e8m0 && e != KIR_i1);
+}
+
+/* Element of the queries: of the left factor of the function's first scores. */
+static kir_elem query_elem(const kir_func *f)
+{
+	for (kir_ref n = 1; n < f->nnode; n++)
+		if (f->node[n].op == KIR_OP_dot && kir_attr_of(f, n, KIR_ATTR_trans)) {
+			kir_ref q = kir_src(f, n, 0);
+
+			q = before_convert(f, f->node[q].op == KIR_OP_slice ? kir_src(f, q, 0)
+			                                                    : q);
+			return (kir_elem)kir_type_of(f, q)->elem;
+		}
+	return KIR_f32;
+}
+
+/* A column of stored scales that weights are multiplied by last, 0 if there is none. */
+static kir_ref weight_scale(const kir_func *f, kir_ref x)
+{
+	kir_ref d = f->node[x].op == KIR_OP_mul ? kir_src(f, x, 1) : 0;
+
+	return d && kir_type_of(f, d)->rank == 1 && is_scale(f, d) ? d : 0;
+}
+
+static enum arith_kind choose_engine(const kir_func *f, kir_ref n, kir_elem e, kir_elem q)
+{
+	bool scores = kir_attr_of(f, n, KIR_ATTR_trans) != 0;
+	kir_ref x = kir_src(f, n, 0);
+
+	if (q == KIR_f32 || q == KIR_f64)
+		return A_F32;
+	if (scores && e == KIR_s8)
+		return exact_in_bf16(q) ? A_INT8 : A_INT8X2;
+	if (e == KIR_bf16)
+		return exact_in_bf16(q) ? A_BF16 : A_F32;
+	if (!exact_in_f16(e))
+		return A_F32;
+	if (scores || f->node[x].op == KIR_OP_exp2 ||
+	    (weight_scale(f, x) && is_weights(f, x) &&
+	     f->node[kir_src(f, x, 0)].op == KIR_OP_exp2))
+		return A_F16;
+	return exact_in_bf16(e) ? A_BF16 : A_F32;
+}
+
+static enum arith_kind choose(const kir_func *f, kir_ref n, kir_elem query)
+{
+	bool query_exact = exact_in_bf16(query);
 	bool scores = kir_attr_of(f, n, KIR_ATTR_trans) != 0;
 	int knob = scores ? f->sched.qk : f->sched.pv;
 	kir_ref b = stored_factor(f, n);
@@ -96,6 +160,8 @@ static enum arith_kind choose(const kir_func *f, kir_ref n, bool query_exact)
 	case A_INT8X2: return int8 ? (enum arith_kind)knob : A_F32;
 	default: break;
 	}
+	if (b && has_engine(f->target))
+		return choose_engine(f, n, e, query);
 	if (int8 && f->target->features & KIR_HAS_vnni)
 		return query_exact ? A_INT8 : A_INT8X2;
 	if (bf16 && e != KIR_s8 && query_exact && fast_bf16(f->target))
@@ -198,6 +264,11 @@ static kir_ref int_scores(kir_func *f, kir_ref x, kir_ref k, int count, kir_type
 	if (part)
 		d.tile = kir_emit(f, KIR_OP_slice, kir_tile(m, KIR_s8, rows, dim), &d.tile, 1,
 		                  f->node[x].attr);
+	if (has_engine(f->target)) { /* takes signed codes as they are */
+		kir_ref p = kir_emit(f, KIR_OP_dot, pt, (kir_ref[]){ d.tile, k }, 2,
+		                     (int64_t[KIR_MAX_ATTRS]){ 1 });
+		return e2x(f, KIR_OP_mul, t, join_digits(f, p, &d), d.scale, 0);
+	}
 	kir_ref wide = e1(f, KIR_OP_convert, kir_tile(m, KIR_s32, rows, dim), d.tile);
 	kir_ref sum = e1x(f, KIR_OP_reduce_add, rt, wide, 1);
 
@@ -224,6 +295,70 @@ static kir_ref int_weights(kir_func *f, kir_ref w, kir_ref v, kir_ref acc, int c
 	return e3x(f, KIR_OP_fma, t, o, d.scale, acc, 0);
 }
 
+/* The largest power of two not above each row's largest magnitude, at least 2^-100. */
+static kir_ref row_power(kir_func *f, kir_ref x)
+{
+	kir_type_id rt = kir_vector(f->module, KIR_f32, kir_type_of(f, x)->dim[0]);
+	kir_type_id it = kir_with_elem(f->module, rt, KIR_s32);
+	kir_ref a = e1x(f, KIR_OP_reduce_amax, rt, x, 1);
+
+	a = e1(f, KIR_OP_bitcast, it, e2(f, KIR_OP_max, rt, a, f32c(f, 0x1p-100)));
+	a = e2(f, KIR_OP_and, it, a, kir_const_i(f, KIR_s32, 0x7f800000));
+	return e1(f, KIR_OP_bitcast, rt, a);
+}
+
+static kir_ref reciprocal(kir_func *f, kir_ref x)
+{
+	kir_type_id t = f->node[x].type;
+	kir_ref one = f32c(f, 1);
+
+	if (kir_type_of(f, x)->rank)
+		one = e1(f, KIR_OP_splat, t, one);
+	return e2(f, KIR_OP_div, t, one, x);
+}
+
+/* scores: x . k^T in f16; a query that isn't f16, or whose sums with codes up to 57344 might not
+ * be finite, is scaled a row. */
+static kir_ref f16_scores(kir_func *f, kir_ref x, kir_ref k, kir_ref acc, kir_type_id t)
+{
+	bool plain = kir_type_of(f, before_convert(f, x))->elem == KIR_f16;
+	int64_t attr[KIR_MAX_ATTRS] = { 1 };
+	kir_ref src[3] = { 0, as_elem(f, k, KIR_f16), acc }, s = 0;
+
+	if (plain) {
+		src[0] = as_elem(f, before_convert(f, x), KIR_f16);
+		return kir_emit(f, KIR_OP_dot, t, src, acc ? 3 : 2, attr);
+	}
+	s = row_power(f, x);
+	x = e2x(f, KIR_OP_mul, f->node[x].type, x, reciprocal(f, s), 0);
+	src[0] = narrow(f, x, KIR_f16);
+	x = kir_emit(f, KIR_OP_dot, t, src, 2, attr);
+	if (acc)
+		return e3x(f, KIR_OP_fma, t, x, s, acc, 0);
+	return e2x(f, KIR_OP_mul, t, x, s, 0);
+}
+
+/* acc + w . v in f16; w at most 1, or at most 1 times the column `scale` of stored scales. */
+static kir_ref f16_weights(kir_func *f, kir_ref w, kir_ref scale, kir_ref v, kir_ref acc,
+                           kir_type_id t)
+{
+	kir_type_id f32 = kir_scalar(f->module, KIR_f32), wt = f->node[w].type;
+	kir_ref s, src[3] = { 0, as_elem(f, v, KIR_f16), acc };
+
+	if (!scale) {
+		src[0] = narrow(f, w, KIR_f16);
+		return kir_emit(f, KIR_OP_dot, t, src, acc ? 3 : 2, NULL);
+	}
+	s = e1x(f, KIR_OP_reduce_max, f32, scale, 0);
+	s = e2(f, KIR_OP_max, f32, s, f32c(f, 0x1p-100));
+	scale = e2(f, KIR_OP_mul, f->node[scale].type, scale, reciprocal(f, s));
+	src[0] = narrow(f, e2x(f, KIR_OP_mul, wt, w, scale, 1), KIR_f16);
+	w = kir_emit(f, KIR_OP_dot, t, src, 2, NULL);
+	if (acc)
+		return e3(f, KIR_OP_fma, t, w, s, acc);
+	return e2(f, KIR_OP_mul, t, w, s);
+}
+
 static kir_ref rewrite(const kir_func *in, kir_ref n, kir_func *f, const kir_ref *map,
                        enum arith_kind kind)
 {
@@ -237,30 +372,23 @@ static kir_ref rewrite(const kir_func *in, kir_ref n, kir_func *f, const kir_ref
 		return kir_emit(f, KIR_OP_dot, t,
 		                (kir_ref[]){ to_bf16(f, x), to_bf16(f, b), acc }, acc ? 3 : 2,
 		                (int64_t[KIR_MAX_ATTRS]){ trans });
+	if (kind == A_F16 && trans)
+		return f16_scores(f, x, b, acc, t);
+	if (kind == A_F16) {
+		kir_ref w = kir_src(in, n, 0), d = weight_scale(in, w);
+
+		return f16_weights(f, d ? map[kir_src(in, w, 0)] : x, d ? map[d] : 0, b, acc, t);
+	}
 	if (!trans)
 		return int_weights(f, x, b, acc, count, t);
 	kir_ref s = int_scores(f, x, b, count, t);
 	return acc ? e2(f, KIR_OP_add, t, s, acc) : s;
 }
 
-/* Whether the left factor of the function's scores is exact in bf16. */
-static bool query_is_exact(const kir_func *f)
-{
-	for (kir_ref n = 1; n < f->nnode; n++)
-		if (f->node[n].op == KIR_OP_dot && kir_attr_of(f, n, KIR_ATTR_trans)) {
-			kir_ref q = kir_src(f, n, 0);
-
-			q = before_convert(f, f->node[q].op == KIR_OP_slice ? kir_src(f, q, 0)
-			                                                    : q);
-			return exact_in_bf16((kir_elem)kir_type_of(f, q)->elem);
-		}
-	return false;
-}
-
 kpass_result kpass_arith(const kir_func *in, kir_func *out, kir_diag *why)
 {
 	kir_ref *map = kir_map_new(out, in);
-	bool exact = query_is_exact(in);
+	kir_elem query = query_elem(in);
 	kpass_result result = KPASS_SAME;
 
 	(void)why;
@@ -270,7 +398,7 @@ kpass_result kpass_arith(const kir_func *in, kir_func *out, kir_diag *why)
 		if (in->node[n].op == KIR_OP_param)
 			continue;
 		if (in->node[n].op == KIR_OP_dot)
-			kind = choose(in, n, exact);
+			kind = choose(in, n, query);
 		if (kind == A_F32) {
 			kir_copy(out, in, n, map);
 			continue;

@@ -73,11 +73,12 @@ enum {
 };
 
 /* Of the SPIR-V specification: Addresses, Linkage, Kernel, Vector16, Float16Buffer, Float16,
- * Float64, Int64, Int16, Int8, GenericPointer, SubgroupDispatch, GroupNonUniform and its
+ * Float64, Int64, Groups, Int16, Int8, GenericPointer, SubgroupDispatch, GroupNonUniform and its
  * Shuffle. */
 static bool known_capability(uint32_t c)
 {
-	static const uint32_t known[] = { 4, 5, 6, 7, 8, 9, 10, 11, 22, 38, 39, 58, 61, 65 };
+	static const uint32_t known[] = { 4,  5,  6,  7,  8,  9,  10, 11,
+		                         18, 22, 38, 39, 58, 61, 65 };
 
 	for (size_t i = 0; i < sizeof known / sizeof *known; i++)
 		if (known[i] == c)

@@ -12,6 +12,11 @@
  * u_p = u16 where weights are rounded to bf16 (pv=bf16), else 0. qk=bf16 with a query that
  * isn't exact in bf16 moves an element by u16 of itself: dq = u16 sum|scale q k|.
  *
+ * f16 (engines of sub-groups): u_p = 2^-11 where weights are rounded to f16. Weights there are at
+ * most 1, or x_j at most 1 of a tile's largest value scale: below 2^-14 they lose at most 2^-25,
+ * an output sum_j 2^-25 vs |code_jd| with vs the largest. A query row is scaled by a power of two
+ * to below 2: an element loses at most 2^-25 a.
+ *
  * Integer products are exact; what is rounded to integers is known, so dw is not the worst
  * case over all data but the sum of what this row's numbers can lose:
  *
@@ -50,7 +55,7 @@
 #define U32 0x1p-24
 #define U16 0x1p-8
 
-static const char *const arith_names[] = { "f32", "bf16", "int8", "int8x2" };
+static const char *const arith_names[] = { "f32", "f16", "bf16", "int8", "int8x2" };
 
 double bound_unit(kir_elem e)
 {
@@ -66,6 +71,8 @@ static bound_arith dot_arith(const kir_func *f, kir_ref n, int64_t rows)
 	const kir_type *x = kir_type_of(f, kir_src(f, n, 0));
 	if (x->elem == KIR_bf16)
 		return ARITH_bf16;
+	if (x->elem == KIR_f16)
+		return ARITH_f16;
 	if (x->elem == KIR_s8 || x->elem == KIR_u8)
 		return x->dim[0] >= 2 * rows ? ARITH_int8x2 : ARITH_int8;
 	return ARITH_f32;
@@ -296,6 +303,21 @@ static void tile_terms(const row *r, int64_t j0, int64_t j1, double z, double *d
 	}
 }
 
+/* What weights lose that are subnormal in f16; vs is the largest value scale. */
+static void f16_terms(const row *r, double vs, double *dw)
+{
+	const attn *a = r->a;
+	double vd = fabs(attn_given(a, "vd", r->seq, r->h));
+
+	for (int64_t j = 0; j < r->len; j++) {
+		int64_t token, page = slot_of(r, j, &token);
+
+		for (int64_t d = 0; d < a->shape.dim_v; d++)
+			dw[d] += 0x1p-25 * vs * vd *
+			         fabs(attn_value(a, KIR_S_v, page, r->h, token, d));
+	}
+}
+
 /* The worst case over all data, for scores that aren't known here. */
 static void worst_terms(const row *r, double codes, double vs, bound_terms *t)
 {
@@ -339,6 +361,10 @@ bound_terms bound_terms_of(const attn *a, const bound_profile *p, int64_t at, in
 	}
 	if (p->qk == ARITH_bf16 && !exact)
 		t.ds = t.sabs * U16;
+	if (p->qk == ARITH_f16)
+		t.ds = codes * r.amax * 0x1p-25;
+	if (p->pv == ARITH_f16)
+		f16_terms(&r, vs, t.dw);
 	free(r.w);
 	return t;
 }
@@ -355,7 +381,7 @@ static double score_error(const attn *a, const bound_terms *t, double extra)
 double bound_out(const attn *a, const bound_profile *p, const bound_terms *t, int64_t d,
                  double abs_out, double out, double extra, kir_elem stored)
 {
-	double up = p->pv == ARITH_bf16 ? U16 : 0;
+	double up = p->pv == ARITH_bf16 ? U16 : p->pv == ARITH_f16 ? 0x1p-11 : 0;
 	double weights =
 	    expm1(2 * score_error(a, t, extra)) + up + (t->len + 8) * U32 + 0x1p-19;
 	double tiny = stored == KIR_f16 ? 0x1p-25 : 0x1p-120;

@@ -5,7 +5,13 @@
 
 #include "attn.h"
 
-typedef enum bound_arith { ARITH_f32, ARITH_bf16, ARITH_int8, ARITH_int8x2 } bound_arith;
+typedef enum bound_arith {
+	ARITH_f32,
+	ARITH_f16,
+	ARITH_bf16,
+	ARITH_int8,
+	ARITH_int8x2
+} bound_arith;
 
 /* What the kernel's two products really compute in, read from its program. */
 typedef struct bound_profile {

@@ -356,7 +356,8 @@ static bool check_types(kll *l)
 			         "a value at level V is a scalar or a vector, not a tile");
 			return false;
 		} else if (f->node[n].type != KIR_NO_TYPE && !kir_type_of(f, n)->buffer &&
-		           l->o->spread && kll_own(l, n) > KLL_MAX_OWN) {
+		           l->o->spread && kll_own(l, n) > KLL_MAX_OWN &&
+		           f->node[n].op != KIR_OP_xe_load2d) { /* its hook knows */
 			kll_fail(l, n, "a vector of more than %u elements for each of %u lanes",
 			         KLL_MAX_OWN, l->o->spread);
 			return false;

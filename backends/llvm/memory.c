@@ -237,7 +237,11 @@ static unsigned zeros_in(const kll *l, kir_ref n, kir_ref buf, unsigned first, u
 		const kir_piece *k = &t->piece[i];
 		unsigned step = k->dyn ? ALIGN_MAX : zeros_of_literal(k->stride);
 
+		int64_t lit;
+
 		if (k->axis >= nindex)
+			continue;
+		if (kir_is_const(l->f, kir_src(l->f, n, first + k->axis), &lit) && !lit)
 			continue;
 		if (k->div <= 1 && k->mod <= 0)
 			step += known_zeros(l, kir_src(l->f, n, first + k->axis), 8);

@@ -83,8 +83,8 @@ static void reduce(kref_state *r, kir_ref n, int64_t lanes)
 	int64_t k = s->count / lanes;
 
 	for (int64_t i = 0; i < s->count; i++) {
-		double f = add ? 0 : -INFINITY;
-		int64_t sum = add ? 0 : INT64_MIN;
+		double f = add || !s->flt ? 0 : x->f[i % k]; /* all NaN: NaN */
+		int64_t sum = add || s->flt ? 0 : x->i[i % k];
 
 		for (int64_t at = i % k; at < s->count; at += k)
 			if (s->flt)

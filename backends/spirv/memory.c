@@ -151,7 +151,7 @@ static void meet(kll *l, LLVMBasicBlockRef after)
 
 /* -- loads -------------------------------------------------------------------------------- */
 
-static LLVMValueRef load_at(kll *l, LLVMTypeRef t, LLVMValueRef at, unsigned align)
+LLVMValueRef kspv_load(kll *l, LLVMTypeRef t, LLVMValueRef at, unsigned align)
 {
 	LLVMValueRef v = LLVMBuildLoad2(l->b, t, pointer_to(l, t, at), "");
 
@@ -164,8 +164,8 @@ static LLVMValueRef load_whole(kll *l, const access *a)
 	LLVMTypeRef t = kll_vec(a->e, a->own > 1 ? a->own : 0);
 
 	if (!a->lanes)
-		return load_at(l, t, a->at, a->align);
-	return load_at(l, t, element_at(l, a, kspv_first(l, a->own)),
+		return kspv_load(l, t, a->at, a->align);
+	return kspv_load(l, t, element_at(l, a, kspv_first(l, a->own)),
 	               least(a->align, a->own * a->bytes));
 }
 
@@ -179,7 +179,7 @@ static LLVMValueRef load_some(kll *l, const access *a)
 		LLVMValueRef there = LLVMBuildICmp(l->b, LLVMIntULT, at, a->limit, "");
 
 		at = element_at(l, a, kll_select(l, there, at, last));
-		each[i] = kll_select(l, there, load_at(l, a->e, at, least(a->align, a->bytes)),
+		each[i] = kll_select(l, there, kspv_load(l, a->e, at, least(a->align, a->bytes)),
 		                     LLVMConstNull(a->e));
 	}
 	return kspv_build(l, each, a->own);
@@ -248,7 +248,7 @@ static LLVMValueRef gather(kll *l, kir_ref n)
 
 		if (!a.limit) {
 			each[i] =
-			    load_at(l, a.e, kll_address(l, n, i), least(a.align, a.bytes));
+			    kspv_load(l, a.e, kll_address(l, n, i), least(a.align, a.bytes));
 			continue;
 		}
 		in = LLVMBuildAdd(l->b, kspv_first(l, a.own), word(l, i), "");
@@ -256,7 +256,7 @@ static LLVMValueRef gather(kll *l, kir_ref n)
 		from[0] = LLVMGetInsertBlock(l->b);
 		some[0] = LLVMConstNull(a.e);
 		when(l, in, &after);
-		some[1] = load_at(l, a.e, kll_address(l, n, i), least(a.align, a.bytes));
+		some[1] = kspv_load(l, a.e, kll_address(l, n, i), least(a.align, a.bytes));
 		from[1] = LLVMGetInsertBlock(l->b);
 		meet(l, after);
 		each[i] = LLVMBuildPhi(l->b, a.e, "");

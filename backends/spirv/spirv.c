@@ -36,6 +36,8 @@ static LLVMValueRef hook(kll *l, kir_ref n)
 	LLVMValueRef v = kspv_memory(l, n);
 
 	if (!v)
+		v = kspv_xe(l, n);
+	if (!v)
 		v = kspv_moves(l, n);
 	/* a choice of vectors by one truth needs SPIR-V 1.4 */
 	if (!v && l->f->node[n].op == KIR_OP_select)
@@ -150,6 +152,7 @@ static bool once_through(job *j, bool *barriers)
 		.space = KSPV_GLOBAL,
 		.hook = hook,
 		.group = kspv_group,
+		.exp2 = kspv_exp2,
 		.across = kspv_across,
 		.own = &own,
 	};

@@ -47,5 +47,11 @@ LLVMValueRef kspv_call(kll *l, const char *name, LLVMTypeRef result, LLVMValueRe
 
 /* memory.c: local memory, loads and stores. */
 LLVMValueRef kspv_memory(kll *l, kir_ref n);
+/* One access of type t, as aligned as said. */
+LLVMValueRef kspv_load(kll *l, LLVMTypeRef t, LLVMValueRef at, unsigned align);
+
+/* xe.c: ops of a sub-group. */
+LLVMValueRef kspv_xe(kll *l, kir_ref n);
+LLVMValueRef kspv_exp2(kll *l, LLVMValueRef x);
 
 #endif

@@ -1,0 +1,387 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* xe.c -- ops of a sub-group: products on matrix engines, blocks of memory, lanes' components.
+ *
+ * Engines and block loads are functions that Intel's graphics compiler knows by name; it puts
+ * one instruction there (docs/xpu.md). A device without blocks reads each lane's part by
+ * itself, one without an engine of 16 lanes multiplies f32 by broadcasts, whose lanes are
+ * constant: an instruction reads such an operand from wherever it is.
+ *
+ * What a lane holds of more than KLL_MAX_OWN elements, which are bytes, is a vector of words
+ * here, as the engine takes it; only ops of this file make or read such values.
+ */
+#include "spirv.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { BLOCK_ALIGN = 6 /* log2 */, SURFACE_MAX = (1 << 24) - 1, BLOCK_WORDS = 8 };
+
+static LLVMValueRef word(kll *l, uint64_t x)
+{
+	return LLVMConstInt(l->i32, x, false);
+}
+
+static bool has_engine(const kll *l)
+{
+	unsigned needs = KIR_HAS_xmx | KIR_HAS_block2d;
+
+	return (l->f->target->features & needs) == needs;
+}
+
+static unsigned own_of(const kll *l, kir_ref n)
+{
+	unsigned own = kll_own(l, n);
+
+	return own ? own : 1;
+}
+
+/* Bytes a lane has of n. */
+static unsigned own_bytes(const kll *l, kir_ref n)
+{
+	return own_of(l, n) * kir_elem_bytes(kll_elem(l, n));
+}
+
+/* The LLVM value of a lane's part of n: words if it has too many elements. */
+static LLVMTypeRef own_type(const kll *l, kir_ref n)
+{
+	unsigned own = own_of(l, n);
+
+	if (own > KLL_MAX_OWN)
+		return kll_vec(l->i32, own_bytes(l, n) / 4);
+	return kll_vec(kll_elem_type(l, kll_elem(l, n)), own > 1 ? own : 0);
+}
+
+/* -- products ------------------------------------------------------------------------------ */
+
+/* The type's letters in a mangled name: short, int, float and vectors of them. */
+static void mangle(char *to, size_t len, unsigned n, char letter)
+{
+	if (n > 1)
+		snprintf(to, len, "Dv%u_%c", n, letter);
+	else
+		snprintf(to, len, "%c", letter);
+}
+
+static LLVMValueRef engine(kll *l, kir_ref n)
+{
+	kir_elem a = kll_elem(l, kir_src(l->f, n, 1)), b = kll_elem(l, kir_src(l->f, n, 2));
+	unsigned rows = own_of(l, n);
+	bool bytes = kir_elem_bytes(a) == 1;
+	char name[64], mangled[128], at[24], ct[24];
+	LLVMValueRef arg[3];
+
+	if (bytes)
+		snprintf(name, sizeof name, "intel_sub_group_%s_%s_matrix_mad_k32",
+		         a == KIR_s8 ? "i8" : "u8", b == KIR_s8 ? "i8" : "u8");
+	else
+		snprintf(name, sizeof name, "intel_sub_group_%s_%s_matrix_mad_k16",
+		         kir_elems[a].name, kir_elems[b].name);
+	mangle(at, sizeof at, rows, a == KIR_u8 ? 't' : 's');
+	mangle(ct, sizeof ct, rows, bytes ? 'i' : 'f');
+	if (bytes && rows == 8 && b == KIR_s8) /* the type of b once more */
+		snprintf(ct, sizeof ct, "S0_");
+	snprintf(mangled, sizeof mangled, "_Z%zu%s%sDv8_%c%s", strlen(name), name, at,
+	         b == KIR_u8 ? 'j' : 'i', ct);
+	arg[0] = LLVMBuildBitCast(l->b, l->val[kir_src(l->f, n, 1)],
+	                          kll_vec(l->i16, rows > 1 ? rows : 0), "");
+	arg[1] = LLVMBuildBitCast(l->b, l->val[kir_src(l->f, n, 2)], kll_vec(l->i32, 8), "");
+	arg[2] = l->val[kir_src(l->f, n, 0)];
+	return kspv_call(l, mangled, own_type(l, n), arg, 3, true);
+}
+
+/* acc + A . B: element k of row m of A is in lane k, column n of B in this one. */
+static LLVMValueRef broadcasts(kll *l, kir_ref n)
+{
+	LLVMValueRef a[KLL_MAX_OWN], b[KLL_MAX_OWN], acc[KLL_MAX_OWN];
+	unsigned rows = kspv_split(l, l->val[kir_src(l->f, n, 0)], acc);
+
+	kspv_split(l, l->val[kir_src(l->f, n, 1)], a);
+	kspv_split(l, l->val[kir_src(l->f, n, 2)], b);
+	for (unsigned k = 0; k < l->o->spread; k++)
+		for (unsigned m = 0; m < rows; m++) {
+			LLVMValueRef arg[2] = { a[m], word(l, k) };
+			LLVMValueRef x =
+			    kspv_call(l, "_Z19sub_group_broadcastfj", l->f32, arg, 2, true);
+
+			acc[m] = kll_fma(l, x, b[k], acc[m]);
+		}
+	return kspv_build(l, acc, rows);
+}
+
+static LLVMValueRef dpas(kll *l, kir_ref n)
+{
+	if (kll_elem(l, kir_src(l->f, n, 1)) == KIR_f32)
+		return broadcasts(l, n);
+	if (!has_engine(l))
+		return kll_fail(l, n, "target %s has no engine for these elements",
+		                l->f->target->name);
+	return engine(l, n);
+}
+
+/* -- blocks of memory ------------------------------------------------------------------------
+ */
+
+typedef struct block {
+	LLVMValueRef at;   /* the indexed element                          */
+	LLVMValueRef live; /* rows from there that exist, an i64; NULL: all */
+	int64_t pitch, x, y;
+	unsigned unit, size, own, words; /* words: bytes of a lane / 4       */
+	bool trans;
+} block;
+
+static block block_of(kll *l, kir_ref n)
+{
+	block b = { .pitch = kir_attr_of(l->f, n, KIR_ATTR_pitch),
+		    .x = kir_attr_of(l->f, n, KIR_ATTR_x),
+		    .y = kir_attr_of(l->f, n, KIR_ATTR_y),
+		    .unit = (unsigned)kir_attr_of(l->f, n, KIR_ATTR_unit),
+		    .trans = kir_attr_of(l->f, n, KIR_ATTR_trans) };
+
+	b.at = kll_address(l, n, 0);
+	b.live = kll_count(l, n);
+	b.size = kir_elem_bytes(kll_elem(l, n));
+	b.own = own_of(l, n);
+	b.words = own_bytes(l, n) / 4;
+	return b;
+}
+
+/* The function that reads this block, NULL if there is none: it would be too small, or the rows
+ * lie where the instruction can't begin or go. */
+static const char *block_name(kll *l, kir_ref n, const block *b)
+{
+	if (!(l->f->target->features & KIR_HAS_block2d) || b->words != BLOCK_WORDS ||
+	    b->pitch < 64 || b->pitch % 16 || b->pitch > SURFACE_MAX || kll_zeros(l, n) < 2)
+		return NULL;
+	if (b->trans)
+		return b->x * b->size % 4 ? NULL : "transpose_u32_k8";
+	if (b->unit * b->size == 4)
+		return "u32_m8k16v1";
+	if (b->unit > 1 || b->x * b->size % 4)
+		return NULL;
+	return b->size == 1 ? "transform_u8_k32" : b->size == 2 ? "transform_u16_k16" : NULL;
+}
+
+/* Sizes less one, and where it begins: at a multiple of 64 bytes, the rest are columns. Caches
+ * and their run-time strides are such multiples (docs/backend-spirv.md), so that rows are
+ * inside as wide as they are apart. Rows that don't exist lie past the height; where none does,
+ * the block begins there. */
+static LLVMValueRef block_load(kll *l, kir_ref n, const block *b, const char *name)
+{
+	LLVMValueRef x = word(l, (uint64_t)(b->trans ? b->x * b->size / 4 : b->x));
+	LLVMValueRef arg[5], y = word(l, (uint64_t)b->y), none, low;
+	LLVMValueRef mask = LLVMConstInt(l->i64, (1 << BLOCK_ALIGN) - 1, false);
+	unsigned unit = b->trans ? 4 : b->unit * b->size;
+	LLVMTypeRef pair = kll_vec(l->i32, 2);
+	char full[80];
+
+	snprintf(full, sizeof full, "__builtin_IB_subgroup_block_read_flat_%s", name);
+	arg[0] = LLVMBuildPtrToInt(l->b, b->at, l->i64, "");
+	if (kll_zeros(l, n) < BLOCK_ALIGN) {
+		low = LLVMBuildAnd(l->b, arg[0], mask, "");
+		arg[0] = LLVMBuildSub(l->b, arg[0], low, "");
+		low = LLVMBuildTrunc(l->b, low, l->i32, "");
+		low = LLVMBuildLShr(l->b, low, word(l, (unsigned)__builtin_ctz(unit)), "");
+		x = LLVMBuildAdd(l->b, x, low, "");
+	}
+	arg[1] = arg[3] = word(l, (uint64_t)b->pitch - 1);
+	arg[2] = word(l, SURFACE_MAX - 1);
+	if (b->live) {
+		LLVMValueRef live = LLVMBuildTrunc(l->b, b->live, l->i32, "");
+
+		none = LLVMBuildICmp(l->b, LLVMIntSLT, live, word(l, 1), "");
+		live = LLVMBuildSub(l->b, live, word(l, 1), "");
+		arg[2] = kll_select(l, none, word(l, 0), live);
+		y = kll_select(l, none, word(l, SURFACE_MAX / 2), y);
+	}
+	arg[4] = LLVMBuildInsertElement(l->b, LLVMGetUndef(pair), x, word(l, 0), "");
+	arg[4] = LLVMBuildInsertElement(l->b, arg[4], y, word(l, 1), "");
+	return kspv_call(l, full, kll_vec(l->i32, BLOCK_WORDS), arg, 5, true);
+}
+
+/* The element of this lane's row and column that lies `off` bytes from the block's own `at`;
+ * rows that don't exist read the last that does. */
+static LLVMValueRef part_at(kll *l, const block *b, LLVMValueRef row, LLVMValueRef off,
+                            LLVMValueRef *exists)
+{
+	LLVMValueRef pitch = LLVMConstInt(l->i64, (uint64_t)b->pitch, false);
+
+	*exists = NULL;
+	if (b->live) {
+		LLVMValueRef last =
+		    LLVMBuildSub(l->b, b->live, LLVMConstInt(l->i64, 1, false), "");
+
+		*exists = LLVMBuildICmp(l->b, LLVMIntSLT, row, b->live, "");
+		row = kll_select(l, *exists, row, last);
+	}
+	off = LLVMBuildAdd(l->b, off, LLVMBuildMul(l->b, row, pitch, ""), "");
+	return LLVMBuildGEP2(l->b, l->i8, b->at, &off, 1, "");
+}
+
+static LLVMValueRef lane64(kll *l)
+{
+	return LLVMBuildZExt(l->b, kspv_lane(l), l->i64, "");
+}
+
+/* `count` elements that lie side by side: in bytes, as an address need not be aligned. */
+static void read_part(kll *l, const block *b, LLVMValueRef row, LLVMValueRef off,
+                      unsigned count, LLVMTypeRef e, LLVMValueRef *out)
+{
+	LLVMValueRef exists, at = part_at(l, b, row, off, &exists);
+
+	for (unsigned i = 0; i < count; i++) {
+		LLVMValueRef far = LLVMConstInt(l->i64, i * b->size, false);
+		LLVMValueRef p = LLVMBuildGEP2(l->b, l->i8, at, &far, 1, "");
+
+		out[i] = kspv_load(l, e, p, 1);
+		if (exists)
+			out[i] = kll_select(l, exists, out[i], LLVMConstNull(e));
+	}
+}
+
+/* Elements as words of four bytes. */
+static LLVMValueRef as_words(kll *l, const LLVMValueRef *x, unsigned n, unsigned size)
+{
+	LLVMValueRef w[KLL_MAX_OWN];
+	unsigned each = 4 / size;
+
+	for (unsigned i = 0; i < n; i++) {
+		LLVMValueRef y = LLVMBuildZExt(l->b, x[i], l->i32, "");
+
+		y = LLVMBuildShl(l->b, y, word(l, i % each * size * 8), "");
+		w[i / each] = i % each ? LLVMBuildOr(l->b, w[i / each], y, "") : y;
+	}
+	return kspv_build(l, w, n / each);
+}
+
+static LLVMValueRef read_parts(kll *l, kir_ref n, const block *b)
+{
+	LLVMTypeRef e = kll_elem_type(l, kll_elem(l, n));
+	LLVMValueRef x[4 * KLL_MAX_OWN], y = LLVMConstInt(l->i64, (uint64_t)b->y, false), off;
+
+	if (b->trans) {
+		off = LLVMConstInt(l->i64, (uint64_t)b->x * b->size, false);
+		read_part(l, b, LLVMBuildAdd(l->b, y, lane64(l), ""), off, b->own, e, x);
+	} else {
+		unsigned bytes = b->unit * b->size;
+
+		off = LLVMBuildMul(l->b, lane64(l), LLVMConstInt(l->i64, bytes, false), "");
+		off = LLVMBuildAdd(l->b, off,
+		                   LLVMConstInt(l->i64, (uint64_t)b->x * bytes, false), "");
+		for (unsigned r = 0; r < b->own / b->unit; r++)
+			read_part(l, b, LLVMConstInt(l->i64, (uint64_t)b->y + r, false), off,
+			          b->unit, e, x + r * b->unit);
+	}
+	return b->own > KLL_MAX_OWN ? as_words(l, x, b->own, b->size)
+	                            : kspv_build(l, x, b->own);
+}
+
+/* Nothing is touched where no row exists. */
+static LLVMValueRef read_some(kll *l, kir_ref n, const block *b)
+{
+	LLVMBasicBlockRef from[2] = { LLVMGetInsertBlock(l->b) };
+	LLVMBasicBlockRef some = LLVMAppendBasicBlockInContext(l->c, l->fn, "some");
+	LLVMBasicBlockRef done = LLVMAppendBasicBlockInContext(l->c, l->fn, "loaded");
+	LLVMValueRef any =
+	    LLVMBuildICmp(l->b, LLVMIntSGT, b->live, LLVMConstInt(l->i64, 0, false), "");
+	LLVMValueRef v[2] = { LLVMConstNull(own_type(l, n)) }, phi;
+
+	LLVMBuildCondBr(l->b, any, some, done);
+	LLVMPositionBuilderAtEnd(l->b, some);
+	v[1] = read_parts(l, n, b);
+	from[1] = LLVMGetInsertBlock(l->b);
+	LLVMBuildBr(l->b, done);
+	LLVMPositionBuilderAtEnd(l->b, done);
+	phi = LLVMBuildPhi(l->b, own_type(l, n), "");
+	LLVMAddIncoming(phi, v, from, 2);
+	return phi;
+}
+
+static LLVMValueRef load2d(kll *l, kir_ref n)
+{
+	block b = block_of(l, n);
+	const char *name = block_name(l, n, &b);
+
+	if (b.own > 4 * KLL_MAX_OWN || (b.own > KLL_MAX_OWN && b.size != 1))
+		return kll_fail(l, n, "a lane would get %u elements", b.own);
+	if (name)
+		return LLVMBuildBitCast(l->b, block_load(l, n, &b, name), own_type(l, n), "");
+	return b.live ? read_some(l, n, &b) : read_parts(l, n, &b);
+}
+
+/* -- components ---------------------------------------------------------------------------- */
+
+/* One reduction of the lanes for each component. */
+static LLVMValueRef reduce(kll *l, kir_ref n)
+{
+	bool add = l->f->node[n].op == KIR_OP_xe_reduce_add, f = kll_elem(l, n) == KIR_f32;
+	const char *name = add ? f ? "_Z20sub_group_reduce_addf" : "_Z20sub_group_reduce_addi"
+	                   : f ? "_Z20sub_group_reduce_maxf"
+	                       : "_Z20sub_group_reduce_maxi";
+	LLVMValueRef x[KLL_MAX_OWN];
+	unsigned own = kspv_split(l, l->val[kir_src(l->f, n, 0)], x);
+
+	for (unsigned i = 0; i < own; i++)
+		x[i] = kspv_call(l, name, f ? l->f32 : l->i32, &x[i], 1, true);
+	return kspv_build(l, x, own);
+}
+
+static LLVMValueRef repeat(kll *l, kir_ref n)
+{
+	LLVMValueRef x[KLL_MAX_OWN], y[KLL_MAX_OWN];
+	unsigned from = kspv_split(l, l->val[kir_src(l->f, n, 0)], x), own = own_of(l, n);
+
+	for (unsigned i = 0; i < own; i++)
+		y[i] = x[i * from / own];
+	return kspv_build(l, y, own);
+}
+
+static LLVMValueRef pack(kll *l, kir_ref n)
+{
+	LLVMValueRef x[2 * KLL_MAX_OWN];
+	unsigned from = kspv_split(l, l->val[kir_src(l->f, n, 0)], x);
+
+	from += kspv_split(l, l->val[kir_src(l->f, n, 1)], x + from);
+	return kspv_build(l, x, from);
+}
+
+static LLVMValueRef part(kll *l, kir_ref n)
+{
+	kir_ref s = kir_src(l->f, n, 0);
+	unsigned start = (unsigned)kir_attr_of(l->f, n, KIR_ATTR_start), own = own_of(l, n);
+	unsigned size = kir_elem_bytes(kll_elem(l, n));
+	bool words = own_of(l, s) > KLL_MAX_OWN;
+	LLVMValueRef x[2 * KLL_MAX_OWN];
+
+	if (words && (start * size % 4 || own * size % 4))
+		return kll_fail(l, n, "it takes words in parts");
+	kspv_split(l, l->val[s], x);
+	if (!words)
+		return kspv_build(l, x + start, own);
+	return LLVMBuildBitCast(l->b, kspv_build(l, x + start * size / 4, own * size / 4),
+	                        own_type(l, n), "");
+}
+
+/* The device's own, good to 4 units in the last place. */
+LLVMValueRef kspv_exp2(kll *l, LLVMValueRef x)
+{
+	LLVMValueRef each[KLL_MAX_OWN];
+	unsigned own = kspv_split(l, x, each);
+
+	for (unsigned i = 0; i < own; i++)
+		each[i] = kspv_call(l, "_Z11native_exp2f", l->f32, &each[i], 1, false);
+	return kll_width(x) ? kspv_build(l, each, own) : each[0];
+}
+
+LLVMValueRef kspv_xe(kll *l, kir_ref n)
+{
+	switch (l->f->node[n].op) {
+	case KIR_OP_xe_dpas: return dpas(l, n);
+	case KIR_OP_xe_load2d: return load2d(l, n);
+	case KIR_OP_xe_reduce_add:
+	case KIR_OP_xe_reduce_max: return reduce(l, n);
+	case KIR_OP_xe_repeat: return repeat(l, n);
+	case KIR_OP_xe_pack: return pack(l, n);
+	case KIR_OP_xe_part: return part(l, n);
+	default: return NULL;
+	}
+}

@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* frag_dot.c -- products of fragments: a block of 16 columns and a step of the contraction at a
+ * time, the right factor from memory.
+ *
+ *     %s = dot %q, %k {trans=1} : f32<8x64>      for each 16 keys, for each 16 elements:
+ *  =>   %b = xe.load2d %k[...] {...}             what a lane holds of it is one key's
+ *       %c = xe.dpas %c, %q_i, %b : f32<128>
+ *
+ * Of keys lying as rows, a row goes to a lane (trans); of keys packed so that 4 bytes of each
+ * of several lie side by side, these 4 bytes do. Values lie as rows of the contraction, a
+ * column goes to a lane. Either way a lane holds its column's elements in the order of the
+ * contraction, which is what the engine takes; conversions are done there, to 32 bytes of
+ * memory a lane.
+ *
+ * A factor in any other layout isn't taken.
+ */
+#include "fragment.h"
+
+typedef struct factor {
+	frag_factor b;
+	kir_ref buf, at[KIR_RANK], upto; /* in f                                    */
+	unsigned rank;
+	bool trans;            /* rows of memory are columns of the product        */
+	kir_elem stored, elem; /* in memory, in the product                        */
+	int64_t pitch, unit;   /* bytes between rows; elements that stay together  */
+	int64_t depth, step;   /* of the contraction: its length, what a load gives */
+	bool packed, split;    /* the rows of a tile may lie in several pieces     */
+} factor;
+
+static const kir_piece *piece_at(const kir_type *t, unsigned axis, int64_t stride)
+{
+	for (unsigned i = 0; i < t->npieces; i++)
+		if (t->piece[i].axis == axis && !t->piece[i].dyn && t->piece[i].div <= 1 &&
+		    (stride < 0 || t->piece[i].stride == stride))
+			return &t->piece[i];
+	return NULL;
+}
+
+static unsigned pieces_of(const kir_type *t, unsigned axis)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < t->npieces; i++)
+		n += t->piece[i].axis == axis;
+	return n;
+}
+
+/* Rows one after the other, each contiguous. */
+static bool plain_rows(const kir_type *t, factor *x)
+{
+	unsigned row = t->rank - 2u, col = t->rank - 1u;
+	const kir_piece *r = piece_at(t, row, -1);
+
+	if (pieces_of(t, row) != 1 || pieces_of(t, col) != 1 || !r || r->mod ||
+	    !piece_at(t, col, kir_elem_bytes(x->stored)))
+		return false;
+	x->pitch = r->stride;
+	return true;
+}
+
+/* Four bytes of each of several rows side by side: 1/u:P, 1%u:size, 0%m:4. */
+static bool packed_rows(const kir_type *t, factor *x)
+{
+	unsigned row = t->rank - 2u, col = t->rank - 1u;
+	int64_t size = kir_elem_bytes(x->stored);
+	const kir_piece *fine = piece_at(t, col, size), *r = piece_at(t, row, 4);
+
+	if (!x->trans || !fine || !fine->mod || fine->mod * size != 4 || !r ||
+	    (r->mod && r->mod % 16) || pieces_of(t, col) != 2)
+		return false;
+	for (unsigned i = 0; i < t->npieces; i++) {
+		const kir_piece *p = &t->piece[i];
+
+		if (p->axis == col && p != fine) {
+			if (p->dyn || p->div != fine->mod || p->mod)
+				return false;
+			x->pitch = p->stride;
+		}
+	}
+	x->unit = fine->mod;
+	x->split = r->mod != 0;
+	x->packed = true;
+	return true;
+}
+
+static bool factor_of(frag *g, kir_ref n, factor *x)
+{
+	const kir_type *t, *tile;
+	unsigned first, count;
+	kir_ref buf, upto;
+
+	if (!frag_factor_of(g, n, &x->b))
+		return false;
+	kir_access(g->in, x->b.load, &buf, &first, &count, &upto);
+	t = kir_type_of(g->in, buf);
+	tile = kir_type_of(g->in, x->b.load);
+	x->trans = kir_attr_of(g->in, n, KIR_ATTR_trans);
+	x->stored = (kir_elem)tile->elem;
+	x->elem = (kir_elem)kir_type_of(g->in, kir_src(g->in, n, 1))->elem;
+	x->depth = tile->dim[x->trans];
+	x->unit = 1;
+	if (t->rank < 2 || kir_elem_bytes(x->elem) < kir_elem_bytes(x->stored) ||
+	    (!plain_rows(t, x) && !packed_rows(t, x)))
+		return false;
+	x->buf = g->map[buf];
+	x->rank = t->rank;
+	for (unsigned i = 0; i < t->rank; i++)
+		x->at[i] =
+		    i < count ? g->map[kir_src(g->in, x->b.load, first + i)] : s64c(g->f, 0);
+	if (upto) /* counted from the tile's first row */
+		x->upto = e2(g->f, KIR_OP_sub, kir_scalar(g->f->module, KIR_s64), g->map[upto],
+		             x->at[t->rank - 2u]);
+	return !(upto && x->packed);
+}
+
+/* What is done to the factor before it is multiplied, on a block's elements. */
+static kir_ref apply_chain(frag *g, const factor *x, kir_ref v)
+{
+	int64_t lanes = kir_type_of(g->f, v)->dim[0];
+
+	for (unsigned i = x->b.nchain; i-- > 0;) {
+		kir_ref c = x->b.chain[i], src[4] = { v };
+		const kir_node *d = kir_at(g->in, c);
+		kir_elem e = (kir_elem)kir_type_of(g->in, c)->elem;
+
+		for (unsigned k = 1; k < d->nsrc; k++)
+			src[k] = g->map[kir_src(g->in, c, k)];
+		v = kir_emit(g->f, (kir_op)d->op, kir_vector(g->f->module, e, lanes), src,
+		             d->nsrc, *kir_ops[d->op].attr ? d->attr : NULL);
+	}
+	return v;
+}
+
+/* Columns 16 c to 16 c + 15 of the product, `step` elements of the contraction from k. */
+static kir_ref load_block(frag *g, const factor *x, int64_t c, int64_t k)
+{
+	kir_ref src[KIR_RANK + 2] = { x->buf };
+	int64_t attr[KIR_MAX_ATTRS] = { x->trans && !x->packed, x->unit, x->pitch, 0, 0 };
+
+	for (unsigned i = 0; i < x->rank; i++)
+		src[1 + i] = x->at[i];
+	if (x->split && c) /* the index finds the piece; its columns are adjacent from there */
+		src[x->rank - 1] = e2(g->f, KIR_OP_add, kir_scalar(g->f->module, KIR_s64),
+		                      src[x->rank - 1], s64c(g->f, c * g->lanes));
+	if (x->packed)
+		attr[3] = x->split ? 0 : c * g->lanes, attr[4] = k / x->unit;
+	else if (x->trans)
+		attr[3] = k, attr[4] = c * g->lanes;
+	else
+		attr[3] = c * g->lanes, attr[4] = k;
+	src[1 + x->rank] = x->upto;
+	return kir_emit(g->f, KIR_OP_xe_load2d, frag_vector(g, x->stored, x->step), src,
+	                x->rank + (x->upto ? 2 : 1), attr);
+}
+
+/* Two blocks of bytes whose columns are paired: the two of a lane side by side. */
+static kir_ref pair_bytes(frag *g, kir_ref a, kir_ref b)
+{
+	kir_type_id w = kir_with_elem(g->f->module, g->f->node[a].type, KIR_s16);
+	kir_elem e = (kir_elem)kir_type_of(g->f, a)->elem;
+	int64_t n = kir_type_of(g->f, a)->dim[0];
+	kir_ref low = e1(g->f, KIR_OP_convert, w, a), high = e1(g->f, KIR_OP_convert, w, b);
+
+	low = e2(g->f, KIR_OP_and, w, low, kir_const_i(g->f, KIR_s16, 255));
+	high = e2(g->f, KIR_OP_shl, w, high, kir_const_i(g->f, KIR_s16, 8));
+	return e1(g->f, KIR_OP_bitcast, kir_vector(g->f->module, e, 2 * n),
+	          e2(g->f, KIR_OP_or, w, low, high));
+}
+
+/* Left factor's blocks, a step of the contraction each. */
+static kir_ref *left_blocks(frag *g, kir_ref a, bool bytes)
+{
+	int64_t rb = frag_row_blocks(g, a), cb = frag_col_blocks(g, a);
+	kir_ref *out = g->val[a];
+
+	if (!bytes)
+		return out;
+	out = kir_alloc(g->f->module, (size_t)(rb * cb) * sizeof *out);
+	for (int64_t i = 0; i < rb * cb / 2; i++)
+		out[i] = pair_bytes(g, g->val[a][2 * i], g->val[a][2 * i + 1]);
+	return out;
+}
+
+/* Engines of 16 lanes; without one products are those of f32. */
+static bool has_engine(const kir_target *t)
+{
+	unsigned needs = KIR_HAS_xmx | KIR_HAS_block2d;
+
+	return (t->features & needs) == needs;
+}
+
+void frag_dot(frag *g, kir_ref n)
+{
+	kir_ref a = kir_src(g->in, n, 0), acc = kir_src(g->in, n, 2), *val, *left;
+	kir_type_id t = frag_type(g, n);
+	factor x = { 0 };
+	bool bytes = kir_elem_bytes((kir_elem)kir_type_of(g->in, a)->elem) == 1;
+	int64_t rb = frag_row_blocks(g, n), cb = frag_col_blocks(g, n), k = bytes ? 32 : 16;
+
+	if (!factor_of(g, n, &x) || x.depth % k || g->paired[n] || (bytes && x.b.nchain) ||
+	    (!has_engine(g->in->target) && x.elem != KIR_f32) ||
+	    (bytes ? kir_elem_bytes(x.elem) != 1 : kir_type_of(g->in, a)->elem != x.elem)) {
+		g->failed = true;
+		return;
+	}
+	x.step = 32 / kir_elem_bytes(x.stored);
+	if (x.step < k || x.depth % x.step)
+		x.step = k;
+	val = frag_new(g, n);
+	left = left_blocks(g, a, bytes);
+	for (int64_t c = 0; c < cb; c++) {
+		for (int64_t r = 0; r < rb; r++)
+			val[r * cb + c] =
+			    acc ? g->val[acc][r * cb + c]
+			        : e1(g->f, KIR_OP_splat, t,
+			             bytes ? kir_const_i(g->f, KIR_s32, 0) : f32c(g->f, 0));
+		for (int64_t at = 0; at < x.depth; at += x.step) {
+			kir_ref b = load_block(g, &x, c, at);
+
+			for (int64_t i = 0; i < x.step / k; i++) {
+				kir_ref part = apply_chain(g, &x, frag_part(g, b, i * k, k));
+
+				for (int64_t r = 0; r < rb; r++)
+					val[r * cb + c] =
+					    e3(g->f, KIR_OP_xe_dpas, t, val[r * cb + c],
+					       left[r * (x.depth / k) + at / k + i], part);
+			}
+		}
+	}
+}

@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* frag_memory.c -- tiles and vectors from and to memory, a row of 16 columns at a time.
+ *
+ *     %x = load %q[%t,%h,0] upto %n : f16<1x4x128>
+ *  => for each row, for each 16 columns:  vload %q[%t+i,%h+j,c] upto 16 or 0 : f16<16>
+ *     and the rows of a block packed
+ *
+ * What is loaded here is small or read once: queries, scales, parts of a split sequence. The
+ * tiles of products are loaded by them (frag_dot.c). Rows that only fill up a block repeat the
+ * last one; they aren't stored.
+ */
+#include "fragment.h"
+
+typedef struct place {
+	kir_ref buf, upto;
+	kir_ref at[KIR_RANK]; /* of the tile's first element, one for each dimension */
+	unsigned rank;        /* of the buffer                                       */
+	const kir_type *tile;
+} place;
+
+static kir_ref s64_op(frag *g, kir_op op, kir_ref a, kir_ref b)
+{
+	return e2(g->f, op, kir_scalar(g->f->module, KIR_s64), a, b);
+}
+
+static kir_ref plus(frag *g, kir_ref a, int64_t k)
+{
+	int64_t base;
+
+	if (kir_is_const(g->f, a, &base))
+		return s64c(g->f, base + k);
+	return k ? s64_op(g, KIR_OP_add, a, s64c(g->f, k)) : a;
+}
+
+static place place_of(frag *g, kir_ref n)
+{
+	unsigned first, count;
+	kir_ref buf, upto;
+	place p = { 0 };
+
+	kir_access(g->in, n, &buf, &first, &count, &upto);
+	p.buf = g->map[buf];
+	p.upto = upto ? g->map[upto] : 0;
+	p.rank = kir_type_of(g->in, buf)->rank;
+	for (unsigned i = 0; i < p.rank; i++)
+		p.at[i] = i < count ? g->map[kir_src(g->in, n, first + i)] : s64c(g->f, 0);
+	p.tile =
+	    kir_type_of(g->in, g->in->node[n].op == KIR_OP_store ? kir_src(g->in, n, 0) : n);
+	return p;
+}
+
+/* Index operands of element `i` of the tile in row-major order; returns how many lanes from
+ * there exist: `lanes`, or 0 where the tile's first dimension is past its bound. */
+static kir_ref element(frag *g, const place *p, int64_t i, int64_t lanes, kir_ref *src)
+{
+	unsigned lead = p->rank - p->tile->rank;
+	kir_ref limit = 0;
+
+	for (unsigned d = p->tile->rank; d-- > 0; i /= p->tile->dim[d])
+		src[lead + d] = plus(g, p->at[lead + d], i % p->tile->dim[d]);
+	for (unsigned d = 0; d < lead; d++)
+		src[d] = p->at[d];
+	if (!p->upto)
+		return 0;
+	if (p->tile->rank == 1) { /* the bound is that of the lanes themselves */
+		limit = s64_op(g, KIR_OP_sub, p->upto, src[lead]);
+		return s64_op(g, KIR_OP_min, limit, s64c(g->f, lanes));
+	}
+	limit = e2(g->f, KIR_OP_lt, kir_scalar(g->f->module, KIR_i1), src[lead], p->upto);
+	return e3(g->f, KIR_OP_select, kir_scalar(g->f->module, KIR_s64), limit,
+	          s64c(g->f, lanes), s64c(g->f, 0));
+}
+
+static kir_ref read_lanes(frag *g, const place *p, int64_t i, int64_t lanes)
+{
+	kir_ref src[KIR_RANK + 2] = { p->buf };
+	kir_ref limit = element(g, p, i, lanes, src + 1);
+	kir_type_id t = kir_vector(g->f->module, (kir_elem)p->tile->elem, lanes);
+
+	src[1 + p->rank] = limit;
+	return kir_emit(g->f, KIR_OP_vload, t, src, p->rank + (limit ? 2 : 1), NULL);
+}
+
+/* Columns 16 c and on of row r, in the value's order. */
+static kir_ref read_block_row(frag *g, kir_ref n, const place *p, int64_t r, int64_t c)
+{
+	int64_t cols = frag_ncols(g, n);
+
+	if (!g->paired[n])
+		return read_lanes(g, p, r * cols + c * g->lanes, g->lanes);
+	return frag_part(g, read_lanes(g, p, r * cols + c / 2 * 2 * g->lanes, 2 * g->lanes),
+	                 c % 2, 1);
+}
+
+/* The element in every lane. */
+static kir_ref read_everywhere(frag *g, const place *p, int64_t i)
+{
+	kir_ref src[KIR_RANK + 2] = { p->buf };
+	kir_elem e = (kir_elem)p->tile->elem;
+	kir_ref limit = element(g, p, i, 1, src + 1);
+	kir_type_id one = kir_scalar(g->f->module, e), all = frag_vector(g, e, 1);
+
+	if (!limit)
+		return e1(g->f, KIR_OP_splat, all,
+		          kir_emit(g->f, KIR_OP_load, one, src, p->rank + 1, NULL));
+	src[1 + p->rank] = limit; /* the other lanes are 0 */
+	kir_ref x = kir_emit(g->f, KIR_OP_vload, all, src, p->rank + 2, NULL);
+	return e1(g->f, KIR_OP_splat, all, e1(g->f, KIR_OP_reduce_add, one, x));
+}
+
+/* Rows of one block, one below the other. */
+static kir_ref stack(frag *g, kir_ref *row, int64_t count)
+{
+	for (int64_t step = 1; step < count; step *= 2)
+		for (int64_t i = 0; i < count; i += 2 * step)
+			row[i] = frag_pack(g, row[i], row[i + step]);
+	return row[0];
+}
+
+/* Whether lanes along the last dimension follow each other in memory. */
+static bool contiguous(const frag *g, kir_ref n, int64_t lanes)
+{
+	kir_ref buf = kir_src(g->in, n, g->in->node[n].op == KIR_OP_store);
+	const kir_type *b = kir_type_of(g->in, buf);
+	int64_t size = kir_elem_bytes((kir_elem)b->elem), run = 1;
+
+	for (unsigned i = 0; i < b->npieces; i++)
+		if (b->piece[i].axis == b->rank - 1 && !b->piece[i].dyn &&
+		    b->piece[i].div <= 1 && b->piece[i].stride == size)
+			run = b->piece[i].mod ? b->piece[i].mod : INT64_MAX;
+	return run == INT64_MAX || run % lanes == 0;
+}
+
+void frag_load(frag *g, kir_ref n)
+{
+	int64_t rows = frag_nrows(g, n), h = frag_height(rows), cb = frag_col_blocks(g, n);
+	place p = place_of(g, n);
+	kir_ref *val = frag_new(g, n), row[8];
+	frag_kind k = (frag_kind)g->kind[n];
+	kir_elem e = (kir_elem)p.tile->elem;
+
+	if ((k != FRAG_ROW && !contiguous(g, n, g->lanes * (g->paired[n] ? 2 : 1))) ||
+	    (k == FRAG_ROW && p.upto && !kir_is_float(e) && !kir_is_int(e))) {
+		g->failed = true;
+		return;
+	}
+	for (int64_t r = 0; r < frag_row_blocks(g, n); r++)
+		for (int64_t c = 0; c < cb; c++) {
+			for (int64_t i = 0; i < h; i++) {
+				int64_t at = r * h + i < rows ? r * h + i : rows - 1;
+
+				if (i && at == r * h + i - 1)
+					row[i] = row[i - 1];
+				else if (k == FRAG_ROW)
+					row[i] = read_everywhere(g, &p, at);
+				else
+					row[i] = read_block_row(g, n, &p, at, c);
+			}
+			val[r * cb + c] = stack(g, row, h);
+		}
+}
+
+void frag_store(frag *g, kir_ref n)
+{
+	kir_ref x = kir_src(g->in, n, 0);
+	int64_t rows = frag_nrows(g, x), h = frag_height(rows), cb = frag_col_blocks(g, x);
+	int64_t lanes = g->kind[x] == FRAG_ROW ? 1 : g->lanes;
+	place p = place_of(g, n);
+
+	if (g->paired[x] || (lanes > 1 && !contiguous(g, n, lanes))) {
+		g->failed = true;
+		return;
+	}
+	for (int64_t i = 0; i < rows; i++)
+		for (int64_t c = 0; c < cb; c++) {
+			kir_ref src[KIR_RANK + 3] = { 0, p.buf };
+			kir_ref limit =
+			    element(g, &p, i * (lanes > 1 ? cb : 1) * lanes + c * lanes, lanes,
+			            src + 2);
+
+			src[0] = frag_part(g, g->val[x][i / h * cb + c], i % h, 1);
+			src[2 + p.rank] = limit ? limit : s64c(g->f, lanes);
+			kir_emit(
+			    g->f, KIR_OP_vstore, KIR_NO_TYPE, src,
+			    p.rank + (limit || lanes == 1 ? 3u : 2u),
+			    (int64_t[KIR_MAX_ATTRS]){ kir_attr_of(g->in, n, KIR_ATTR_hint) });
+		}
+}

@@ -1,0 +1,324 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* frag_shape.c -- what each value of a function is to the sub-group.
+ *
+ * Ops that join values of one shape make them the same; products, reductions and operands
+ * along an axis say what some of them are; the rest follows from these.
+ */
+#include "fragment.h"
+
+#include <string.h>
+
+/* -- factors ----------------------------------------------------------------------------- */
+
+bool frag_factor_of(const frag *g, kir_ref n, frag_factor *b)
+{
+	const kir_func *in = g->in;
+	kir_ref s = kir_src(in, n, 1);
+
+	*b = (frag_factor){ 0 };
+	while (in->node[s].op != KIR_OP_load) {
+		kir_op op = (kir_op)in->node[s].op;
+
+		if (b->nchain == FRAG_CHAIN || g->nuse[s] != 1 ||
+		    (!(kir_ops[op].flags & KIR_EACH) && op != KIR_OP_bitcast))
+			return false;
+		for (unsigned i = 1; i < in->node[s].nsrc; i++)
+			if (kir_type_of(in, kir_src(in, s, i))->rank)
+				return false;
+		b->chain[b->nchain++] = s;
+		s = kir_src(in, s, 0);
+	}
+	b->load = s;
+	return g->nuse[s] == 1 && kir_type_of(in, s)->rank == 2;
+}
+
+/* Whether a store stands between the load and the product that is to do it. */
+static bool written_between(const kir_func *f, kir_ref load, kir_ref user)
+{
+	for (kir_ref n = load; n < user; n++)
+		if (kir_ops[f->node[n].op].flags & (KIR_WRITES | KIR_REGION | KIR_REGION2))
+			return true;
+	return false;
+}
+
+static bool defer(frag *g)
+{
+	for (kir_ref n = 1; n < g->in->nnode; n++) {
+		frag_factor b;
+
+		if (g->in->node[n].op != KIR_OP_dot)
+			continue;
+		if (!frag_factor_of(g, n, &b) || written_between(g->in, b.load, n))
+			return false;
+		g->deferred[b.load] = true;
+		for (unsigned i = 0; i < b.nchain; i++)
+			g->deferred[b.chain[i]] = true;
+	}
+	return true;
+}
+
+/* -- kinds ------------------------------------------------------------------------------- */
+
+typedef struct solver {
+	frag *g;
+	bool changed, clash;
+} solver;
+
+static bool is_value(const frag *g, kir_ref n)
+{
+	const kir_type *t = kir_type_of(g->in, n);
+
+	return n && t->rank && !t->buffer && !g->deferred[n];
+}
+
+static void set(solver *s, kir_ref n, frag_kind k)
+{
+	uint8_t *at = &s->g->kind[n];
+
+	if (!is_value(s->g, n) || *at == (uint8_t)k || k == FRAG_UNKNOWN)
+		return;
+	s->clash |= *at != FRAG_UNKNOWN;
+	s->changed |= *at == FRAG_UNKNOWN;
+	*at = (uint8_t)k;
+}
+
+/* a and b are of one kind, and their columns in one order. */
+static void same(solver *s, kir_ref a, kir_ref b)
+{
+	frag *g = s->g;
+
+	if (!is_value(g, a) || !is_value(g, b))
+		return;
+	set(s, a, (frag_kind)g->kind[b]);
+	set(s, b, (frag_kind)g->kind[a]);
+	if (g->paired[a] != g->paired[b]) {
+		g->paired[a] = g->paired[b] = true;
+		s->changed = true;
+	}
+}
+
+static void same_order(solver *s, kir_ref a, kir_ref b)
+{
+	frag *g = s->g;
+
+	if (g->paired[a] != g->paired[b] && is_value(g, a) && is_value(g, b)) {
+		g->paired[a] = g->paired[b] = true;
+		s->changed = true;
+	}
+}
+
+static kir_ref region_yield(const kir_func *f, kir_ref n)
+{
+	for (unsigned depth = 0;; n++) {
+		uint16_t flags = kir_ops[f->node[n].op].flags;
+
+		if (flags & KIR_REGION)
+			depth++;
+		if (flags & KIR_REGION2)
+			depth += 2;
+		if (flags & KIR_ENDS && depth-- == 0)
+			return n;
+	}
+}
+
+static void visit_region(solver *s, kir_ref n)
+{
+	const kir_func *in = s->g->in;
+	bool loop = in->node[n].op == KIR_OP_for;
+	unsigned count = loop ? in->node[n].nsrc - 2u : 0;
+	kir_ref y = region_yield(in, loop ? n + 2 + count : n + 1);
+	kir_ref z = loop ? y : region_yield(in, y + 1);
+
+	for (unsigned i = 0; i < in->node[y].nsrc; i++) {
+		same(s, z + 1 + i, kir_src(in, y, i));
+		same(s, z + 1 + i, kir_src(in, z, i));
+		if (loop) {
+			same(s, n + 2 + i, kir_src(in, y, i));
+			same(s, n + 2 + i, kir_src(in, n, 2 + i));
+		}
+	}
+}
+
+static void visit_each(solver *s, kir_ref n)
+{
+	const kir_func *in = s->g->in;
+	const kir_type *t = kir_type_of(in, n);
+	int64_t axis = kir_attr_of(in, n, KIR_ATTR_axis);
+
+	for (unsigned i = 0; i < in->node[n].nsrc; i++) {
+		kir_ref x = kir_src(in, n, i);
+		const kir_type *o = kir_type_of(in, x);
+
+		if (!o->rank || o->buffer)
+			continue;
+		if (o->rank == t->rank) {
+			same(s, n, x);
+			continue;
+		}
+		set(s, n, FRAG_TILE);
+		set(s, x, axis == 0 ? FRAG_ROW : FRAG_COL);
+		if (axis == 1)
+			same_order(s, n, x);
+	}
+}
+
+static void visit(solver *s, kir_ref n)
+{
+	const kir_func *in = s->g->in;
+	kir_ref x = kir_src(in, n, 0);
+	kir_op op = (kir_op)in->node[n].op;
+
+	switch (op) {
+	case KIR_OP_for:
+	case KIR_OP_if: visit_region(s, n); return;
+	case KIR_OP_dot:
+		set(s, n, FRAG_TILE);
+		set(s, x, FRAG_TILE);
+		same(s, n, kir_src(in, n, 2));
+		if (kir_elem_bytes((kir_elem)kir_type_of(in, x)->elem) == 1 && !s->g->paired[x])
+			s->g->paired[x] = s->changed = true;
+		return;
+	case KIR_OP_reduce_add:
+	case KIR_OP_reduce_max:
+	case KIR_OP_reduce_min:
+	case KIR_OP_reduce_amax:
+		if (is_value(s->g, n)) {
+			set(s, x, FRAG_TILE);
+			set(s, n, kir_attr_of(in, n, KIR_ATTR_axis) == 1 ? FRAG_ROW : FRAG_COL);
+			s->clash |= kir_attr_of(in, n, KIR_ATTR_axis) != 1;
+		}
+		return;
+	case KIR_OP_spread:
+	case KIR_OP_gather: visit_each(s, n); return;
+	case KIR_OP_concat:
+		same(s, n, kir_src(in, n, 1));
+		same(s, n, x);
+		return;
+	case KIR_OP_slice:
+	case KIR_OP_bitcast:
+	case KIR_OP_reshape: same(s, n, x); return;
+	default:
+		if (kir_ops[op].flags & KIR_EACH)
+			visit_each(s, n);
+	}
+}
+
+static bool solve(solver *s)
+{
+	do {
+		s->changed = false;
+		for (kir_ref n = 1; n < s->g->in->nnode && !s->clash; n++)
+			visit(s, n);
+	} while (s->changed && !s->clash);
+	return !s->clash;
+}
+
+/* What nothing says: vectors are rows, tiles too where no block of 16 fits. */
+static bool guess(frag *g)
+{
+	bool any = false;
+
+	for (kir_ref n = 1; n < g->in->nnode; n++) {
+		const kir_type *t = kir_type_of(g->in, n);
+
+		if (!is_value(g, n) || g->kind[n])
+			continue;
+		g->kind[n] =
+		    t->rank > 1 && t->dim[t->rank - 1] % g->lanes == 0 ? FRAG_TILE : FRAG_ROW;
+		any = true;
+	}
+	return any;
+}
+
+/* A product of wider elements takes its left factor in the order of memory. */
+static bool orders_fit(const frag *g)
+{
+	for (kir_ref n = 1; n < g->in->nnode; n++) {
+		kir_ref x = kir_src(g->in, n, 0);
+
+		if (g->in->node[n].op == KIR_OP_dot && g->paired[x] &&
+		    kir_elem_bytes((kir_elem)kir_type_of(g->in, x)->elem) != 1)
+			return false;
+	}
+	return true;
+}
+
+static bool sizes_fit(const frag *g)
+{
+	for (kir_ref n = 1; n < g->in->nnode; n++) {
+		int64_t unit = g->lanes * (g->paired[n] ? 2 : 1);
+
+		if (is_value(g, n) && g->kind[n] != FRAG_ROW && frag_ncols(g, n) % unit)
+			return false;
+	}
+	return true;
+}
+
+bool frag_shapes(frag *g)
+{
+	solver s = { .g = g };
+
+	if (!defer(g) || !solve(&s))
+		return false;
+	while (guess(g))
+		if (!solve(&s))
+			return false;
+	return orders_fit(g) && sizes_fit(g);
+}
+
+/* -- sizes ------------------------------------------------------------------------------- */
+
+int64_t frag_nrows(const frag *g, kir_ref n)
+{
+	const kir_type *t = kir_type_of(g->in, n);
+	int64_t count = kir_type_count(t);
+
+	switch (g->kind[n]) {
+	case FRAG_TILE: return count / t->dim[t->rank - 1];
+	case FRAG_ROW: return count;
+	default: return 1;
+	}
+}
+
+int64_t frag_ncols(const frag *g, kir_ref n)
+{
+	const kir_type *t = kir_type_of(g->in, n);
+
+	return g->kind[n] == FRAG_ROW ? 1 : t->dim[t->rank - 1];
+}
+
+int64_t frag_height(int64_t rows)
+{
+	int64_t h = 1;
+
+	while (h < rows && h < 8)
+		h *= 2;
+	return h;
+}
+
+int64_t frag_row_blocks(const frag *g, kir_ref n)
+{
+	return (frag_nrows(g, n) + 7) / 8;
+}
+
+int64_t frag_col_blocks(const frag *g, kir_ref n)
+{
+	return g->kind[n] == FRAG_ROW ? 1 : frag_ncols(g, n) / g->lanes;
+}
+
+int64_t frag_blocks(const frag *g, kir_ref n)
+{
+	return frag_row_blocks(g, n) * frag_col_blocks(g, n);
+}
+
+kir_type_id frag_type(const frag *g, kir_ref n)
+{
+	return frag_vector(g, (kir_elem)kir_type_of(g->in, n)->elem,
+	                   frag_height(frag_nrows(g, n)));
+}
+
+kir_ref *frag_new(frag *g, kir_ref n)
+{
+	g->val[n] = kir_alloc(g->f->module, (size_t)frag_blocks(g, n) * sizeof **g->val);
+	return g->val[n];
+}

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* fragment.h -- what the parts of the fragment pass share.
+ *
+ *     fragment.c     regions, elementwise ops, reductions
+ *     frag_shape.c   what each value is to the sub-group: tile, row vector, column vector
+ *     frag_memory.c  tiles and vectors from and to memory
+ *     frag_dot.c     products
+ */
+#ifndef KVJIT_PASSES_FRAGMENT_H
+#define KVJIT_PASSES_FRAGMENT_H
+
+#include "emit.h"
+
+/* How a value of rank 1 and more lies in the lanes. */
+typedef enum frag_kind {
+	FRAG_UNKNOWN,
+	FRAG_TILE, /* blocks of rows x 16: a column a lane, a row a component        */
+	FRAG_ROW,  /* one element a row: a block is the same in every lane           */
+	FRAG_COL   /* one element a column: a block is 16, one in each lane          */
+} frag_kind;
+
+enum { FRAG_CHAIN = 12 };
+
+/* The right factor of a product: what is loaded, and what is done to it before it is used. */
+typedef struct frag_factor {
+	kir_ref load;
+	kir_ref chain[FRAG_CHAIN]; /* the first is next to the product */
+	unsigned nchain;
+} frag_factor;
+
+typedef struct frag {
+	const kir_func *in;
+	kir_func *f;
+	kir_ref *map;   /* scalars and buffers: in -> f                        */
+	kir_ref **val;  /* blocks of other values, row by row                  */
+	uint8_t *kind;  /* frag_kind, by node of in                            */
+	bool *paired;   /* columns 2l and 2l + 1 lie in lane l of two blocks   */
+	bool *deferred; /* read by a product, from memory                      */
+	unsigned *nuse;
+	int64_t lanes;
+	bool failed; /* something isn't taken: vectorize lowers the function    */
+} frag;
+
+/* -- shapes ----------------------------------------------------------------------------- */
+
+/* Kinds and orders of all values; false if they contradict each other. */
+bool frag_shapes(frag *g);
+/* The right factor of product n; false if it isn't memory read through elementwise ops. */
+bool frag_factor_of(const frag *g, kir_ref n, frag_factor *b);
+
+int64_t frag_nrows(const frag *g, kir_ref n); /* 1 for FRAG_COL                    */
+int64_t frag_ncols(const frag *g, kir_ref n); /* 1 for FRAG_ROW                    */
+/* Rows a block has of a value of that many: 1, 2, 4 or 8. */
+int64_t frag_height(int64_t rows);
+int64_t frag_row_blocks(const frag *g, kir_ref n);
+int64_t frag_col_blocks(const frag *g, kir_ref n);
+int64_t frag_blocks(const frag *g, kir_ref n);
+kir_type_id frag_type(const frag *g, kir_ref n); /* of a block of n */
+kir_ref *frag_new(frag *g, kir_ref n);           /* n's array of blocks, still empty */
+
+/* -- ops --------------------------------------------------------------------------------- */
+
+/* Block (r, c) of operand s for an op whose blocks have `height` rows; scalars as they are. */
+kir_ref frag_operand(frag *g, kir_ref s, int64_t r, int64_t c, int64_t height);
+kir_ref frag_pack(frag *g, kir_ref x, kir_ref y);
+kir_ref frag_part(frag *g, kir_ref x, int64_t start, int64_t count);
+
+void frag_load(frag *g, kir_ref n);
+void frag_store(frag *g, kir_ref n);
+void frag_dot(frag *g, kir_ref n);
+
+static inline kir_type_id frag_vector(const frag *g, kir_elem e, int64_t components)
+{
+	return kir_vector(g->f->module, e, g->lanes * components);
+}
+
+#endif

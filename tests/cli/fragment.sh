@@ -1,0 +1,33 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# fragment.sh -- attention on GPUs' rows: pass fragment takes these programs, and each pass leaves
+# what they compute, on made-up arguments, within what 8-bit products move.
+set -eu
+opt=$(dirname "$KVJIT")/kvjit-opt
+all=expand,fold_scales,arith,skip_blocks,hoist,cse,dce,fragment,vectorize,select,prefetch,clean
+
+check() { # ROW LEVEL PROBLEM: the level that fragment leaves it at
+	row=$1
+	level=$2
+	shift 2
+	"$opt" --target="$row" --passes="${all%,vectorize*}" - >"$tmp" <<-END
+		attn $*
+	END
+	grep -q "level=$level " "$tmp" || { echo "fragment leaves it at another level: $*"; exit 1; }
+	echo "attn $*" | "$opt" --target="$row" --passes=$all --check=text,ref --tol=0.1 - >"$tmp" ||
+		{ echo "$row: $*"; exit 1; }
+}
+
+tmp=${KVJIT_TMP:-/tmp}/fragment.$$
+trap 'rm -f "$tmp"' EXIT
+check xe-pvc V q=f16 kv=f16 heads=8:2 dim=64 page=64 causal
+check xe-bmg V q=bf16 kv=bf16 heads=8:1 dim=128 page=64 causal kv_tile=32
+check xe-pvc V q=bf16 kv=e4m3/tensor heads=4:4 dim=64 page=64 causal
+check xe-lnl V q=f16 kv=e5m2/head heads=8:2 dim=64 page=128 causal split=0
+check xe-pvc V q=bf16 kv=e4m3/token-head heads=8:2 dim=64 page=64 window=40 softcap=30 split=0
+check xe-pvc V q=f16 kv=int8/token-head heads=8:2 dim=64 page=64 causal alibi
+check xe-pvc V q=f16 kv=f16 heads=6:2 dim=80 page=16 causal q_tile=4 sink lse
+check xe-pvc V q=bf16 kv=e4m3/tensor heads=4:1 dim=64 page=64 causal q_tile=4 kv_tile=32
+check xe-lp V q=f32 kv=f16 heads=4:2 dim=64 page=16 causal
+# what it doesn't take: run-time distances of rows, keys that are no multiple of 16
+check xe-pvc T q=f16 kv=f16 heads=4:2 dim=64 page=8 causal kv_tile=8

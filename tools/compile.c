@@ -1,79 +1,59 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* compile.c -- kvjit compile: a program to machine code, printing the stage asked for. What
  * --emit ir, tile or vector prints can be edited and compiled again. */
+#include "gpu.h"
+#include "object.h"
 #include "tool.h"
-#include "../backends/backend.h"
 
-#include <dlfcn.h>
-#include <link.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 static const char usage[] =
-    "compile PROGRAM [--emit ir|tile|vector|llvm|asm|c|obj|schedule] [--target T] "
-    "[--backend B] [--sched KNOBS] [-o FILE]";
-
-/* -- an object file ------------------------------------------------------------------------ */
-
-/* The API gives texts; an object has zeros in it, so it is asked of the backend itself, which
- * compiling has loaded into this process. */
-typedef struct loaded {
-	char file[32]; /* "libkvjit-x86.so" */
-	char path[4096];
-} loaded;
-
-static int find_loaded(struct dl_phdr_info *info, size_t size, void *ctx)
-{
-	loaded *l = ctx;
-	const char *slash = strrchr(info->dlpi_name, '/');
-	(void)size;
-	if (!slash || strcmp(slash + 1, l->file) != 0)
-		return 0;
-	snprintf(l->path, sizeof l->path, "%s", info->dlpi_name);
-	return 1;
-}
-
-static const kbe_backend *backend_of(const char *name)
-{
-	loaded l = { "", "" };
-	kbe_get get = NULL;
-	snprintf(l.file, sizeof l.file, "libkvjit-%s.so", name);
-	if (!dl_iterate_phdr(find_loaded, &l))
-		return NULL;
-	void *so = dlopen(l.path, RTLD_NOW | RTLD_NOLOAD);
-	void *symbol = so ? dlsym(so, "kvjit_backend") : NULL;
-	memcpy(&get, &symbol, sizeof get);
-	return get ? get() : NULL;
-}
-
-static bool object(const kvjit_kernel *k, const char *backend, kir_text *out)
-{
-	char *text = kvjit_kernel_text(k, "vector");
-	kir_diag d = { 0 };
-	kir_module *m = text ? kir_parse(text, strlen(text), &d) : NULL;
-	const kbe_backend *b = backend_of(backend ? backend : "x86");
-	bool ok =
-	    m && m->nfunc && b && b->dump(m->func[m->nfunc - 1], KBE_DUMP_OBJECT, out, &d);
-	kir_module_free(m);
-	free(text);
-	return ok;
-}
+    "compile PROGRAM [--emit ir|tile|vector|llvm|asm|c|obj|schedule|spirv|native|native-asm|"
+    "counts] [--target T] [--backend B] [--sched KNOBS] [-o FILE]";
 
 /* -- any stage ----------------------------------------------------------------------------- */
 
+static const struct gpu_word {
+	const char *word;
+	gpu_stage stage;
+} gpu_words[] = {
+	{ "spirv", GPU_SPIRV },
+	{ "native", GPU_NATIVE },
+	{ "native-asm", GPU_NATIVE_ASM },
+	{ "counts", GPU_COUNTS },
+};
+
+/* False after telling why not. */
 static bool stage_of(const kvjit_kernel *k, const char *backend, const char *stage,
                      kir_text *out)
 {
-	if (strcmp(stage, "obj") == 0)
-		return object(k, backend, out);
-	char *text = kvjit_kernel_text(k, stage);
-	if (text) {
-		*out = (kir_text){ text, strlen(text), 0 };
-		if (out->len && text[out->len - 1] != '\n')
+	kir_diag d = { 0 };
+	char why[1000], *text;
+
+	for (size_t i = 0; i < sizeof gpu_words / sizeof *gpu_words; i++)
+		if (!strcmp(stage, gpu_words[i].word)) {
+			if (gpu_emit(k, backend, gpu_words[i].stage, out, &d))
+				return true;
+			fprintf(stderr, "kvjit: %s\n", kir_diag_text(&d, why, sizeof why));
+			return false;
+		}
+	text = kvjit_kernel_text(k, stage);
+	if (!strcmp(stage, "obj") ? object_of(k, backend ? backend : "x86", out, &d)
+	                          : text != NULL) {
+		if (text)
+			*out = (kir_text){ text, strlen(text), 0 };
+		if (text && out->len && text[out->len - 1] != '\n')
 			kir_text_add(out, "\n");
+		return true;
 	}
-	return text != NULL;
+	fprintf(
+	    stderr,
+	    "kvjit: this kernel has no %s; --emit takes ir, tile, vector, llvm, asm, c, obj, "
+	    "schedule, and for a GPU spirv, native, native-asm, counts\n",
+	    stage);
+	return false;
 }
 
 static bool save(const kir_text *t, const char *path)
@@ -87,22 +67,15 @@ static bool save(const kir_text *t, const char *path)
 	return ok;
 }
 
-static int emit(kvjit *kv, const char *text, const char *sched, const char *stage,
-                const char *backend, const char *path)
+static int emit(kvjit *kv, kvjit_kernel *k, const char *stage, const char *backend,
+                const char *path)
 {
-	kvjit_compile_options o = { .size = sizeof o, .sched = sched };
-	kvjit_kernel *k = NULL;
 	kir_text out = { 0 };
 	int status = TOOL_FAILED;
-	if (kvjit_compile(kv, text, &o, &k) != KVJIT_OK)
+
+	if (!k)
 		fprintf(stderr, "kvjit: %s\n", kvjit_error(kv));
-	else if (!stage_of(k, backend, stage, &out))
-		fprintf(stderr,
-		        "kvjit: this kernel has no %s; --emit takes ir, tile, vector, llvm, "
-		        "asm, c, "
-		        "obj, schedule\n",
-		        stage);
-	else if (save(&out, path))
+	else if (stage_of(k, backend, stage, &out) && save(&out, path))
 		status = TOOL_OK;
 	free(out.text);
 	kvjit_release(k);
@@ -114,15 +87,29 @@ int tool_compile(args *a)
 	const char *stage = args_value(a, "--emit"), *target = args_value(a, "--target");
 	const char *backend = args_value(a, "--backend"), *sched = args_value(a, "--sched");
 	const char *path = args_value(a, "-o");
+	kvjit_compile_options o = { .size = sizeof o, .sched = sched };
+	kvjit_kernel *k = NULL;
+	const kir_target *gpu;
+	char *text;
+	kvjit *kv;
+	int status = TOOL_FAILED;
+
 	if (!args_end(a, 1, 1 << 20, usage))
 		return TOOL_USAGE;
 	if (!stage)
 		stage = "schedule";
 	if (!backend && strcmp(stage, "c") == 0)
 		backend = "c";
-	kvjit *kv = tool_open(target, backend);
-	char *text = tool_program(a);
-	int status = kv && text ? emit(kv, text, sched, stage, backend, path) : TOOL_FAILED;
+	text = tool_program(a);
+	gpu = text ? gpu_target(target, text) : NULL;
+	kv = gpu ? gpu_open(gpu, backend) : tool_open(target, backend);
+	if (kv && text) {
+		if (gpu)
+			k = gpu_compile(kv, gpu, text, sched);
+		else if (kvjit_compile(kv, text, &o, &k) != KVJIT_OK)
+			k = NULL;
+		status = emit(kv, k, stage, backend, path);
+	}
 	free(text);
 	kvjit_close(kv);
 	return status;

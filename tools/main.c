@@ -15,8 +15,9 @@ static const struct command {
 	{ "explain", tool_explain, "PROBLEM|FILE [--target T] [--backend B]",
 	  "whether a problem runs here, why not, and what would be run" },
 	{ "compile", tool_compile,
-	  "PROGRAM [--emit ir|tile|vector|llvm|asm|c|obj|schedule] [--target T] [--backend B] "
-	  "[--sched KNOBS] [-o FILE]",
+	  "PROGRAM [--emit ir|tile|vector|llvm|asm|c|obj|schedule|spirv|native|native-asm|"
+	  "counts] "
+	  "[--target T] [--backend B] [--sched KNOBS] [-o FILE]",
 	  "compile a problem string or a file, and print a stage of it" },
 	{ "run", tool_run,
 	  "PROGRAM --in NAME=FILE.npy... --out NAME=FILE.npy... [--set NAME=NUMBER...]",

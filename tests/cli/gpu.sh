@@ -1,0 +1,49 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# gpu.sh -- code for GPUs that aren't there: SPIR-V, native code, its counts, and why there are
+# none.
+set -eu
+tmp=${KVJIT_TMP:-/tmp}/gpu.$$
+trap 'rm -rf "$tmp"' EXIT
+mkdir -p "$tmp"
+problem="attn q=f16 kv=int8/token-head heads=4:2 dim=64 page=64 causal"
+
+# what no GPU has
+if "$KVJIT" compile "$problem" --emit counts 2>"$tmp/why"; then
+	exit 1
+fi
+grep -q 'is no GPU' "$tmp/why"
+[ -e "${KVJIT_BACKEND_DIR:?}/libkvjit-spirv.so" ] || {
+	echo "SKIPPED: the backend spirv isn't built here"
+	exit 77
+}
+
+for backend in spirv spirv-llvm; do
+	[ -e "$KVJIT_BACKEND_DIR/libkvjit-$backend.so" ] || continue
+	"$KVJIT" compile "$problem" --target xe-pvc --backend $backend --emit spirv -o "$tmp/spirv"
+	test "$(od -An -tx4 -N4 "$tmp/spirv" | tr -d ' ')" = 07230203
+done
+# the target may stand in the text, and with it in a file; a knob that is asked for shows
+"$KVJIT" compile "$problem target=xe-pvc" --emit vector -o "$tmp/vector"
+grep -q 'target=xe-pvc' "$tmp/vector"
+"$KVJIT" compile "$tmp/vector" --emit spirv -o "$tmp/spirv2"
+test "$(od -An -tx4 -N4 "$tmp/spirv2" | tr -d ' ')" = 07230203
+"$KVJIT" compile "$problem" --target xe-pvc --sched kv_tile=64 | grep -q 'kv_tile=64'
+
+"$KVJIT" compile "$problem" --target xe-pvc --emit counts -o "$tmp/counts" 2>"$tmp/why" || {
+	grep -q "without Intel's" "$tmp/why" || { cat "$tmp/why"; exit 1; }
+	echo "SKIPPED: $(cat "$tmp/why")"
+	exit 77
+}
+for count in registers spill slm instructions sends dpas block_loads calls loop_instructions; do
+	grep -q "^$count  *[0-9][0-9]*  " "$tmp/counts"
+done
+grep -q '^calls  *0 ' "$tmp/counts"
+grep -q '^lanes  *16 ' "$tmp/counts"
+"$KVJIT" compile "$problem" --target xe-pvc --emit native -o "$tmp/native"
+test "$(head -c 4 "$tmp/native" | tail -c 3)" = ELF
+"$KVJIT" compile "$problem" --target xe-pvc --emit native-asm | grep -q 'send'
+# explained with the device or without it
+"$KVJIT" explain "$problem" --target xe-dg2 >"$tmp/explained" 2>"$tmp/why" || true
+grep -q '^offline, for xe-dg2:' "$tmp/explained"
+grep -q '^instructions  *[0-9]' "$tmp/explained"

@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* gpu.c -- see gpu.h. */
+#include "gpu.h"
+#include "object.h"
+#include "tool.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+const kir_target *gpu_target(const char *target, const char *text)
+{
+	const char *at = target ? NULL : strstr(text, "target=");
+	const kir_target *t;
+	char word[32];
+
+	if (!target && at) {
+		at += strlen("target=");
+		snprintf(word, sizeof word, "%.*s", (int)strcspn(at, " \t\r\n)"), at);
+		target = word;
+	}
+	t = target ? kir_target_find(target) : NULL;
+	return t && t->lanes ? t : NULL;
+}
+
+static const char *emitter(const char *backend)
+{
+	const char *said = getenv("KVJIT_BACKEND"), *spirv = getenv("KVJIT_SPIRV");
+
+	if (backend || (said && *said))
+		return backend ? backend : said;
+	return spirv && !strcmp(spirv, "llvm") ? "spirv-llvm" : "spirv";
+}
+
+/* The context's own target is the host's: one of a GPU would open a device. */
+kvjit *gpu_open(const kir_target *t, const char *backend)
+{
+	kvjit_options o = { .size = sizeof o,
+		            .target = "generic",
+		            .backend = emitter(backend) };
+	kvjit *kv = NULL;
+
+	(void)t;
+	if (kvjit_open(&o, &kv) == KVJIT_OK)
+		return kv;
+	fprintf(stderr, "kvjit: %s\n", kvjit_open_error());
+	return NULL;
+}
+
+kvjit_kernel *gpu_compile(kvjit *kv, const kir_target *t, const char *text, const char *sched)
+{
+	kvjit_compile_options o = { .size = sizeof o,
+		                    .sched = sched,
+		                    .flags = KVJIT_FOREIGN | KVJIT_UNTUNED };
+	size_t len = strlen(text);
+	bool named = strstr(text, "target=") != NULL;
+	char *whole = malloc(len + 64);
+	kvjit_kernel *k = NULL;
+
+	if (!whole)
+		return NULL;
+	while (len && strchr(" \t\r\n", text[len - 1]))
+		len--;
+	sprintf(whole, "%.*s%s%s", (int)len, text,
+	        named ? "" : " target=", named ? "" : t->name);
+	if (kvjit_compile(kv, whole, &o, &k) != KVJIT_OK)
+		k = NULL;
+	free(whole);
+	return k;
+}
+
+static bool native(const kvjit_kernel *k, const char *backend, void **elf, size_t *size,
+                   kbe_counts *counts, kir_diag *why)
+{
+	const char *target = kvjit_kernel_target(k);
+	kir_text spirv = { 0 };
+	bool ok = object_of(k, emitter(backend), &spirv, why) &&
+	          kbe_native(target, spirv.text, spirv.len, elf, size, why);
+
+	free(spirv.text);
+	if (!ok || !kbe_native_count(target, *elf, *size, counts, why)) {
+		if (ok)
+			free(*elf);
+		return false;
+	}
+	if (!counts->calls)
+		return true;
+	kir_error(why, 0, 0,
+	          "the code for '%s' calls functions that this compiler doesn't have", target);
+	free(*elf);
+	return false;
+}
+
+bool gpu_count(const kvjit_kernel *k, const char *backend, kbe_counts *out, kir_diag *why)
+{
+	void *elf;
+	size_t size;
+
+	if (!native(k, backend, &elf, &size, out, why))
+		return false;
+	free(elf);
+	return true;
+}
+
+bool gpu_emit(const kvjit_kernel *k, const char *backend, gpu_stage stage, kir_text *out,
+              kir_diag *why)
+{
+	const kir_target *t = kir_target_find(kvjit_kernel_target(k));
+	kbe_counts counts;
+	void *elf;
+	size_t size;
+	bool ok = true;
+
+	if (!t || !t->lanes) {
+		kir_error(why, 0, 0,
+		          "target '%s' is no GPU: there is no SPIR-V and no native code",
+		          kvjit_kernel_target(k));
+		return false;
+	}
+	if (stage == GPU_SPIRV)
+		return object_of(k, emitter(backend), out, why);
+	if (!native(k, backend, &elf, &size, &counts, why))
+		return false;
+	if (stage == GPU_NATIVE) {
+		*out = (kir_text){ elf, size, size };
+		return true;
+	}
+	if (stage == GPU_COUNTS)
+		kbe_counts_print(&counts, out);
+	else
+		ok = kbe_native_text(t->name, elf, size, out, why);
+	free(elf);
+	return ok;
+}

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* barrier.c -- where the lanes of a sub-group have to wait for each other.
+/* barrier.c -- where the lanes of a sub-group have to see each other's stores.
  *
  * A lane's own accesses happen in order; those of two lanes need a barrier between them when
  * both touch an element and one writes it:

@@ -7,7 +7,7 @@
  * an op leaves blocks in their lanes nothing is moved.
  *
  * Functions are called by the names that OpenCL C's compilers give them; both emitters know
- * those and make core SPIR-V 1.3 of them: GroupNonUniformShuffle, ControlBarrier.
+ * those and make core SPIR-V 1.3 of them: GroupNonUniformShuffle, MemoryBarrier.
  */
 #include "spirv.h"
 
@@ -74,21 +74,18 @@ LLVMValueRef kspv_first(kll *l, unsigned own)
 	return own <= 1 ? lane : LLVMBuildMul(l->b, lane, LLVMConstInt(l->i32, own, false), "");
 }
 
+/* Orders memory only: the lanes of a sub-group are one thread of the hardware and go together
+ * anyway. A barrier that also holds lanes, as other devices would want, makes Intel's compiler for
+ * processors keep all values in memory across it, and crash on some kernels. */
 void kspv_barrier(kll *l)
 {
-	enum {
-		SUBGROUP = 3,
-		ACQUIRE_RELEASE = 0x8,
-		GROUP_MEMORY = 0x100,
-		DEVICE_MEMORY = 0x200
+	enum { SUBGROUP = 3, ACQUIRE_RELEASE = 0x8, GROUP_MEMORY = 0x100, DEVICE_MEMORY = 0x200 };
+	LLVMValueRef arg[2] = {
+		LLVMConstInt(l->i32, SUBGROUP, false),
+		LLVMConstInt(l->i32, ACQUIRE_RELEASE | GROUP_MEMORY | DEVICE_MEMORY, false)
 	};
-	LLVMValueRef scope = LLVMConstInt(l->i32, SUBGROUP, false);
-	LLVMValueRef what =
-	    LLVMConstInt(l->i32, ACQUIRE_RELEASE | GROUP_MEMORY | DEVICE_MEMORY, false);
-	LLVMValueRef arg[3] = { scope, scope, what };
 
-	kspv_call(l, "_Z22__spirv_ControlBarrierjjj", LLVMVoidTypeInContext(l->c), arg, 3,
-	          true);
+	kspv_call(l, "_Z21__spirv_MemoryBarrierjj", LLVMVoidTypeInContext(l->c), arg, 2, true);
 }
 
 /* -- elements ------------------------------------------------------------------------- */

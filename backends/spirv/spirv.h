@@ -26,7 +26,7 @@ static inline kspv *kspv_of(const kll *l)
 	return l->o->own;
 }
 
-/* barrier.c: marks the accesses of f before which lanes have to wait for each other. False: out
+/* barrier.c: marks the accesses of f before which lanes have to see each other's stores. False: out
  * of memory. */
 bool kspv_find_barriers(const kir_func *f, bool *marks);
 void kspv_barrier(kll *l);

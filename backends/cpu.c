@@ -15,6 +15,22 @@ static bool bit(unsigned word, unsigned n)
 	return word >> n & 1;
 }
 
+static unsigned tile_features(void)
+{
+	unsigned d = kbe_cpuid(7, 0).d, has = KIR_HAS_amx_tile;
+
+	switch (kbe_host_tiles()) {
+	case KBE_TILES_EMULATED: return has | KIR_HAS_amx_bf16 | KIR_HAS_amx_int8;
+	case KBE_TILES_READY: break;
+	default: return 0;
+	}
+	if (bit(d, 22))
+		has |= KIR_HAS_amx_bf16;
+	if (bit(d, 25))
+		has |= KIR_HAS_amx_int8;
+	return has;
+}
+
 /* Everything that code for a feature may use has to be there: see feature_text in
  * x86/x86.c. */
 static unsigned features(void)
@@ -38,7 +54,7 @@ static unsigned features(void)
 		has |= KIR_HAS_bf16;
 	if (bit(seven.d, 23))
 		has |= KIR_HAS_fp16;
-	return has;
+	return has | tile_features();
 }
 
 static bool runs_anything(void)

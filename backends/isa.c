@@ -3,8 +3,11 @@
 #include "isa.h"
 #include "cpuid.h"
 
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 /* clang-format off */
 const kbe_isa_info kbe_isas[KBE_NISA] = {
@@ -15,10 +18,43 @@ const kbe_isa_info kbe_isas[KBE_NISA] = {
 
 #if defined(__x86_64__)
 
+#define TILE_STATE 0x60000u /* of XCR0: configuration and data */
+
+/* A test library that executes tile instructions where they fault says so by this name; nobody
+ * else has it. */
+__attribute__((weak, visibility("default"))) int kvjit_tiles_are_emulated(void);
+
+static kbe_tiles tiles;
+static pthread_once_t tiles_once = PTHREAD_ONCE_INIT;
+
+static void ask_for_tiles(void)
+{
+	enum { REQUEST = 0x1023, TILE_DATA = 18 }; /* ARCH_REQ_XCOMP_PERM */
+
+	if (kvjit_tiles_are_emulated && kvjit_tiles_are_emulated())
+		tiles = KBE_TILES_EMULATED;
+	else if (!(kbe_cpuid(7, 0).d >> 24 & 1))
+		tiles = KBE_TILES_ABSENT;
+	else if ((kbe_saved_state() & TILE_STATE) != TILE_STATE)
+		tiles = KBE_TILES_MASKED;
+	else
+		tiles = syscall(SYS_arch_prctl, REQUEST, TILE_DATA) ? KBE_TILES_REFUSED
+		                                                    : KBE_TILES_READY;
+}
+
+kbe_tiles kbe_host_tiles(void)
+{
+	pthread_once(&tiles_once, ask_for_tiles);
+	return tiles;
+}
+
 static bool has(const kbe_isa_info *i, unsigned saved)
 {
 	kbe_regs r;
 
+	if (i->reg && i->xcr0 == TILE_STATE && kbe_host_tiles() != KBE_TILES_READY)
+		return kbe_host_tiles() == KBE_TILES_EMULATED &&
+		       i != &kbe_isas[KBE_ISA_ROW_amx_fp16];
 	if (!i->reg || (saved & i->xcr0) != i->xcr0)
 		return false;
 	r = kbe_cpuid(i->leaf, i->sub);
@@ -43,12 +79,29 @@ uint64_t kbe_host_isa(void)
 
 #else
 
+kbe_tiles kbe_host_tiles(void)
+{
+	return KBE_TILES_ABSENT;
+}
+
 uint64_t kbe_host_isa(void)
 {
 	return 0;
 }
 
 #endif
+
+const char *kbe_tiles_text(kbe_tiles t)
+{
+	switch (t) {
+	case KBE_TILES_ABSENT: return "none: not in CPUID";
+	case KBE_TILES_MASKED: return "none: the processor has them, the system masks them";
+	case KBE_TILES_REFUSED:
+		return "none: the system doesn't give them to this process (arch_prctl)";
+	case KBE_TILES_EMULATED: return "emulated, for tests";
+	default: return "AMX";
+	}
+}
 
 bool kbe_isa_runs(uint64_t code, uint64_t host)
 {

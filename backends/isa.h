@@ -27,6 +27,18 @@ typedef struct kbe_isa_info {
 
 extern const kbe_isa_info kbe_isas[KBE_NISA];
 
+/* Tile registers (AMX) must be asked for: the system saves them only for processes it has
+ * given them to. Asked once per process, at the first question. */
+typedef enum kbe_tiles {
+	KBE_TILES_ABSENT,   /* CPUID knows of none                                   */
+	KBE_TILES_MASKED,   /* the processor has them, the system doesn't save them  */
+	KBE_TILES_REFUSED,  /* the system saves them, but not for this process       */
+	KBE_TILES_EMULATED, /* the process brought an emulator (tests/amx)          */
+	KBE_TILES_READY
+} kbe_tiles;
+kbe_tiles kbe_host_tiles(void);
+const char *kbe_tiles_text(kbe_tiles t); /* "not in CPUID" */
+
 /* What this machine executes and its system saves. `unknown` is never among it. */
 uint64_t kbe_host_isa(void);
 /* Whether a machine that executes `host` executes code that uses `code`. */

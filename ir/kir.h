@@ -364,6 +364,14 @@ void kir_access(const kir_func *f, kir_ref n, kir_ref *buf, unsigned *first_inde
 bool kir_is_const(const kir_func *f, kir_ref n, int64_t *x); /* integer literal */
 kir_op kir_op_find(const char *name, size_t len);            /* KIR_NONE if unknown */
 
+/* Shape of tile register t as its amx.tile op declares it: rows 0 if there is none. */
+typedef struct kir_amx {
+	int64_t rows, bytes;
+} kir_amx;
+enum { KIR_AMX_TILES = 8, KIR_AMX_ROWS = 16, KIR_AMX_BYTES = 64 };
+kir_amx kir_amx_shape(const kir_func *f, int64_t t);
+bool kir_is_amx(kir_op op); /* one of the amx.* ops */
+
 /* First node after the region op's last yield and results: the end of its extent. */
 kir_ref kir_region_end(const kir_func *f, kir_ref op);
 /* How often each node is an operand; an array of nnode in the module's arena. */

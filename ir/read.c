@@ -86,6 +86,23 @@ bool kir_is_const(const kir_func *f, kir_ref n, int64_t *x)
 	return true;
 }
 
+bool kir_is_amx(kir_op op)
+{
+	return op >= KIR_OP_amx_tile && op <= KIR_OP_amx_dpbuud;
+}
+
+/* Declarations stand before the first region. */
+kir_amx kir_amx_shape(const kir_func *f, int64_t t)
+{
+	for (kir_ref n = 1; n < f->nnode; n++) {
+		if (kir_ops[f->node[n].op].flags & KIR_REGION)
+			break;
+		if (f->node[n].op == KIR_OP_amx_tile && f->node[n].attr[0] == t)
+			return (kir_amx){ f->node[n].attr[1], f->node[n].attr[2] };
+	}
+	return (kir_amx){ 0, 0 };
+}
+
 kir_ref kir_region_end(const kir_func *f, kir_ref op)
 {
 	unsigned open = 0;

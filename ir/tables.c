@@ -47,6 +47,15 @@ const kir_attr_info kir_attrs[KIR_NATTR] = {
 #define DOT_xe_repeat          , "xe.repeat"
 #define DOT_xe_pack            , "xe.pack"
 #define DOT_xe_part            , "xe.part"
+#define DOT_amx_tile           , "amx.tile"
+#define DOT_amx_zero           , "amx.zero"
+#define DOT_amx_load           , "amx.load"
+#define DOT_amx_store          , "amx.store"
+#define DOT_amx_dpbf16ps       , "amx.dpbf16ps"
+#define DOT_amx_dpbssd         , "amx.dpbssd"
+#define DOT_amx_dpbsud         , "amx.dpbsud"
+#define DOT_amx_dpbusd         , "amx.dpbusd"
+#define DOT_amx_dpbuud         , "amx.dpbuud"
 #define DOT_cache_write        , "cache.write"
 #define SECOND(a, b, ...)      b
 #define MNEMONIC(probe, plain) SECOND(probe, plain, 0)

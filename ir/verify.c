@@ -380,6 +380,8 @@ static bool check_place(struct scopes *s, kir_ref n)
 		                    f->level == KIR_A   ? 'A'
 		                    : f->level == KIR_T ? 'T'
 		                                        : 'V');
+	if (f->node[n].op == KIR_OP_amx_tile)
+		return !s->depth || kir_complain(s->c, n, "it stands at the top of a function");
 	if (s->depth) {
 		if (f->level == KIR_A && (op->flags & KIR_WRITES))
 			return kir_complain(s->c, n, "score and mask write nothing");

@@ -37,6 +37,7 @@ bool kir_check_xe(kir_checker *c, kir_ref n);
 bool kir_check_access(kir_checker *c, kir_ref n);
 bool kir_check_local(kir_checker *c, kir_ref n);
 bool kir_check_view(kir_checker *c, kir_ref n);
+bool kir_check_amx(kir_checker *c, kir_ref n);
 bool kir_check_named(kir_checker *c, kir_ref n);
 
 #endif

@@ -112,6 +112,8 @@ bool kir_check_access(kir_checker *c, kir_ref n)
 		return false;
 	if (x->op == KIR_OP_prefetch)
 		return true;
+	if (kir_is_amx((kir_op)x->op))
+		return check_allowed(c, n, buf, x->op == KIR_OP_amx_load ? KIR_IN : KIR_OUT);
 	if (x->op == KIR_OP_store || x->op == KIR_OP_vstore)
 		value = kir_src(c->f, n, 0);
 	return check_shape(c, n, value, buf, nindex, upto != 0) &&

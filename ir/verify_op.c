@@ -453,6 +453,8 @@ bool kir_check_op(kir_checker *c, kir_ref n)
 	case KIR_OP_local: return kir_check_local(c, n);
 	default: break;
 	}
+	if (kir_is_amx(op))
+		return kir_check_amx(c, n);
 	if (kir_is_access(op))
 		return kir_check_access(c, n);
 	if (kir_ops[op].flags & KIR_NAMED)

@@ -84,8 +84,10 @@ bool kvjit_target_runs(const kir_target *host, const kir_target *t, char *why, s
 		         lacks[0] ? ", " : "");
 #include "../ir/targets.def"
 	kvjit_target_list(list, sizeof(list));
-	snprintf(why, len, "target '%s' needs %s, which this machine lacks; it runs %s",
-	         t->name, lacks[0] ? lacks : "a feature", list);
+	snprintf(why, len, "target '%s' needs %s, which this machine lacks; it runs %s%s%s",
+	         t->name, lacks[0] ? lacks : "a feature", list,
+	         missing & KIR_HAS_amx_tile ? "; tiles: " : "",
+	         missing & KIR_HAS_amx_tile ? kbe_tiles_text(kbe_host_tiles()) : "");
 	return false;
 }
 
@@ -362,6 +364,7 @@ char *kvjit_info(kvjit *kv)
 	print_target("target", &kv->target, &t);
 	kvjit_target_list(list, sizeof(list));
 	kir_text_add(&t, "runs     %s\n", list);
+	kir_text_add(&t, "tiles    %s\n", kbe_tiles_text(kbe_host_tiles()));
 	for (int i = 0; i < KVJIT_NBACKEND; i++) {
 		const char *why = "";
 		bool ok = i == KVJIT_BE_ref || kvjit_load(kv, i, &why);

@@ -20,14 +20,15 @@
  *           so that its largest element is in [1, 2): it loses below 2^-25 of that. Weights are at
  *           most 1, and times stored scales too, once these are divided by the largest.
  *
- * Signed codes k meet x86's unsigned operand as k + 128; the surplus 128 * sum(x)
- * is subtracted in integers, exactly.
+ * Signed codes k meet the unsigned operand of vpdpbusd as k + 128; the surplus 128 * sum(x) is
+ * subtracted in integers, exactly. Tiles and matrix engines take signed times signed: the codes
+ * as they are.
  *
  * auto, for queries that came from bf16 or fewer bits: s8 codes take int8 where the target has
- * vnni; other codes of at most 8 bits, and bf16, take bf16 where the target has bf16 but not
- * fp16. For finer queries, s8 codes take int8x2. All else f32. Matrix engines of sub-groups take
- * f16 for all but s8 scores (int8, int8x2) and bf16 caches (bf16); f32 queries stay in f32.
- * docs/accuracy.md has the bounds.
+ * vnni or tiles (int8x2 where both digits fit one tile); other codes of at most 8 bits, and
+ * bf16, take bf16 where the target has tiles, or bf16 but not fp16. For finer queries, s8 codes
+ * take int8x2. All else f32. Matrix engines of sub-groups take f16 for all but s8 scores (int8,
+ * int8x2) and bf16 caches (bf16); f32 queries stay in f32. docs/accuracy.md has the bounds.
  * Weights and stored scales are not negative.
  */
 #include "emit.h"
@@ -78,11 +79,29 @@ static bool is_weights(const kir_func *f, kir_ref x)
 	return f->node[x].op == KIR_OP_exp2;
 }
 
-/* Processors that have FP16 too (Sapphire Rapids) take two cycles for a bf16 product of a
- * register and half a cycle for an f32 one; those with BF16 alone (Zen 4) one for either. */
-static bool fast_bf16(const kir_target *t)
+static bool has_tiles(const kir_func *f, unsigned feature)
 {
-	return t->features & KIR_HAS_bf16 && !(t->features & KIR_HAS_fp16);
+	return f->target->features & feature && f->sched.tiles != 1;
+}
+
+/* Processors that have FP16 too (Sapphire Rapids) take two cycles for a bf16 product of a
+ * register and half a cycle for an f32 one; those with BF16 alone (Zen 4) one for either. Tiles
+ * are faster than both. */
+static bool fast_bf16(const kir_func *f)
+{
+	return has_tiles(f, KIR_HAS_amx_bf16) ||
+	       (f->target->features & KIR_HAS_bf16 && !(f->target->features & KIR_HAS_fp16));
+}
+
+static bool has_int8(const kir_func *f)
+{
+	return f->target->features & KIR_HAS_vnni || has_tiles(f, KIR_HAS_amx_int8);
+}
+
+/* A tile of 16 rows takes as long as one of 4: a second digit that fits in costs nothing. */
+static bool digits_are_free(const kir_func *f, kir_ref n)
+{
+	return has_tiles(f, KIR_HAS_amx_int8) && kir_type_of(f, n)->dim[0] * 2 <= KIR_AMX_ROWS;
 }
 
 /* Engines that take 16 lanes; those of Alchemist are 8 wide, and have no blocks either. */
@@ -162,9 +181,9 @@ static enum arith_kind choose(const kir_func *f, kir_ref n, kir_elem query)
 	}
 	if (b && has_engine(f->target))
 		return choose_engine(f, n, e, query);
-	if (int8 && f->target->features & KIR_HAS_vnni)
-		return query_exact ? A_INT8 : A_INT8X2;
-	if (bf16 && e != KIR_s8 && query_exact && fast_bf16(f->target))
+	if (int8 && has_int8(f))
+		return query_exact && !digits_are_free(f, n) ? A_INT8 : A_INT8X2;
+	if (bf16 && e != KIR_s8 && query_exact && fast_bf16(f))
 		return A_BF16;
 	return A_F32;
 }
@@ -260,24 +279,23 @@ static kir_ref int_scores(kir_func *f, kir_ref x, kir_ref k, int count, kir_type
 	int64_t rows = d.rows * count, dim = kir_type_of(f, x)->dim[1];
 	int64_t keys = kir_type_at(m, t)->dim[1];
 	kir_type_id rt = kir_vector(m, KIR_s32, rows), pt = kir_tile(m, KIR_s32, rows, keys);
+	bool both_signed = has_engine(f->target) || has_tiles(f, KIR_HAS_amx_int8);
+	kir_ref ku = k, p, sum = 0;
 
 	if (part)
 		d.tile = kir_emit(f, KIR_OP_slice, kir_tile(m, KIR_s8, rows, dim), &d.tile, 1,
 		                  f->node[x].attr);
-	if (has_engine(f->target)) { /* takes signed codes as they are */
-		kir_ref p = kir_emit(f, KIR_OP_dot, pt, (kir_ref[]){ d.tile, k }, 2,
-		                     (int64_t[KIR_MAX_ATTRS]){ 1 });
-		return e2x(f, KIR_OP_mul, t, join_digits(f, p, &d), d.scale, 0);
+	if (!both_signed) {
+		sum = e1(f, KIR_OP_convert, kir_tile(m, KIR_s32, rows, dim), d.tile);
+		sum = e1x(f, KIR_OP_reduce_add, rt, sum, 1);
+		sum = e2(f, KIR_OP_mul, rt, sum, kir_const_i(f, KIR_s32, 128));
+		ku = e2(f, KIR_OP_xor, kt, k, kir_const_i(f, KIR_s8, -128));
+		ku = e1(f, KIR_OP_bitcast, kir_with_elem(m, kt, KIR_u8), ku);
 	}
-	kir_ref wide = e1(f, KIR_OP_convert, kir_tile(m, KIR_s32, rows, dim), d.tile);
-	kir_ref sum = e1x(f, KIR_OP_reduce_add, rt, wide, 1);
-
-	sum = e2(f, KIR_OP_mul, rt, sum, kir_const_i(f, KIR_s32, 128));
-	kir_ref ku = e2(f, KIR_OP_xor, kt, k, kir_const_i(f, KIR_s8, -128));
-	ku = e1(f, KIR_OP_bitcast, kir_with_elem(m, kt, KIR_u8), ku);
-	kir_ref p = kir_emit(f, KIR_OP_dot, pt, (kir_ref[]){ d.tile, ku }, 2,
-	                     (int64_t[KIR_MAX_ATTRS]){ 1 });
-	p = e2x(f, KIR_OP_sub, pt, p, sum, 0);
+	p = kir_emit(f, KIR_OP_dot, pt, (kir_ref[]){ d.tile, ku }, 2,
+	             (int64_t[KIR_MAX_ATTRS]){ 1 });
+	if (sum)
+		p = e2x(f, KIR_OP_sub, pt, p, sum, 0);
 	return e2x(f, KIR_OP_mul, t, join_digits(f, p, &d), d.scale, 0);
 }
 

@@ -217,6 +217,8 @@ bool vec_dot(vec *v, kir_ref n)
 	kir_ref an = kir_src(v->in, n, 0), accn = kir_src(v->in, n, 2);
 	product d = { .v = v, .n = n };
 
+	if (vec_tiles_dot(v, n))
+		return true;
 	vec_flush(v);
 	d.a = vec_value(v, an);
 	d.acc = accn ? vec_value(v, accn) : NULL;
@@ -230,7 +232,9 @@ bool vec_dot(vec *v, kir_ref n)
 		          kir_elems[d.a->elem].name, kir_elems[d.b.elem].name);
 		return false;
 	}
-	d.p = vec_pack(v, &d.b, decode_once(&d));
+	int knob = v->in->sched.fuse; /* auto, off, on */
+
+	d.p = vec_pack(v, &d.b, knob ? knob == 2 : decode_once(&d));
 	d.live = d.p.how == VEC_ZIP ? vec_live_rows(v, &d.b) : 0;
 	if (d.a->elem == KIR_f32) {
 		d.words = d.a->buf;

@@ -64,12 +64,12 @@ static void bring_home(vec *v, vec_factor *b)
 }
 
 /* Buffer of the load and its index operands. */
-static const kir_type *memory_of(const vec *v, const vec_factor *b)
+const kir_type *vec_memory_of(const vec *v, const vec_factor *b)
 {
 	return kir_type_of(v->in, kir_src(v->in, b->load, 0));
 }
 
-static kir_ref upto_of(const vec *v, const vec_factor *b)
+kir_ref vec_upto_of(const vec *v, const vec_factor *b)
 {
 	kir_ref buf, upto;
 	unsigned first, count;
@@ -78,15 +78,11 @@ static kir_ref upto_of(const vec *v, const vec_factor *b)
 	return upto;
 }
 
-/* Lanes of the stored tile from (row, col) of its own shape, at most `limit` of them. */
-static kir_ref read_stored(vec *v, const vec_factor *b, vec_ix row, vec_ix col, int64_t lanes,
-                           kir_ref limit)
+unsigned vec_factor_at(vec *v, const vec_factor *b, vec_ix row, vec_ix col, kir_ref *src)
 {
-	kir_ref buf, upto, src[KIR_RANK + 2];
+	kir_ref buf, upto;
 	unsigned first, count, rank, n = 0;
 
-	if (b->local)
-		return vec_read(v, &b->tile, row, col, lanes);
 	kir_access(v->in, b->load, &buf, &first, &count, &upto);
 	rank = kir_type_of(v->in, buf)->rank;
 	src[n++] = v->map[buf];
@@ -102,6 +98,19 @@ static kir_ref read_stored(vec *v, const vec_factor *b, vec_ix row, vec_ix col, 
 			at = vec_add(v, at, col);
 		src[n++] = vec_ref(v, at);
 	}
+	return n;
+}
+
+/* Lanes of the stored tile from (row, col) of its own shape, at most `limit` of them. */
+kir_ref vec_read_stored(vec *v, const vec_factor *b, vec_ix row, vec_ix col, int64_t lanes,
+                        kir_ref limit)
+{
+	kir_ref src[KIR_RANK + 2];
+	unsigned n;
+
+	if (b->local)
+		return vec_read(v, &b->tile, row, col, lanes);
+	n = vec_factor_at(v, b, row, col, src);
 	if (limit)
 		src[n++] = limit;
 	return kir_emit(v->f, KIR_OP_vload, kir_vector(v->f->module, b->stored, lanes), src, n,
@@ -109,7 +118,7 @@ static kir_ref read_stored(vec *v, const vec_factor *b, vec_ix row, vec_ix col, 
 }
 
 /* The conversions between memory and product, on one vector. */
-static kir_ref apply_chain(vec *v, const vec_factor *b, kir_ref x)
+kir_ref vec_apply_chain(vec *v, const vec_factor *b, kir_ref x)
 {
 	for (unsigned i = b->nchain; i-- > 0;) {
 		kir_ref n = b->chain[i];
@@ -124,131 +133,6 @@ static kir_ref apply_chain(vec *v, const vec_factor *b, kir_ref x)
 			             d->op == KIR_OP_convert ? d->attr : NULL);
 	}
 	return x;
-}
-
-/* -- packed layouts -------------------------------------------------------------------------
- */
-
-enum { RATIO_MAX = 32 }; /* words of the product in one of the layout */
-
-static int64_t low_bit(int64_t x)
-{
-	return x & -x;
-}
-
-typedef struct packed_layout {
-	int64_t unit, group; /* contraction elements side by side; columns in a run */
-} packed_layout;
-
-static bool find_layout(const vec *v, const vec_factor *b, packed_layout *l)
-{
-	const kir_type *t = memory_of(v, b);
-	unsigned deep = t->rank - (b->trans ? 1u : 2u), col = t->rank - (b->trans ? 2u : 1u);
-	int64_t size = kir_elem_bytes(b->stored);
-	bool rest = false;
-
-	*l = (packed_layout){ 0, 0 };
-	for (unsigned i = 0; i < t->npieces; i++) {
-		const kir_piece *p = &t->piece[i];
-
-		if (p->axis == deep && p->div <= 1 && p->mod > 1 && p->stride == size)
-			l->unit = p->mod;
-	}
-	for (unsigned i = 0; i < t->npieces; i++) {
-		const kir_piece *p = &t->piece[i];
-
-		if (p->dyn)
-			continue;
-		if (p->axis == deep && p->div == l->unit && !p->mod)
-			rest = true;
-		if (p->axis == col && p->div <= 1 && p->stride == l->unit * size)
-			l->group = p->mod ? p->mod : t->dim[col];
-	}
-	/* whole words of the product, a power of two of them: split_words halves */
-	return l->unit > 1 && rest && l->group > 0 && b->depth % l->unit == 0 &&
-	       l->unit % b->unit == 0 && l->unit / b->unit <= RATIO_MAX &&
-	       low_bit(l->unit / b->unit) == l->unit / b->unit;
-}
-
-/* Columns that lie side by side wherever a tile starts: tiles start at multiples of their
- * own number of columns. Divides the tile's columns. */
-static int64_t side_by_side(const vec_factor *b, const packed_layout *l)
-{
-	if (l->group % b->cols == 0)
-		return b->cols;
-	return low_bit(b->cols) < low_bit(l->group) ? low_bit(b->cols) : low_bit(l->group);
-}
-
-/* x holds [cols][ratio] words of 4 bytes; appends the `ratio` vectors of one word a column. */
-static void split_words(vec *v, kir_ref x, int64_t ratio, kir_ref *out)
-{
-	const kir_type *t = kir_type_of(v->f, x);
-	kir_type_id half = kir_vector(v->f->module, KIR_s32, t->dim[0] / 2);
-	kir_ref lo, hi, even[2], part[RATIO_MAX];
-
-	if (ratio == 1) {
-		out[0] = x;
-		return;
-	}
-	lo = e1(v->f, KIR_OP_half_lo, half, x);
-	hi = e1(v->f, KIR_OP_half_hi, half, x);
-	bool one = t->dim[0] == 2;
-	even[0] = one ? lo : e2(v->f, KIR_OP_unzip_lo, half, lo, hi);
-	even[1] = one ? hi : e2(v->f, KIR_OP_unzip_hi, half, lo, hi);
-	for (int i = 0; i < 2; i++) {
-		split_words(v, even[i], ratio / 2, part);
-		for (int64_t k = 0; k < ratio / 2; k++)
-			out[2 * k + i] = part[k];
-	}
-}
-
-/* Writes lanes of [cols][stored unit], after the chain, to the packed tile: columns from c,
- * contraction from `deep` (in elements). */
-static void put_words(vec *v, const vec_factor *b, const vec_tile *t, kir_ref x, vec_ix deep,
-                      vec_ix c, int64_t cols, int64_t stored_unit)
-{
-	kir_module *m = v->f->module;
-	int64_t ratio = stored_unit / b->unit;
-	kir_ref word[RATIO_MAX];
-	vec_ix row = vec_mul(v, deep, 1), at = vec_mul(v, c, b->unit);
-
-	if (row.var)
-		row.var =
-		    e2(v->f, KIR_OP_fdiv, kir_scalar(m, KIR_s64), row.var, s64c(v->f, b->unit));
-	row.k /= b->unit;
-	if (ratio == 1) {
-		vec_write(v, t, row, at, x);
-		return;
-	}
-	split_words(v, e1(v->f, KIR_OP_bitcast, kir_vector(m, KIR_s32, cols * ratio), x), ratio,
-	            word);
-	for (int64_t i = 0; i < ratio; i++) {
-		kir_type_id et = kir_vector(m, b->elem, cols * b->unit);
-
-		vec_write(v, t, vec_add(v, row, ix(i)), at,
-		          e1(v->f, KIR_OP_bitcast, et, word[i]));
-	}
-}
-
-static void pack_packed(vec *v, const vec_factor *b, const packed_layout *l, const vec_tile *t)
-{
-	int64_t side = side_by_side(b, l);
-	vec_loop lr = vec_loop_begin(v, b->cols, side);
-
-	for (int64_t c = 0; c < side;) {
-		int64_t lanes = vec_chunk(side - c, v->lanes), whole = (side - c) / lanes;
-		vec_loop lc = vec_loop_begin(v, whole * lanes, lanes);
-		vec_loop ld = vec_loop_begin(v, b->depth, l->unit);
-		vec_ix at = vec_add(v, vec_add(v, lr.i, lc.i), ix(c));
-		kir_ref x = read_stored(v, b, b->trans ? at : ld.i, b->trans ? ld.i : at,
-		                        lanes * l->unit, 0);
-
-		put_words(v, b, t, apply_chain(v, b, x), ld.i, at, lanes, l->unit);
-		vec_loop_end(v, &ld);
-		vec_loop_end(v, &lc);
-		c += whole * lanes;
-	}
-	vec_loop_end(v, &lr);
 }
 
 /* -- rows are columns of the product
@@ -275,12 +159,13 @@ static void transpose_square(vec *v, const vec_factor *b, const vec_tile *t, vec
 {
 	kir_module *m = v->f->module;
 	int64_t unit = 4 / kir_elem_bytes(b->stored);
+	vec_layout words = { .unit = unit };
 	kir_type_id wt = kir_vector(m, KIR_s32, n);
 	kir_ref x[16];
 	vec_ix col = vec_mul(v, word, unit);
 
 	for (int64_t i = 0; i < n; i++) {
-		x[i] = read_stored(v, b, vec_add(v, row, ix(i)), col, n * unit, 0);
+		x[i] = vec_read_stored(v, b, vec_add(v, row, ix(i)), col, n * unit, 0);
 		if (b->stored != KIR_s32)
 			x[i] = e1(v->f, KIR_OP_bitcast, wt, x[i]);
 	}
@@ -288,8 +173,8 @@ static void transpose_square(vec *v, const vec_factor *b, const vec_tile *t, vec
 	for (int64_t i = 0; i < n; i++) {
 		kir_ref e = e1(v->f, KIR_OP_bitcast, kir_vector(m, b->stored, n * unit), x[i]);
 
-		put_words(v, b, t, apply_chain(v, b, e), vec_add(v, col, ix(i * unit)), row, n,
-		          unit);
+		vec_put_words(v, b, t, vec_apply_chain(v, b, e), vec_add(v, col, ix(i * unit)),
+		              row, n, &words);
 	}
 }
 
@@ -341,11 +226,11 @@ static void zip_rows(vec *v, const vec_factor *b, const vec_tile *t, vec_ix g, v
 	vec_ix row = vec_mul(v, g, b->unit), at = vec_mul(v, c, b->unit);
 
 	for (int64_t i = 0; i < b->unit; i++)
-		x[i] =
-		    read_stored(v, b, vec_add(v, row, ix(i)), c, lanes, limit ? limit[i] : 0);
+		x[i] = vec_read_stored(v, b, vec_add(v, row, ix(i)), c, lanes,
+		                       limit ? limit[i] : 0);
 	interleave(v, b->unit, st, x);
 	for (int64_t i = 0; i < b->unit; i++)
-		vec_write(v, t, g, vec_add(v, at, ix(i * lanes)), apply_chain(v, b, x[i]));
+		vec_write(v, t, g, vec_add(v, at, ix(i * lanes)), vec_apply_chain(v, b, x[i]));
 }
 
 static void zip_columns(vec *v, const vec_factor *b, const vec_tile *t, vec_ix g,
@@ -374,7 +259,7 @@ static void zip_columns(vec *v, const vec_factor *b, const vec_tile *t, vec_ix g
 kir_ref vec_live_rows(vec *v, const vec_factor *b)
 {
 	kir_type_id s64 = kir_scalar(v->f->module, KIR_s64);
-	kir_ref upto = b->local ? 0 : upto_of(v, b), buf, skip, live, row0;
+	kir_ref upto = b->local ? 0 : vec_upto_of(v, b), buf, skip, live, row0;
 	unsigned first, count;
 
 	if (!upto)
@@ -422,20 +307,20 @@ static void read_widened(vec *v, const vec_factor *b, const vec_packed *p, vec_i
 {
 	kir_module *m = v->f->module;
 	vec_ix deep = vec_mul(v, k, b->unit);
-	kir_ref word[RATIO_MAX];
+	kir_ref word[VEC_RATIO_MAX];
 
 	for (int64_t j = 0; j < cols; j++) {
 		vec_ix at = vec_add(v, c, ix(j * lanes));
-		kir_ref x = read_stored(v, b, b->trans ? at : deep, b->trans ? deep : at,
-		                        lanes * b->unit * p->ratio, 0);
+		kir_ref x = vec_read_stored(v, b, b->trans ? at : deep, b->trans ? deep : at,
+		                            lanes * b->unit * p->ratio, 0);
 
-		x = apply_chain(v, b, x);
+		x = vec_apply_chain(v, b, x);
 		if (p->ratio == 1) {
 			out[j] = x;
 			continue;
 		}
 		x = e1(v->f, KIR_OP_bitcast, kir_vector(m, KIR_s32, lanes * p->ratio), x);
-		split_words(v, x, p->ratio, word);
+		vec_split_words(v, x, p->ratio, p->pairs, word);
 		for (int64_t s = 0; s < p->ratio; s++)
 			out[s * cols + j] =
 			    e1(v->f, KIR_OP_bitcast, kir_vector(m, b->elem, lanes * b->unit),
@@ -456,7 +341,7 @@ static void blocks_of(vec *v, const vec_factor *b, kir_ref *x, int64_t width, in
 			x[i] = e2(v->f, KIR_OP_join, kir_vector(m, b->stored, size * 2),
 			          x[2 * i], x[2 * i + 1]);
 	for (int64_t i = 0; i < n; i++) {
-		kir_ref part[8] = { apply_chain(v, b, x[i]) };
+		kir_ref part[8] = { vec_apply_chain(v, b, x[i]) };
 		int64_t parts = 1;
 
 		for (int64_t s = size; s > want; s /= 2, parts *= 2)
@@ -488,8 +373,8 @@ static void read_zipped(vec *v, const vec_factor *b, vec_ix k, vec_ix c, int64_t
 			                          s64c(v->f, width), s64c(v->f, 0))
 			                     : 0;
 
-			x[i] = read_stored(v, b, vec_add(v, row, ix(i)),
-			                   vec_add(v, c, ix(j * lanes)), width, limit);
+			x[i] = vec_read_stored(v, b, vec_add(v, row, ix(i)),
+			                       vec_add(v, c, ix(j * lanes)), width, limit);
 		}
 		interleave(v, b->unit, kir_vector(v->f->module, b->stored, width), x);
 		blocks_of(v, b, x, width, lanes, out + j);
@@ -519,35 +404,36 @@ void vec_factor_read(vec *v, const vec_factor *b, const vec_packed *p, vec_ix k,
 static vec_packed pack_memory(vec *v, vec_factor *b, bool fuse)
 {
 	bool same = kir_elem_bytes(b->stored) == kir_elem_bytes(b->elem);
-	int64_t run = vec_run(memory_of(v, b));
+	int64_t run = vec_run(vec_memory_of(v, b));
 	vec_packed p = { .max_lanes = v->lanes, .ratio = 1 };
-	packed_layout l;
+	kir_ref upto = vec_upto_of(v, b);
+	vec_layout l;
 
-	if (find_layout(v, b, &l) && !upto_of(v, b)) {
-		p.max_lanes = side_by_side(b, &l);
+	if (vec_find_layout(v, b, &l) && !(upto && b->trans)) {
+		p.max_lanes = vec_side_by_side(b, &l);
 		p.ratio = l.unit / b->unit;
+		p.pairs = l.pairs;
 		p.how = same && p.ratio == 1 ? VEC_DIRECT : VEC_WIDEN;
-		if (p.how == VEC_DIRECT || fuse)
+		if (!upto && (p.how == VEC_DIRECT || fuse))
 			return p;
 		p = (vec_packed){ .max_lanes = v->lanes, .ratio = 1 };
 		p.tile = vec_local(v, b->elem, b->depth / b->unit, b->cols * b->unit);
-		pack_packed(v, b, &l, &p.tile);
+		vec_pack_layout(v, b, &l, &p.tile, upto ? vec_live_rows(v, b) : 0);
 	} else if (!b->trans && run >= b->cols && fuse) {
 		p.how = VEC_ZIP;
-	} else if (run < (b->trans ? b->depth : b->cols) || (b->trans && upto_of(v, b))) {
+	} else if (run < (b->trans ? b->depth : b->cols) || (b->trans && upto)) {
 		bring_home(v, b);
 	}
 	return p;
 }
 
-vec_packed vec_pack(vec *v, const vec_factor *factor, bool once)
+vec_packed vec_pack(vec *v, const vec_factor *factor, bool fuse)
 {
-	int knob = v->in->sched.fuse; /* auto, off, on */
 	vec_factor b = *factor;
 	vec_packed p = { .max_lanes = v->lanes, .ratio = 1 };
 
 	if (!b.local)
-		p = pack_memory(v, &b, knob == 2 || (once && !knob));
+		p = pack_memory(v, &b, fuse);
 	if (p.how != VEC_LOCAL || p.tile.buf)
 		return p;
 	if (b.local && !b.trans && b.unit == 1 && !b.nchain) {

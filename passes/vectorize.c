@@ -726,6 +726,8 @@ kpass_result kpass_vectorize(const kir_func *in, kir_func *out, kir_diag *why)
 	v.in_group = kir_alloc(m, n * sizeof *v.in_group);
 	v.group = kir_alloc(m, (VEC_GROUP_MAX + 1) * sizeof *v.group);
 	v.lanes = in->target->vector_bits / 32;
+	v.tiling = kir_alloc(m, n * sizeof *v.tiling);
+	vec_tiles_plan(&v);
 	count_uses(&v);
 	defer_factors(&v);
 	find_direct(&v);

@@ -5,7 +5,9 @@
  *     vec_group.c   elementwise ops and reductions: loops over rows and vectors
  *     vec_memory.c  tiles to and from parameters
  *     vec_pack.c    the right factor of a product, brought into product order
+ *     vec_layout.c  cache tiles that are stored in that order, or nearly
  *     vec_dot.c     products: blocks of accumulators in registers
+ *     vec_tiles.c   products in tile registers, where the target has them
  */
 #ifndef KVJIT_PASSES_VECTORIZE_H
 #define KVJIT_PASSES_VECTORIZE_H
@@ -26,6 +28,9 @@ typedef struct vec_ix {
 	kir_ref var;
 	int64_t k;
 } vec_ix;
+
+/* How one product uses tile registers; see vec_tiles.c. */
+typedef struct vec_tiling vec_tiling;
 
 #define VEC_GROUP_MAX 64
 
@@ -51,8 +56,9 @@ typedef struct vec {
 	kir_ref *guard;   /* with want: the carried value that lives there    */
 	vec_group *group; /* pending groups, to be emitted in order           */
 	unsigned ngroup;
-	int *in_group; /* by node of in: its group's number + 1            */
-	int64_t lanes; /* of 32 bits in a vector                           */
+	int *in_group;       /* by node of in: its group's number + 1            */
+	vec_tiling **tiling; /* by product of in; 0: none                    */
+	int64_t lanes;       /* of 32 bits in a vector                           */
 	int64_t local_bytes;
 } vec;
 
@@ -148,18 +154,62 @@ typedef struct vec_packed {
 	vec_tile tile;     /* VEC_LOCAL: [depth / unit][cols * unit]          */
 	int64_t max_lanes; /* columns that lie side by side                   */
 	int64_t ratio;     /* steps of the contraction one read gives         */
+	bool pairs;        /* VEC_WIDEN: in the order of vec_layout's pairs   */
 } vec_packed;
 
 bool vec_factor_of(vec *v, kir_ref dot, vec_factor *b);
-/* once: each vector of the factor is read by one block of rows only, so it may as well be
- * decoded there. */
-vec_packed vec_pack(vec *v, const vec_factor *b, bool once);
+/* fuse: decoding is done in the product, vector by vector, not into a local first. */
+vec_packed vec_pack(vec *v, const vec_factor *b, bool fuse);
 /* The vectors of `cols` blocks of `lanes` columns from c, for p->ratio steps from k (counted
  * in units): out[step * cols + block]. live: for each row of the step whether it may be
  * read (VEC_ZIP), or NULL. */
 void vec_factor_read(vec *v, const vec_factor *b, const vec_packed *p, vec_ix k, vec_ix c,
                      int64_t cols, int64_t lanes, const kir_ref *live, kir_ref *out);
+/* Of a factor in memory: the buffer's type, the load's upto or 0, operands of an access to the
+ * element at (row, col) of the stored tile, lanes from there (at most `limit`, or 0), and the
+ * conversions between memory and product. */
+const kir_type *vec_memory_of(const vec *v, const vec_factor *b);
+kir_ref vec_upto_of(const vec *v, const vec_factor *b);
+unsigned vec_factor_at(vec *v, const vec_factor *b, vec_ix row, vec_ix col, kir_ref *src);
+kir_ref vec_read_stored(vec *v, const vec_factor *b, vec_ix row, vec_ix col, int64_t lanes,
+                        kir_ref limit);
+kir_ref vec_apply_chain(vec *v, const vec_factor *b, kir_ref x);
 /* Rows before the load's upto, as an s64: 0 .. depth; 0 when there is no upto. */
 kir_ref vec_live_rows(vec *v, const vec_factor *b);
+
+/* -- layouts ---------------------------------------------------------------------------- */
+
+enum { VEC_RATIO_MAX = 32 }; /* words of the product in one of the layout */
+
+typedef struct vec_layout {
+	int64_t unit, group; /* contraction elements side by side; columns in a run        */
+	int64_t step;        /* bytes from one `unit` of the contraction to the next       */
+	bool pairs;          /* the order of vec_layout.c's second line                    */
+} vec_layout;
+
+bool vec_find_layout(const vec *v, const vec_factor *b, vec_layout *l);
+/* Columns that lie side by side wherever a tile starts: tiles start at multiples of their
+ * own number of columns. Divides the tile's columns. */
+int64_t vec_side_by_side(const vec_factor *b, const vec_layout *l);
+/* x holds [columns][ratio] words of 4 bytes, or pairs; appends the `ratio` vectors of one word
+ * a column. */
+void vec_split_words(vec *v, kir_ref x, int64_t ratio, bool pairs, kir_ref *out);
+/* Writes lanes of [cols][l->unit], after the chain, to the packed tile: columns from c,
+ * contraction from `deep` (in elements). */
+void vec_put_words(vec *v, const vec_factor *b, const vec_tile *t, kir_ref x, vec_ix deep,
+                   vec_ix c, int64_t cols, const vec_layout *l);
+/* The factor, or n columns of it from c, into t: [depth / unit][columns][unit]. live: elements
+ * of the contraction that count, the others become 0; or 0 for all. */
+void vec_pack_layout(vec *v, const vec_factor *b, const vec_layout *l, const vec_tile *t,
+                     kir_ref live);
+void vec_pack_columns(vec *v, const vec_factor *b, const vec_layout *l, vec_ix c, int64_t n,
+                      const vec_tile *t, kir_ref live);
+
+/* -- tile registers ------------------------------------------------------------------------ */
+
+/* Before anything is lowered: shares the eight registers out and declares them. */
+void vec_tiles_plan(vec *v);
+/* Whether product n is done in tile registers; if so, it has been emitted. */
+bool vec_tiles_dot(vec *v, kir_ref n);
 
 #endif

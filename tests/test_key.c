@@ -537,19 +537,19 @@ static const struct {
 	const char *text, *program, *code;
 } golden[] = {
 	{ ATTN, "a607d681d00243bd8a4dfaad81e4b1dffa0ed61424879339893bd3c0a9e8a6fe",
-	  "096e80c9bf9e5cab19d362d55331cf1fb5c78e7c58b8a95c7e369da5cc74febb" },
+	  "e8fc8a9988a68bdc50fcf2eb68b56b3e5ac82b7000fb8ab37bf07324ed81906e" },
 	{ ATTN " causal window=100 softcap=30 lse",
 	  "b0b2e5e1720846121766048eed220a880b7d4dd0c1d5b464902ea927903cf4d9",
-	  "d497ce3b381bd317ebb64d20f17cef0449d2ddae0aac25ab0911dbf59fded3b3" },
+	  "172a890ee1cda63ba66bf5ad70e086ab3539f039a035b9de1c155fb079d95e62" },
 	{ "attn q=bf16 kv=e4m3/head heads=32:8 dim=128 page=128",
 	  "b5abf72f6a0b70131acbac7b6e7028cd0eb76adad8279e1271e5804afa607ba7",
-	  "9a3f3a9163fda5ae7c42f159112501bdb823012ebee77a6a3ceaf6d3db34279f" },
+	  "940f4f239fc2231711fa8116f8b276736f9f2765ea912496453db7d5939bdf5d" },
 	{ WRITE, "bf14b3a84d9ad82c58f673a4561d978b8b5ace8e7c5162d06d69323c961ea70d",
-	  "b482cc9d1b27b127ea8a16057f541c017d4482eef249d23f68734270bbc5af7a" },
+	  "2d49ea5fd5fa2cfee49faeb066ac9545c4e569fb55b95a08d14e2f9f21f633e3" },
 	{ QUANT, "4af17118c00d0a891929b3ec52b7ca0f50af3e64d431296d74a889a785c7448f",
-	  "753d5a98cb69292beaa4fc1e83451464efb345b55d967ed1dda20004a6397140" },
+	  "e897423ac2507675a820c8c12573bf6353cf92ea71d5d582ad8b5b5e4ea02e99" },
 	{ MERGE, "4eb744bc1f2ff4f4231979fcfca5b7d375604a201ff2f2d83c8edc5ccdb3ce7a",
-	  "f9481ff1e1bc3c9fa8bab40eb1bc89e5f280c4257d48e8de6ed6469e56debb51" },
+	  "284c1189bf6c351ad8735b4007cf0eaf3c1e753952badfa8cfb4c68c5971c1fc" },
 };
 
 static void test_golden(void **state)

@@ -757,11 +757,54 @@ static void quantize(void **state)
 	kir_module_free(f->module);
 }
 
+/* Tile registers: a product of bytes and of bf16 worked out by hand, and what is refused. */
+static const char amx_text[] =
+    "func @t(%a: in u8[?], %b: in u8[?], %o: out s32[?], %n: s64) level=V target=amx {\n"
+    "amx.tile {tile=0, rows=1, bytes=4}\namx.tile {tile=1, rows=1, bytes=8}\n"
+    "amx.tile {tile=2, rows=2, bytes=4}\n"
+    "for %i = 0 to %n par {\n"
+    "amx.load %a[0] {tile=1}\namx.load %b[0] {tile=2, stride=4}\n"
+    "amx.zero {tile=0}\namx.dpbssd {tile=0, a=1, b=2}\namx.store %o[0] {tile=0}\n"
+    "amx.zero {tile=0}\namx.dpbsud {tile=0, a=1, b=2}\namx.store %o[1] {tile=0}\n"
+    "amx.zero {tile=0}\namx.dpbusd {tile=0, a=1, b=2}\namx.store %o[2] {tile=0}\n"
+    "amx.dpbuud {tile=0, a=1, b=2}\namx.store %o[3] {tile=0}\n"
+    "amx.zero {tile=0}\namx.dpbf16ps {tile=0, a=1, b=2}\namx.store %o[4] {tile=0}\n"
+    "yield\n}\nret\n}\n";
+
+static void tiles(void **state)
+{
+	/* as bytes 255 1 2 3, 0 128 0 63; as bf16 pairs big ones and -0, 0.5 */
+	uint8_t a[8] = { 255, 1, 2, 3, 0, 128, 0, 63 }, b[8] = { 255, 2, 1, 0, 3, 128, 0, 64 };
+	int32_t o[5] = { 0 };
+	kir_diag d = { 0 };
+	kir_module *m = kir_parse(amx_text, strlen(amx_text), &d);
+	kref_arg arg[4] = { { .base = a, .bytes = 8 },
+		            { .base = b, .bytes = 8 },
+		            { .base = o, .bytes = 20 },
+		            { .i = 1 } };
+
+	(void)state;
+	assert_non_null(m);
+	assert_true(kir_verify(m->func[0], &d));
+	assert_true(kref_run(m->func[0], arg, KREF_ROUND, NULL, &d));
+	assert_int_equal(o[0], 1 + 2 + 2 + 128 * 128 + 63 * 64);
+	assert_int_equal(o[1], -255 + 2 + 2 - 128 * 128 + 63 * 64);
+	assert_int_equal(o[2], -255 + 2 + 2 - 128 * 128 + 63 * 64);
+	assert_int_equal(o[3], o[2] + 255 * 255 + 2 + 2 + 128 * 128 + 63 * 64);
+	/* pairs (0x01ff, 0x0302) . (0x02ff, 0x0001) and (0x8000, 0x3f00) . (0x8003, 0x4000):
+	 * all but 0.5 * 2 is far too small or subnormal */
+	assert_int_equal(o[4], 0x3f800000);
+	arg[0].bytes = 7;
+	assert_false(kref_run(m->func[0], arg, KREF_ROUND, NULL, &d));
+	assert_non_null(strstr(d.at[0].msg, "bytes 0 to 7 of an argument of 7 bytes"));
+	kir_module_free(m);
+}
+
 /* Every op of ops.def stands in one of the texts above, those of a sub-group in test_xe.c. */
 static void complete(void **state)
 {
 	static const char *const level_a[] = { attention_text, merge_text, write_text,
-		                               quantize_text };
+		                               quantize_text, amx_text };
 
 	(void)state;
 	for (unsigned op = 1; op < KIR_NOP; op++) {
@@ -790,7 +833,7 @@ int main(void)
 		cmocka_unit_test(refuses),     cmocka_unit_test(null_argument),
 		cmocka_unit_test(attention),   cmocka_unit_test(merge),
 		cmocka_unit_test(cache_write), cmocka_unit_test(quantize),
-		cmocka_unit_test(complete),
+		cmocka_unit_test(tiles),       cmocka_unit_test(complete),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

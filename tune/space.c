@@ -87,6 +87,8 @@ static bool makes_sense(const maker *m, const char *knob, const char *word, size
 		return exact_enough(m, true, word, n);
 	if (!strcmp(knob, "pv"))
 		return exact_enough(m, false, word, n);
+	if (!strcmp(knob, "tiles") || !strcmp(knob, "stream"))
+		return m->f->target && m->f->target->features & KIR_HAS_amx_tile;
 	if (!strcmp(knob, "decode"))
 		return is_small_float(elem_of(m, 0)) || is_small_float(elem_of(m, 1));
 	return true;
@@ -164,8 +166,8 @@ static void drop(kt_space *s, unsigned k)
 
 static void limit(kt_space *s)
 {
-	static const char *const spare[] = { "hint", "cols", "unroll", "rows",
-		                             "fuse", "pv",   "qk",     "split" };
+	static const char *const spare[] = { "hint", "cols",  "unroll", "rows", "fuse",
+		                             "pv",   "tiles", "qk",     "split" };
 
 	for (unsigned i = 0; product(s) > MOST && i < sizeof(spare) / sizeof(spare[0]); i++)
 		for (unsigned k = 0; k < s->nknob; k++)

@@ -15,6 +15,12 @@
 
 /* print.c: the whole translation unit. False and a message if an op can't be printed. */
 bool kbe_c_source(const kir_func *f, kir_text *out, kir_diag *why);
+/* print.c: the address of the element that access n indexes. */
+void kbe_c_address(const kir_func *f, kir_ref n, kir_text *out);
+/* tiles.c: helpers for amx.* ops; their registers, at the top of a function; one op. */
+void kbe_c_tile_helpers(kir_text *out);
+void kbe_c_tile_registers(kir_text *out);
+void kbe_c_tile(const kir_func *f, kir_ref n, kir_text *out);
 /* prelude.c: types, helpers and the codecs of the elements marked in `used`. */
 void kbe_c_prelude(const bool used[KIR_NELEM], kir_text *out);
 const char *kbe_c_type(kir_elem e);

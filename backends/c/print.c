@@ -121,6 +121,13 @@ static void address(printer *p, kir_ref n, const char *lane)
 			      lane);
 }
 
+void kbe_c_address(const kir_func *f, kir_ref n, kir_text *out)
+{
+	printer p = { .f = f, .out = out };
+
+	address(&p, n, "0");
+}
+
 static void print_load(printer *p, kir_ref n)
 {
 	const kir_type *t = kir_type_of(p->f, n);
@@ -522,11 +529,25 @@ static void print_node(printer *p, kir_ref n)
 	case KIR_OP_reduce_min:
 	case KIR_OP_reduce_amax: print_reduce(p, n); return;
 	case KIR_OP_bitcast: print_bits(p, n); return;
-	default: print_value(p, n); return;
+	default: break;
+	}
+	if (kir_is_amx((kir_op)kir_at(p->f, n)->op)) {
+		line(p);
+		kbe_c_tile(p->f, n, p->out);
+	} else {
+		print_value(p, n);
 	}
 }
 
 /* -- the unit --------------------------------------------------------------------- */
+
+static bool has_tiles(const kir_func *f)
+{
+	for (kir_ref n = 1; n < f->nnode; n++)
+		if (kir_at(f, n)->op == KIR_OP_amx_tile)
+			return true;
+	return false;
+}
 
 static void print_types(const kir_func *f, kir_text *out)
 {
@@ -535,6 +556,8 @@ static void print_types(const kir_func *f, kir_text *out)
 	for (kir_ref n = 1; n < f->nnode; n++)
 		used[kir_type_of(f, n)->elem] = true;
 	kbe_c_prelude(used, out);
+	if (has_tiles(f))
+		kbe_c_tile_helpers(out);
 	for (kir_ref n = 1; seen && n < f->nnode; n++) {
 		const kir_type *t = kir_type_of(f, n);
 		if (t->buffer || t->rank != 1 || seen[kir_at(f, n)->type])
@@ -592,6 +615,8 @@ bool kbe_c_source(const kir_func *f, kir_text *out, kir_diag *why)
 		find_last_yields(&p);
 		print_types(f, out);
 		p.ok = print_params(&p);
+		if (has_tiles(f))
+			kbe_c_tile_registers(out);
 	}
 	for (kir_ref n = 1; p.ok && n < f->nnode; n++)
 		print_node(&p, n);

@@ -167,6 +167,15 @@ static LLVMValueRef emit_plain(kll *l, kir_ref n)
 	case KIR_OP_x86_dpbusd:
 	case KIR_OP_x86_dpbf16:
 	case KIR_OP_x86_lut:
+	case KIR_OP_amx_tile:
+	case KIR_OP_amx_zero:
+	case KIR_OP_amx_load:
+	case KIR_OP_amx_store:
+	case KIR_OP_amx_dpbf16ps:
+	case KIR_OP_amx_dpbssd:
+	case KIR_OP_amx_dpbsud:
+	case KIR_OP_amx_dpbusd:
+	case KIR_OP_amx_dpbuud:
 		return kll_fail(l, n, "target %s has no such instruction", l->f->target->name);
 	default: return kll_each(l, n);
 	}
@@ -238,6 +247,13 @@ static bool make_function(kll *l)
 	return true;
 }
 
+static void leave(kll *l)
+{
+	if (l->o->leave)
+		l->o->leave(l);
+	LLVMBuildRetVoid(l->b);
+}
+
 /* The one iteration of this work-group, if there is one. */
 static void emit_iteration(kll *l, kir_ref loop, LLVMValueRef begin, LLVMValueRef end)
 {
@@ -251,7 +267,7 @@ static void emit_iteration(kll *l, kir_ref loop, LLVMValueRef begin, LLVMValueRe
 	emit_region(l, loop + 2);
 	LLVMBuildBr(l->b, done);
 	LLVMPositionBuilderAtEnd(l->b, done);
-	LLVMBuildRetVoid(l->b);
+	leave(l);
 }
 
 /* Iteration k of a par loop has the variable k * step. */
@@ -274,7 +290,7 @@ static void emit_phase(kll *l, kir_ref loop, LLVMValueRef begin, LLVMValueRef en
 	LLVMPositionBuilderAtEnd(l->b, done);
 	if (l->streams)
 		LLVMBuildFence(l->b, LLVMAtomicOrderingSequentiallyConsistent, false, "");
-	LLVMBuildRetVoid(l->b);
+	leave(l);
 }
 
 /* The first node of the top level at or after n that is a par loop, everything before it
@@ -323,7 +339,7 @@ static void emit_body(kll *l)
 		p = kir_region_end(l->f, p) - 1;
 	}
 	LLVMPositionBuilderAtEnd(l->b, out);
-	LLVMBuildRetVoid(l->b);
+	leave(l);
 }
 
 static void init_types(kll *l)

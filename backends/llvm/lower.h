@@ -48,6 +48,8 @@ typedef struct kll_options {
 	bool names;      /* keep value names, for people                         */
 	unsigned spread; /* lanes of the sub-group that runs the function; 0: no sub-group */
 	unsigned space;  /* address space of the parameters' memory                        */
+	/* Called where the function returns; or NULL. */
+	void (*leave)(kll *l);
 	/* Machine code's own way for a node; NULL: the common one. */
 	LLVMValueRef (*hook)(kll *l, kir_ref n);
 	/* Which of the iterations is to be run, counted from `begin`: one a call. NULL: all. */

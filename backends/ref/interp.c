@@ -77,6 +77,8 @@ static bool run_for(kref_state *r, kir_ref n, kir_ref *next)
 	for (unsigned k = 0; k < carried; k++)
 		copy(&r->slot[first + k], kref_in(r, n, 2 + k)->p);
 	for (int64_t i = lo; i < hi; i += by) {
+		if (kir_for_par(r->f, n))
+			kref_amx_forget(r);
 		r->slot[n + 1].i[0] = i;
 		if (!kref_exec(r, first + carried))
 			return false;
@@ -147,6 +149,15 @@ static bool plain_op(kref_state *r, kir_ref n)
 	case KIR_OP_xe_repeat:
 	case KIR_OP_xe_pack:
 	case KIR_OP_xe_part: return kref_xe(r, n);
+	case KIR_OP_amx_tile:
+	case KIR_OP_amx_zero:
+	case KIR_OP_amx_load:
+	case KIR_OP_amx_store:
+	case KIR_OP_amx_dpbf16ps:
+	case KIR_OP_amx_dpbssd:
+	case KIR_OP_amx_dpbsud:
+	case KIR_OP_amx_dpbusd:
+	case KIR_OP_amx_dpbuud: return kref_amx(r, n);
 	case KIR_OP_cache_write: return kref_cache_write(r, n);
 	case KIR_OP_quantize: return kref_quantize(r, n);
 	case KIR_OP_merge: return kref_merge(r, n);

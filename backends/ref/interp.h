@@ -54,6 +54,7 @@ typedef struct kref_state {
 	void *values;           /* of all slots, one allocation                      */
 	double *scratch[3];     /* operands repeated along an axis, staged yields     */
 	int64_t *off[KIR_RANK]; /* byte offsets of a tile's indices, by dimension     */
+	struct kref_tiles *tiles; /* amx.c: allocated by the first amx.tile            */
 	double (*table)[256];   /* what the codes of 8-bit floats mean, by element   */
 	bool built[KIR_NELEM];
 } kref_state;
@@ -118,6 +119,9 @@ unsigned char *kref_span(kref_state *r, kir_ref n, const kref_mem *m, const int6
 int64_t kref_extent(kref_state *r, const kref_mem *m);
 bool kref_access(kref_state *r,
                  kir_ref n); /* load, store, vload, vstore, gather, view, local */
+/* Address of `bytes` bytes, `skip` behind the element that access n indexes; checked. */
+bool kref_bytes(kref_state *r, kir_ref n, int64_t skip, int64_t bytes, bool store,
+                unsigned char **p);
 /* Rows of the last dimension for the level-A ops: idx has rank - 1 entries (rank for one
  * element, then count is 1). */
 bool kref_get_row(kref_state *r, kir_ref n, const kref_mem *m, const int64_t *idx,
@@ -133,6 +137,8 @@ bool kref_each(kref_state *r, kir_ref n);      /* each.c: elementwise ops       
 bool kref_tile(kref_state *r, kir_ref n);      /* tile.c: shapes, reductions, dot    */
 bool kref_vector(kref_state *r, kir_ref n);    /* vector.c: lanes, dp, x86 ops       */
 bool kref_xe(kref_state *r, kir_ref n);        /* xe.c: ops of a sub-group           */
+bool kref_amx(kref_state *r, kir_ref n);       /* amx.c: tile registers              */
+void kref_amx_forget(kref_state *r); /* a par iteration finds no tile written        */
 bool kref_attention(kref_state *r, kir_ref n); /* attention.c                        */
 bool kref_merge(kref_state *r, kir_ref n);
 bool kref_cache_write(kref_state *r, kir_ref n); /* quant.c                          */

@@ -286,6 +286,34 @@ static bool vload_vstore(kref_state *r, kir_ref n, bool store)
 	return true;
 }
 
+bool kref_bytes(kref_state *r, kir_ref n, int64_t skip, int64_t bytes, bool store,
+                unsigned char **p)
+{
+	const kref_slot *s = &r->slot[n];
+	const kref_mem *m = r->slot[s->buf].mem;
+	int64_t idx[KIR_RANK] = { 0 }, at;
+	char buf[128];
+
+	for (unsigned k = 0; k < s->nindex; k++)
+		idx[k] = kref_in(r, n, s->first + k)->i[0];
+	for (unsigned a = 0; a < m->type->rank; a++)
+		if (!check_index(r, n, m, idx, a, 1))
+			return false;
+	at = lead_offset(m, idx, m->type->rank) + skip;
+	if (!check_range(r, n, m, idx, at, at + bytes))
+		return false;
+	*p = m->base + at;
+	if (!m->init)
+		r->stats.bytes += (uint64_t)bytes;
+	else if (store)
+		memset(m->init + at, 1, (size_t)bytes);
+	else if (memchr(m->init + at, 0, (size_t)bytes))
+		return kref_fail(r, n,
+		                 "index [%s]: reads local memory that nothing has written",
+		                 indices(m, idx, buf, sizeof buf));
+	return true;
+}
+
 static bool gather(kref_state *r, kir_ref n)
 {
 	kref_slot *s = &r->slot[n];

@@ -66,6 +66,7 @@ void kref_release(kref_state *r)
 		free(r->scratch[k]);
 	for (unsigned k = 0; k < KIR_RANK; k++)
 		free(r->off[k]);
+	free(r->tiles);
 	free(r->table);
 	free(r->values);
 	free(r->mem);
@@ -156,6 +157,8 @@ static void fill_slot(kref_state *r, kir_ref n)
 	case KIR_OP_vstore:
 	case KIR_OP_gather:
 	case KIR_OP_xe_load2d:
+	case KIR_OP_amx_load:
+	case KIR_OP_amx_store:
 		kir_access(r->f, n, &s->buf, &s->first, &s->nindex, &s->upto);
 		break;
 	default: break;

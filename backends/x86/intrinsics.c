@@ -231,6 +231,6 @@ LLVMValueRef kx86_hook(kll *l, kir_ref n)
 	case KIR_OP_x86_dpbusd: return dpbusd(l, n);
 	case KIR_OP_x86_dpbf16: return dpbf16(l, n);
 	case KIR_OP_x86_lut: return lut(l, n);
-	default: return NULL;
+	default: return kx86_tiles(l, n);
 	}
 }

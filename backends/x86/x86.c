@@ -64,6 +64,9 @@ static void feature_text(unsigned has, char *out, size_t len)
 		{ KIR_HAS_vnni, ",+avx512vnni" },
 		{ KIR_HAS_bf16, ",+avx512bf16" },
 		{ KIR_HAS_fp16, ",+avx512fp16" },
+		{ KIR_HAS_amx_tile, ",+amx-tile" },
+		{ KIR_HAS_amx_bf16, ",+amx-bf16" },
+		{ KIR_HAS_amx_int8, ",+amx-int8" },
 	};
 	size_t n = (size_t)snprintf(out, len, "+sse4.1");
 
@@ -148,6 +151,7 @@ static kll_options options_for(const kir_target *t, bool names)
 		             : t->features & KIR_HAS_avx2 ? 32
 		                                          : 1024,
 		.names = names,
+		.leave = kx86_leave,
 		.hook = kx86_hook,
 		.exp2 = kx86_exp2,
 	};
@@ -296,13 +300,16 @@ static bool run(const kir_func *f, kbe_blob *blob, kbe_dump what, kir_text *text
 
 static bool supports(const kir_target *t)
 {
-	unsigned beyond =
-	    KIR_HAS_avx512 | KIR_HAS_vbmi | KIR_HAS_vnni | KIR_HAS_bf16 | KIR_HAS_fp16;
+	unsigned products = KIR_HAS_amx_bf16 | KIR_HAS_amx_int8;
+	unsigned beyond = KIR_HAS_avx512 | KIR_HAS_vbmi | KIR_HAS_vnni | KIR_HAS_bf16 |
+	                  KIR_HAS_fp16 | KIR_HAS_amx_tile | products;
 
 	if (t->lanes || t->features & KIR_HAS_xe)
 		return false;
 	/* each step up needs the ones below it */
 	if ((t->features & KIR_HAS_avx512) && !(t->features & KIR_HAS_avx2))
+		return false;
+	if ((t->features & products) && !(t->features & KIR_HAS_amx_tile))
 		return false;
 	return (t->features & KIR_HAS_avx512) || !(t->features & beyond & ~KIR_HAS_avx512);
 }
@@ -316,7 +323,8 @@ static bool check(const kir_func *f, kir_diag *why)
 		          f->target->name);
 	else
 		kir_error(why, 0, 0,
-		          "target %s: avx512 needs avx2; vbmi, vnni, bf16 and fp16 need avx512",
+		          "target %s: avx512 needs avx2; vbmi, vnni, bf16, fp16 and amx_tile "
+		          "need avx512; amx_bf16 and amx_int8 need amx_tile",
 		          f->target->name);
 	return false;
 }

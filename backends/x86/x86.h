@@ -10,6 +10,10 @@
 LLVMValueRef kx86_hook(kll *l, kir_ref n);
 LLVMValueRef kx86_exp2(kll *l, LLVMValueRef x);
 
+/* tiles.c: amx.* ops; NULL for any other. leave: before the function returns. */
+LLVMValueRef kx86_tiles(kll *l, kir_ref n);
+void kx86_leave(kll *l);
+
 /* elf.c: an ELF relocatable object to a blob whose entry is `symbol`. Fails, naming what is
  * in the way, when the object needs anything from outside or an absolute address. */
 bool kx86_link(const void *object, size_t size, const char *symbol, kbe_blob *out,

@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* vec_layout.c -- cache tiles that are stored in product order, or nearly.
+ *
+ *     straight   [contraction/u][columns][u]                 4 bytes, or more, of a column side
+ *                                                            by side: k[t/64 d/4 t%64 d%4]
+ *     pairs      [contraction/4][columns/4][2][4 columns][2] what unpacking low and high bytes
+ *                                                            puts back in order
+ *
+ * A layout is found by looking at the pieces of the buffer's address, never at a name. Codes
+ * that keep their size are in product order already; wider ones take shuffles (straight), or
+ * none that widening doesn't need anyway (pairs: 64 codes and what one vector operation makes
+ * of their low and high bytes are two vectors of 16 columns with 2 elements each).
+ */
+#include "vectorize.h"
+
+static int64_t low_bit(int64_t x)
+{
+	return x & -x;
+}
+
+static unsigned deep_axis(const kir_type *t, const vec_factor *b)
+{
+	return t->rank - (b->trans ? 1u : 2u);
+}
+
+static unsigned column_axis(const kir_type *t, const vec_factor *b)
+{
+	return t->rank - (b->trans ? 2u : 1u);
+}
+
+/* Bytes that index i of an axis adds to the address. */
+static int64_t offset(const kir_type *t, unsigned axis, int64_t i)
+{
+	int64_t sum = 0;
+
+	for (unsigned k = 0; k < t->npieces; k++) {
+		const kir_piece *p = &t->piece[k];
+		int64_t q = i / (p->div > 1 ? p->div : 1);
+
+		if (p->axis == axis && !p->dyn)
+			sum += (p->mod ? q % p->mod : q) * p->stride;
+	}
+	return sum;
+}
+
+/* Bytes from one step of `unit` elements of the contraction to the next, all along; 0 if it
+ * isn't a number that is the same everywhere. */
+static int64_t step_of(const kir_type *t, unsigned deep, int64_t unit)
+{
+	for (unsigned i = 0; i < t->npieces; i++) {
+		const kir_piece *p = &t->piece[i];
+
+		if (p->axis == deep && p->div == unit && !p->mod)
+			return p->dyn ? 0 : p->stride;
+	}
+	return 0;
+}
+
+/* Sixteen columns of four codes in the order of pairs. */
+static bool has_pairs(const kir_type *t, const vec_factor *b)
+{
+	unsigned deep = deep_axis(t, b), col = column_axis(t, b);
+
+	for (int64_t c = 0; c < 16; c++)
+		for (int64_t d = 0; d < 4; d++)
+			if (offset(t, col, c) + offset(t, deep, d) !=
+			    c / 4 * 16 + d / 2 * 8 + c % 4 * 2 + d % 2)
+				return false;
+	return true;
+}
+
+bool vec_find_layout(const vec *v, const vec_factor *b, vec_layout *l)
+{
+	const kir_type *t = vec_memory_of(v, b);
+	unsigned deep = deep_axis(t, b), col = column_axis(t, b);
+	int64_t size = kir_elem_bytes(b->stored);
+
+	*l = (vec_layout){ 0 };
+	if (b->unit == 2 && size == 1 && b->cols % 4 == 0 && b->depth % 4 == 0 &&
+	    step_of(t, deep, 4) && has_pairs(t, b)) {
+		*l = (vec_layout){ 4, 16, step_of(t, deep, 4), true };
+		return true;
+	}
+	for (unsigned i = 0; i < t->npieces; i++) {
+		const kir_piece *p = &t->piece[i];
+
+		if (p->axis == deep && p->div <= 1 && p->mod > 1 && p->stride == size)
+			l->unit = p->mod;
+	}
+	l->step = step_of(t, deep, l->unit);
+	for (unsigned i = 0; i < t->npieces; i++) {
+		const kir_piece *p = &t->piece[i];
+
+		if (!p->dyn && p->axis == col && p->div <= 1 && p->stride == l->unit * size)
+			l->group = p->mod ? p->mod : t->dim[col];
+	}
+	/* whole words of the product, a power of two of them: vec_split_words halves */
+	return l->unit > 1 && l->step && l->group > 0 && b->depth % l->unit == 0 &&
+	       l->unit % b->unit == 0 && l->unit / b->unit <= VEC_RATIO_MAX &&
+	       low_bit(l->unit / b->unit) == l->unit / b->unit;
+}
+
+int64_t vec_side_by_side(const vec_factor *b, const vec_layout *l)
+{
+	if (l->group % b->cols == 0)
+		return b->cols;
+	return low_bit(b->cols) < low_bit(l->group) ? low_bit(b->cols) : low_bit(l->group);
+}
+
+/* -- words of one step --------------------------------------------------------------------- */
+
+/* x: [columns/4][2][4] words; the two vectors of one word a column. */
+static void split_pairs(vec *v, kir_ref x, kir_ref out[2])
+{
+	int64_t n = kir_type_of(v->f, x)->dim[0];
+	kir_type_id half = kir_vector(v->f->module, KIR_s32, n / 2);
+	kir_ref lo[2], hi[2];
+
+	out[0] = e1(v->f, KIR_OP_half_lo, half, x);
+	out[1] = e1(v->f, KIR_OP_half_hi, half, x);
+	if (n == 8)
+		return;
+	split_pairs(v, out[0], lo);
+	split_pairs(v, out[1], hi);
+	for (int i = 0; i < 2; i++)
+		out[i] = e2(v->f, KIR_OP_join, half, lo[i], hi[i]);
+}
+
+void vec_split_words(vec *v, kir_ref x, int64_t ratio, bool pairs, kir_ref *out)
+{
+	const kir_type *t = kir_type_of(v->f, x);
+	kir_type_id half = kir_vector(v->f->module, KIR_s32, t->dim[0] / 2);
+	kir_ref lo, hi, even[2], part[VEC_RATIO_MAX];
+
+	if (ratio == 1) {
+		out[0] = x;
+		return;
+	}
+	if (pairs) {
+		split_pairs(v, x, out);
+		return;
+	}
+	lo = e1(v->f, KIR_OP_half_lo, half, x);
+	hi = e1(v->f, KIR_OP_half_hi, half, x);
+	bool one = t->dim[0] == 2;
+	even[0] = one ? lo : e2(v->f, KIR_OP_unzip_lo, half, lo, hi);
+	even[1] = one ? hi : e2(v->f, KIR_OP_unzip_hi, half, lo, hi);
+	for (int i = 0; i < 2; i++) {
+		vec_split_words(v, even[i], ratio / 2, false, part);
+		for (int64_t k = 0; k < ratio / 2; k++)
+			out[2 * k + i] = part[k];
+	}
+}
+
+void vec_put_words(vec *v, const vec_factor *b, const vec_tile *t, kir_ref x, vec_ix deep,
+                   vec_ix c, int64_t cols, const vec_layout *l)
+{
+	kir_module *m = v->f->module;
+	int64_t ratio = l->unit / b->unit;
+	kir_ref word[VEC_RATIO_MAX];
+	vec_ix row = vec_mul(v, deep, 1), at = vec_mul(v, c, b->unit);
+
+	if (row.var)
+		row.var =
+		    e2(v->f, KIR_OP_fdiv, kir_scalar(m, KIR_s64), row.var, s64c(v->f, b->unit));
+	row.k /= b->unit;
+	if (ratio == 1) {
+		vec_write(v, t, row, at, x);
+		return;
+	}
+	vec_split_words(v, e1(v->f, KIR_OP_bitcast, kir_vector(m, KIR_s32, cols * ratio), x),
+	                ratio, l->pairs, word);
+	for (int64_t i = 0; i < ratio; i++) {
+		kir_type_id et = kir_vector(m, b->elem, cols * b->unit);
+
+		vec_write(v, t, vec_add(v, row, ix(i)), at,
+		          e1(v->f, KIR_OP_bitcast, et, word[i]));
+	}
+}
+
+/* -- whole tiles --------------------------------------------------------------------------- */
+
+/* Codes x of `unit` elements a column with 0 for those at and past `live`, counted from the
+ * vector's first along the contraction. */
+static kir_ref only_live(vec *v, const vec_factor *b, const vec_layout *l, kir_ref x,
+                         kir_ref live)
+{
+	kir_module *m = v->f->module;
+	kir_type_id xt = v->f->node[x].type, s64 = kir_scalar(m, KIR_s64);
+	kir_elem e = kir_elem_bytes(b->stored) == 1   ? KIR_s8
+	             : kir_elem_bytes(b->stored) == 2 ? KIR_s16
+	                                              : KIR_s32;
+	kir_type_id t = kir_with_elem(m, xt, e);
+	kir_ref lane = e0x(v->f, KIR_OP_iota, t, 0), at = lane, upper;
+
+	at = e2(v->f, KIR_OP_and, t, lane, kir_const_i(v->f, e, l->pairs ? 1 : l->unit - 1));
+	if (l->pairs) {
+		upper = e2(v->f, KIR_OP_shr, t, lane, kir_const_i(v->f, e, 2));
+		upper = e2(v->f, KIR_OP_and, t, upper, kir_const_i(v->f, e, 2));
+		at = e2(v->f, KIR_OP_or, t, at, upper);
+	}
+	live = e2(v->f, KIR_OP_max, s64, live, s64c(v->f, 0));
+	live = e2(v->f, KIR_OP_min, s64, live, s64c(v->f, l->unit));
+	kir_ref in = e2(v->f, KIR_OP_lt, i1_like(v->f, t), at, as_elem(v->f, live, e));
+
+	x = e1(v->f, KIR_OP_bitcast, t, x);
+	x = e3(v->f, KIR_OP_select, t, in, x, kir_const_i(v->f, e, 0));
+	return e1(v->f, KIR_OP_bitcast, xt, x);
+}
+
+/* One vector of `lanes` columns from column c of the factor, contraction from deep, to column
+ * `to` of t. */
+static void pack_vector(vec *v, const vec_factor *b, const vec_layout *l, const vec_tile *t,
+                        vec_ix deep, vec_ix c, vec_ix to, int64_t lanes, kir_ref live)
+{
+	kir_type_id s64 = kir_scalar(v->f->module, KIR_s64);
+	kir_ref x =
+	    vec_read_stored(v, b, b->trans ? c : deep, b->trans ? deep : c, lanes * l->unit, 0);
+
+	if (live)
+		x = only_live(v, b, l, x, e2(v->f, KIR_OP_sub, s64, live, vec_ref(v, deep)));
+	vec_put_words(v, b, t, vec_apply_chain(v, b, x), deep, to, lanes, l);
+}
+
+void vec_pack_columns(vec *v, const vec_factor *b, const vec_layout *l, vec_ix c, int64_t n,
+                      const vec_tile *t, kir_ref live)
+{
+	vec_loop ld = vec_loop_begin(v, b->depth, l->unit);
+
+	for (int64_t k = 0; k < n;) {
+		int64_t lanes = vec_chunk(n - k, v->lanes);
+
+		pack_vector(v, b, l, t, ld.i, vec_add(v, c, ix(k)), ix(k), lanes, live);
+		k += lanes;
+	}
+	vec_loop_end(v, &ld);
+}
+
+void vec_pack_layout(vec *v, const vec_factor *b, const vec_layout *l, const vec_tile *t,
+                     kir_ref live)
+{
+	int64_t side = vec_side_by_side(b, l);
+	vec_loop lr = vec_loop_begin(v, b->cols, side);
+
+	for (int64_t c = 0; c < side;) {
+		int64_t lanes = vec_chunk(side - c, v->lanes), whole = (side - c) / lanes;
+		vec_loop lc = vec_loop_begin(v, whole * lanes, lanes);
+		vec_loop ld = vec_loop_begin(v, b->depth, l->unit);
+		vec_ix at = vec_add(v, vec_add(v, lr.i, lc.i), ix(c));
+
+		pack_vector(v, b, l, t, ld.i, at, at, lanes, live);
+		vec_loop_end(v, &ld);
+		vec_loop_end(v, &lc);
+		c += whole * lanes;
+	}
+	vec_loop_end(v, &lr);
+}

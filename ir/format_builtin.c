@@ -30,8 +30,9 @@ static const struct elem_word {
 enum { GRAN_NONE, GRAN_TENSOR, GRAN_HEAD, GRAN_TOKEN_HEAD, GRAN_GROUP };
 static const char *const grans[] = { "none", "tensor", "head", "token-head", NULL };
 
-enum { PLACE_NATIVE, PLACE_INLINE, PLACE_SPLIT, PLACE_NHD, PLACE_HND, PLACE_X };
-static const char *const places[] = { "native", "inline", "split", "nhd", "hnd", "x", NULL };
+enum { PLACE_NATIVE, PLACE_INLINE, PLACE_SPLIT, PLACE_NHD, PLACE_HND, PLACE_X, PLACE_AMX };
+static const char *const places[] = { "native", "inline", "split", "nhd",
+	                              "hnd",    "x",      "amx",   NULL };
 
 static const char *const applies[] = { "div", "rcp", NULL };
 static const char *const rounds[] = { "even", "away", "zero", NULL };
@@ -267,6 +268,27 @@ static void add_split(const spec *f, const char *axes, const char *k, const char
 	kir_text_add(t, "tensor v_scale_cache [%s] { vs%s }\n", ht ? "h t" : "t h", g);
 }
 
+/* Keys of 16 tokens and values of 16 dimensions as products of tiles take them: 4 bytes of the
+ * contraction side by side. 8-bit floats, which become two of those 4 bytes each, in the order
+ * in which their low and high bytes unpack (passes/vec_layout.c). */
+static void add_amx(const spec *f, kir_text *t)
+{
+	const char *g = f->gran == GRAN_GROUP ? "g " : "";
+
+	if (f->elem->bytes == 2)
+		kir_text_add(t, "tensor cache [h] { k[t/16 d/2 t%%16 d%%2] "
+		                "v[d/16 t/2 d%%16 t%%2]");
+	else if (!strcmp(f->elem->elem, "s8"))
+		kir_text_add(t, "tensor cache [h] { k[t/16 d/4 t%%16 d%%4] "
+		                "v[d/16 t/4 d%%16 t%%4]");
+	else
+		kir_text_add(t, "tensor cache [h] { k[t/16 d/4 t/4%%4 d/2%%2 t%%4 d%%2] "
+		                "v[d/16 t/4 d/4%%4 t/2%%2 d%%4 t%%2]");
+	if (stored(f))
+		kir_text_add(t, " ks[%st] vs[%st]", g, g);
+	kir_text_add(t, " align 64 }\n");
+}
+
 static void add_tensors(const spec *f, kir_text *t)
 {
 	const char *g = f->gran == GRAN_GROUP ? "g " : ""; /* a group's scales side by side */
@@ -294,6 +316,7 @@ static void add_tensors(const spec *f, kir_text *t)
 		snprintf(k, sizeof(k), "d/%d t d%%%d", chunk, chunk);
 		add_split(f, "h", k, "d t", t);
 		break;
+	case PLACE_AMX: add_amx(f, t); break;
 	default: add_split(f, "t h", "d", "d", t);
 	}
 }
@@ -324,11 +347,10 @@ static void refuse(const char *name, kir_diag *d)
 		                         i ? ", " : "", host_names[i].name);
 	kir_error(d, 0, 0, "no format is called '%.80s'; declare it, or write one of these two",
 	          name);
-	kir_error(
-	    d, 0, 0,
-	    "ELEM[/none|tensor|head|token-head|gN][/native|inline|split|nhd|hnd|x][/div|rcp]"
-	    "[/even|away|zero][/nan-max], ELEM one of bf16 f16 int8 e4m3 e5m2 e4m3fnuz "
-	    "e5m2fnuz mxfp8");
+	kir_error(d, 0, 0,
+	          "ELEM[/none|tensor|head|token-head|gN][/native|inline|split|nhd|hnd|x|amx]"
+	          "[/div|rcp][/even|away|zero][/nan-max], ELEM one of bf16 f16 int8 e4m3 e5m2 "
+	          "e4m3fnuz e5m2fnuz mxfp8");
 	kir_error(d, 0, 0, "a host's name: %s", hosts);
 	used = 0;
 	for (size_t i = 0; i < sizeof(wholes) / sizeof(wholes[0]); i++)

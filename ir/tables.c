@@ -40,6 +40,8 @@ const kir_attr_info kir_attrs[KIR_NATTR] = {
 #define DOT_x86_dpbusd         , "x86.dpbusd"
 #define DOT_x86_dpbf16         , "x86.dpbf16"
 #define DOT_x86_lut            , "x86.lut"
+#define DOT_x86_lut_lo         , "x86.lut.lo"
+#define DOT_x86_lut_hi         , "x86.lut.hi"
 #define DOT_xe_dpas            , "xe.dpas"
 #define DOT_xe_load2d          , "xe.load2d"
 #define DOT_xe_reduce_add      , "xe.reduce.add"

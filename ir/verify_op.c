@@ -392,14 +392,18 @@ static bool needs(kir_checker *c, kir_ref n, unsigned feature, const char *name)
 	       kir_complain(c, n, "target %s has no %s", c->f->target->name, name);
 }
 
-static bool check_lut(kir_checker *c, kir_ref n)
+/* parts: of which it takes one. */
+static bool check_lut(kir_checker *c, kir_ref n, int64_t parts)
 {
 	type *t = kir_type_of(c->f, n), *o = type_at(c, n, 0);
-	if (t->rank != 1 || t->elem != KIR_bf16)
-		return wrong_result(c, n, "a vector of bf16");
-	if (!same_dims(t, o) || !kir_is_float((kir_elem)o->elem) ||
-	    kir_elems[o->elem].bits != 8)
-		return wrong_operand(c, n, 0, "8-bit floats in as many lanes as the result");
+	if (t->rank != 1 || t->elem != KIR_bf16 || (parts > 1 && t->dim[0] % 8))
+		return wrong_result(
+		    c, n, parts > 1 ? "a vector of bf16, lanes in eights" : "a vector of bf16");
+	if (o->rank != 1 || o->dim[0] != t->dim[0] * parts ||
+	    !kir_is_float((kir_elem)o->elem) || kir_elems[o->elem].bits != 8)
+		return wrong_operand(c, n, 0,
+		                     parts > 1 ? "8-bit floats in twice the lanes of the result"
+		                               : "8-bit floats in as many lanes as the result");
 	return true;
 }
 
@@ -441,7 +445,9 @@ bool kir_check_op(kir_checker *c, kir_ref n)
 	case KIR_OP_x86_dpbf16:
 		return needs(c, n, KIR_HAS_bf16, "bf16") &&
 		       check_dp(c, n, KIR_f32, KIR_bf16, KIR_bf16, 2);
-	case KIR_OP_x86_lut: return needs(c, n, KIR_HAS_vbmi, "vbmi") && check_lut(c, n);
+	case KIR_OP_x86_lut: return needs(c, n, KIR_HAS_vbmi, "vbmi") && check_lut(c, n, 1);
+	case KIR_OP_x86_lut_lo:
+	case KIR_OP_x86_lut_hi: return needs(c, n, KIR_HAS_vbmi, "vbmi") && check_lut(c, n, 2);
 	case KIR_OP_xe_dpas:
 	case KIR_OP_xe_reduce_add:
 	case KIR_OP_xe_reduce_max:

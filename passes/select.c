@@ -6,6 +6,8 @@
  *     %c = dp %acc, %a, %b : f32<16>, f32       =>  fma %a, %b, %acc
  *     %w = convert %q : bf16<64> from 8 bits    =>  x86.lut %q                  (vbmi)
  *     %w = convert %q : f32<64> from 8 bits     =>  convert x86.lut %q          (vbmi)
+ *     %w = convert unzip.lo %q as s64           =>  x86.lut.lo %q   codes whose widened halves
+ *                                                   unpack into order (vec_layout.c)
  *
  * One row of the table below for each; the first that fits is taken. A dp or convert that
  * none fits stays: backends lower it by its meaning.
@@ -95,11 +97,49 @@ static kir_ref emit_lut(const kir_func *in, kir_ref n, kir_func *out, const kir_
 	return as_elem(out, x, (kir_elem)kir_type_of(in, n)->elem);
 }
 
+/* The 64 codes of whose each 16 n widens the lower or the upper 8; 0 if that isn't what n
+ * does. */
+static kir_ref eights_of(const kir_func *f, kir_ref n)
+{
+	kir_ref zip = kir_src(f, kir_src(f, n, 0), 0), lo = kir_src(f, zip, 0);
+	kir_ref hi = kir_src(f, zip, 1), whole = kir_src(f, kir_src(f, lo, 0), 0);
+
+	return f->node[kir_src(f, n, 0)].op == KIR_OP_bitcast &&
+	               (f->node[zip].op == KIR_OP_unzip_lo ||
+	                f->node[zip].op == KIR_OP_unzip_hi) &&
+	               kir_type_of(f, zip)->elem == KIR_s64 && lanes_of(f, zip) == 4 &&
+	               f->node[lo].op == KIR_OP_half_lo && f->node[hi].op == KIR_OP_half_hi &&
+	               kir_src(f, lo, 0) == kir_src(f, hi, 0) &&
+	               f->node[kir_src(f, lo, 0)].op == KIR_OP_bitcast &&
+	               kir_type_of(f, whole)->elem == elem_of(f, n, 0)
+	           ? whole
+	           : 0;
+}
+
+static bool fits_eights(const kir_func *f, kir_ref n)
+{
+	kir_elem from = elem_of(f, n, 0);
+
+	return kir_type_of(f, n)->elem == KIR_bf16 && lanes_of(f, n) == 32 &&
+	       kir_attr_of(f, n, KIR_ATTR_nan) == KIR_NAN_keep && kir_is_float(from) &&
+	       kir_elems[from].bits == 8 && from != KIR_e8m0 && eights_of(f, n);
+}
+
+static kir_ref emit_eights(const kir_func *in, kir_ref n, kir_func *out, const kir_ref *map)
+{
+	kir_ref zip = kir_src(in, kir_src(in, n, 0), 0);
+
+	return e1(out,
+	          in->node[zip].op == KIR_OP_unzip_lo ? KIR_OP_x86_lut_lo : KIR_OP_x86_lut_hi,
+	          in->node[n].type, map[eights_of(in, n)]);
+}
+
 static const rule rules[] = {
 	{ KIR_OP_dp, KIR_HAS_avx512 | KIR_HAS_vnni, fits_dpbusd, emit_dpbusd },
 	{ KIR_OP_dp, KIR_HAS_avx512 | KIR_HAS_bf16, fits_dpbf16, emit_dpbf16 },
 	{ KIR_OP_dp, 0, fits_fma, emit_fma },
 	{ KIR_OP_convert, KIR_HAS_avx512 | KIR_HAS_vbmi, fits_lut, emit_lut },
+	{ KIR_OP_convert, KIR_HAS_avx512 | KIR_HAS_vbmi, fits_eights, emit_eights },
 };
 
 static const rule *find_rule(const kir_func *f, kir_ref n)

@@ -94,7 +94,7 @@ bool vec_find_layout(const vec *v, const vec_factor *b, vec_layout *l)
 		if (!p->dyn && p->axis == col && p->div <= 1 && p->stride == l->unit * size)
 			l->group = p->mod ? p->mod : t->dim[col];
 	}
-	/* whole words of the product, a power of two of them: vec_split_words halves */
+	/* whole words of the product, a power of two of them: split_words halves */
 	return l->unit > 1 && l->step && l->group > 0 && b->depth % l->unit == 0 &&
 	       l->unit % b->unit == 0 && l->unit / b->unit <= VEC_RATIO_MAX &&
 	       low_bit(l->unit / b->unit) == l->unit / b->unit;
@@ -109,24 +109,8 @@ int64_t vec_side_by_side(const vec_factor *b, const vec_layout *l)
 
 /* -- words of one step --------------------------------------------------------------------- */
 
-/* x: [columns/4][2][4] words; the two vectors of one word a column. */
-static void split_pairs(vec *v, kir_ref x, kir_ref out[2])
-{
-	int64_t n = kir_type_of(v->f, x)->dim[0];
-	kir_type_id half = kir_vector(v->f->module, KIR_s32, n / 2);
-	kir_ref lo[2], hi[2];
-
-	out[0] = e1(v->f, KIR_OP_half_lo, half, x);
-	out[1] = e1(v->f, KIR_OP_half_hi, half, x);
-	if (n == 8)
-		return;
-	split_pairs(v, out[0], lo);
-	split_pairs(v, out[1], hi);
-	for (int i = 0; i < 2; i++)
-		out[i] = e2(v->f, KIR_OP_join, half, lo[i], hi[i]);
-}
-
-void vec_split_words(vec *v, kir_ref x, int64_t ratio, bool pairs, kir_ref *out)
+/* x: [columns][ratio] words; the `ratio` vectors of one word a column. */
+static void split_words(vec *v, kir_ref x, int64_t ratio, kir_ref *out)
 {
 	const kir_type *t = kir_type_of(v->f, x);
 	kir_type_id half = kir_vector(v->f->module, KIR_s32, t->dim[0] / 2);
@@ -136,46 +120,69 @@ void vec_split_words(vec *v, kir_ref x, int64_t ratio, bool pairs, kir_ref *out)
 		out[0] = x;
 		return;
 	}
-	if (pairs) {
-		split_pairs(v, x, out);
-		return;
-	}
 	lo = e1(v->f, KIR_OP_half_lo, half, x);
 	hi = e1(v->f, KIR_OP_half_hi, half, x);
 	bool one = t->dim[0] == 2;
 	even[0] = one ? lo : e2(v->f, KIR_OP_unzip_lo, half, lo, hi);
 	even[1] = one ? hi : e2(v->f, KIR_OP_unzip_hi, half, lo, hi);
 	for (int i = 0; i < 2; i++) {
-		vec_split_words(v, even[i], ratio / 2, false, part);
+		split_words(v, even[i], ratio / 2, part);
 		for (int64_t k = 0; k < ratio / 2; k++)
 			out[2 * k + i] = part[k];
 	}
 }
 
+/* x: [columns/4][2][4][2] codes; of each 16 the lower and the upper 8, then widened: pass
+ * select knows the two as halves of one table look-up. */
+static void split_pairs(vec *v, const vec_factor *b, kir_ref x, kir_ref out[2])
+{
+	kir_module *m = v->f->module;
+	int64_t n = kir_type_of(v->f, x)->dim[0];
+	kir_type_id half = kir_vector(m, KIR_s64, n / 16);
+	kir_type_id codes = kir_vector(m, b->stored, n / 2);
+	kir_ref y = e1(v->f, KIR_OP_bitcast, kir_vector(m, KIR_s64, n / 8), x);
+	kir_ref lo = e1(v->f, KIR_OP_half_lo, half, y), hi = e1(v->f, KIR_OP_half_hi, half, y);
+	bool one = n == 16;
+
+	out[0] = one ? lo : e2(v->f, KIR_OP_unzip_lo, half, lo, hi);
+	out[1] = one ? hi : e2(v->f, KIR_OP_unzip_hi, half, lo, hi);
+	for (int i = 0; i < 2; i++)
+		out[i] = vec_apply_chain(v, b, e1(v->f, KIR_OP_bitcast, codes, out[i]));
+}
+
+void vec_words(vec *v, const vec_factor *b, kir_ref x, int64_t cols, int64_t ratio, bool pairs,
+               kir_ref *out)
+{
+	kir_module *m = v->f->module;
+	kir_type_id et = kir_vector(m, b->elem, cols * b->unit);
+
+	if (pairs) {
+		split_pairs(v, b, x, out);
+		return;
+	}
+	out[0] = vec_apply_chain(v, b, x);
+	if (ratio == 1)
+		return;
+	split_words(v, e1(v->f, KIR_OP_bitcast, kir_vector(m, KIR_s32, cols * ratio), out[0]),
+	            ratio, out);
+	for (int64_t i = 0; i < ratio; i++)
+		out[i] = e1(v->f, KIR_OP_bitcast, et, out[i]);
+}
+
 void vec_put_words(vec *v, const vec_factor *b, const vec_tile *t, kir_ref x, vec_ix deep,
                    vec_ix c, int64_t cols, const vec_layout *l)
 {
-	kir_module *m = v->f->module;
+	kir_type_id s64 = kir_scalar(v->f->module, KIR_s64);
 	int64_t ratio = l->unit / b->unit;
 	kir_ref word[VEC_RATIO_MAX];
-	vec_ix row = vec_mul(v, deep, 1), at = vec_mul(v, c, b->unit);
+	vec_ix row = deep, at = vec_mul(v, c, b->unit);
 
 	if (row.var)
-		row.var =
-		    e2(v->f, KIR_OP_fdiv, kir_scalar(m, KIR_s64), row.var, s64c(v->f, b->unit));
+		row.var = e2(v->f, KIR_OP_fdiv, s64, row.var, s64c(v->f, b->unit));
 	row.k /= b->unit;
-	if (ratio == 1) {
-		vec_write(v, t, row, at, x);
-		return;
-	}
-	vec_split_words(v, e1(v->f, KIR_OP_bitcast, kir_vector(m, KIR_s32, cols * ratio), x),
-	                ratio, l->pairs, word);
-	for (int64_t i = 0; i < ratio; i++) {
-		kir_type_id et = kir_vector(m, b->elem, cols * b->unit);
-
-		vec_write(v, t, vec_add(v, row, ix(i)), at,
-		          e1(v->f, KIR_OP_bitcast, et, word[i]));
-	}
+	vec_words(v, b, x, cols, ratio, l->pairs, word);
+	for (int64_t i = 0; i < ratio; i++)
+		vec_write(v, t, vec_add(v, row, ix(i)), at, word[i]);
 }
 
 /* -- whole tiles --------------------------------------------------------------------------- */
@@ -219,7 +226,7 @@ static void pack_vector(vec *v, const vec_factor *b, const vec_layout *l, const 
 
 	if (live)
 		x = only_live(v, b, l, x, e2(v->f, KIR_OP_sub, s64, live, vec_ref(v, deep)));
-	vec_put_words(v, b, t, vec_apply_chain(v, b, x), deep, to, lanes, l);
+	vec_put_words(v, b, t, x, deep, to, lanes, l);
 }
 
 void vec_pack_columns(vec *v, const vec_factor *b, const vec_layout *l, vec_ix c, int64_t n,

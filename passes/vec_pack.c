@@ -173,8 +173,7 @@ static void transpose_square(vec *v, const vec_factor *b, const vec_tile *t, vec
 	for (int64_t i = 0; i < n; i++) {
 		kir_ref e = e1(v->f, KIR_OP_bitcast, kir_vector(m, b->stored, n * unit), x[i]);
 
-		vec_put_words(v, b, t, vec_apply_chain(v, b, e), vec_add(v, col, ix(i * unit)),
-		              row, n, &words);
+		vec_put_words(v, b, t, e, vec_add(v, col, ix(i * unit)), row, n, &words);
 	}
 }
 
@@ -305,7 +304,6 @@ static void pack_zipped(vec *v, const vec_factor *b, const vec_tile *t)
 static void read_widened(vec *v, const vec_factor *b, const vec_packed *p, vec_ix k, vec_ix c,
                          int64_t cols, int64_t lanes, kir_ref *out)
 {
-	kir_module *m = v->f->module;
 	vec_ix deep = vec_mul(v, k, b->unit);
 	kir_ref word[VEC_RATIO_MAX];
 
@@ -314,17 +312,9 @@ static void read_widened(vec *v, const vec_factor *b, const vec_packed *p, vec_i
 		kir_ref x = vec_read_stored(v, b, b->trans ? at : deep, b->trans ? deep : at,
 		                            lanes * b->unit * p->ratio, 0);
 
-		x = vec_apply_chain(v, b, x);
-		if (p->ratio == 1) {
-			out[j] = x;
-			continue;
-		}
-		x = e1(v->f, KIR_OP_bitcast, kir_vector(m, KIR_s32, lanes * p->ratio), x);
-		vec_split_words(v, x, p->ratio, p->pairs, word);
+		vec_words(v, b, x, lanes, p->ratio, p->pairs, word);
 		for (int64_t s = 0; s < p->ratio; s++)
-			out[s * cols + j] =
-			    e1(v->f, KIR_OP_bitcast, kir_vector(m, b->elem, lanes * b->unit),
-			       word[s]);
+			out[s * cols + j] = word[s];
 	}
 }
 

@@ -191,10 +191,11 @@ bool vec_find_layout(const vec *v, const vec_factor *b, vec_layout *l);
 /* Columns that lie side by side wherever a tile starts: tiles start at multiples of their
  * own number of columns. Divides the tile's columns. */
 int64_t vec_side_by_side(const vec_factor *b, const vec_layout *l);
-/* x holds [columns][ratio] words of 4 bytes, or pairs; appends the `ratio` vectors of one word
- * a column. */
-void vec_split_words(vec *v, kir_ref x, int64_t ratio, bool pairs, kir_ref *out);
-/* Writes lanes of [cols][l->unit], after the chain, to the packed tile: columns from c,
+/* x: stored codes, [columns][ratio * b->unit] or in the order of pairs; the `ratio` vectors of
+ * [columns][b->unit], after the chain. */
+void vec_words(vec *v, const vec_factor *b, kir_ref x, int64_t cols, int64_t ratio, bool pairs,
+               kir_ref *out);
+/* Writes stored lanes of [cols][l->unit], after the chain, to the packed tile: columns from c,
  * contraction from `deep` (in elements). */
 void vec_put_words(vec *v, const vec_factor *b, const vec_tile *t, kir_ref x, vec_ix deep,
                    vec_ix c, int64_t cols, const vec_layout *l);

@@ -317,7 +317,9 @@ static void test_x86(void **state)
 	if (!has_x86())
 		skip();
 	for (unsigned i = 0; i < kir_ntargets; i++) {
-		kvjit_options o = { .size = sizeof o, .target = kir_targets[i].name };
+		kvjit_options o = { .size = sizeof o,
+			            .target = kir_targets[i].name,
+			            .backend = "x86" };
 		kvjit *kv = NULL;
 
 		if (kvjit_open(&o, &kv) == KVJIT_UNSUPPORTED) {
@@ -471,13 +473,13 @@ static void pipeline(kvjit *kv, const char *format, kir_elem e)
 static void test_problem(void **state)
 {
 	static const char *const names[] = { "int8", "e4m3", "e5m2", "e4m3fnuz", "e5m2fnuz" };
-	static const char *const places[] = { "native", "inline", "x" };
+	static const char *const places[] = { "native", "inline", "x", "amx" };
 	kvjit *kv = open_with(has_x86() ? "x86" : "c", NULL);
 	char format[60];
 
 	(void)state;
 	for (unsigned e = 0; e < ELEMS; e++)
-		for (int i = 0; i < 3; i++) {
+		for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
 			snprintf(format, sizeof format, "%s/token-head/%s", names[e],
 			         places[i]);
 			pipeline(kv, format, elems[e]);

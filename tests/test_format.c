@@ -122,6 +122,9 @@ static const char *const names[] = {
 	"int8/g32",
 	"int8/g64/inline/div/even",
 	"e4m3/g16/split",
+	"bf16/none/amx",
+	"int8/token-head/amx",
+	"e5m2/g32/amx/div",
 	"mxfp8",
 	"mxfp8/hnd",
 };
@@ -298,6 +301,20 @@ static void test_split(void **state)
 	assert_int_equal(at(&l, KIR_S_v, 1, 3, 5, 41), 4096 + 3 * 1024 + 41 * 16 + 5);
 	layout_of(get(m, "bf16/none/x"), &s, &l);
 	assert_int_equal(at(&l, KIR_S_k, 0, 0, 5, 41), 2 * (5 * 128 + 5 * 8 + 1));
+	/* tiles: 16 tokens of K, 16 dimensions of V; a page of 20 tokens is filled up */
+	s.page = 20;
+	layout_of(get(m, "int8/token-head/amx"), &s, &l);
+	assert_int_equal(at(&l, KIR_S_k, 0, 0, 17, 41), 16 * 64 + 10 * 64 + 1 * 4 + 1);
+	assert_int_equal(at(&l, KIR_S_v, 0, 0, 17, 41),
+	                 32 * 64 + 2 * 5 * 64 + 4 * 64 + 9 * 4 + 1);
+	layout_of(get(m, "e4m3/tensor/amx"), &s, &l);
+	assert_int_equal(at(&l, KIR_S_k, 0, 0, 23, 43), 16 * 64 + 10 * 64 + 16 + 8 + 3 * 2 + 1);
+	assert_int_equal(at(&l, KIR_S_v, 0, 0, 3, 6), 32 * 64 + 16 + 8 + 2 * 2 + 1);
+	layout_of(get(m, "bf16/none/amx"), &s, &l);
+	assert_int_equal(at(&l, KIR_S_k, 0, 0, 17, 41), 2 * (16 * 64 + 20 * 32 + 2 + 1));
+	assert_int_equal(at(&l, KIR_S_v, 0, 0, 17, 41),
+	                 2 * (32 * 64 + 2 * 20 * 16 + 8 * 32 + 9 * 2 + 1));
+	s.page = 16;
 	layout_of(get(m, "int8/token-head/split"), &s, &l);
 	assert_int_equal(l.ntensor, 4);
 	assert_string_equal(l.tensor[3].name, "v_scale_cache");

@@ -70,7 +70,7 @@ static void add_format(rng *r, char *text, const char *field)
 {
 	const char *e =
 	    WORD(r, "int8", "int8", "e4m3", "e5m2", "e4m3fnuz", "e5m2fnuz", "bf16", "f16");
-	const char *place = WORD(r, "native", "native", "inline", "split", "nhd", "hnd", "x");
+	const char *place = WORD(r, "native", "native", "inline", "split", "nhd", "hnd", "x", "amx");
 	bool wide = !strcmp(e, "bf16") || !strcmp(e, "f16");
 	const char *gran =
 	    wide ? "none" : WORD(r, "tensor", "head", "token-head", "token-head", "g16");

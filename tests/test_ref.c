@@ -320,6 +320,18 @@ static const op_case cases[] = {
 	  "%g = x86.lut %f : bf16<4>\n%r = convert %g : f32<4>\n" VO,
 	  4,
 	  { 0.015625, -0.01953125, 0.001953125, 0.0390625 } },
+	{ 'V',
+	  'p',
+	  "%e = iota : s32<16>\n%f = convert %e : e4m3fn<16>\n"
+	  "%g = x86.lut.lo %f : bf16<8>\n%r = convert %g : s32<8>\n" VP,
+	  8,
+	  { 0, 1, 2, 3, 4, 5, 6, 7 } },
+	{ 'V',
+	  'p',
+	  "%e = iota : s32<32>\n%f = convert %e : e5m2<32>\n"
+	  "%g = x86.lut.hi %f : bf16<16>\n%r = convert %g : s32<16>\n" VP,
+	  8,
+	  { 8, 8, 10, 12, 12, 12, 14, 16 } },
 	/* memory */
 	{ 'T', 'o', "%r = load %x[1] : f32\n" O, 1, { -2 } },
 	{ 'T', 'o', "%r = load %x[0] upto %n : f32<4>\n" O, 4, { 1.5, -2, 0.1f, 0 } },

@@ -450,6 +450,13 @@ static void find_last_yields(printer *p)
 
 /* -- nodes ------------------------------------------------------------------------ */
 
+static const char *code_of_lane(kir_op op)
+{
+	return op == KIR_OP_x86_lut      ? "l"
+	       : op == KIR_OP_x86_lut_lo ? "(l / 8 * 16 + l % 8)"
+	                                 : "(l / 8 * 16 + 8 + l % 8)";
+}
+
 static void print_value(printer *p, kir_ref n)
 {
 	kir_text rhs = { 0 };
@@ -466,8 +473,11 @@ static void print_value(printer *p, kir_ref n)
 		             kbe_c_close((kir_elem)kir_type_of(p->f, n)->elem));
 		break;
 	case KIR_OP_x86_lut:
+	case KIR_OP_x86_lut_lo:
+	case KIR_OP_x86_lut_hi:
 		kir_text_add(&rhs, "e_%s(", e);
-		kbe_c_number(p->f, kir_src(p->f, n, 0), "l", &rhs);
+		kbe_c_number(p->f, kir_src(p->f, n, 0),
+		             code_of_lane((kir_op)kir_at(p->f, n)->op), &rhs);
 		kir_text_add(&rhs, ", 0, 0, 0)");
 		break;
 	default:

@@ -167,6 +167,8 @@ static LLVMValueRef emit_plain(kll *l, kir_ref n)
 	case KIR_OP_x86_dpbusd:
 	case KIR_OP_x86_dpbf16:
 	case KIR_OP_x86_lut:
+	case KIR_OP_x86_lut_lo:
+	case KIR_OP_x86_lut_hi:
 	case KIR_OP_amx_tile:
 	case KIR_OP_amx_zero:
 	case KIR_OP_amx_load:

@@ -141,7 +141,9 @@ static bool plain_op(kref_state *r, kir_ref n)
 	case KIR_OP_dp:
 	case KIR_OP_x86_dpbusd:
 	case KIR_OP_x86_dpbf16:
-	case KIR_OP_x86_lut: return kref_vector(r, n);
+	case KIR_OP_x86_lut:
+	case KIR_OP_x86_lut_lo:
+	case KIR_OP_x86_lut_hi: return kref_vector(r, n);
 	case KIR_OP_xe_dpas:
 	case KIR_OP_xe_load2d:
 	case KIR_OP_xe_reduce_add:

@@ -29,6 +29,13 @@ static void unzip(kref_slot *s, const kref_slot *x, const kref_slot *y, int64_t 
 	}
 }
 
+/* Of each 16 lanes the lower or upper 8. */
+static void eights(kref_slot *s, const kref_slot *x, int64_t upper)
+{
+	for (int64_t k = 0; k < s->count; k++)
+		lane(s, k, x, k / 8 * 16 + 8 * upper + k % 8);
+}
+
 static void join(kref_slot *s, const kref_slot *x, const kref_slot *y)
 {
 	for (int64_t k = 0; k < s->count; k++)
@@ -125,6 +132,8 @@ bool kref_vector(kref_state *r, kir_ref n)
 	case KIR_OP_x86_lut: /* bf16 holds every 8-bit float */
 		memcpy(s->p, x->p, (size_t)s->count * 8);
 		return true;
+	case KIR_OP_x86_lut_lo: eights(s, x, 0); return true;
+	case KIR_OP_x86_lut_hi: eights(s, x, 1); return true;
 	default: return dp(r, n); /* x86_dpbusd too: u8 . s8 is exact either way */
 	}
 }

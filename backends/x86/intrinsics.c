@@ -172,13 +172,12 @@ static LLVMValueRef lookup(kll *l, LLVMValueRef code, LLVMValueRef *table)
 	                3);
 }
 
-/* 64 codes to bf16: low and high bytes each from a table of 128, the sign from the code,
- * then interleaved in order: where a product wants another order, LLVM makes one permutation
- * of the two. */
-static LLVMValueRef lut_register(kll *l, LLVMValueRef code, kir_elem e)
+/* Low and high bytes of 64 codes as bf16, each from a table of 128, the sign from the code. */
+static void lut_bytes(kll *l, LLVMValueRef code, kir_elem e, LLVMValueRef *low,
+                      LLVMValueRef *high)
 {
-	LLVMValueRef lo_table[128], hi_table[128], lo, hi, half[2];
-	unsigned lane[64], bits = kir_elems[e].bits, mask = (1u << bits) - 1;
+	LLVMValueRef lo_table[128], hi_table[128], lo, hi;
+	unsigned bits = kir_elems[e].bits, mask = (1u << bits) - 1;
 
 	for (unsigned c = 0; c < 128; c++) {
 		double x = kir_decode(e, c & mask);
@@ -198,6 +197,17 @@ static LLVMValueRef lut_register(kll *l, LLVMValueRef code, kir_elem e)
 		lo = kll_select(l, nan, bytes(l, 0xc0), lo);
 		hi = kll_select(l, nan, bytes(l, 0x7f), hi);
 	}
+	*low = lo;
+	*high = hi;
+}
+
+/* 64 codes in order: where a product wants another, LLVM makes one permutation of the two. */
+static LLVMValueRef lut_register(kll *l, LLVMValueRef code, kir_elem e)
+{
+	LLVMValueRef lo, hi, half[2];
+	unsigned lane[64];
+
+	lut_bytes(l, code, e, &lo, &hi);
 	for (unsigned h = 0; h < 2; h++) {
 		for (unsigned i = 0; i < 64; i++)
 			lane[i] = h * 32 + i / 2 + (i & 1) * 64;
@@ -207,11 +217,27 @@ static LLVMValueRef lut_register(kll *l, LLVMValueRef code, kir_elem e)
 	                        LLVMVectorType(l->i16, 64), "");
 }
 
+/* The lower or upper 8 of each 16 codes: one unpack of the bytes. */
+static LLVMValueRef lut_eights(kll *l, LLVMValueRef code, kir_elem e, unsigned upper)
+{
+	LLVMValueRef lo, hi;
+	unsigned lane[64];
+
+	lut_bytes(l, code, e, &lo, &hi);
+	for (unsigned i = 0; i < 64; i++)
+		lane[i] = i / 16 * 16 + upper * 8 + i % 16 / 2 + (i & 1) * 64;
+	return LLVMBuildBitCast(l->b, kll_shuffle(l, lo, hi, lane, 64),
+	                        LLVMVectorType(l->i16, 32), "");
+}
+
 static LLVMValueRef lut(kll *l, kir_ref n)
 {
 	kir_ref src = kir_src(l->f, n, 0);
 	kir_elem e = kll_elem(l, src);
-	unsigned lanes = kll_lanes(l, n), count = (lanes + 63) / 64;
+	kir_op op = (kir_op)l->f->node[n].op;
+	bool all = op == KIR_OP_x86_lut;
+	unsigned lanes = kll_lanes(l, n), each = all ? 64 : 32;
+	unsigned count = (lanes + each - 1) / each;
 	LLVMValueRef p[16];
 
 	if (!has(l, KIR_HAS_vbmi | KIR_HAS_avx512))
@@ -219,8 +245,12 @@ static LLVMValueRef lut(kll *l, kir_ref n)
 	if (kll_elem(l, n) != KIR_bf16 || kir_elem_bytes(e) != 1 || !lanes ||
 	    !kir_is_float(e) || kir_elems[e].kind == 'E')
 		return kll_fail(l, n, "turns signed floats of at most 8 bits into bf16");
-	for (unsigned i = 0; i < count; i++)
-		p[i] = lut_register(l, piece(l, l->val[src], i * 64, 64), e);
+	for (unsigned i = 0; i < count; i++) {
+		LLVMValueRef code = piece(l, l->val[src], i * 64, 64);
+
+		p[i] = all ? lut_register(l, code, e)
+		           : lut_eights(l, code, e, op == KIR_OP_x86_lut_hi);
+	}
 	return gather(l, p, count, lanes);
 }
 
@@ -230,7 +260,9 @@ LLVMValueRef kx86_hook(kll *l, kir_ref n)
 	case KIR_OP_dp: return dp_words(l, n);
 	case KIR_OP_x86_dpbusd: return dpbusd(l, n);
 	case KIR_OP_x86_dpbf16: return dpbf16(l, n);
-	case KIR_OP_x86_lut: return lut(l, n);
+	case KIR_OP_x86_lut:
+	case KIR_OP_x86_lut_lo:
+	case KIR_OP_x86_lut_hi: return lut(l, n);
 	default: return kx86_tiles(l, n);
 	}
 }

@@ -141,8 +141,8 @@ static bool print_stage(kvjit_kernel *k, const char *stage, kir_text *out, kir_d
 		return lower_again(k, d), print_func(k->tile, out);
 	if (!strcmp(stage, "vector"))
 		return lower_again(k, d), print_func(k->vector, out);
-	if (!strcmp(stage, "llvm"))
-		return dump(k, "x86", KBE_DUMP_SOURCE, out, d);
+	if (!strcmp(stage, "llvm") && strcmp(k->backend_name, "c") != 0)
+		return dump(k, NULL, KBE_DUMP_SOURCE, out, d);
 	if (!strcmp(stage, "c"))
 		return dump(k, "c", KBE_DUMP_SOURCE, out, d);
 	if (!strcmp(stage, "asm"))

@@ -5,7 +5,8 @@
  * hits all of them alike; shares and ratios are medians of pairs taken in the same round. An
  * item's sample is at least SAMPLE_MS long. The items: the kernel, a plain read of as many
  * bytes of the same memory, the same in scattered blocks of one page and head, a copy of them,
- * multiply-adds from registers, and the same problem on a bf16 cache.
+ * multiply-adds from registers, and the same problem on a bf16 cache. On a device: the kernel
+ * and the bf16 one.
  */
 #include "load.h"
 #include "tool.h"
@@ -68,14 +69,10 @@ static bool run_unit(bench *b, int item, double *seconds)
 {
 	size_t bytes, at;
 	const char *from;
-	double start = measure_now();
 	switch (item) {
 	case ITEM_KERNEL:
 	case ITEM_BF16:
-		if (!load_call(item == ITEM_KERNEL ? &b->kernel : &b->bf16))
-			return false;
-		*seconds = measure_now() - start;
-		return true;
+		return load_timed_call(item == ITEM_KERNEL ? &b->kernel : &b->bf16, seconds);
 	case ITEM_READ:
 		from = next_part(b, &bytes, &at);
 		*seconds = measure_read(b->team, from, bytes);
@@ -209,9 +206,12 @@ static bool prepare(bench *b, kvjit *kv, const char *text, const char *sched, co
 	free(other);
 	if (rival && !b->has[ITEM_BF16])
 		return false;
-	b->has[ITEM_KERNEL] = b->has[ITEM_READ] = b->has[ITEM_FMA] = true;
-	b->has[ITEM_COPY] = b->kernel.a.p.kind != KIR_ATTN;
-	b->block = b->kernel.a.p.kind == KIR_ATTN ? load_block_bytes(&b->kernel) : 0;
+	/* what this processor reads and adds says nothing about a device */
+	bool here = !kvjit_device_name(kv);
+	b->has[ITEM_KERNEL] = true;
+	b->has[ITEM_READ] = b->has[ITEM_FMA] = here;
+	b->has[ITEM_COPY] = here && b->kernel.a.p.kind != KIR_ATTN;
+	b->block = here && b->kernel.a.p.kind == KIR_ATTN ? load_block_bytes(&b->kernel) : 0;
 	b->has[ITEM_BLOCKS] = b->block >= 64 && (size_t)b->kernel.bytes >= b->block;
 	if (b->has[ITEM_COPY]) {
 		size_t bytes;
@@ -258,14 +258,19 @@ static figures figures_of(bench *b)
 	const load *k = &b->kernel;
 	figures f = { 0 };
 	f.time = spread(b, ITEM_KERNEL);
-	f.read = spread(b, ITEM_READ);
-	f.fma = spread(b, ITEM_FMA);
 	f.gb_s = 1e-9 * k->bytes / f.time.median;
 	f.gflop_s = 1e-9 * k->flops / f.time.median;
-	f.stream_gb_s = 1e-9 * b->work[ITEM_READ] / f.read.median;
-	f.peak_gflop_s = 1e-9 * b->work[ITEM_FMA] / f.fma.median;
-	f.stream_share = ratio(b, ITEM_READ, ITEM_KERNEL, k->bytes / b->work[ITEM_READ]);
-	f.peak_share = ratio(b, ITEM_FMA, ITEM_KERNEL, k->flops / b->work[ITEM_FMA]);
+	if (b->has[ITEM_READ]) {
+		f.read = spread(b, ITEM_READ);
+		f.stream_gb_s = 1e-9 * b->work[ITEM_READ] / f.read.median;
+		f.stream_share =
+		    ratio(b, ITEM_READ, ITEM_KERNEL, k->bytes / b->work[ITEM_READ]);
+	}
+	if (b->has[ITEM_FMA]) {
+		f.fma = spread(b, ITEM_FMA);
+		f.peak_gflop_s = 1e-9 * b->work[ITEM_FMA] / f.fma.median;
+		f.peak_share = ratio(b, ITEM_FMA, ITEM_KERNEL, k->flops / b->work[ITEM_FMA]);
+	}
 	if (b->has[ITEM_BF16]) {
 		f.bf16 = spread(b, ITEM_BF16);
 		f.vs_bf16 = ratio(b, ITEM_KERNEL, ITEM_BF16, 1);
@@ -311,14 +316,18 @@ static void print_json(bench *b, const char *problem)
 	add_spread(root, "ms", &f.time, 1e3);
 	cJSON_AddNumberToObject(root, "gb_s", f.gb_s);
 	cJSON_AddNumberToObject(root, "gflop_s", f.gflop_s);
-	cJSON_AddNumberToObject(root, "stream_gb_s", f.stream_gb_s);
-	add_spread(root, "stream_share", &f.stream_share, 1);
+	if (b->has[ITEM_READ]) {
+		cJSON_AddNumberToObject(root, "stream_gb_s", f.stream_gb_s);
+		add_spread(root, "stream_share", &f.stream_share, 1);
+	}
 	if (b->has[ITEM_BLOCKS]) {
 		cJSON_AddNumberToObject(root, "block_gb_s", f.block_gb_s);
 		add_spread(root, "block_share", &f.block_share, 1);
 	}
-	cJSON_AddNumberToObject(root, "peak_gflop_s", f.peak_gflop_s);
-	cJSON_AddNumberToObject(root, "peak_share", f.peak_share.median);
+	if (b->has[ITEM_FMA]) {
+		cJSON_AddNumberToObject(root, "peak_gflop_s", f.peak_gflop_s);
+		cJSON_AddNumberToObject(root, "peak_share", f.peak_share.median);
+	}
 	if (b->has[ITEM_BF16]) {
 		add_spread(root, "vs_bf16", &f.vs_bf16, 1);
 		cJSON_AddNumberToObject(root, "bf16_ms", 1e3 * f.bf16.median);
@@ -351,9 +360,13 @@ static void print_text(bench *b, const char *problem)
 {
 	figures f = figures_of(b);
 	bool attention = b->kernel.a.p.kind == KIR_ATTN;
-	printf("%s\n  target %s, schedule %s, %d thread%s from processor %d\n", problem,
-	       b->target, b->schedule && *b->schedule ? b->schedule : "default", b->threads,
-	       b->threads > 1 ? "s" : "", measure_team_cpu(b->team));
+	printf("%s\n  target %s, schedule %s, ", problem, b->target,
+	       b->schedule && *b->schedule ? b->schedule : "default");
+	if (b->kernel.queue)
+		printf("on %s, by its clock\n", kvjit_device_name(b->kernel.kv));
+	else
+		printf("%d thread%s from processor %d\n", b->threads, b->threads > 1 ? "s" : "",
+		       measure_team_cpu(b->team));
 	printf("  %s: %.1f MB a call from %.0f MB; %u rounds\n\n", b->cold ? "cold" : "warm",
 	       1e-6 * b->kernel.bytes, 1e-6 * b->kernel.pool_bytes, b->rounds);
 	printf("  %-18s %9s %9s   %-16s %9s\n", "", "median ms", "least", "95 % interval",
@@ -363,20 +376,22 @@ static void print_text(bench *b, const char *problem)
 	if (b->has[ITEM_BF16])
 		row(item_names[ITEM_BF16], &f.bf16, 1e-9 * b->bf16.bytes / f.bf16.median,
 		    attention ? "GB/s of cache" : "GB/s of input");
-	row(item_names[ITEM_READ], &f.read, f.stream_gb_s, "GB/s");
+	if (b->has[ITEM_READ])
+		row(item_names[ITEM_READ], &f.read, f.stream_gb_s, "GB/s");
 	if (b->has[ITEM_BLOCKS])
 		row(item_names[ITEM_BLOCKS], &f.blocks, f.block_gb_s, "GB/s");
 	if (b->has[ITEM_COPY])
 		row(item_names[ITEM_COPY], &f.copy, f.copy_gb_s, "GB/s");
-	row(item_names[ITEM_FMA], &f.fma, f.peak_gflop_s, "GFLOP/s");
+	if (b->has[ITEM_FMA])
+		row(item_names[ITEM_FMA], &f.fma, f.peak_gflop_s, "GFLOP/s");
 	printf("\n");
 	if (b->has[ITEM_BLOCKS])
 		share("share of the rate in blocks", &f.block_share);
-	if (attention)
+	if (attention && b->has[ITEM_READ])
 		share("share of the read rate", &f.stream_share);
-	else
+	if (b->has[ITEM_COPY])
 		share("share of memcpy's rate", &f.copy_share);
-	if (attention)
+	if (attention && b->has[ITEM_FMA])
 		share("rate / f32 multiply-add rate", &f.peak_share);
 	if (b->has[ITEM_BF16])
 		share("time / time of bf16", &f.vs_bf16);

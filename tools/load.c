@@ -367,16 +367,19 @@ bool load_open(load *l, kvjit *kv, const char *text, const char *sched, double c
 	memset(l, 0, sizeof *l);
 	if (!attn_open(&l->a, text, why, len) || !compile(l, kv, text, sched, why, len))
 		return false;
+	bool ok = false;
 	if (l->a.p.kind == KIR_ATTN)
-		return open_attn(l, kv, cold, why, len);
-	if (l->a.p.kind == KIR_WRITE || l->a.p.kind == KIR_QUANT)
-		return open_write(l, cold, why, len);
-	snprintf(why, len, "bench takes attn, write and quant problems");
-	return false;
+		ok = open_attn(l, kv, cold, why, len);
+	else if (l->a.p.kind == KIR_WRITE || l->a.p.kind == KIR_QUANT)
+		ok = open_write(l, cold, why, len);
+	else
+		snprintf(why, len, "bench takes attn, write and quant problems");
+	return ok && (!kvjit_device_name(kv) || load_to_device(l, kv, why, len));
 }
 
 void load_close(load *l)
 {
+	load_leave_device(l);
 	kvjit_plan_free(l->plan);
 	kvjit_release(l->k);
 	for (int i = 0; i < l->npool; i++)
@@ -386,11 +389,22 @@ void load_close(load *l)
 
 bool load_call(load *l)
 {
+	double ignored;
+	return load_timed_call(l, &ignored);
+}
+
+bool load_timed_call(load *l, double *seconds)
+{
 	for (int i = 0; i < l->nmove; i++)
 		l->arg[l->move[i].arg].data =
 		    l->move[i].base + l->move[i].step * (size_t)l->turn;
 	l->turn = (l->turn + 1) % l->turns;
-	return kvjit_call(l->k, l->plan, l->arg, l->narg, NULL) == KVJIT_OK;
+	if (l->queue)
+		return load_device_call(l, seconds);
+	double start = measure_now();
+	bool ok = kvjit_call(l->k, l->plan, l->arg, l->narg, NULL) == KVJIT_OK;
+	*seconds = measure_now() - start;
+	return ok;
 }
 
 const void *load_memory(const load *l, size_t *bytes)

@@ -38,6 +38,10 @@ typedef struct load {
 	double flops;      /* of one call, 0 for writers */
 	double pool_bytes; /* rotated through */
 	double compile_ms;
+	/* on a device: a queue that takes times, and the arguments' memory there */
+	kvjit *kv; /* NULL: the processor */
+	kvjit_queue *queue;
+	void *there[BIND_MAX];
 } load;
 
 /* Compiles and fills. cold: bytes to rotate through, 0: warm. */
@@ -46,6 +50,12 @@ bool load_open(load *l, kvjit *kv, const char *text, const char *sched, double c
 void load_close(load *l);
 /* One call on the next part of the memory; false after a failed call. */
 bool load_call(load *l);
+/* And the seconds it took, by a device's own clock if it runs there. */
+bool load_timed_call(load *l, double *seconds);
+/* load_device.c: moves the arguments of an open load to kv's device, and frees them. */
+bool load_to_device(load *l, kvjit *kv, char *why, size_t len);
+void load_leave_device(load *l);
+bool load_device_call(load *l, double *seconds);
 /* The memory that calls read, for a plain read of as many bytes. */
 const void *load_memory(const load *l, size_t *bytes);
 /* Bytes of a page that lie together for one KV head, 0 if it has no such part. */

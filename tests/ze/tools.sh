@@ -1,0 +1,45 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# The commands on a device, which is the test driver: run gives the bytes that the processor's code
+# gives, check holds it to its bound, bench reads the device's clock, and a second process takes the
+# SPIR-V from the cache. $1: a backend that makes SPIR-V.
+set -eu
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+unset KVJIT_CACHE_DIR
+export XDG_CACHE_HOME="$tmp/cache"
+quant="quant in=f32 to=e4m3/token-head heads=2 dim=48"
+attn="attn q=bf16 kv=int8/token-head heads=2:1 dim=32 page=16 causal"
+
+"$KVJIT" info | grep -q '^device   0: .*target xe-pvc' || {
+	echo "SKIPPED: $("$KVJIT" info | grep '^device ')"
+	exit 77
+}
+"$KVJIT" info | grep "^backend  $1: " | grep -q "can't be" && {
+	echo "SKIPPED: no backend $1"
+	exit 77
+}
+
+# 16 rows of [2, 48] floats
+{
+	printf '\223NUMPY\001\000\166\000'
+	printf '%-117s\n' "{'descr': '<f4', 'fortran_order': False, 'shape': (16, 2, 48), }"
+	head -c 6144 "$KVJIT"
+} >"$tmp/x.npy"
+for where in "--backend c" "--backend $1 --target xe"; do
+	# shellcheck disable=SC2086
+	"$KVJIT" run $quant --in x="$tmp/x.npy" --out q="$tmp/q.npy" --out s="$tmp/s.npy" $where
+	cat "$tmp/q.npy" "$tmp/s.npy" >"$tmp/$(echo "$where" | tr -dc a-z)"
+done
+cmp "$tmp"/backend*
+
+"$KVJIT" check $attn --target xe-pvc --backend "$1" --seeds 1 | tee "$tmp/check"
+grep -q "^$1/xe-pvc *ok" "$tmp/check"
+"$KVJIT" explain $attn --target xe-pvc --backend "$1" >"$tmp/explain"
+grep -q '^device: Intel' "$tmp/explain"
+grep -q 'sub-groups of 16' "$tmp/explain"
+"$KVJIT" bench $quant ctx=64 --target xe-pvc --backend "$1" --seconds 0.1 >"$tmp/bench"
+grep -q 'on Intel.*by its clock' "$tmp/bench"
+grep -q 'this kernel' "$tmp/bench"
+"$KVJIT" cache ls --json | grep -q '"xe-pvc"'
+echo "run, check, explain and bench on $1"

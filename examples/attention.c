@@ -102,7 +102,13 @@ int main(void)
 	static uint16_t q[SEQUENCES * HEADS * DIM], out[SEQUENCES * HEADS * DIM];
 	/* lengths with the new tokens, query rows of each sequence, the pages they use */
 	int32_t lens[] = { 5, 130 }, starts[] = { 0, 1, 2 }, table[] = { 2, 0, 0, 1 };
-	kvjit_batch batch = { sizeof batch, SEQUENCES, lens, starts, table, COLUMNS, PAGES };
+	kvjit_batch batch = { .size = sizeof batch,
+		              .nseq = SEQUENCES,
+		              .seq_lens = lens,
+		              .query_starts = starts,
+		              .block_table = table,
+		              .table_stride = COLUMNS,
+		              .npages = PAGES };
 	kvjit_kernel *attn;
 	kvjit_plan *plan = NULL;
 	kvjit *kv;

@@ -191,11 +191,13 @@ typedef struct kvjit_batch {
 	size_t size; /* sizeof(kvjit_batch)                          */
 	int64_t nseq;
 	const int32_t
-	    *seq_lens; /* [nseq] tokens in the cache, the new ones included; <= 2^30 */
+	    *seq_lens; /* [nseq] tokens in the cache, the new ones included; <= 2^30. With
+	                * sparse=: entries of the index lists of a sequence's queries   */
 	const int32_t *query_starts; /* [nseq + 1] first query row of each, rising */
 	const int32_t *block_table;  /* [nseq][table_stride], or NULL: unchecked    */
 	int64_t table_stride;        /* elements                                     */
 	int64_t npages;              /* pages in the pool: entries are in [0, npages) */
+	uint64_t format; /* kvjit_format_hash of what the cache was written in; 0: not told */
 } kvjit_batch;
 
 /* Checks the batch (KVJIT_BAD_ARGUMENT names the field) and makes the balanced work list,
@@ -239,6 +241,11 @@ KVJIT_API kvjit_status kvjit_keys_of(kvjit *kv, const char *text,
 KVJIT_API kvjit_status kvjit_page_bytes(kvjit *kv, const char *format, int64_t kv_heads,
                                         int64_t dim_k, int64_t dim_v, int64_t page,
                                         int64_t *out);
+
+/* A number that stands for all that a format says: layout, elements, scale rules. Kept beside a
+ * cache that is stored or moved, it tells caches of one name and two contracts apart; a batch
+ * that says it is refused by kernels of another format. */
+KVJIT_API kvjit_status kvjit_format_hash(kvjit *kv, const char *format, uint64_t *out);
 
 /* -- memory ------------------------------------------------------------------------ */
 

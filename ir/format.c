@@ -607,7 +607,13 @@ static bool check_sides(parser *p, int line)
 	for (int i = 0; i < KIR_SIDES; i++)
 		if (!check_side(f, i, line, p->d))
 			return false;
-	return true;
+	if (kir_side_given(&f->side[0]) == kir_side_given(&f->side[2]))
+		return true;
+	kir_error(p->d, line, 1,
+	          "format %s: a scale that is handed over is for the whole key, so k.scale and "
+	          "r.scale are both given or neither",
+	          f->name);
+	return false;
 }
 
 static bool declare(kir_module *m, kir_format *f, int line, kir_diag *d)

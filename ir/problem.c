@@ -527,6 +527,26 @@ static bool check_expr(const parser *p, int i, const char *text, kir_elem type)
 	return ok;
 }
 
+/* What says who sees whom by position has no meaning beside index lists. */
+static bool check_sparse(const parser *p)
+{
+	static const int fields_by_place[] = { F_causal, F_window, F_chunk,
+		                               F_alibi,  F_mask,   F_score };
+
+	if (!p->p->sparse)
+		return true;
+	for (size_t i = 0; i < sizeof(fields_by_place) / sizeof(*fields_by_place); i++) {
+		const word *w = &p->seen[fields_by_place[i]];
+
+		if (w->name)
+			return FAIL(p, w,
+			            "sparse= and %s exclude each other: index lists name "
+			            "slots, not positions",
+			            fields[fields_by_place[i]].name);
+	}
+	return true;
+}
+
 static bool check_all(parser *p)
 {
 	kir_problem *o = p->p;
@@ -548,6 +568,7 @@ static bool check_all(parser *p)
 		    (long long)o->heads, (long long)o->kv_heads);
 	if (p->seen[F_window].name && p->seen[F_chunk].name)
 		ok = FAIL(p, &p->seen[F_chunk], "window and chunk exclude each other");
+	ok = check_sparse(p) && ok;
 	if (o->nwith && !o->score && !o->mask)
 		ok = FAIL(p, &p->seen[F_with],
 		          "with= needs a score= or mask= that reads the operands");

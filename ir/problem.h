@@ -28,6 +28,7 @@ typedef struct kir_problem {
 	int64_t heads, kv_heads, dim_k, dim_v, page;
 	int causal;               /* 0 no, 1 yes, 2 per sequence (operand `causal`)     */
 	int64_t window, chunk;    /* 0: none                                            */
+	int64_t sparse;           /* entries of a query's index list; 0: keys by table  */
 	double softcap;           /* 0: none                                            */
 	int alibi;                /* 0 no, 1 linear, 2 sqrt                             */
 	bool sink, lse, qscale;   /* qscale: the query has a descale operand            */

@@ -345,7 +345,12 @@ static void attn_params(expand *x)
 		operand(x, "kd", per_seq, KIR_IN);
 	if (given(x, 1))
 		operand(x, "vd", per_seq, KIR_IN);
-	operand(x, "table", strided(x, KIR_s32, 1, 2, (int64_t[]){ KIR_DYN, KIR_DYN }), KIR_IN);
+	if (p->sparse)
+		operand(x, "index", strided(x, KIR_s32, 1, 2, (int64_t[]){ KIR_DYN, p->sparse }),
+		        KIR_IN);
+	else
+		operand(x, "table", strided(x, KIR_s32, 1, 2, (int64_t[]){ KIR_DYN, KIR_DYN }),
+		        KIR_IN);
 	operand(x, "lens", list(x, KIR_s32), KIR_IN);
 	operand(x, "starts", list(x, KIR_s32), KIR_IN);
 	scalar(x, "scale", KIR_f32);
@@ -375,6 +380,8 @@ static void expand_attn(expand *x)
 	operand(x, "join", items, KIR_IN);
 	scalar(x, "njoin", KIR_s64);
 	operand(x, "part", part, KIR_INOUT);
+	if (x->p->sparse)
+		scalar(x, "limit", KIR_s64);
 	add_views(x);
 	emit_op(x, true);
 	score_region(x);

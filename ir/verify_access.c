@@ -175,6 +175,8 @@ static const struct {
 	{ KIR_OP_attention, "v", KIR_VOID, 4, 4, KIR_IN },
 	{ KIR_OP_attention, "r", KIR_VOID, 4, 4, KIR_IN },
 	{ KIR_OP_attention, "table", KIR_s32, 2, 2, KIR_IN },
+	{ KIR_OP_attention, "index", KIR_s32, 2, 2, KIR_IN },
+	{ KIR_OP_attention, "limit", KIR_s64, 0, 0, 0 },
 	{ KIR_OP_attention, "lens", KIR_s32, 1, 1, KIR_IN },
 	{ KIR_OP_attention, "starts", KIR_s32, 1, 1, KIR_IN },
 	{ KIR_OP_attention, "scale", KIR_f32, 0, 0, 0 },
@@ -246,6 +248,16 @@ static bool check_wanted(kir_checker *c, kir_ref n, const char *name, bool wante
 	                    why);
 }
 
+/* Keys come from a table of pages or from an index list for each query. */
+static bool check_lists(kir_checker *c, kir_ref n)
+{
+	bool index = kir_operand(c->f, n, "index") != 0;
+
+	return check_wanted(c, n, "table", !index,
+	                    index ? "index lists name the keys" : "no index= names the keys") &&
+	       check_wanted(c, n, "limit", index, "entries of index= are held against it");
+}
+
 /* What a format without shared values and keys in parts calls for, and one with them. */
 static bool check_parts(kir_checker *c, kir_ref n)
 {
@@ -261,6 +273,8 @@ static bool check_parts(kir_checker *c, kir_ref n)
 	const char *rest =
 	    fmt->rest ? "the format's keys have a rest" : "the format's keys are one part";
 
+	if (!write && !check_lists(c, n))
+		return false;
 	return check_wanted(c, n, "v", !fmt->shared, values) &&
 	       check_wanted(c, n, "r", fmt->rest > 0, rest) &&
 	       (!write || (check_wanted(c, n, "value", !fmt->shared, values) &&

@@ -290,6 +290,7 @@ static void fill_planned(kvjit_frame *f, int i)
 		c->p = p->device ? p->there + (p->join - p->work) : p->join;
 		return;
 	case KVJIT_PLAN_part: c->p = f->scratch; return;
+	case KVJIT_PLAN_limit: c->i = f->pages * f->k->shape.page; return;
 	default: break;
 	}
 	if (s->elem == KIR_s32)
@@ -314,7 +315,8 @@ static kvjit_status check_plan(kvjit_frame *f, void *scratch)
 		return BAD("plan is NULL; this kernel needs one (kvjit_plan_new)");
 	b = &f->plan->shape;
 	if (a->heads != b->heads || a->kv_heads != b->kv_heads || a->page != b->page ||
-	    a->dim_v != b->dim_v || a->q_tile != b->q_tile || a->split != b->split)
+	    a->dim_v != b->dim_v || a->q_tile != b->q_tile || a->split != b->split ||
+	    a->sparse != b->sparse)
 		return BAD(
 		    "the plan is another kernel's: heads=%ld:%ld dim=%ld page=%ld q_tile=%ld "
 		    "split=%ld, this one has %ld:%ld, %ld, %ld, %ld, %ld",
@@ -357,11 +359,32 @@ static kvjit_status fill_scalars(kvjit_frame *f)
 	return KVJIT_OK;
 }
 
+/* Entries of index lists are rows of every tensor of the cache. */
+static kvjit_status count_pages(kvjit_frame *f)
+{
+	const kvjit_kernel *k = f->k;
+
+	f->pages = INT64_MAX / (k->shape.page > 0 ? k->shape.page : 1);
+	for (int i = 0; k->shape.sparse && i < k->nparam; i++) {
+		if (k->slot[i].rows != KVJIT_ROWS_pages)
+			continue;
+		if (!f->arg[i]->rank)
+			return BAD("argument '%s' needs rank and shape: entries of index lists "
+			           "are held against its pages",
+			           k->param[i].name);
+		if (f->arg[i]->shape[0] < f->pages)
+			f->pages = f->arg[i]->shape[0];
+	}
+	return KVJIT_OK;
+}
+
 static kvjit_status fill(kvjit_frame *f)
 {
 	const kvjit_kernel *k = f->k;
 	kvjit_status s = fill_scalars(f);
 
+	if (s == KVJIT_OK && k->planned)
+		s = count_pages(f);
 	for (int i = 0; i < k->nparam && s == KVJIT_OK; i++) {
 		if (k->param[i].planned)
 			fill_planned(f, i);

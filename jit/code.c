@@ -63,8 +63,8 @@ static kir_func *run_passes(kvjit_job *j)
 	return kpass_run(j->f, &o, &j->d);
 }
 
-/* The default q_tile is as large as registers allow; whether its tiles fit in local memory
- * only the passes know. One that somebody chose stays, and its refusal is the answer. */
+/* The default tiles are as large as registers and caches allow; whether they fit in local memory
+ * only the passes know. Sizes that somebody chose stay, and their refusal is the answer. */
 static kvjit_status lower(kvjit_job *j)
 {
 	kir_func *f = run_passes(j);

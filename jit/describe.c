@@ -45,7 +45,9 @@ static const struct {
 	{ "part", KVJIT_PLAN_part, KVJIT_ROWS_any },
 	{ "nwork", KVJIT_PLAN_nwork, KVJIT_ROWS_any },
 	{ "njoin", KVJIT_PLAN_njoin, KVJIT_ROWS_any },
+	{ "limit", KVJIT_PLAN_limit, KVJIT_ROWS_any },
 	{ "q", KVJIT_PLAN_none, KVJIT_ROWS_queries },
+	{ "index", KVJIT_PLAN_none, KVJIT_ROWS_queries },
 	{ "out", KVJIT_PLAN_none, KVJIT_ROWS_queries },
 	{ "lse", KVJIT_PLAN_none, KVJIT_ROWS_queries },
 	{ "table", KVJIT_PLAN_none, KVJIT_ROWS_table },
@@ -73,6 +75,10 @@ static void classify(const kir_func *f, unsigned i, kvjit_slot *s)
 
 	for (unsigned j = 0; plan && j < sizeof(meanings) / sizeof(meanings[0]); j++) {
 		if (strcmp(name, meanings[j].name) != 0)
+			continue;
+		/* operands of with= may have these names */
+		if ((!strcmp(name, "index") && t->rank != 2) ||
+		    (!strcmp(name, "limit") && t->buffer))
 			continue;
 		s->planned = meanings[j].planned;
 		s->rows = dyn ? meanings[j].rows : KVJIT_ROWS_any;
@@ -247,6 +253,18 @@ static void find_slots(kvjit_kernel *k, const kir_func *ir)
 	}
 }
 
+/* The format of what the kernel reads, so that plans can hold a cache's against it. */
+static void find_format(kvjit_kernel *k, const kir_func *ir)
+{
+	kir_ref n = kvjit_find_op(ir, KIR_OP_attention);
+	int64_t format = n ? kir_attr_of(ir, n, KIR_ATTR_format) : -1;
+
+	if (format < 0 || format >= (int64_t)ir->module->nformat)
+		return;
+	k->format = kir_format_hash(ir->module->format[format]);
+	k->format_name = ir->module->format[format]->name;
+}
+
 static bool describe_params(kvjit_kernel *k, const kir_func *f, const kir_func *ir, kir_diag *d)
 {
 	kir_layout layout;
@@ -277,7 +295,8 @@ static bool check_planned(const kvjit_kernel *k, kir_diag *d)
 
 		if (!planned)
 			continue;
-		if (planned == KVJIT_PLAN_nwork || planned == KVJIT_PLAN_njoin) {
+		if (planned == KVJIT_PLAN_nwork || planned == KVJIT_PLAN_njoin ||
+		    planned == KVJIT_PLAN_limit) {
 			if (!k->slot[i].buffer && p->dtype != KVJIT_F32)
 				continue;
 			kir_error(d, 0, 0, "parameter %%%s comes from the plan: it must be s64",
@@ -310,6 +329,7 @@ bool kvjit_describe(kvjit_kernel *k, const kir_func *f, const kir_func *ir, kir_
 		return false;
 	}
 	find_slots(k, ir);
+	find_format(k, ir);
 	if (k->planned && !kvjit_shape_of(ir, &k->shape)) {
 		kir_error(d, 0, 0,
 		          "@%s has a parameter %%work, but neither an attention nor a "

@@ -133,7 +133,8 @@ typedef enum kvjit_planned {
 	KVJIT_PLAN_join,
 	KVJIT_PLAN_part,
 	KVJIT_PLAN_nwork,
-	KVJIT_PLAN_njoin
+	KVJIT_PLAN_njoin,
+	KVJIT_PLAN_limit /* slots of the cache, from the tensors of a call */
 } kvjit_planned;
 
 /* What extent 0 of a tensor must cover at least. */
@@ -159,9 +160,11 @@ typedef struct kvjit_slot {
 	uint8_t axis[4]; /* axis a stride belongs to, for defaults of -1 */
 } kvjit_slot;
 
-/* What a plan must agree on with a kernel. */
+/* What a plan must agree on with a kernel. kv_heads: as many as work lists have, which is more
+ * than the cache's where a KV head's query heads are handled in tiles. */
 typedef struct kvjit_shape {
 	int64_t heads, kv_heads, dim_v, page;
+	int64_t sparse; /* entries of a query's index list; 0: keys by block table */
 	int64_t q_tile, split;
 } kvjit_shape;
 
@@ -197,6 +200,8 @@ struct kvjit_kernel {
 	int nphase;
 	bool planned;       /* has parameters a plan fills in */
 	kvjit_shape shape;  /* only if planned */
+	uint64_t format;    /* hash of the cache's format; 0: not known, nothing is level A */
+	const char *format_name;
 	int slots_param;    /* cache writes: parameter whose values are slots */
 	int64_t slots_page; /* tokens a page; 0: no such parameter */
 	kvjit_map code;
@@ -235,7 +240,8 @@ kir_ref kvjit_find_op(const kir_func *f, kir_op op); /* 0 if f has none */
 
 /* Knobs still 0 get their value from sizes, hints and target. p: NULL for IR text. */
 void kvjit_default_schedule(kir_func *f, const kir_problem *p);
-/* Halves q_tile unless given marks it; false when nothing is left to halve. */
+/* Halves q_tile, then kv_tile down to 8, unless given marks them; false when nothing is left to
+ * halve. */
 bool kvjit_smaller_tile(kir_func *f, const bool *given);
 bool kvjit_map_code(const void *bytes, size_t size, kvjit_map *out);
 void kvjit_unmap(kvjit_map *m);

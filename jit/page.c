@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* page.c -- how large a page of a format is: its layout, added up. */
+/* page.c -- what callers ask of a format: how large its pages are, and its hash. */
 #include "jit.h"
 
 #include <string.h>
@@ -53,6 +53,28 @@ kvjit_status kvjit_page_bytes(kvjit *kv, const char *format, int64_t kv_heads, i
 		    "must be 1 to %ld",
 		    (long)kv_heads, (long)dim_k, (long)dim_v, (long)page, (long)most);
 	if (page_bytes(format, &s, out, &d))
+		return KVJIT_OK;
+	return kvjit_fail(&kv->errors, KVJIT_BAD_PROBLEM, "%s",
+	                  kir_diag_text(&d, text, sizeof(text)));
+}
+
+kvjit_status kvjit_format_hash(kvjit *kv, const char *format, uint64_t *out)
+{
+	char text[900];
+	kir_diag d = { 0 };
+
+	if (!kv)
+		return KVJIT_BAD_ARGUMENT;
+	if (!format || !out)
+		return kvjit_fail(&kv->errors, KVJIT_BAD_ARGUMENT,
+		                  "format and out must not be NULL");
+	kir_module *m = kir_module_new();
+	const kir_format *f = find(m, format, &d);
+
+	if (f)
+		*out = kir_format_hash(f);
+	kir_module_free(m);
+	if (f)
 		return KVJIT_OK;
 	return kvjit_fail(&kv->errors, KVJIT_BAD_PROBLEM, "%s",
 	                  kir_diag_text(&d, text, sizeof(text)));

@@ -44,6 +44,13 @@ static kvjit_status check_sequence(const kvjit_kernel *k, const kvjit_batch *b, 
 		    "query_starts[%ld] is %d, less than query_starts[%ld], %d; they must "
 		    "rise",
 		    (long)s + 1, end, (long)s, begin);
+	if (k->shape.sparse && len > k->shape.sparse)
+		return BAD(
+		    "seq_lens[%ld] is %d; with sparse=%ld it says how many entries of its "
+		    "queries' index lists are used, so it must be at most %ld",
+		    (long)s, len, (long)k->shape.sparse, (long)k->shape.sparse);
+	if (k->shape.sparse)
+		return KVJIT_OK;
 	if (len && end - begin > len)
 		return BAD(
 		    "sequence %ld has %d queries but seq_lens[%ld] is %d; the new tokens "
@@ -74,6 +81,12 @@ static kvjit_status check_batch(const kvjit_kernel *k, const kvjit_batch *in, kv
 		return BAD("batch.size must be sizeof(kvjit_batch), %zu", sizeof(*b));
 	memset(b, 0, sizeof(*b));
 	memcpy(b, in, in->size);
+	if (b->format && k->format && b->format != k->format)
+		return BAD(
+		    "the cache's format has the hash %016llx; the kernel reads %s, %016llx: "
+		    "the bytes don't mean the same",
+		    (unsigned long long)b->format, k->format_name,
+		    (unsigned long long)k->format);
 	if (b->nseq < 0 || b->nseq > INT32_MAX)
 		return BAD("nseq is %ld; it must be 0 to %d", (long)b->nseq, INT32_MAX);
 	if (!b->seq_lens && b->nseq)
@@ -352,8 +365,8 @@ static kvjit_status build(const kvjit_kernel *k, const kvjit_batch *b, kvjit_pla
 	p->shape = k->shape;
 	p->nseq = b->nseq;
 	p->nrows = b->nseq ? b->query_starts[b->nseq] : 0;
-	p->npages = b->block_table ? b->npages : 0;
-	p->seq_pages = pages_needed(&k->shape, b);
+	p->npages = b->block_table && !k->shape.sparse ? b->npages : 0;
+	p->seq_pages = k->shape.sparse ? 0 : pages_needed(&k->shape, b);
 	p->nwork = c.work;
 	p->njoin = c.join;
 	p->nslots = c.slots;

@@ -45,7 +45,7 @@ static const kir_type *param_type(const kir_func *f, const char *name)
 bool kvjit_shape_of(const kir_func *f, kvjit_shape *out)
 {
 	kir_ref a = kvjit_find_op(f, KIR_OP_attention);
-	const kir_type *pages, *rows;
+	const kir_type *pages, *rows, *index;
 
 	pages = a ? kir_type_of(f, kir_operand(f, a, "k")) : pages_of(f);
 	rows = a ? kir_type_of(f, kir_operand(f, a, "out")) : param_type(f, "out");
@@ -54,6 +54,11 @@ bool kvjit_shape_of(const kir_func *f, kvjit_shape *out)
 	out->heads = rows->dim[1];
 	out->dim_v = rows->dim[2];
 	out->kv_heads = pages->dim[1];
+	if (out->kv_heads > 0 && out->heads % out->kv_heads == 0)
+		out->kv_heads =
+		    out->heads / kpass_head_tile(out->heads / out->kv_heads, out->dim_v);
+	index = a ? kir_type_of(f, kir_operand(f, a, "index")) : param_type(f, "index");
+	out->sparse = index && index->rank == 2 ? index->dim[1] : 0;
 	out->page = pages->dim[2];
 	out->q_tile = f->sched.q_tile > 0 ? f->sched.q_tile : 1;
 	out->split = param_type(f, "part") ? f->sched.split : 0;
@@ -130,7 +135,7 @@ void kvjit_default_schedule(kir_func *f, const kir_problem *p)
 		f->sched.q_tile = default_q_tile(p ? p->qlen : 1, s.heads / s.kv_heads);
 	if (!f->sched.kv_tile)
 		f->sched.kv_tile = (int)kpass_default_kv_tile(
-		    s.page, kir_type_of(f, kir_operand(f, n, "k"))->dim[3], s.dim_v,
+		    s.page, kir_type_of(f, kir_operand(f, n, "q"))->dim[2], s.dim_v,
 		    f->sched.q_tile);
 	if (!f->sched.split && p && !is_given(p->has_knob, "split") && param_type(f, "part"))
 		f->sched.split = default_split(p, &s);
@@ -138,8 +143,14 @@ void kvjit_default_schedule(kir_func *f, const kir_problem *p)
 
 bool kvjit_smaller_tile(kir_func *f, const bool *given)
 {
-	if (f->level != KIR_A || f->sched.q_tile <= 1 || is_given(given, "q_tile"))
+	if (f->level != KIR_A)
 		return false;
-	f->sched.q_tile /= 2;
+	if (f->sched.q_tile > 1 && !is_given(given, "q_tile")) {
+		f->sched.q_tile /= 2;
+		return true;
+	}
+	if (f->sched.kv_tile < 16 || f->sched.kv_tile % 16 || is_given(given, "kv_tile"))
+		return false;
+	f->sched.kv_tile /= 2;
 	return true;
 }

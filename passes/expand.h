@@ -29,4 +29,21 @@ typedef struct region_place {
 kir_ref expand_region(const kir_func *in, kir_ref first, kir_func *out, const kir_ref *map,
                       const region_place *p, kir_ref score, kir_diag *why);
 
+/* Rows of a cache that an index list names, brought into locals a tile at a time. */
+typedef struct row_gather {
+	kir_ref index, limit;   /* s32[T, entries]; s64: slots of the cache           */
+	int64_t keys, page;     /* entries of a tile, tokens of a page                */
+	unsigned n;             /* streams                                            */
+	kir_ref from[6], to[6]; /* [pages, H, page(, D)] and, local, [1, 1, keys(, D)] */
+} row_gather;
+
+/* Emits the locals. */
+void expand_gather_begin(kir_func *f, row_gather *g);
+/* The local for a stream; 0 for none. */
+kir_ref expand_gathered(const row_gather *g, kir_ref from);
+/* Brings the rows of entries [j, j + keys) of list `row` into the locals: i1<keys>, which of
+ * them are rows of the cache. What isn't, or is at or past entry `end`, reads as 0. */
+kir_ref expand_gather(kir_func *f, const row_gather *g, kir_ref row, kir_ref head, kir_ref j,
+                      kir_ref end);
+
 #endif

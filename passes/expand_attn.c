@@ -12,16 +12,21 @@
  *
  * With knob split=0 no sequence is ever cut, and neither part nor the second loop exists.
  *
+ * A latent cache has one KV head for many query heads, whose values are the keys' first
+ * elements. A tile of keys is then loaded once for both products, in a part for each stored
+ * scale, and the query heads are taken some at a time (kpass_head_tile): the work list has as
+ * many KV heads as there are such tiles. With index lists, expand_gather.c brings the rows of a
+ * tile into locals first; j is then the place in the list.
+ *
  * Scores are in base 2. Rows that see nothing keep m = -inf; softmax_safe keeps -inf - -inf
  * from arising. Keys at and past the sequence's end are loaded as 0 where a value matters
  * (V, scales) and replaced by a select where it doesn't (scores): no unwritten slot is ever
  * read as a value.
  */
-#include "expand.h"
+#include "expand_softmax.h"
 
 #include <math.h>
-
-static const double LOG2E = 1.44269504088896340736;
+#include <string.h>
 
 enum { /* fields of a work item, see jit/plan.c */
        W_SEQ,
@@ -34,18 +39,27 @@ enum { /* fields of a work item, see jit/plan.c */
        W_ROW
 };
 
-/* A running softmax over rows: maximum (base 2), sum, and weighted sum of values. */
-typedef struct softmax_state {
-	kir_ref m, l, acc; /* f32<R>, f32<R>, f32<RxD> */
-} softmax_state;
+/* Elements of keys or values that lie in one stream. Where one tile of keys serves as values
+ * too, those that share a scale are a part: then scales are one a token, and each part's sum
+ * of values is a tile of its own. */
+typedef struct part {
+	kir_ref codes, scales; /* buffers; 0: none are stored     */
+	int64_t from, dim;     /* of the whole head               */
+	int64_t column, group; /* of the stream; group -1: all of its scales */
+} part;
 
 typedef struct attn {
 	const kir_func *in;
 	kir_ref node;
 	kir_func *f;
 	kir_ref *map;
-	kir_ref q, out, lse, k, v, ks, vs, qd, kd, vd, table, lens, starts, scale, sink, part;
-	int64_t heads, kv_heads, group, dim_k, dim_v, page;
+	kir_ref q, out, lse, qd, kd, vd, table, lens, starts, scale, sink, part;
+	part key[PARTS], value[PARTS];
+	unsigned nkey, nvalue;
+	row_gather gather; /* index lists: rows are brought into locals */
+	int64_t heads, page;
+	int64_t group, tiles; /* query heads handled together, such tiles of a KV head */
+	int64_t dim_v;
 	int64_t q_tile, rows, kv_tile;
 	kir_ref score_region, mask_region;
 	bool plain_score; /* the region yields its argument */
@@ -58,7 +72,7 @@ typedef struct item {
 	kir_ref qpos, hq; /* s32<R>: position and head of each row  */
 	kir_ref scale;    /* f32: everything that scales a score    */
 	kir_ref vscale;   /* f32 or 0                               */
-	kir_ref q;        /* f32<R x Dk>                            */
+	kir_ref q[PARTS]; /* f32<R x D>, for each part of the keys  */
 } item;
 
 static kir_type_id vec(const attn *a, kir_elem e)
@@ -138,10 +152,15 @@ static void load_queries(const attn *a, item *it)
 
 	t.dim[0] = a->q_tile;
 	t.dim[1] = a->group;
-	t.dim[2] = a->dim_k;
-	it->q = kir_emit(f, KIR_OP_load, kir_type_intern(m, &t), src, 5, NULL);
-	it->q = e1(f, KIR_OP_reshape, kir_tile(m, e, a->rows, a->dim_k), it->q);
-	it->q = as_elem(f, it->q, KIR_f32);
+	for (unsigned i = 0; i < a->nkey; i++) {
+		t.dim[2] = a->key[i].dim;
+		if (i)
+			src[3] = s64c(f, a->key[i].from);
+		kir_ref q = kir_emit(f, KIR_OP_load, kir_type_intern(m, &t), src, 5, NULL);
+
+		q = e1(f, KIR_OP_reshape, kir_tile(m, e, a->rows, a->key[i].dim), q);
+		it->q[i] = as_elem(f, q, KIR_f32);
+	}
 }
 
 static item read_item(const attn *a, kir_ref work, kir_ref w)
@@ -155,6 +174,9 @@ static item read_item(const attn *a, kir_ref work, kir_ref w)
 	it.count = field(a, work, w, W_COUNT);
 	it.row = field(a, work, w, W_ROW);
 	it.head0 = imul(a, it.head, a->group);
+	if (a->tiles > 1)
+		it.head = e2(a->f, KIR_OP_fdiv, kir_scalar(a->f->module, KIR_s64), it.head,
+		             s64c(a->f, a->tiles));
 	row_places(a, &it);
 	scales(a, &it);
 	load_queries(a, &it);
@@ -163,15 +185,15 @@ static item read_item(const attn *a, kir_ref work, kir_ref w)
 
 /* One tile of K or V as stored, times its stored scales: f32<N x D>. Only tokens before
  * `upto` are touched when `cut`. */
-static kir_ref load_tile(const attn *a, kir_ref buf, kir_ref sc, const kir_ref at[4],
-                         kir_ref upto, bool cut)
+static kir_ref load_tile(const attn *a, const part *p, const kir_ref at[4], kir_ref upto,
+                         bool cut)
 {
 	kir_func *f = a->f;
 	kir_module *m = f->module;
-	const kir_type *bt = kir_type_of(f, buf);
-	kir_elem e = (kir_elem)bt->elem;
-	int64_t dim = bt->dim[3];
-	kir_ref src[6] = { buf, at[0], at[1], at[2], at[3], upto };
+	kir_elem e = (kir_elem)kir_type_of(f, p->codes)->elem;
+	int64_t dim = p->dim;
+	kir_ref sc = p->scales, first = p->column ? s64c(f, p->column) : at[3];
+	kir_ref src[6] = { p->codes, at[0], at[1], at[2], first, upto };
 	kir_ref x =
 	    kir_emit(f, KIR_OP_load, kir_tile(m, e, a->kv_tile, dim), src, cut ? 6 : 5, NULL);
 	kir_type_id ft = kir_tile(m, KIR_f32, a->kv_tile, dim);
@@ -180,18 +202,48 @@ static kir_ref load_tile(const attn *a, kir_ref buf, kir_ref sc, const kir_ref a
 		return as_elem(f, x, KIR_f32);
 	const kir_type *st = kir_type_of(f, sc);
 	kir_elem se = (kir_elem)st->elem;
-	int64_t groups = st->rank == 4 ? st->dim[3] : 0;
+
+	if (p->group >= 0) {
+		kir_ref gsrc[6] = { sc, at[0], at[1], at[2], s64c(f, p->group), upto };
+		kir_ref g = kir_emit(f, KIR_OP_load, kir_tile(m, se, a->kv_tile, 1), gsrc,
+		                     upto ? 6 : 5, NULL);
+
+		g = e1(f, KIR_OP_reshape, kir_vector(m, se, a->kv_tile), g);
+		return kir_emit(f, KIR_OP_dequant, ft, (kir_ref[]){ x, as_elem(f, g, KIR_f32) },
+		                2, (int64_t[KIR_MAX_ATTRS]){ 0, 0 });
+	}
+	int64_t group = st->rank == 4 ? kir_type_of(f, p->codes)->dim[3] / st->dim[3] : 0;
+	int64_t groups = group ? (dim + group - 1) / group : 0;
 	kir_ref ssrc[6] = { sc, at[0], at[1], at[2], groups ? at[3] : upto, upto };
 	kir_type_id stt =
 	    groups ? kir_tile(m, se, a->kv_tile, groups) : kir_vector(m, se, a->kv_tile);
-	kir_ref s = kir_emit(f, KIR_OP_load, stt, ssrc, groups ? 6 : 5, NULL);
+	bool end = upto != 0;
+	kir_ref s = kir_emit(f, KIR_OP_load, stt, ssrc, (groups ? 5u : 4u) + end, NULL);
 
 	return kir_emit(f, KIR_OP_dequant, ft, (kir_ref[]){ x, as_elem(f, s, KIR_f32) }, 2,
-	                (int64_t[KIR_MAX_ATTRS]){ groups ? -1 : 0, groups ? dim / groups : 0 });
+	                (int64_t[KIR_MAX_ATTRS]){ groups ? -1 : 0, group });
 }
 
-/* Scores of the tile at key j, masked, base 2: f32<R x N>. */
-static kir_ref tile_scores(const attn *a, const item *it, kir_ref j, kir_ref kt, kir_diag *why)
+/* q . k over all parts of the keys: f32<R x N>. */
+static kir_ref products(const attn *a, const item *it, const kir_ref *kt)
+{
+	kir_func *f = a->f;
+	kir_type_id st = kir_tile(f->module, KIR_f32, a->rows, a->kv_tile);
+	kir_ref sum = 0;
+
+	for (unsigned i = 0; i < a->nkey; i++) {
+		kir_ref s = kir_emit(f, KIR_OP_dot, st, (kir_ref[]){ it->q[i], kt[i] }, 2,
+		                     (int64_t[KIR_MAX_ATTRS]){ 1 });
+
+		sum = sum ? e2(f, KIR_OP_add, st, sum, s) : s;
+	}
+	return sum;
+}
+
+/* Scores of the tile kt at key j, masked, base 2: f32<R x N>. listed: i1<N>, which keys an
+ * index list names, or 0. */
+static kir_ref tile_scores(const attn *a, const item *it, kir_ref j, const kir_ref *kt,
+                           kir_ref listed, kir_diag *why)
 {
 	kir_func *f = a->f;
 	kir_module *m = f->module;
@@ -205,9 +257,7 @@ static kir_ref tile_scores(const attn *a, const item *it, kir_ref j, kir_ref kt,
 	    e2(f, KIR_OP_add, kir_scalar(m, KIR_s32), end32, kir_const_i(f, KIR_s32, -1));
 
 	p.kpos = e2(f, KIR_OP_min, kt32, kpos, last);
-	kir_ref s = kir_emit(f, KIR_OP_dot, st, (kir_ref[]){ it->q, kt }, 2,
-	                     (int64_t[KIR_MAX_ATTRS]){ 1 });
-	s = e2(f, KIR_OP_mul, st, s, it->scale);
+	kir_ref s = e2(f, KIR_OP_mul, st, products(a, it, kt), it->scale);
 	if (!a->plain_score) {
 		s = expand_region(a->in, a->score_region, f, a->map, &p, s, why);
 		if (!s)
@@ -217,56 +267,39 @@ static kir_ref tile_scores(const attn *a, const item *it, kir_ref j, kir_ref kt,
 	kir_ref mask = expand_region(a->in, a->mask_region, f, a->map, &p, 0, why);
 	if (!mask)
 		return 0;
+	if (listed)
+		live = e2(f, KIR_OP_and, i1_like(f, kt32), live, listed);
 	mask = e2x(f, KIR_OP_and, i1_like(f, st), mask, live, 1);
 	return e3(f, KIR_OP_select, st, mask, s, f32c(f, -INFINITY));
 }
 
-static softmax_state softmax_begin(kir_func *f, int64_t rows, int64_t dim)
+static softmax_state attn_begin(const attn *a)
 {
-	kir_type_id v = kir_vector(f->module, KIR_f32, rows);
-	kir_ref zero = f32c(f, 0);
+	int64_t dim[PARTS];
 
-	return (softmax_state){
-		e1(f, KIR_OP_splat, v, f32c(f, -INFINITY)),
-		e1(f, KIR_OP_splat, v, zero),
-		e1(f, KIR_OP_splat, kir_tile(f->module, KIR_f32, rows, dim), zero),
-	};
+	for (unsigned i = 0; i < a->nvalue; i++)
+		dim[i] = a->value[i].dim;
+	return softmax_begin(a->f, a->rows, dim, a->nvalue);
 }
 
-/* m, or 0 where it is -inf, so that differences of two -inf never arise. */
-static kir_ref softmax_safe(kir_func *f, kir_ref m)
+/* Where key j lies: page, KV head, token, 0. */
+static void key_place(const attn *a, const item *it, kir_ref j, kir_ref at[4])
 {
-	kir_type_id t = f->node[m].type;
-	kir_ref empty = e2(f, KIR_OP_eq, i1_like(f, t), m, f32c(f, -INFINITY));
+	kir_func *f = a->f;
+	kir_type_id s64 = kir_scalar(f->module, KIR_s64);
+	kir_ref idx[2] = { it->seq, e2(f, KIR_OP_fdiv, s64, j, s64c(f, a->page)) };
 
-	return e3(f, KIR_OP_select, t, empty, f32c(f, 0), m);
+	at[0] = as_elem(f, load1(f, a->table, 2, idx), KIR_s64);
+	at[1] = it->head;
+	at[2] = e2(f, KIR_OP_mod, s64, j, s64c(f, a->page));
+	at[3] = s64c(f, 0);
 }
 
-/* Natural log-sum-exp, -inf for rows that saw nothing. */
-static kir_ref softmax_lse(kir_func *f, softmax_state s)
+/* Whether part i of the keys is part i of the values, all of it: one tile serves both. */
+static bool is_value(const attn *a, unsigned i)
 {
-	kir_type_id t = f->node[s.m].type;
-	kir_ref x = e2(f, KIR_OP_add, t, e1(f, KIR_OP_log2, t, s.l), s.m);
-
-	return e2(f, KIR_OP_mul, t, x, f32c(f, (float)(1 / LOG2E)));
-}
-
-/* acc / (l + what the sink adds), 0 where that is 0; sink2: f32<R> base-2 logits or 0. */
-static kir_ref softmax_out(kir_func *f, softmax_state s, kir_ref sink2)
-{
-	kir_type_id t = f->node[s.m].type;
-	kir_ref l = s.l;
-
-	if (sink2) {
-		kir_ref d = e2(f, KIR_OP_sub, t, sink2, softmax_safe(f, s.m));
-
-		l = e2(f, KIR_OP_add, t, l, e1(f, KIR_OP_exp2, t, d));
-	}
-	kir_ref none = e2(f, KIR_OP_eq, i1_like(f, t), l, f32c(f, 0));
-	kir_ref r = e2(f, KIR_OP_div, t, e1(f, KIR_OP_splat, t, f32c(f, 1)), l);
-
-	r = e3(f, KIR_OP_select, t, none, f32c(f, 0), r);
-	return e2x(f, KIR_OP_mul, f->node[s.acc].type, s.acc, r, 0);
+	return i < a->nvalue && i < a->nkey && a->key[i].codes == a->value[i].codes &&
+	       a->key[i].column == a->value[i].column && a->key[i].dim == a->value[i].dim;
 }
 
 /* The keys of one item: m, l, acc after the last tile. */
@@ -275,30 +308,41 @@ static bool key_loop(const attn *a, const item *it, softmax_state *s, kir_diag *
 	kir_func *f = a->f;
 	kir_type_id s64 = kir_scalar(f->module, KIR_s64), rt = f->node[s->m].type;
 	kir_type_id st = kir_tile(f->module, KIR_f32, a->rows, a->kv_tile);
-	kir_ref init[3] = { s->m, s->l, s->acc };
-	kir_ref lj = kir_for(f, it->first, it->end, a->kv_tile, false, init, 3), j = lj + 1;
-	kir_ref m0 = lj + 2, l0 = lj + 3, acc0 = lj + 4;
-	kir_ref idx[2] = { it->seq, e2(f, KIR_OP_fdiv, s64, j, s64c(f, a->page)) };
-	kir_ref page = as_elem(f, load1(f, a->table, 2, idx), KIR_s64);
-	kir_ref token = e2(f, KIR_OP_mod, s64, j, s64c(f, a->page));
-	kir_ref at[4] = { page, it->head, token, s64c(f, 0) };
-	kir_ref upto = iadd(a, token, e2(f, KIR_OP_sub, s64, it->end, j));
-	kir_ref sc = tile_scores(a, it, j, load_tile(a, a->k, a->ks, at, upto, false), why);
+	kir_ref carry[2 + PARTS], at[4], kt[PARTS], upto = 0, listed = 0;
+	unsigned n = softmax_list(s, carry);
+	kir_ref lj = kir_for(f, it->first, it->end, a->kv_tile, false, carry, n), j = lj + 1;
+	softmax_state old = softmax_from(lj + 2, a->nvalue), now = old;
+
+	if (a->gather.index) {
+		for (int i = 0; i < 4; i++)
+			at[i] = s64c(f, 0);
+		listed = expand_gather(f, &a->gather, it->row, it->head, j, it->end);
+	} else {
+		key_place(a, it, j, at);
+		upto = iadd(a, at[2], e2(f, KIR_OP_sub, s64, it->end, j));
+	}
+	for (unsigned i = 0; i < a->nkey; i++)
+		kt[i] = load_tile(a, &a->key[i], at, upto, upto && is_value(a, i));
+	kir_ref sc = tile_scores(a, it, j, kt, listed, why);
 
 	if (!sc)
 		return false;
-	kir_ref m1 = e2(f, KIR_OP_max, rt, m0, e1x(f, KIR_OP_reduce_max, rt, sc, 1));
-	kir_ref ms = softmax_safe(f, m1);
-	kir_ref al = e1(f, KIR_OP_exp2, rt, e2(f, KIR_OP_sub, rt, m0, ms));
+	now.m = e2(f, KIR_OP_max, rt, old.m, e1x(f, KIR_OP_reduce_max, rt, sc, 1));
+	kir_ref ms = softmax_safe(f, now.m);
+	kir_ref al = e1(f, KIR_OP_exp2, rt, e2(f, KIR_OP_sub, rt, old.m, ms));
 	kir_ref p = e1(f, KIR_OP_exp2, st, e2x(f, KIR_OP_sub, st, sc, ms, 0));
-	kir_ref l1 = e3(f, KIR_OP_fma, rt, l0, al, e1x(f, KIR_OP_reduce_add, rt, p, 1));
-	kir_ref vt = load_tile(a, a->v, a->vs, at, upto, true);
-	kir_ref scaled = e2x(f, KIR_OP_mul, f->node[acc0].type, acc0, al, 0);
-	kir_ref acc1 = e3(f, KIR_OP_dot, f->node[acc0].type, p, vt, scaled);
-	kir_ref y[3] = { m1, l1, acc1 };
-	kir_ref res = kir_for_end(f, lj, y, 3);
 
-	*s = (softmax_state){ res, res + 1, res + 2 };
+	now.l = e3(f, KIR_OP_fma, rt, old.l, al, e1x(f, KIR_OP_reduce_add, rt, p, 1));
+	for (unsigned i = 0; i < a->nvalue; i++) {
+		kir_type_id t = f->node[old.acc[i]].type;
+		kir_ref vt =
+		    is_value(a, i) ? kt[i] : load_tile(a, &a->value[i], at, upto, upto != 0);
+		kir_ref scaled = e2x(f, KIR_OP_mul, t, old.acc[i], al, 0);
+
+		now.acc[i] = e3(f, KIR_OP_dot, t, p, vt, scaled);
+	}
+	softmax_list(&now, carry);
+	*s = softmax_from(kir_for_end(f, lj, carry, n), a->nvalue);
 	return true;
 }
 
@@ -314,9 +358,23 @@ static kir_ref sink_rows(const attn *a, kir_ref hq)
 	          f32c(f, (float)LOG2E));
 }
 
-/* Normalised output and log-sum-exp of `count` queries to the caller's tensors. */
-static void store_result(const attn *a, kir_ref o, kir_ref lse, kir_ref row, kir_ref head0,
-                         kir_ref count)
+/* The log-sum-exp that callers see: of index lists, plus infinity where nothing was seen. */
+static kir_ref told_lse(const attn *a, softmax_state s)
+{
+	kir_func *f = a->f;
+	kir_type_id t = f->node[s.m].type;
+	kir_ref lse = softmax_lse(f, s);
+
+	if (!a->gather.index)
+		return lse;
+	return e3(f, KIR_OP_select, t, e2(f, KIR_OP_eq, i1_like(f, t), s.l, f32c(f, 0)),
+	          f32c(f, INFINITY), lse);
+}
+
+/* Normalised output, columns `from` on of each part, and log-sum-exp of `count` queries to the
+ * caller's tensors. */
+static void store_result(const attn *a, softmax_state s, const part *list, const kir_ref *from,
+                         kir_ref lse, kir_ref row, kir_ref head0, kir_ref count)
 {
 	kir_func *f = a->f;
 	kir_module *m = f->module;
@@ -326,10 +384,14 @@ static void store_result(const attn *a, kir_ref o, kir_ref lse, kir_ref row, kir
 
 	t.dim[0] = a->q_tile;
 	t.dim[1] = a->group;
-	t.dim[2] = a->dim_v;
-	o = e1(f, KIR_OP_reshape, kir_type_intern(m, &t), as_elem(f, o, e));
-	kir_emit(f, KIR_OP_store, KIR_NO_TYPE,
-	         (kir_ref[]){ o, a->out, row, head0, s64c(f, 0), end }, 6, NULL);
+	for (unsigned i = 0; i < s.n; i++) {
+		t.dim[2] = list[i].dim;
+		kir_ref o =
+		    e1(f, KIR_OP_reshape, kir_type_intern(m, &t), as_elem(f, s.acc[i], e));
+
+		kir_emit(f, KIR_OP_store, KIR_NO_TYPE,
+		         (kir_ref[]){ o, a->out, row, head0, from[i], end }, 6, NULL);
+	}
 	if (!a->lse)
 		return;
 	lse = e1(f, KIR_OP_reshape, kir_tile(m, KIR_f32, a->q_tile, a->group), lse);
@@ -338,88 +400,164 @@ static void store_result(const attn *a, kir_ref o, kir_ref lse, kir_ref row, kir
 }
 
 /* A piece's normalised rows and their log-sum-exps, for the join. */
-static void store_part(const attn *a, softmax_state s, kir_ref slot)
+static void store_part(const attn *a, softmax_state s, kir_ref slot, kir_ref scale)
 {
 	kir_func *f = a->f;
 	kir_ref row = imul(a, slot, a->rows), lse = softmax_lse(f, s);
 
-	kir_emit(f, KIR_OP_store, KIR_NO_TYPE,
-	         (kir_ref[]){ softmax_out(f, s, 0), a->part, row, s64c(f, 0) }, 4, NULL);
+	s = softmax_normal(f, s, 0, scale);
+	for (unsigned i = 0; i < s.n; i++)
+		kir_emit(f, KIR_OP_store, KIR_NO_TYPE,
+		         (kir_ref[]){ s.acc[i], a->part, row, s64c(f, a->value[i].from) }, 4,
+		         NULL);
 	lse = e1(f, KIR_OP_reshape, kir_tile(f->module, KIR_f32, a->rows, 1), lse);
 	kir_emit(f, KIR_OP_store, KIR_NO_TYPE,
 	         (kir_ref[]){ lse, a->part, row, s64c(f, a->dim_v) }, 4, NULL);
 }
 
-static bool work_loop(const attn *a, kir_ref work, kir_ref nwork, kir_diag *why)
+/* Tiles are read from locals that the index lists' rows are brought into. */
+static void use_gathered(attn *a)
 {
+	static const char *const names[] = { "k", "ks", "v", "vs", "r", "rs" };
+	row_gather *g = &a->gather;
+
+	g->keys = a->kv_tile;
+	g->page = a->page;
+	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+		if ((g->from[g->n] = expand_operand(a->in, a->node, a->map, names[i])))
+			g->n++;
+	expand_gather_begin(a->f, g);
+	for (unsigned i = 0; i < a->nkey + a->nvalue; i++) {
+		part *p = i < a->nkey ? &a->key[i] : &a->value[i - a->nkey];
+
+		p->codes = expand_gathered(g, p->codes);
+		p->scales = expand_gathered(g, p->scales);
+	}
+}
+
+static bool work_loop(const attn *shared, kir_ref work, kir_ref nwork, kir_diag *why)
+{
+	attn mine = *shared, *a = &mine;
 	kir_func *f = a->f;
 	kir_ref lw = kir_for(f, s64c(f, 0), nwork, 1, true, NULL, 0);
 	item it = read_item(a, work, lw + 1);
-	softmax_state s = softmax_begin(f, a->rows, a->dim_v);
+
+	if (a->gather.index)
+		use_gathered(a);
+	softmax_state s = attn_begin(a);
 
 	if (!key_loop(a, &it, &s, why))
 		return false;
-	if (it.vscale)
-		s.acc = e2(f, KIR_OP_mul, f->node[s.acc].type, s.acc, it.vscale);
+	/* wide values are gone over once at the end, not twice */
+	kir_ref late = is_value(a, 0) ? it.vscale : 0;
+
+	for (unsigned i = 0; it.vscale && !late && i < s.n; i++)
+		s.acc[i] = e2(f, KIR_OP_mul, f->node[s.acc[i]].type, s.acc[i], it.vscale);
 	kir_ref whole = e2(f, KIR_OP_lt, kir_scalar(f->module, KIR_i1), it.slot, s64c(f, 0));
 	kir_ref cond = a->part ? kir_if(f, whole) : 0;
+	kir_ref lse = a->lse ? told_lse(a, s) : 0, from[PARTS];
 
-	store_result(a, softmax_out(f, s, sink_rows(a, it.hq)), a->lse ? softmax_lse(f, s) : 0,
+	for (unsigned i = 0; i < s.n; i++)
+		from[i] = s64c(f, a->value[i].from);
+	store_result(a, softmax_normal(f, s, sink_rows(a, it.hq), late), a->value, from, lse,
 	             it.row, it.head0, it.count);
 	if (cond) {
 		kir_else(f, NULL, 0);
-		store_part(a, s, it.slot);
+		store_part(a, s, it.slot, late);
 		kir_if_end(f, cond, NULL, 0);
 	}
 	kir_for_end(f, lw, NULL, 0);
 	return true;
 }
 
-/* One more normalised part o with natural log-sum-exp lse into the running state. */
-static softmax_state join_one(kir_func *f, softmax_state s, kir_ref o, kir_ref lse)
-{
-	kir_type_id rt = f->node[s.m].type, at = f->node[s.acc].type;
-	kir_ref x = e2(f, KIR_OP_mul, rt, lse, f32c(f, (float)LOG2E));
-	kir_ref m = e2(f, KIR_OP_max, rt, s.m, x), ms = softmax_safe(f, m);
-	kir_ref al = e1(f, KIR_OP_exp2, rt, e2(f, KIR_OP_sub, rt, s.m, ms));
-	kir_ref w = e1(f, KIR_OP_exp2, rt, e2(f, KIR_OP_sub, rt, x, ms));
-	kir_ref l = e3(f, KIR_OP_fma, rt, s.l, al, w);
-	kir_ref old = e2x(f, KIR_OP_mul, at, s.acc, al, 0);
-	kir_ref acc = e2(f, KIR_OP_add, at, old, e2x(f, KIR_OP_mul, at, o, w, 0));
+/* Where the pieces of one tile of queries are. */
+typedef struct join_item {
+	kir_ref row, head0, slot, n, count;
+} join_item;
 
-	return (softmax_state){ m, l, acc };
-}
-
-static void join_loop(const attn *a, kir_ref join, kir_ref njoin)
+/* Joins columns `from` on of each part of `list`. */
+static void join_columns(const attn *a, const join_item *t, const part *list,
+                         const kir_ref *from, unsigned nlist)
 {
 	kir_func *f = a->f;
 	kir_module *m = f->module;
-	kir_type_id at = kir_tile(m, KIR_f32, a->rows, a->dim_v), vt = vec(a, KIR_f32);
-	kir_ref lx = kir_for(f, s64c(f, 0), njoin, 1, true, NULL, 0), x = lx + 1;
-	kir_ref row = field(a, join, x, 0), head0 = imul(a, field(a, join, x, 1), a->group);
-	kir_ref slot = field(a, join, x, 2), n = field(a, join, x, 3);
-	kir_ref count = field(a, join, x, 4);
-	softmax_state s = softmax_begin(f, a->rows, a->dim_v);
-	kir_ref init[3] = { s.m, s.l, s.acc };
-	kir_ref li = kir_for(f, s64c(f, 0), n, 1, false, init, 3);
-	kir_ref at0 = imul(a, iadd(a, slot, li + 1), a->rows);
-	kir_ref o = e3(f, KIR_OP_load, at, a->part, at0, s64c(f, 0));
+	kir_type_id vt = vec(a, KIR_f32);
+	kir_ref carry[2 + PARTS], o[PARTS];
+	int64_t dim[PARTS];
+
+	for (unsigned i = 0; i < nlist; i++)
+		dim[i] = list[i].dim;
+	softmax_state s = softmax_begin(f, a->rows, dim, nlist);
+	unsigned width = softmax_list(&s, carry);
+	kir_ref li = kir_for(f, s64c(f, 0), t->n, 1, false, carry, width);
+	kir_ref at0 = imul(a, iadd(a, t->slot, li + 1), a->rows);
+
+	for (unsigned i = 0; i < nlist; i++)
+		o[i] = e3(f, KIR_OP_load, kir_tile(m, KIR_f32, a->rows, dim[i]), a->part, at0,
+		          from[i]);
 	kir_ref lse = e3(f, KIR_OP_load, kir_tile(m, KIR_f32, a->rows, 1), a->part, at0,
 	                 s64c(f, a->dim_v));
 
-	s = (softmax_state){ li + 2, li + 3, li + 4 };
-	s = join_one(f, s, o, e1(f, KIR_OP_reshape, vt, lse));
-	kir_ref y[3] = { s.m, s.l, s.acc };
-	kir_ref res = kir_for_end(f, li, y, 3);
-
-	s = (softmax_state){ res, res + 1, res + 2 };
+	s = softmax_join(f, softmax_from(li + 2, nlist), o, e1(f, KIR_OP_reshape, vt, lse));
+	softmax_list(&s, carry);
+	s = softmax_from(kir_for_end(f, li, carry, width), nlist);
 	kir_type_id it = vec(a, KIR_s32);
 	kir_ref hq = e2(f, KIR_OP_mod, it, e0x(f, KIR_OP_iota, it, 0),
 	                kir_const_i(f, KIR_s32, a->group));
-	hq = e2(f, KIR_OP_add, it, hq, as_elem(f, head0, KIR_s32));
-	store_result(a, softmax_out(f, s, sink_rows(a, hq)), a->lse ? softmax_lse(f, s) : 0,
-	             row, head0, count);
+	hq = e2(f, KIR_OP_add, it, hq, as_elem(f, t->head0, KIR_s32));
+	lse = a->lse ? told_lse(a, s) : 0;
+	store_result(a, softmax_normal(f, s, sink_rows(a, hq), 0), list, from, lse, t->row,
+	             t->head0, t->count);
+}
+
+/* The most columns up to 64 that divide them, where values are wide: tiles of all of them
+ * would take as much memory again as those of the first loop. */
+static int64_t join_width(int64_t dim)
+{
+	int64_t n = 64;
+
+	while (dim % n)
+		n -= 16;
+	return n;
+}
+
+static void join_loop(const attn *a, kir_ref list, kir_ref njoin)
+{
+	kir_func *f = a->f;
+	kir_ref from[PARTS];
+	kir_ref lx = kir_for(f, s64c(f, 0), njoin, 1, true, NULL, 0), x = lx + 1;
+	join_item t = { .row = field(a, list, x, 0) };
+
+	t.head0 = imul(a, field(a, list, x, 1), a->group);
+	t.slot = field(a, list, x, 2);
+	t.n = field(a, list, x, 3);
+	t.count = field(a, list, x, 4);
+	for (unsigned i = 0; i < a->nvalue; i++)
+		from[i] = s64c(f, a->value[i].from);
+	if (a->dim_v <= 256) {
+		join_columns(a, &t, a->value, from, a->nvalue);
+		kir_for_end(f, lx, NULL, 0);
+		return;
+	}
+	part some = { .dim = join_width(a->dim_v) };
+	kir_ref lc = kir_for(f, s64c(f, 0), s64c(f, a->dim_v), some.dim, false, NULL, 0);
+	kir_ref column = lc + 1;
+
+	join_columns(a, &t, &some, &column, 1);
+	kir_for_end(f, lc, NULL, 0);
 	kir_for_end(f, lx, NULL, 0);
+}
+
+/* Query heads of a KV head that are handled together: all, if the sums of their values take 32
+ * KiB at most, else the most that divide them and do. Locals hold them up to four times: as
+ * they grow, normalised, as a piece's result and where pieces are joined. */
+int64_t kpass_head_tile(int64_t group, int64_t dim_v)
+{
+	int64_t n = group;
+
+	while (n > 1 && (n * dim_v * 4 > 32 * 1024 || group % n))
+		n--;
+	return n;
 }
 
 int64_t kpass_default_kv_tile(int64_t page, int64_t dim_k, int64_t dim_v, int64_t q_tile)
@@ -434,6 +572,62 @@ int64_t kpass_default_kv_tile(int64_t page, int64_t dim_k, int64_t dim_v, int64_
 	return page % 8 ? 1 : 8;
 }
 
+/* Appends a stream's elements to the keys: one part, or one for each scale if `split`. */
+static void add_keys(attn *a, const part *p, bool split)
+{
+	int64_t groups = 1,
+	        base = a->nkey ? a->key[a->nkey - 1].from + a->key[a->nkey - 1].dim : 0;
+
+	if (split && p->scales && kir_type_of(a->f, p->scales)->rank == 4)
+		groups = kir_type_of(a->f, p->scales)->dim[3];
+	if (a->nkey + groups > PARTS - 1) /* one is left for the rest of the keys */
+		groups = 1;
+	for (int64_t g = 0; g < groups; g++) {
+		part one = *p;
+
+		one.dim = p->dim / groups;
+		one.column = g * one.dim;
+		one.from = base + one.column;
+		one.group = groups > 1 ? g : -1;
+		a->key[a->nkey++] = one;
+	}
+}
+
+/* Where keys and values lie: shared values are the keys' first elements. */
+static bool find_parts(attn *a, kir_diag *why)
+{
+	static const char *const names[3][2] = { { "k", "ks" }, { "v", "vs" }, { "r", "rs" } };
+	part side[3];
+
+	for (int i = 0; i < 3; i++) {
+		side[i] = (part){ .codes = expand_operand(a->in, a->node, a->map, names[i][0]),
+			          .scales = expand_operand(a->in, a->node, a->map, names[i][1]),
+			          .group = -1 };
+		if (side[i].codes)
+			side[i].dim = kir_type_of(a->f, side[i].codes)->dim[3];
+	}
+	add_keys(a, &side[0], !side[1].codes);
+	if (side[2].codes)
+		add_keys(a, &side[2], !side[1].codes);
+	if (side[1].codes) {
+		a->value[a->nvalue++] = side[1];
+		return true;
+	}
+	for (unsigned i = 0; i < a->nkey && a->key[i].from < a->dim_v; i++) {
+		part p = a->key[i];
+
+		p.dim = a->dim_v - p.from < p.dim ? a->dim_v - p.from : p.dim;
+		a->value[a->nvalue++] = p;
+	}
+	part last = a->value[a->nvalue - 1];
+
+	if (last.from + last.dim == a->dim_v)
+		return true;
+	kir_error(why, 0, 0, "out has rows of %d elements, but the keys only %d", (int)a->dim_v,
+	          (int)(last.from + last.dim));
+	return false;
+}
+
 static bool set_up(attn *a, kir_diag *why)
 {
 	const kir_func *in = a->in;
@@ -441,34 +635,57 @@ static bool set_up(attn *a, kir_diag *why)
 	struct {
 		const char *name;
 		kir_ref *at;
-	} op[] = { { "q", &a->q },           { "out", &a->out },     { "lse", &a->lse },
-		   { "k", &a->k },           { "v", &a->v },         { "ks", &a->ks },
-		   { "vs", &a->vs },         { "qd", &a->qd },       { "kd", &a->kd },
-		   { "vd", &a->vd },         { "table", &a->table }, { "lens", &a->lens },
-		   { "starts", &a->starts }, { "scale", &a->scale }, { "sink", &a->sink },
-		   { "part", &a->part } };
+	} op[] = { { "q", &a->q },
+		   { "out", &a->out },
+		   { "lse", &a->lse },
+		   { "qd", &a->qd },
+		   { "kd", &a->kd },
+		   { "vd", &a->vd },
+		   { "table", &a->table },
+		   { "lens", &a->lens },
+		   { "starts", &a->starts },
+		   { "scale", &a->scale },
+		   { "sink", &a->sink },
+		   { "part", &a->part },
+		   { "index", &a->gather.index },
+		   { "limit", &a->gather.limit } };
+	const kir_type *k;
+	int64_t kv_heads;
 
 	for (size_t i = 0; i < sizeof op / sizeof op[0]; i++)
 		*op[i].at = expand_operand(in, n, a->map, op[i].name);
 	if (!a->f->sched.split)
 		a->part = 0;
 	a->heads = kir_type_of(a->f, a->q)->dim[1];
-	a->dim_k = kir_type_of(a->f, a->k)->dim[3];
-	a->dim_v = kir_type_of(a->f, a->v)->dim[3];
-	a->kv_heads = kir_type_of(a->f, a->k)->dim[1];
-	a->page = kir_type_of(a->f, a->k)->dim[2];
-	a->group = a->heads / a->kv_heads;
+	a->dim_v = kir_type_of(a->f, a->out)->dim[2];
+	if (!find_parts(a, why))
+		return false;
+	k = kir_type_of(a->f, a->key[0].codes);
+	kv_heads = k->dim[1];
+	a->page = k->dim[2];
+	a->group = kpass_head_tile(a->heads / kv_heads, a->dim_v);
+	a->tiles = a->heads / kv_heads / a->group;
+	if (!expand_operand(in, n, a->map, "v"))
+		a->vd = a->kd;
 	a->q_tile = a->f->sched.q_tile ? a->f->sched.q_tile : 1;
 	a->rows = a->q_tile * a->group;
+	int64_t dim_k = kir_type_of(a->f, a->q)->dim[2];
+
 	a->kv_tile = a->f->sched.kv_tile
 	                 ? a->f->sched.kv_tile
-	                 : kpass_default_kv_tile(a->page, a->dim_k, a->dim_v, a->q_tile);
+	                 : kpass_default_kv_tile(a->page, dim_k, a->dim_v, a->q_tile);
 	a->score_region = n + 1;
 	for (end = n + 1; in->node[end].op != KIR_OP_yield; end++)
 		;
 	a->plain_score = kir_src(in, end, 0) == n + 1;
 	a->mask_region = end + 1;
-	if (a->page % a->kv_tile) {
+	if (a->gather.index && a->q_tile > 1) {
+		kir_error(why, 0, 0,
+		          "knob q_tile=%d: each query has an index list of its own, so 1",
+		          (int)a->q_tile);
+		return false;
+	}
+	if (!a->gather.index && a->page % a->kv_tile) {
 		kir_error(why, 0, 0, "knob kv_tile=%d must divide the page's %d tokens",
 		          (int)a->kv_tile, (int)a->page);
 		return false;
@@ -479,9 +696,9 @@ static bool set_up(attn *a, kir_diag *why)
 		          a->f->sched.split, (int)a->kv_tile);
 		return false;
 	}
-	if (a->heads % a->kv_heads) {
+	if (a->heads % kv_heads) {
 		kir_error(why, 0, 0, "heads: %d query heads are no multiple of %d KV heads",
-		          (int)a->heads, (int)a->kv_heads);
+		          (int)a->heads, (int)kv_heads);
 		return false;
 	}
 	return true;
@@ -502,42 +719,5 @@ bool expand_attention(const kir_func *in, kir_ref n, kir_func *f, kir_ref *map, 
 		return false;
 	if (a.part && join)
 		join_loop(&a, join, expand_operand(in, n, map, "njoin"));
-	return true;
-}
-
-/* parts[p, t, h, :] and lses[p, t, h] over p into out and lse: one token at a time, the heads
- * as rows. */
-bool expand_merge(const kir_func *in, kir_ref n, kir_func *f, kir_ref *map, kir_diag *why)
-{
-	kir_module *m = f->module;
-	kir_ref out = expand_operand(in, n, map, "out"),
-	        lse = expand_operand(in, n, map, "lse");
-	kir_ref parts = expand_operand(in, n, map, "parts");
-	kir_ref lses = expand_operand(in, n, map, "lses"), zero = s64c(f, 0);
-	int64_t heads = kir_type_of(f, out)->dim[1], dim = kir_type_of(f, out)->dim[2];
-	kir_elem e = (kir_elem)kir_type_of(f, out)->elem;
-	kir_ref lt = kir_for(f, zero, expand_operand(in, n, map, "n"), 1, true, NULL, 0);
-	kir_ref t = lt + 1;
-	softmax_state s = softmax_begin(f, heads, dim);
-	kir_ref init[3] = { s.m, s.l, s.acc };
-	kir_ref lp = kir_for(f, zero, expand_operand(in, n, map, "p"), 1, false, init, 3);
-	kir_ref o = kir_emit(f, KIR_OP_load, kir_tile(m, KIR_f32, heads, dim),
-	                     (kir_ref[]){ parts, lp + 1, t, zero, zero }, 5, NULL);
-	kir_ref x = kir_emit(f, KIR_OP_load, kir_vector(m, KIR_f32, heads),
-	                     (kir_ref[]){ lses, lp + 1, t, zero }, 4, NULL);
-
-	(void)why;
-	s = join_one(f, (softmax_state){ lp + 2, lp + 3, lp + 4 }, o, x);
-	kir_ref y[3] = { s.m, s.l, s.acc };
-	kir_ref res = kir_for_end(f, lp, y, 3);
-
-	s = (softmax_state){ res, res + 1, res + 2 };
-	kir_emit(f, KIR_OP_store, KIR_NO_TYPE,
-	         (kir_ref[]){ as_elem(f, softmax_out(f, s, 0), e), out, t, zero, zero }, 5,
-	         NULL);
-	if (lse)
-		kir_emit(f, KIR_OP_store, KIR_NO_TYPE,
-		         (kir_ref[]){ softmax_lse(f, s), lse, t, zero }, 4, NULL);
-	kir_for_end(f, lt, NULL, 0);
 	return true;
 }

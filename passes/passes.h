@@ -50,6 +50,8 @@ typedef struct kpass_options {
  * several queries share a tile) whose keys and values, should they have to be widened to
  * f32, leave room in local memory; a multiple of 16 if there is one, else of 8. */
 int64_t kpass_default_kv_tile(int64_t page, int64_t dim_k, int64_t dim_v, int64_t q_tile);
+/* Query heads of a KV head that are handled together, of `group`. */
+int64_t kpass_head_tile(int64_t group, int64_t dim_v);
 
 /* Runs passes on f; NULL and messages on failure. The result lives in f's module. */
 kir_func *kpass_run(kir_func *f, const kpass_options *o, kir_diag *why);

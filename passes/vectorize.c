@@ -545,11 +545,26 @@ static void flush_readers(vec *v, kir_ref store)
 	}
 }
 
+/* Locals that are there already count as well. */
+static void count_local(vec *v, kir_ref n)
+{
+	const kir_type *t = kir_type_of(v->in, n);
+	int64_t bytes = kir_elem_bytes((kir_elem)t->elem);
+
+	for (unsigned i = 0; i < t->rank; i++)
+		bytes *= t->dim[i];
+	v->local_bytes += (bytes + 63) / 64 * 64;
+}
+
 static bool lower_op(vec *v, kir_ref n)
 {
 	if (v->deferred[n] || v->direct[n])
 		return true;
 	switch (v->in->node[n].op) {
+	case KIR_OP_local:
+		count_local(v, n);
+		lower_scalar(v, n);
+		return true;
 	case KIR_OP_store:
 		flush_readers(v, n);
 		vec_store(v, n);

@@ -178,7 +178,7 @@ static void reads(void **state)
 	assert_int_equal(nindex, 2);
 	assert_int_equal(upto, N);
 	assert_int_equal(kir_attr_of(f, more, KIR_ATTR_axis), -1);
-	assert_int_equal(kir_operand_index(KIR_OP_attention, "lens"), 6);
+	assert_int_equal(kir_operand_index(KIR_OP_attention, "lens"), 7);
 	assert_int_equal(kir_operand_index(KIR_OP_attention, "len"), -1);
 	kir_module_free(m);
 }

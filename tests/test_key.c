@@ -107,6 +107,8 @@ static const flip flips[] = {
 	{ A, "window", ATTN " window=101", ATTN " window=100" },
 	{ A, "chunk", ATTN, ATTN " chunk=64" },
 	{ A, "chunk", ATTN " chunk=128", ATTN " chunk=64" },
+	{ A, "sparse", ATTN, ATTN " sparse=64" },
+	{ A, "sparse", ATTN " sparse=65", ATTN " sparse=64" },
 	{ A, "softcap", ATTN, ATTN " softcap=30" },
 	{ A, "softcap", ATTN " softcap=30.000002", ATTN " softcap=30" },
 	{ A, "alibi", ATTN, ATTN " alibi" },

@@ -205,6 +205,21 @@ static void test_refusals(void **state)
 		  "r.elem bf16; r.scale none; values shared\n"
 		  "tensor c [t] { k[d] pad 1 r[d] ks } }\nwrite kv=x heads=1 dim=64 page=8",
 		  "r is misaligned in tensor c" },
+		{ "attn kv=fp8_ds_mla heads=16:1 dim=576:512 page=64 sparse=64 causal",
+		  "sparse= and causal exclude each other: index lists name slots, not "
+		  "positions" },
+		{ "attn kv=fp8_ds_mla heads=16:1 dim=576:512 page=64 sparse=64 window=9",
+		  "sparse= and window exclude each other" },
+		{ "attn kv=fp8_ds_mla heads=16:1 dim=576:512 page=64 sparse=64 mask=\"k < q\"",
+		  "sparse= and mask exclude each other" },
+		{ "attn kv=fp8_ds_mla heads=16:1 dim=576:512 page=64 sparse=0",
+		  "sparse must be a number from 1 to 1048576" },
+		{ "attn kv=fp8_ds_mla heads=16:2 dim=576:512 page=64",
+		  "it is for one KV head (heads=N:1), not 2" },
+		{ "format x v1 { elem e4m3fn; scale f32 tensor given; rest 16; r.elem bf16\n"
+		  "r.scale none; values shared\ntensor c [t] { k[d] r[d] } }\n"
+		  "write kv=x heads=1 dim=64 page=8",
+		  "k.scale and r.scale are both given or neither" },
 		{ "format x v1 { elem bf16; scale none; rest 16\n"
 		  "tensor c [h t] { [d] { k r } v[d] } }\nwrite kv=x heads=1 dim=64 page=8",
 		  "K and R lie in one group along the head, but their sizes differ" },

@@ -134,10 +134,29 @@ double attn_value(const attn *a, kir_stream s, int64_t page, int64_t h, int64_t 
 	return kir_decode(attn_elem(a, s), attn_code(a, s, page, h, t, i));
 }
 
+/* Which of K, V and R element *d of a key (side 0) or value lies in; *d becomes that part's. */
+static int part_of(const attn *a, int side, int64_t *d)
+{
+	int64_t first = a->shape.dim_k - a->format->rest;
+	if (side && !a->format->shared)
+		return 1;
+	if (*d < first)
+		return 0;
+	*d -= first;
+	return 2;
+}
+
+double attn_element(const attn *a, int side, int64_t page, int64_t h, int64_t t, int64_t d)
+{
+	int part = part_of(a, side, &d);
+	return attn_value(a, (kir_stream)(KIR_S_k + part), page, h, t, d);
+}
+
 double attn_scale(const attn *a, int side, int64_t page, int64_t h, int64_t t, int64_t d)
 {
-	kir_stream s = side ? KIR_S_vs : KIR_S_ks;
-	const kir_side *k = &a->format->side[side];
+	int part = part_of(a, side, &d);
+	kir_stream s = (kir_stream)(KIR_S_ks + part);
+	const kir_side *k = &a->format->side[part];
 	if (a->layout.stream[s].tensor < 0)
 		return 1;
 	return attn_value(a, s, page, h, t, k->gran == KIR_GRAN_group ? d / k->group : 0);
@@ -191,7 +210,8 @@ void attn_batch(attn *a, int64_t nseq, const int32_t *lens, const int32_t *start
 	a->max_pages = max_pages;
 	copied(&a->b, "lens", 1, nseq, 1, lens);
 	copied(&a->b, "starts", 1, nseq + 1, 1, starts);
-	copied(&a->b, "table", 2, nseq, max_pages, table);
+	if (table)
+		copied(&a->b, "table", 2, nseq, max_pages, table);
 	attn_cache(a, npages);
 }
 
@@ -215,9 +235,10 @@ bool attn_call(const attn *a, kvjit *kv, const kvjit_kernel *k, char *why, size_
 		              .nseq = a->nseq,
 		              .seq_lens = bind_find(b, "lens")->data,
 		              .query_starts = bind_find(b, "starts")->data,
-		              .block_table = bind_find(b, "table")->data,
 		              .table_stride = a->max_pages,
 		              .npages = a->npages };
+	if (bind_find(b, "table"))
+		batch.block_table = bind_find(b, "table")->data;
 	kvjit_plan *plan = NULL;
 	if (kvjit_plan_new(k, &batch, &plan) != KVJIT_OK) {
 		snprintf(why, len, "plan: %s", kvjit_kernel_error(k));

@@ -149,7 +149,7 @@ typedef struct row {
 	const attn *a;
 	const bound_profile *p;
 	int64_t seq, head, h, len, pos;
-	const int32_t *table;
+	const int32_t *table, *index; /* index: this row's list, NULL: keys by table */
 	double factor, amax;
 	double q[BOUND_DIM];
 	double e[BOUND_DIM];    /* rounding error of each element      */
@@ -160,6 +160,10 @@ typedef struct row {
 static int64_t slot_of(const row *r, int64_t j, int64_t *token)
 {
 	*token = j % r->a->shape.page;
+	if (r->index) {
+		*token = r->index[j] % r->a->shape.page;
+		return r->index[j] / r->a->shape.page;
+	}
 	return r->table[r->seq * r->a->max_pages + j / r->a->shape.page];
 }
 
@@ -180,6 +184,7 @@ static void open_row(row *r, const attn *a, const bound_profile *p, int64_t at, 
                      bool *exact)
 {
 	bind *b = (bind *)&a->b;
+	r->table = r->index = NULL;
 	r->a = a;
 	r->p = p;
 	r->seq = attn_seq(a, at);
@@ -187,7 +192,10 @@ static void open_row(row *r, const attn *a, const bound_profile *p, int64_t at, 
 	r->h = head / (a->p.heads / a->p.kv_heads);
 	r->len = ((const int32_t *)bind_find(b, "lens")->data)[r->seq];
 	r->pos = r->len - ((const int32_t *)bind_find(b, "starts")->data)[r->seq + 1] + at;
-	r->table = bind_find(b, "table")->data;
+	if (a->p.sparse)
+		r->index = (const int32_t *)bind_find(b, "index")->data + at * a->p.sparse;
+	else
+		r->table = bind_find(b, "table")->data;
 	r->factor = bound_scalar(a, "scale") * attn_given(a, "kd", r->seq, r->h) *
 	            attn_given(a, "qd", r->seq, r->h);
 	for (int64_t d = 0; d < a->shape.dim_k; d++)
@@ -205,7 +213,9 @@ static bool visible(const row *r, int64_t j)
 	const kir_problem *p = &r->a->p;
 	const bind_arg *each = bind_find((bind *)&r->a->b, "causal_seq");
 	bool causal = p->causal == 2 ? ((const int32_t *)each->data)[r->seq] != 0 : p->causal;
-	int64_t back = r->pos - j;
+	int64_t back = r->pos - j, slots = r->a->npages * r->a->shape.page;
+	if (r->index)
+		return r->index[j] >= 0 && r->index[j] < slots;
 	return (!causal || back >= 0) && (!p->window || llabs(back) < p->window) &&
 	       (!p->chunk || r->pos / p->chunk == j / p->chunk);
 }
@@ -239,7 +249,7 @@ static key_sums sum_key(const row *r, int64_t j)
 	int64_t token, page = slot_of(r, j, &token);
 	double moved = 0, ties = 0;
 	for (int64_t d = 0; d < r->a->shape.dim_k; d++) {
-		double x = r->factor * attn_value(r->a, KIR_S_k, page, r->h, token, d) *
+		double x = r->factor * attn_element(r->a, 0, page, r->h, token, d) *
 		           attn_scale(r->a, 0, page, r->h, token, d);
 		k.score += r->q[d] * x;
 		k.qk += fabs(r->q[d] * x);
@@ -282,7 +292,7 @@ static void tile_terms(const row *r, int64_t j0, int64_t j1, double z, double *d
 {
 	const attn *a = r->a;
 	double top = digits(r->p->pv, 255, 65535), m = 0, half = 0;
-	double vd = fabs(attn_given(a, "vd", r->seq, r->h));
+	double vd = fabs(attn_given(a, attn_value_scale(a), r->seq, r->h));
 	int64_t token, page;
 	for (int64_t j = j0; r->p->pv >= ARITH_int8 && j < j1; j++) {
 		page = slot_of(r, j, &token);
@@ -296,7 +306,7 @@ static void tile_terms(const row *r, int64_t j0, int64_t j1, double z, double *d
 		page = slot_of(r, j, &token);
 		double grow = expm1(r->dq[j] + z);
 		for (int64_t d = 0; r->w[j] > 0 && d < a->shape.dim_v; d++) {
-			double code = fabs(attn_value(a, KIR_S_v, page, r->h, token, d)) * vd;
+			double code = fabs(attn_element(a, 1, page, r->h, token, d)) * vd;
 			double x = r->w[j] * attn_scale(a, 1, page, r->h, token, d);
 			dw[d] += code * (x * grow + fmin(x * (1 + grow), half));
 		}
@@ -325,9 +335,10 @@ static void worst_terms(const row *r, double codes, double vs, bound_terms *t)
 		t->ds = codes * r->amax / (2 * digits(r->p->qk, 127, 32512));
 	if (r->p->pv >= ARITH_int8)
 		for (int64_t d = 0; d < r->a->shape.dim_v; d++)
-			t->dw[d] = r->p->kv_tile * vs *
-			           fabs(attn_given(r->a, "vd", r->seq, r->h)) * 128 /
-			           (2 * digits(r->p->pv, 255, 65535));
+			t->dw[d] =
+			    r->p->kv_tile * vs *
+			    fabs(attn_given(r->a, attn_value_scale(r->a), r->seq, r->h)) * 128 /
+			    (2 * digits(r->p->pv, 255, 65535));
 }
 
 bound_terms bound_terms_of(const attn *a, const bound_profile *p, int64_t at, int64_t head)
@@ -342,6 +353,10 @@ bound_terms bound_terms_of(const attn *a, const bound_profile *p, int64_t at, in
 	r.w = calloc((size_t)r.len + 1, 2 * sizeof *r.w);
 	r.dq = r.w + r.len;
 	for (int64_t j = 0; j < r.len; j++) {
+		if (r.index && !visible(&r, j)) {
+			r.w[j] = -INFINITY; /* no key: nothing lies there */
+			continue;
+		}
 		int64_t token, page = slot_of(&r, j, &token);
 		key_sums k = sum_key(&r, j);
 		t.sabs = fmax(t.sabs, k.qk);
@@ -367,6 +382,30 @@ bound_terms bound_terms_of(const attn *a, const bound_profile *p, int64_t at, in
 		f16_terms(&r, vs, t.dw);
 	free(r.w);
 	return t;
+}
+
+void bound_abs_out(const attn *a, int64_t at, int64_t head, double *out)
+{
+	static const bound_profile exact = { ARITH_f32, ARITH_f32, 0, "" };
+	bool any;
+	row r;
+
+	open_row(&r, a, &exact, at, head, &any);
+	r.w = calloc((size_t)r.len + 1, 2 * sizeof *r.w);
+	r.dq = r.w + r.len;
+	for (int64_t j = 0; j < r.len; j++)
+		r.w[j] = visible(&r, j) ? score_of(&r, j, sum_key(&r, j).score) : -INFINITY;
+	weigh(&r);
+	double vd = fabs(attn_given(a, attn_value_scale(a), r.seq, r.h));
+	memset(out, 0, (size_t)a->shape.dim_v * sizeof *out);
+	for (int64_t j = 0; j < r.len; j++)
+		for (int64_t d = 0; r.w[j] > 0 && d < a->shape.dim_v; d++) {
+			int64_t token, page = slot_of(&r, j, &token);
+			out[d] += r.w[j] * vd *
+			          fabs(attn_element(a, 1, page, r.h, token, d) *
+			               attn_scale(a, 1, page, r.h, token, d));
+		}
+	free(r.w);
 }
 
 /* -- bounds ------------------------------------------------------------------------------ */

@@ -65,25 +65,73 @@ static void make_batch(check *c)
 	free(table);
 }
 
+/* Index lists: slots in any order and more than once, -1, others that are none, and past a
+ * list's end, or where nothing was written, slots that hold NaN. Every third slot is unwritten.
+ */
+static void make_lists(check *c)
+{
+	static const int32_t none[] = { -1, -2147483647 - 1, 0x7fffffff };
+	attn *a = &c->a;
+	int32_t n[SEQS] = { 1, (int32_t)check_int(c, 3, 9), 1, 0, 2, 1 },
+	        most = (int32_t)a->p.sparse;
+	int32_t lens[SEQS] = { most, (int32_t)check_int(c, 1, most), 1, most / 2, most, 0 };
+	int32_t starts[SEQS + 1] = { 0 }, slots = 5 * (int32_t)a->shape.page;
+	for (int i = 0; i < SEQS; i++)
+		starts[i + 1] = starts[i] + n[i];
+	attn_batch(a, SEQS, lens, starts, NULL, 0, 5);
+	int64_t shape[2] = { a->rows, most };
+	int32_t *x = bind_tensor(&a->b, "index", KVJIT_S32, 2, shape)->data;
+	for (int32_t row = 0; row < a->rows; row++)
+		for (int32_t j = 0; j < most; j++, x++) {
+			int64_t kind = check_int(c, 0, 9);
+			*x = (int32_t)check_int(c, 0, slots / 3 - 1) * 3 +
+			     (int32_t)check_int(c, 0, 1);
+			if (kind == 0)
+				*x = none[check_int(c, 0, 2)];
+			if (kind == 1)
+				*x = slots + (int32_t)check_int(c, 0, 2 * slots);
+			if (j >= lens[attn_seq(a, row)])
+				*x = slots - slots % 3 - 1;
+			if (row == 1 && a->p.sparse > 1)
+				*x = -1; /* a list that names nothing */
+		}
+}
+
 /* -- the cache ----------------------------------------------------------------------------- */
 
-static void bind_written(check *c, bind *w, int64_t tokens)
+/* The slots that are written; as many as there are tokens. */
+static int64_t fill_slots(const attn *a, int64_t *slot)
+{
+	const int32_t *lens = bind_find((bind *)&a->b, "lens")->data;
+	const bind_arg *table = bind_find((bind *)&a->b, "table");
+	int64_t n = 0;
+	for (int64_t i = 0; !table && i < a->npages * a->shape.page; i++)
+		if (i % 3 != 2)
+			slot[n++] = i;
+	for (int64_t s = 0; table && s < a->nseq; s++)
+		for (int64_t j = 0; j < lens[s]; j++)
+			slot[n++] = ((const int32_t *)
+			                 table->data)[s * a->max_pages + j / a->shape.page] *
+			                a->shape.page +
+			            j % a->shape.page;
+	return n;
+}
+
+static void bind_written(check *c, bind *w)
 {
 	attn *a = &c->a;
-	const int32_t *lens = bind_find(&a->b, "lens")->data,
-	              *table = bind_find(&a->b, "table")->data;
-	int64_t ks[3] = { tokens, a->shape.kv_heads, a->shape.dim_k };
+	int64_t most = a->npages * a->shape.page, rest = a->format->rest;
+	bind_arg *slots = bind_tensor(w, "slots", KVJIT_S64, 1, &most);
+	int64_t tokens = slots->shape[0] = fill_slots(a, slots->data);
+	int64_t ks[3] = { tokens, a->shape.kv_heads, a->shape.dim_k - rest };
 	int64_t vs[3] = { tokens, a->shape.kv_heads, a->shape.dim_v };
+	int64_t rs[3] = { tokens, a->shape.kv_heads, rest };
 	bind_arg *key = bind_tensor(w, "key", KVJIT_F32, 3, ks);
 	bind_arg *value = bind_tensor(w, "value", KVJIT_F32, 3, vs);
-	bind_arg *slots = bind_tensor(w, "slots", KVJIT_S64, 1, &tokens);
-	int64_t *slot = slots->data;
+	bind_arg *tail = bind_tensor(w, "rest", KVJIT_F32, 3, rs);
 	check_fill(c, KIR_f32, key->data, tokens * ks[1] * ks[2], 1);
 	check_fill(c, KIR_f32, value->data, tokens * vs[1] * vs[2], 1);
-	for (int64_t s = 0; s < a->nseq; s++)
-		for (int64_t j = 0; j < lens[s]; j++)
-			*slot++ = table[s * a->max_pages + j / a->shape.page] * a->shape.page +
-			          j % a->shape.page;
+	check_fill(c, KIR_f32, tail->data, tokens * rs[1] * rs[2], 1);
 	bind_scalar(w, "n", tokens, 0);
 	for (unsigned i = 0; i < a->layout.ntensor; i++) {
 		bind_arg *t = bind_find(&a->b, a->layout.tensor[i].name);
@@ -99,7 +147,7 @@ static void bind_scales(check *c, bind *w)
 	for (int side = 0; side < 2; side++) {
 		const char *name = side ? "vd" : "kd";
 		kir_gran g = a->format->side[side].gran;
-		if (g != KIR_GRAN_tensor && g != KIR_GRAN_head)
+		if ((g != KIR_GRAN_tensor && g != KIR_GRAN_head) || (side && a->format->shared))
 			continue;
 		bind_arg *one = bind_tensor(w, name, KVJIT_F32, 1, &heads[1]);
 		bind_arg *all = bind_tensor(&a->b, name, KVJIT_F32, 2, heads);
@@ -116,7 +164,6 @@ static void bind_scales(check *c, bind *w)
 static bool write_cache(check *c, char *why, size_t len)
 {
 	attn *a = &c->a;
-	const int32_t *lens = bind_find(&a->b, "lens")->data;
 	kir_problem p = { .kind = KIR_WRITE,
 		          .q = KIR_f32,
 		          .k_format = a->p.k_format,
@@ -129,11 +176,8 @@ static bool write_cache(check *c, char *why, size_t len)
 		          .sched = kir_sched_default() };
 	char *text = attn_text(a, &p);
 	kvjit_kernel *k = NULL;
-	int64_t tokens = 0;
 	bind w = { 0 };
-	for (int64_t s = 0; s < a->nseq; s++)
-		tokens += lens[s];
-	bind_written(c, &w, tokens);
+	bind_written(c, &w);
 	bind_scales(c, &w);
 	bool ok = kvjit_compile(c->ref, text, NULL, &k) == KVJIT_OK;
 	if (!ok)
@@ -229,9 +273,33 @@ static void make_abs(attn *a)
 				}
 }
 
+/* Values inside keys can't lose their sign alone. */
+static bool sum_abs(check *c, kvjit_kernel *k, reference *r, char *why, size_t len)
+{
+	attn *a = &c->a;
+	int64_t pairs = a->rows * a->p.heads;
+	if (a->p.score || a->p.mask) {
+		snprintf(
+		    why, len,
+		    "check doesn't know the weights of a score= or mask= over shared values");
+		return false;
+	}
+	attn_outputs(a, k);
+	bool ok = attn_call(a, c->ref, k, why, len);
+	if (!ok)
+		return false;
+	attn_results(a, k, &r->out, &r->lse);
+	r->abs_out = calloc((size_t)(pairs * a->p.dim_v) + 1, sizeof *r->abs_out);
+	for (int64_t i = 0; i < pairs; i++)
+		bound_abs_out(a, i / a->p.heads, i % a->p.heads, r->abs_out + i * a->p.dim_v);
+	return true;
+}
+
 static bool run_reference(check *c, kvjit_kernel *k, reference *r, char *why, size_t len)
 {
 	attn *a = &c->a;
+	if (a->format->shared)
+		return sum_abs(c, k, r, why, len);
 	const char *name = a->layout.tensor[a->layout.stream[KIR_S_v].tensor].name;
 	bind_arg *cache = bind_find(&a->b, name);
 	char *kept = malloc(cache->bytes);
@@ -315,7 +383,10 @@ bool check_attn(check *c, uint64_t seed, char *why, size_t len)
 	(void)seed;
 	p.out = KIR_f32;
 	p.lse = true;
-	make_batch(c);
+	if (p.sparse)
+		make_lists(c);
+	else
+		make_batch(c);
 	if (!write_cache(c, why, len))
 		return false;
 	char *text = attn_text(&c->a, &p);

@@ -31,6 +31,7 @@ static const struct op {
 	{ "cache_write_static_fp8", golden_write_static },
 	{ "paged_attention", golden_attention },
 	{ "quant_mla_records", golden_mla_records },
+	{ "sparse_mla_attention", golden_sparse_mla },
 };
 #define NOPS (sizeof ops / sizeof *ops)
 
@@ -46,7 +47,7 @@ static const struct skip {
 	{ "paged_attention", "fmt", "int4_pth", "4-bit caches aren't built yet" },
 	{ "paged_attention", "fmt", "mxfp4", "4-bit caches aren't built yet" },
 	{ "paged_attention", "fmt", "nvfp4", "4-bit caches aren't built yet" },
-	{ "sparse_mla_attention", NULL, NULL, "MLA isn't built yet" },
+	{ "sparse_mla_attention", "record", "352", "4-bit caches aren't built yet" },
 	{ "w8a8_block_scaled_mm", NULL, NULL, "block-scaled products aren't built yet" },
 };
 #define NSKIPS (sizeof skips / sizeof *skips)

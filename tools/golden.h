@@ -71,6 +71,7 @@ bool golden_quant_group(const golden_case *c, const machine *m, golden_result *r
 bool golden_write_token_head(const golden_case *c, const machine *m, golden_result *r);
 bool golden_write_static(const golden_case *c, const machine *m, golden_result *r);
 bool golden_attention(const golden_case *c, const machine *m, golden_result *r);
+bool golden_sparse_mla(const golden_case *c, const machine *m, golden_result *r);
 bool golden_mla_records(const golden_case *c, const machine *m, golden_result *r);
 
 #endif

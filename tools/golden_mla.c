@@ -2,7 +2,9 @@
 /* golden_mla.c -- golden cases of MLA caches: records byte for byte, attention over index
  * lists within its bound. */
 #include "golden.h"
+#include "bound.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -89,4 +91,146 @@ bool golden_mla_records(const golden_case *c, const machine *m, golden_result *r
 	snprintf(r->text, sizeof r->text, "%u bytes exact; rec352 needs 4-bit elements",
 	         r->checked);
 	return true;
+}
+
+/* -- attention over index lists ------------------------------------------------------ */
+
+enum { PAGE = 64 };
+
+typedef struct want {
+	golden_array out, lse, bound[2], bound_lse[2]; /* of f32, and with 16-bit operands */
+} want;
+
+static bool get_want(const golden_case *c, want *w, golden_result *r)
+{
+	static const char *const names[] = {
+		"out", "lse", "bound_fp32", "bound_bf16m", "bound_lse_fp32", "bound_lse_bf16m"
+	};
+	golden_array *const at[] = { &w->out,      &w->lse,          &w->bound[0],
+		                     &w->bound[1], &w->bound_lse[0], &w->bound_lse[1] };
+
+	for (int i = 0; i < 6; i++)
+		if (!golden_get(c, names[i], at[i]) || at[i]->elem == KIR_VOID)
+			return golden_fail(r, "array '%s' is missing", names[i]);
+	return true;
+}
+
+/* Rows one after the other as pages of PAGE tokens; one sequence for each query. */
+static bool bind_lists(const golden_case *c, bind *b, int64_t *rows, golden_result *r)
+{
+	golden_array cache, index, used;
+
+	if (!golden_get(c, "kv_cache", &cache) || !golden_get(c, "indices", &index) ||
+	    cache.rank != 2 || cache.shape[0] % PAGE || index.rank != 2 ||
+	    index.elem != KIR_s32)
+		return golden_fail(r, "kv_cache or indices is missing or misshapen");
+	int64_t n = *rows = index.shape[0], n1 = n + 1;
+	int64_t shape[2] = { cache.shape[0] / PAGE, PAGE * cache.shape[1] };
+	bind_arg *x = bind_tensor(b, "kv_cache", KVJIT_U8, 2, shape);
+
+	memcpy(x->data, cache.data, x->bytes);
+	int32_t *lens = bind_tensor(b, "lens", KVJIT_S32, 1, &n)->data;
+	int32_t *starts = bind_tensor(b, "starts", KVJIT_S32, 1, &n1)->data;
+	bool some = golden_get(c, "topk_length", &used) && used.count == n;
+
+	for (int64_t i = 0; i < n; i++) {
+		lens[i] = some ? ((const int32_t *)used.data)[i] : (int32_t)index.shape[1];
+		starts[i + 1] = (int32_t)i + 1;
+	}
+	bind_scalar(b, "scale", 0, golden_number(c->params, "softmax_scale", 1));
+	return golden_bind(c, "indices", b, "index", r) && golden_bind(c, "q", b, "q", r);
+}
+
+static bool near(golden_result *r, const char *what, int64_t i, double got, double right,
+                 double bound)
+{
+	r->checked++;
+	if (isinf(right) || isnan(got))
+		return got == right ||
+		       golden_fail(r, "%s[%lld] is %g, not %g", what, (long long)i, got, right);
+	if (got != right && fabs(got - right) / bound > r->worst)
+		r->worst = fabs(got - right) / bound;
+	return fabs(got - right) <= bound ||
+	       golden_fail(r, "%s[%lld] is %g, not %g: error %.3g, bound %.3g", what,
+	                   (long long)i, got, right, fabs(got - right), bound);
+}
+
+static bool run_lists(const machine *m, kvjit_kernel *k, bind *b, int64_t rows, const want *w,
+                      double gain, golden_result *r)
+{
+	kvjit_batch batch = { .size = sizeof batch,
+		              .nseq = rows,
+		              .seq_lens = bind_find(b, "lens")->data,
+		              .query_starts = bind_find(b, "starts")->data };
+	kvjit_plan *plan = NULL;
+	bound_profile p;
+	char why[300];
+
+	if (!bound_profile_of(k, m->backend, &p, why, sizeof why))
+		return golden_fail(r, "%s", why);
+	if (kvjit_plan_new(k, &batch, &plan) != KVJIT_OK)
+		return golden_fail(r, "plan: %s", kvjit_kernel_error(k));
+	if (bind_call(b, m->kv, k, plan, why, sizeof why) != KVJIT_OK)
+		golden_fail(r, "call: %s", why);
+	kvjit_plan_free(plan);
+	int half = p.pv == ARITH_bf16 || p.qk == ARITH_bf16;
+	const float *out = bind_find(b, "out")->data, *lse = bind_find(b, "lse")->data;
+
+	for (int64_t i = 0; i < w->out.count && !r->failed; i++) {
+		double right = elem_get(w->out.elem, w->out.data, i);
+
+		near(r, "out", i, gain * (double)out[i], right,
+		     elem_get(KIR_f32, w->bound[half].data, i) + 0x1p-24 * fabs(right));
+	}
+	for (int64_t i = 0; i < w->lse.count && !r->failed; i++)
+		near(r, "lse", i, (double)lse[i], elem_get(w->lse.elem, w->lse.data, i),
+		     elem_get(KIR_f32, w->bound_lse[half].data, i));
+	if (!r->failed)
+		snprintf(r->text, sizeof r->text,
+		         "worst error %.3f of the bound (bound_%s, %s)", r->worst,
+		         half ? "bf16m" : "fp32", p.name);
+	return !r->failed;
+}
+
+bool golden_sparse_mla(const golden_case *c, const machine *m, golden_result *r)
+{
+	const char *record = golden_word(c->params, "record");
+	const char *format = strcmp(record, "pow2") == 0   ? "fp8_ds_mla"
+	                     : strcmp(record, "fp32") == 0 ? "fp8_ds_mla_f32"
+	                                                   : NULL;
+	double gain = !c->spoil                       ? 1
+	              : strcmp(c->spoil, "zero") == 0 ? 0
+	              : strcmp(c->spoil, "gain") == 0 ? 1.05
+	                                              : 1;
+	long long heads = (long long)golden_number(c->params, "heads", 0);
+	long long topk = (long long)golden_number(c->params, "topk", 0);
+	long long dim_v = (long long)golden_number(c->params, "head_size_v", 0);
+	golden_array q, sink;
+	bind b = { 0 };
+	int64_t rows = 0;
+	char text[300];
+	want w;
+
+	if (!format)
+		return golden_fail(r, "unknown record '%s'", record);
+	if (!golden_get(c, "q", &q) || !get_want(c, &w, r))
+		return golden_fail(r, "array 'q' is missing");
+	bool has_sink = golden_get(c, "sink", &sink);
+	snprintf(text, sizeof text,
+	         "attn q=%s out=f32 kv=%s heads=%lld:1 dim=%lld:%lld page=%d sparse=%lld%s lse",
+	         kir_elems[q.elem].name, format, heads, (long long)q.shape[2], dim_v, PAGE,
+	         topk, has_sink ? " sink" : "");
+	kvjit_kernel *k = golden_compile(m, c, text, r);
+
+	if (k && bind_lists(c, &b, &rows, r) &&
+	    (!has_sink || golden_bind(c, "sink", &b, "sink", r))) {
+		int64_t shape[3] = { rows, heads, dim_v };
+
+		bind_tensor(&b, "out", KVJIT_F32, 3, shape);
+		bind_tensor(&b, "lse", KVJIT_F32, 2, shape);
+		run_lists(m, k, &b, rows, &w, gain, r);
+	}
+	kvjit_release(k);
+	bind_free(&b);
+	return !r->failed;
 }

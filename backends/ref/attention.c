@@ -11,23 +11,32 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* One side of the cache: codes, stored scales, scales handed over. */
-typedef struct side {
-	const kref_mem *code, *scale, *given;
+/* What lies in one stream: codes and their stored scales. */
+typedef struct part {
+	const kref_mem *code, *scale;
 	int64_t dim, group;
-	double *row;  /* [len][dim], decoded, times the stored scales           */
-	char *have;   /* [len]                                                  */
-	double *part; /* one row's stored scales                                */
+} part;
+
+/* One side of the cache: its parts, scales handed over. */
+typedef struct side {
+	part part[2];
+	unsigned nparts;
+	const kref_mem *given;
+	int64_t dim;
+	double *row;   /* [len][dim], decoded, times the stored scales           */
+	char *have;    /* [len]                                                  */
+	double *scale; /* one row's stored scales                                */
 } side;
 
 typedef struct attn {
-	const kref_mem *q, *out, *table, *lens, *starts, *lse, *sink, *qd, *work;
-	side k, v;
-	int64_t heads, kv_heads, page, nwork;
+	const kref_mem *q, *out, *table, *index, *lens, *starts, *lse, *sink, *qd, *work;
+	side k, v;     /* v without parts: values are the first elements of the keys */
+	int64_t limit; /* slots that an index list may name                        */
+	int64_t heads, kv_heads, page, dim_v, nwork;
 	double scale;
 	int64_t len, cap; /* of the sequence at hand; tokens there is room for    */
 	double *qrow, *score, *acc;
-	int64_t *pages; /* of the sequence at hand                              */
+	int64_t *slots; /* of its keys; negative: no key                         */
 } attn;
 
 static bool alloc_side(side *s, int64_t cap)
@@ -36,25 +45,25 @@ static bool alloc_side(side *s, int64_t cap)
 	free(s->have);
 	s->row = malloc((size_t)(cap * s->dim) * sizeof *s->row + 1);
 	s->have = malloc((size_t)cap + 1);
-	if (!s->part)
-		s->part = malloc((size_t)s->dim * sizeof *s->part);
-	return s->row && s->have && s->part;
+	if (!s->scale)
+		s->scale = malloc((size_t)s->dim * sizeof *s->scale + 1);
+	return s->row && s->have && s->scale;
 }
 
 static bool make_room(kref_state *r, kir_ref n, attn *a)
 {
 	if (!a->qrow) {
 		a->qrow = malloc((size_t)a->k.dim * sizeof *a->qrow);
-		a->acc = malloc((size_t)a->v.dim * sizeof *a->acc);
+		a->acc = malloc((size_t)a->dim_v * sizeof *a->acc);
 	}
 	if (a->len <= a->cap && a->cap)
 		return true;
 	a->cap = a->len > 64 ? a->len : 64;
 	free(a->score);
-	free(a->pages);
+	free(a->slots);
 	a->score = malloc((size_t)a->cap * sizeof *a->score);
-	a->pages = malloc((size_t)a->cap * sizeof *a->pages);
-	if (a->qrow && a->acc && a->score && a->pages && alloc_side(&a->k, a->cap) &&
+	a->slots = malloc((size_t)a->cap * sizeof *a->slots);
+	if (a->qrow && a->acc && a->score && a->slots && alloc_side(&a->k, a->cap) &&
 	    alloc_side(&a->v, a->cap))
 		return true;
 	return kref_fail(r, n, "out of memory for a sequence of %lld tokens",
@@ -68,31 +77,34 @@ static void release(attn *a)
 	for (unsigned k = 0; k < 2; k++) {
 		free(both[k]->row);
 		free(both[k]->have);
-		free(both[k]->part);
+		free(both[k]->scale);
 	}
 	free(a->qrow);
 	free(a->acc);
 	free(a->score);
-	free(a->pages);
+	free(a->slots);
 }
 
 /* The stored scales of one slot become one factor for each group of elements. */
 static bool read_row(kref_state *r, kir_ref n, const attn *a, side *s, int64_t h, int64_t j)
 {
-	int64_t at[3] = { a->pages[j / a->page], h, j % a->page };
+	int64_t at[3] = { a->slots[j] / a->page, h, a->slots[j] % a->page };
 	double *row = s->row + j * s->dim;
 
 	if (s->have[j])
 		return true;
-	if (!kref_get_row(r, n, s->code, at, 3, s->dim, row))
-		return false;
-	if (s->scale) {
-		int64_t groups = (s->dim + s->group - 1) / s->group;
+	for (unsigned i = 0; i < s->nparts; row += s->part[i++].dim) {
+		const part *p = &s->part[i];
+		int64_t groups = (p->dim + p->group - 1) / p->group;
 
-		if (!kref_get_row(r, n, s->scale, at, 3, groups, s->part))
+		if (!kref_get_row(r, n, p->code, at, 3, p->dim, row))
 			return false;
-		for (int64_t d = 0; d < s->dim; d++)
-			row[d] *= s->part[d / s->group];
+		if (!p->scale)
+			continue;
+		if (!kref_get_row(r, n, p->scale, at, 3, groups, s->scale))
+			return false;
+		for (int64_t d = 0; d < p->dim; d++)
+			row[d] *= s->scale[d / p->group];
 	}
 	s->have[j] = 1;
 	return true;
@@ -146,6 +158,8 @@ static bool scores(kref_state *r, kir_ref n, attn *a, const int64_t where[4], in
 
 		at[3] = j;
 		a->score[j] = -INFINITY;
+		if (a->slots[j] < 0)
+			continue;
 		x = ask(r, s->yield[0] + 1, 4, at, s->yield[1]);
 		if (!x)
 			return false;
@@ -164,14 +178,15 @@ static bool scores(kref_state *r, kir_ref n, attn *a, const int64_t where[4], in
 }
 
 /* acc = softmax(score) v; gives the log of the sum of exp(score), -inf if nothing is seen. A
- * sink takes its share of the weight and no part in the sum. */
+ * sink takes its share of the weight, all of it if it is infinite, and no part in the sum. */
 static bool weigh(kref_state *r, kir_ref n, attn *a, int64_t kvh, double sink, double scale,
                   double *lse)
 {
 	double max = -INFINITY, top, sum = 0, all;
+	side *v = a->v.nparts ? &a->v : &a->k;
 
-	memset(a->acc, 0, (size_t)a->v.dim * sizeof *a->acc);
-	*lse = -INFINITY;
+	memset(a->acc, 0, (size_t)a->dim_v * sizeof *a->acc);
+	*lse = a->index ? INFINITY : -INFINITY;
 	for (int64_t j = 0; j < a->len; j++)
 		max = a->score[j] > max || isnan(a->score[j]) ? a->score[j] : max;
 	if (max == -INFINITY)
@@ -182,14 +197,14 @@ static bool weigh(kref_state *r, kir_ref n, attn *a, int64_t kvh, double sink, d
 	top = sink > max ? sink : max;
 	all = sum * exp(max - top) + exp(sink - top);
 	for (int64_t j = 0; j < a->len; j++) {
-		double w = exp(a->score[j] - top) / all * scale;
+		double w = isinf(top) ? 0 : exp(a->score[j] - top) / all * scale;
 
 		if (a->score[j] == -INFINITY)
 			continue;
-		if (!read_row(r, n, a, &a->v, kvh, j))
+		if (!read_row(r, n, a, v, kvh, j))
 			return false;
-		for (int64_t d = 0; d < a->v.dim; d++)
-			a->acc[d] += w * a->v.row[j * a->v.dim + d];
+		for (int64_t d = 0; d < a->dim_v; d++)
+			a->acc[d] += w * v->row[j * v->dim + d];
 	}
 	return true;
 }
@@ -206,12 +221,51 @@ static bool one_row(kref_state *r, kir_ref n, attn *a, int64_t b, int64_t h, int
 		return false;
 	if (a->sink && !kref_get_row(r, n, a->sink, &h, 1, 1, &sink))
 		return false;
+	if (!a->v.nparts)
+		vd = kd;
 	if (!kref_get_row(r, n, a->q, at, 2, a->k.dim, a->qrow) ||
 	    !scores(r, n, a, where, kvh, a->scale * qd * kd) ||
 	    !weigh(r, n, a, kvh, sink, vd, &lse))
 		return false;
-	return kref_put_row(r, n, a->out, at, 2, a->v.dim, a->acc) &&
+	return kref_put_row(r, n, a->out, at, 2, a->dim_v, a->acc) &&
 	       (!a->lse || kref_put_row(r, n, a->lse, at, 2, 1, &lse));
+}
+
+/* Slots of a sequence's keys, from the block table. */
+static bool slots_by_table(kref_state *r, kir_ref n, attn *a, int64_t b)
+{
+	int64_t page = 0;
+
+	for (int64_t j = 0; j < a->len; j++) {
+		int64_t at[2] = { b, j / a->page };
+
+		if (j % a->page == 0 && !kref_get_int(r, n, a->table, at, 2, &page))
+			return false;
+		a->slots[j] = page * a->page + j % a->page;
+	}
+	return true;
+}
+
+/* Of a query's, from its index list; what is no slot of the cache is no key. */
+static bool slots_by_list(kref_state *r, kir_ref n, attn *a, int64_t row)
+{
+	for (int64_t j = 0; j < a->len; j++) {
+		int64_t at[2] = { row, j };
+
+		if (!kref_get_int(r, n, a->index, at, 2, &a->slots[j]))
+			return false;
+		if (a->slots[j] >= a->limit)
+			a->slots[j] = -1;
+	}
+	return true;
+}
+
+static void forget_rows(attn *a)
+{
+	if (a->len <= 0)
+		return;
+	memset(a->k.have, 0, (size_t)a->len);
+	memset(a->v.have, 0, (size_t)a->len);
 }
 
 static bool sequence(kref_state *r, kir_ref n, attn *a, int64_t b)
@@ -222,48 +276,61 @@ static bool sequence(kref_state *r, kir_ref n, attn *a, int64_t b)
 	    !kref_get_int(r, n, a->starts, &b, 1, &first) ||
 	    !kref_get_int(r, n, a->starts, &next, 1, &end) || !make_room(r, n, a))
 		return false;
-	for (int64_t p = 0; p * a->page < a->len; p++) {
-		int64_t at[2] = { b, p };
-		if (!kref_get_int(r, n, a->table, at, 2, &a->pages[p]))
-			return false;
-	}
+	if (!a->index && !slots_by_table(r, n, a, b))
+		return false;
 	for (int64_t h = 0; h < a->heads; h++) {
-		if (h % group == 0 && a->len > 0) {
-			memset(a->k.have, 0, (size_t)a->len);
-			memset(a->v.have, 0, (size_t)a->len);
-		}
-		for (int64_t row = first; row < end; row++)
+		if (h % group == 0 && !a->index)
+			forget_rows(a);
+		for (int64_t row = first; row < end && !a->index; row++)
 			if (!one_row(r, n, a, b, h, row, a->len - (end - row)))
 				return false;
+	}
+	for (int64_t row = first; row < end && a->index; row++) {
+		if (!slots_by_list(r, n, a, row))
+			return false;
+		for (int64_t h = 0; h < a->heads; h++) {
+			if (h % group == 0)
+				forget_rows(a);
+			if (!one_row(r, n, a, b, h, row, a->len - (end - row)))
+				return false;
+		}
 	}
 	return true;
 }
 
-static bool set_up_side(kref_state *r, kir_ref n, side *s, const char *code, const char *scale,
-                        const char *handed)
+static bool add_part(kref_state *r, kir_ref n, side *s, const char *code, const char *scale)
 {
+	part *p = &s->part[s->nparts];
 	int64_t groups = 1;
 
-	s->code = kref_buffer(r, n, code);
-	s->scale = kref_buffer(r, n, scale);
-	s->given = kref_buffer(r, n, handed);
-	s->dim = s->code->type->dim[3];
-	if (s->scale && s->scale->type->rank == 4)
-		groups = s->scale->type->dim[3];
-	if (s->code->type->rank != 4 || s->dim <= 0 || groups <= 0)
+	p->code = kref_buffer(r, n, code);
+	p->scale = kref_buffer(r, n, scale);
+	if (!p->code)
+		return true;
+	p->dim = p->code->type->dim[3];
+	if (p->scale && p->scale->type->rank == 4)
+		groups = p->scale->type->dim[3];
+	if (p->code->type->rank != 4 || p->dim <= 0 || groups <= 0)
 		return kref_fail(r, n, "%s must be [pages,heads,page,dim] of known extents",
 		                 code);
-	s->group = (s->dim + groups - 1) / groups;
+	p->group = (p->dim + groups - 1) / groups;
+	s->dim += p->dim;
+	s->nparts++;
 	return true;
 }
 
 static bool set_up(kref_state *r, kir_ref n, attn *a)
 {
 	kir_ref scale = kir_operand(r->f, n, "scale"), nwork = kir_operand(r->f, n, "nwork");
+	kir_ref limit = kir_operand(r->f, n, "limit");
 
 	a->q = kref_buffer(r, n, "q");
 	a->out = kref_buffer(r, n, "out");
 	a->table = kref_buffer(r, n, "table");
+	a->index = kref_buffer(r, n, "index");
+	a->limit = limit ? r->slot[limit].i[0] : 0;
+	a->k.given = kref_buffer(r, n, "kd");
+	a->v.given = kref_buffer(r, n, "vd");
 	a->lens = kref_buffer(r, n, "lens");
 	a->starts = kref_buffer(r, n, "starts");
 	a->lse = kref_buffer(r, n, "lse");
@@ -271,12 +338,17 @@ static bool set_up(kref_state *r, kir_ref n, attn *a)
 	a->qd = kref_buffer(r, n, "qd");
 	a->work = kref_buffer(r, n, "work");
 	a->scale = r->slot[scale].f[0];
-	if (!set_up_side(r, n, &a->k, "k", "ks", "kd") ||
-	    !set_up_side(r, n, &a->v, "v", "vs", "vd"))
+	if (!add_part(r, n, &a->k, "k", "ks") || !add_part(r, n, &a->k, "r", "rs") ||
+	    !add_part(r, n, &a->v, "v", "vs"))
 		return false;
+	a->dim_v = a->out->type->dim[2];
+	if (a->dim_v > (a->v.nparts ? a->v.dim : a->k.dim))
+		return kref_fail(r, n, "out has rows of %lld elements, values of %lld",
+		                 (long long)a->dim_v,
+		                 (long long)(a->v.nparts ? a->v.dim : a->k.dim));
 	a->heads = a->q->type->dim[1];
-	a->kv_heads = a->k.code->type->dim[1];
-	a->page = a->k.code->type->dim[2];
+	a->kv_heads = a->k.part[0].code->type->dim[1];
+	a->page = a->k.part[0].code->type->dim[2];
 	if (a->kv_heads <= 0 || a->page <= 0 || a->heads % a->kv_heads)
 		return kref_fail(r, n, "%lld query heads don't divide among %lld KV heads",
 		                 (long long)a->heads, (long long)a->kv_heads);

@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* expand_gather.c -- rows that an index list names, brought side by side.
+ *
+ *     %s = local : e4m3fn[1,1,32,512] ...                ; one for each stream
+ *     for %n = 0 to 32 {                                 ; entries of a tile
+ *       %x = load %index[%row,%j + %n];  prefetch the rows of entry %n of the next tile
+ *       store (load %k[page,head,token,0] upto (listed ? token + 1 : 0)), %s[0,0,%n,0] }
+ *
+ * An entry is page * page tokens + token. One that is negative, or not below the cache's slots,
+ * or at the list's end or past it, is no row: nothing is touched and zeros stand in its place,
+ * so that a NaN in some unused slot is never multiplied with a weight of 0.
+ *
+ * From the locals on, tiles are read as if they were a page of their own, in any arithmetic.
+ * The copy costs a load and a store for 64 bytes, beside at least one product for each of
+ * them and query head, and lets the next tile's rows come meanwhile.
+ */
+#include "expand.h"
+
+enum { LINE = 64 };
+
+void expand_gather_begin(kir_func *f, row_gather *g)
+{
+	for (unsigned i = 0; i < g->n; i++) {
+		const kir_type *t = kir_type_of(f, g->from[i]);
+		int64_t dim[4] = { 1, 1, g->keys, t->dim[3] };
+
+		g->to[i] = kir_emit(f, KIR_OP_local,
+		                    kir_buffer(f->module, (kir_elem)t->elem, t->rank, dim),
+		                    NULL, 0, NULL);
+	}
+}
+
+kir_ref expand_gathered(const row_gather *g, kir_ref from)
+{
+	for (unsigned i = 0; from && i < g->n; i++)
+		if (g->from[i] == from)
+			return g->to[i];
+	return 0;
+}
+
+/* Entry e of list `row`, which must exist. */
+static kir_ref entry(kir_func *f, const row_gather *g, kir_ref row, kir_ref e)
+{
+	kir_ref idx[2] = { row, e };
+
+	return load1(f, g->index, 2, idx);
+}
+
+/* Whether x, s32 or s32<N>, is a slot of the cache. */
+static kir_ref is_slot(kir_func *f, const row_gather *g, kir_ref x)
+{
+	kir_type_id t = i1_like(f, f->node[x].type);
+	kir_ref limit = as_elem(f, g->limit, KIR_s32); /* saturates */
+
+	return e2(f, KIR_OP_and, t, e2(f, KIR_OP_ge, t, x, kir_const_i(f, KIR_s32, 0)),
+	          e2(f, KIR_OP_lt, t, x, limit));
+}
+
+/* Page, head and token of slot x. */
+static void place_of(kir_func *f, const row_gather *g, kir_ref x, kir_ref head, kir_ref at[4])
+{
+	kir_type_id s64 = kir_scalar(f->module, KIR_s64);
+
+	x = as_elem(f, x, KIR_s64);
+	at[0] = e2(f, KIR_OP_fdiv, s64, x, s64c(f, g->page));
+	at[1] = head;
+	at[2] = e2(f, KIR_OP_mod, s64, x, s64c(f, g->page));
+	at[3] = s64c(f, 0);
+}
+
+/* One stream's row at `at` into its local's row n. */
+static void copy_row(kir_func *f, const row_gather *g, unsigned i, const kir_ref at[4],
+                     kir_ref upto, kir_ref n)
+{
+	const kir_type *t = kir_type_of(f, g->from[i]);
+	bool wide = t->rank == 4;
+	kir_elem e = (kir_elem)t->elem;
+	kir_type_id row =
+	    wide ? kir_tile(f->module, e, 1, t->dim[3]) : kir_vector(f->module, e, 1);
+	kir_ref zero = s64c(f, 0), src[6] = { g->from[i], at[0], at[1], at[2], at[3], upto };
+
+	src[t->rank + 1u] = upto;
+	kir_ref x = kir_emit(f, KIR_OP_load, row, src, t->rank + 2u, NULL);
+
+	kir_emit(f, KIR_OP_store, KIR_NO_TYPE, (kir_ref[]){ x, g->to[i], zero, zero, n, zero },
+	         wide ? 6 : 5, NULL);
+}
+
+/* Touches every line of a stream's row: it may begin anywhere in one. */
+static void touch_row(kir_func *f, const row_gather *g, unsigned i, const kir_ref at[4])
+{
+	const kir_type *t = kir_type_of(f, g->from[i]);
+	int64_t dim = t->rank == 4 ? t->dim[3] : 1,
+	        step = LINE / kir_elem_bytes((kir_elem)t->elem);
+	int hint = f->sched.hint ? f->sched.hint - 1 : KIR_HINT_t1;
+
+	for (int64_t d = 0;; d += step) {
+		int64_t here = d < dim - 1 ? d : dim - 1;
+		kir_ref src[5] = { g->from[i], at[0], at[1], at[2], s64c(f, here) };
+
+		kir_emit(f, KIR_OP_prefetch, KIR_NO_TYPE, src, t->rank + 1u,
+		         (int64_t[KIR_MAX_ATTRS]){ hint });
+		if (here == dim - 1)
+			return;
+	}
+}
+
+kir_ref expand_gather(kir_func *f, const row_gather *g, kir_ref row, kir_ref head, kir_ref j,
+                      kir_ref end)
+{
+	kir_module *m = f->module;
+	kir_type_id s64 = kir_scalar(m, KIR_s64), i1 = kir_scalar(m, KIR_i1);
+	kir_ref zero = s64c(f, 0), at[4];
+	kir_ref last = e2(f, KIR_OP_add, s64, end, s64c(f, -1));
+	kir_ref loop = kir_for(f, zero, s64c(f, g->keys), 1, false, NULL, 0), n = loop + 1;
+	kir_ref e = e2(f, KIR_OP_add, s64, j, n);
+
+	if (f->sched.prefetch != 1) {
+		kir_ref next = e2(f, KIR_OP_add, s64, e, s64c(f, g->keys));
+
+		next = entry(f, g, row, e2(f, KIR_OP_min, s64, next, last));
+		place_of(f, g, next, head, at);
+		for (unsigned i = 0; i < g->n; i++)
+			touch_row(f, g, i, at);
+	}
+	kir_ref x = entry(f, g, row, e2(f, KIR_OP_min, s64, e, last));
+	kir_ref ok = e2(f, KIR_OP_and, i1, is_slot(f, g, x), e2(f, KIR_OP_lt, i1, e, end));
+
+	place_of(f, g, x, head, at);
+	kir_ref upto =
+	    e3(f, KIR_OP_select, s64, ok, e2(f, KIR_OP_add, s64, at[2], s64c(f, 1)), zero);
+
+	for (unsigned i = 0; i < g->n; i++)
+		copy_row(f, g, i, at, upto, n);
+	kir_for_end(f, loop, NULL, 0);
+	kir_ref list = kir_emit(f, KIR_OP_load, kir_vector(m, KIR_s32, g->keys),
+	                        (kir_ref[]){ g->index, row, j, end }, 4, NULL);
+
+	return is_slot(f, g, list);
+}

@@ -208,15 +208,16 @@ static kvjit_status follow(const kvjit_frame *f, int i, int s, int64_t *out)
 }
 
 /* Of what the bytes of argument i and its run-time strides must be multiples. A device reads
- * whole blocks of a cache: one whose pages are records, with run-time strides for page and head
- * only, lies as its format says, at multiples of 64 (docs/backend-spirv.md). */
+ * whole blocks of a cache: one whose pages are records of so many bytes, with run-time strides for
+ * page and head only, lies as its format says, at multiples of 64 (docs/backend-spirv.md). */
 static int grain(const kvjit_kernel *k, int i)
 {
-	int bytes = k->slot[i].bytes, strides = k->param[i].nstride;
+	const kvjit_param *p = &k->param[i];
+	int bytes = k->slot[i].bytes;
 
-	if (!k->device || bytes > 1 || !strides)
+	if (!k->device || bytes > 1 || !p->nstride)
 		return bytes;
-	return strides <= 2 ? 64 : 16;
+	return p->nstride <= 2 && p->shape[p->rank - 1] % 64 == 0 ? 64 : 4;
 }
 
 static kvjit_status fill_strides(kvjit_frame *f, int i)

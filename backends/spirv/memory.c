@@ -13,7 +13,7 @@
 
 #include <llvm/Config/llvm-config.h>
 
-enum { GRAIN = 4 /* log2 */, LOCAL_ZEROS = 6 };
+enum { GRAIN = 2 /* log2 */, LOCAL_ZEROS = 6 };
 
 static LLVMValueRef word(kll *l, unsigned x)
 {

@@ -189,42 +189,89 @@ static bool has_engine(const kir_target *t)
 	return (t->features & needs) == needs;
 }
 
+/* What every block of the product begins as. */
+static void begin(frag *g, kir_ref n, kir_ref acc)
+{
+	bool ints = kir_type_of(g->in, n)->elem == KIR_s32;
+	kir_ref *val = frag_new(g, n), zero = ints ? kir_const_i(g->f, KIR_s32, 0) : f32c(g->f, 0);
+
+	zero = acc ? 0 : e1(g->f, KIR_OP_splat, frag_type(g, n), zero);
+	for (int64_t i = 0; i < frag_blocks(g, n); i++)
+		val[i] = acc ? g->val[acc][i] : zero;
+}
+
+/* Block column c of the product, a step of the contraction further: left block k of each row. */
+static void step(frag *g, kir_ref n, const kir_ref *left, int64_t nleft, int64_t c, int64_t k,
+                 kir_ref b)
+{
+	int64_t cb = frag_col_blocks(g, n);
+
+	for (int64_t r = 0; r < frag_row_blocks(g, n); r++) {
+		kir_ref *v = &g->val[n][r * cb + c];
+
+		*v = e3(g->f, KIR_OP_xe_dpas, g->f->node[*v].type, *v, left[r * nleft + k], b);
+	}
+}
+
+/* Codes of 8 bits as two blocks of f16: of keys the even and the odd elements of the head, of
+ * values the even and the odd columns. A factor that all codes share is multiplied in at the end. */
+static void widened(frag *g, kir_ref n, factor *x)
+{
+	kir_ref a = kir_src(g->in, n, 0), acc = kir_src(g->in, n, 2);
+	int64_t nleft = frag_col_blocks(g, a), cb = frag_col_blocks(g, n);
+	kir_type_id t = frag_type(g, n), words = frag_vector(g, KIR_s32, 8);
+	double by = 1;
+
+	begin(g, n, x->stored == KIR_e4m3fn ? 0 : acc);
+	x->step = 32;
+	if (!x->trans)
+		x->unit = 2;
+	for (int64_t c = 0; c < cb; c += x->trans ? 1 : 2)
+		for (int64_t k = 0; k < nleft; k += x->trans ? 2 : 1) {
+			kir_ref b[2] = { load_block(g, x, x->trans ? c : c / 2, k * g->lanes) };
+
+			b[0] = e1(g->f, KIR_OP_bitcast, words, b[0]);
+			by = frag_widen(g, x->stored, b);
+			step(g, n, g->val[a], nleft, c, k, b[0]);
+			step(g, n, g->val[a], nleft, x->trans ? c : c + 1, x->trans ? k + 1 : k,
+			     b[1]);
+		}
+	for (int64_t i = 0; by != 1 && i < frag_blocks(g, n); i++) {
+		kir_ref *v = &g->val[n][i];
+
+		*v = acc ? e3(g->f, KIR_OP_fma, t, *v, f32c(g->f, by), g->val[acc][i])
+		         : e2(g->f, KIR_OP_mul, t, *v, f32c(g->f, by));
+	}
+}
+
 void frag_dot(frag *g, kir_ref n)
 {
-	kir_ref a = kir_src(g->in, n, 0), acc = kir_src(g->in, n, 2), *val, *left;
-	kir_type_id t = frag_type(g, n);
+	kir_ref a = kir_src(g->in, n, 0), *left;
 	factor x = { 0 };
 	bool bytes = kir_elem_bytes((kir_elem)kir_type_of(g->in, a)->elem) == 1;
-	int64_t rb = frag_row_blocks(g, n), cb = frag_col_blocks(g, n), k = bytes ? 32 : 16;
+	int64_t k = bytes ? 32 : 16;
 
-	if (!factor_of(g, n, &x) || x.depth % k || g->paired[n] || (bytes && x.b.nchain) ||
+	if (!factor_of(g, n, &x) || x.depth % k || (bytes && x.b.nchain) ||
 	    (!has_engine(g->in->target) && x.elem != KIR_f32) ||
 	    (bytes ? kir_elem_bytes(x.elem) != 1 : kir_type_of(g->in, a)->elem != x.elem)) {
 		g->failed = true;
 		return;
 	}
+	if (frag_widens(g, n)) {
+		widened(g, n, &x);
+		return;
+	}
 	x.step = 32 / kir_elem_bytes(x.stored);
 	if (x.step < k || x.depth % x.step)
 		x.step = k;
-	val = frag_new(g, n);
+	begin(g, n, kir_src(g->in, n, 2));
 	left = left_blocks(g, a, bytes);
-	for (int64_t c = 0; c < cb; c++) {
-		for (int64_t r = 0; r < rb; r++)
-			val[r * cb + c] =
-			    acc ? g->val[acc][r * cb + c]
-			        : e1(g->f, KIR_OP_splat, t,
-			             bytes ? kir_const_i(g->f, KIR_s32, 0) : f32c(g->f, 0));
+	for (int64_t c = 0; c < frag_col_blocks(g, n); c++)
 		for (int64_t at = 0; at < x.depth; at += x.step) {
 			kir_ref b = load_block(g, &x, c, at);
 
-			for (int64_t i = 0; i < x.step / k; i++) {
-				kir_ref part = apply_chain(g, &x, frag_part(g, b, i * k, k));
-
-				for (int64_t r = 0; r < rb; r++)
-					val[r * cb + c] =
-					    e3(g->f, KIR_OP_xe_dpas, t, val[r * cb + c],
-					       left[r * (x.depth / k) + at / k + i], part);
-			}
+			for (int64_t i = 0; i < x.step; i += k)
+				step(g, n, left, x.depth / k, c, (at + i) / k,
+				     apply_chain(g, &x, frag_part(g, b, i, k)));
 		}
-	}
 }

@@ -160,29 +160,39 @@ void frag_load(frag *g, kir_ref n)
 		}
 }
 
+/* Row i from block c of x on, as many blocks as lie side by side in memory. */
+static kir_ref stored_row(frag *g, kir_ref x, int64_t i, int64_t c)
+{
+	int64_t h = frag_height(frag_nrows(g, x)), cb = frag_col_blocks(g, x);
+	const kir_ref *val = &g->val[x][i / h * cb + c];
+	kir_ref row = frag_part(g, val[0], i % h, 1);
+
+	return g->paired[x] ? frag_pack(g, row, frag_part(g, val[1], i % h, 1)) : row;
+}
+
 void frag_store(frag *g, kir_ref n)
 {
 	kir_ref x = kir_src(g->in, n, 0);
-	int64_t rows = frag_nrows(g, x), h = frag_height(rows), cb = frag_col_blocks(g, x);
-	int64_t lanes = g->kind[x] == FRAG_ROW ? 1 : g->lanes;
+	int64_t rows = frag_nrows(g, x), cb = frag_col_blocks(g, x);
+	int64_t step = g->paired[x] ? 2 : 1;
+	int64_t lanes = g->kind[x] == FRAG_ROW ? 1 : g->lanes * step;
 	place p = place_of(g, n);
 
-	if (g->paired[x] || (lanes > 1 && !contiguous(g, n, lanes))) {
+	if (lanes > 1 && !contiguous(g, n, lanes)) {
 		g->failed = true;
 		return;
 	}
 	for (int64_t i = 0; i < rows; i++)
-		for (int64_t c = 0; c < cb; c++) {
+		for (int64_t c = 0; c < cb; c += step) {
 			kir_ref src[KIR_RANK + 3] = { 0, p.buf };
-			kir_ref limit =
-			    element(g, &p, i * (lanes > 1 ? cb : 1) * lanes + c * lanes, lanes,
-			            src + 2);
+			int64_t at = lanes > 1 ? (i * cb + c) * g->lanes : i;
+			kir_ref limit = element(g, &p, at, lanes, src + 2);
 
-			src[0] = frag_part(g, g->val[x][i / h * cb + c], i % h, 1);
+			src[0] = stored_row(g, x, i, c);
 			src[2 + p.rank] = limit ? limit : s64c(g->f, lanes);
-			kir_emit(
-			    g->f, KIR_OP_vstore, KIR_NO_TYPE, src,
-			    p.rank + (limit || lanes == 1 ? 3u : 2u),
-			    (int64_t[KIR_MAX_ATTRS]){ kir_attr_of(g->in, n, KIR_ATTR_hint) });
+			kir_emit(g->f, KIR_OP_vstore, KIR_NO_TYPE, src,
+			         p.rank + (limit || lanes == 1 ? 3u : 2u),
+			         (int64_t[KIR_MAX_ATTRS]){
+			             kir_attr_of(g->in, n, KIR_ATTR_hint) });
 		}
 }

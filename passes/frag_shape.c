@@ -32,6 +32,23 @@ bool frag_factor_of(const frag *g, kir_ref n, frag_factor *b)
 	return g->nuse[s] == 1 && kir_type_of(in, s)->rank == 2;
 }
 
+bool frag_widens(const frag *g, kir_ref n)
+{
+	bool trans = kir_attr_of(g->in, n, KIR_ATTR_trans);
+	kir_ref c = kir_src(g->in, n, 1);
+	frag_factor b;
+	kir_elem e;
+
+	if (!frag_factor_of(g, n, &b) || b.nchain != 1 || g->in->node[c].op != KIR_OP_convert ||
+	    kir_attr_of(g->in, c, KIR_ATTR_nan) != KIR_NAN_keep)
+		return false;
+	e = (kir_elem)kir_type_of(g->in, b.load)->elem;
+	return kir_type_of(g->in, c)->elem == KIR_f16 &&
+	       (e == KIR_e4m3fn || e == KIR_e5m2 || e == KIR_s8) &&
+	       kir_type_of(g->in, b.load)->dim[1] % (2 * g->lanes) == 0 &&
+	       (trans || kir_type_of(g->in, b.load)->dim[0] % g->lanes == 0);
+}
+
 /* Whether a store stands between the load and the product that is to do it. */
 static bool written_between(const kir_func *f, kir_ref load, kir_ref user)
 {
@@ -175,7 +192,12 @@ static void visit(solver *s, kir_ref n)
 		set(s, n, FRAG_TILE);
 		set(s, x, FRAG_TILE);
 		same(s, n, kir_src(in, n, 2));
-		if (kir_elem_bytes((kir_elem)kir_type_of(in, x)->elem) == 1 && !s->g->paired[x])
+		if (frag_widens(s->g, n) && !kir_attr_of(in, n, KIR_ATTR_trans))
+			x = n; /* columns of values; of keys it is the elements of the head */
+		else if (!frag_widens(s->g, n) &&
+		         kir_elem_bytes((kir_elem)kir_type_of(in, x)->elem) != 1)
+			return;
+		if (!s->g->paired[x])
 			s->g->paired[x] = s->changed = true;
 		return;
 	case KIR_OP_reduce_add:
@@ -230,14 +252,20 @@ static bool guess(frag *g)
 	return any;
 }
 
-/* A product of wider elements takes its left factor in the order of memory. */
+/* Left factors are in pairs where a lane of them has two bytes or the right one comes as even and
+ * odd elements, results where its columns do; all others are in the order of memory. */
 static bool orders_fit(const frag *g)
 {
 	for (kir_ref n = 1; n < g->in->nnode; n++) {
 		kir_ref x = kir_src(g->in, n, 0);
+		bool trans = kir_attr_of(g->in, n, KIR_ATTR_trans), wide;
 
-		if (g->in->node[n].op == KIR_OP_dot && g->paired[x] &&
-		    kir_elem_bytes((kir_elem)kir_type_of(g->in, x)->elem) != 1)
+		if (g->in->node[n].op != KIR_OP_dot)
+			continue;
+		wide = frag_widens(g, n);
+		if (g->paired[x] != ((wide && trans) ||
+		                     kir_elem_bytes((kir_elem)kir_type_of(g->in, x)->elem) == 1) ||
+		    g->paired[n] != (wide && !trans))
 			return false;
 	}
 	return true;

@@ -5,6 +5,7 @@
  *     frag_shape.c   what each value is to the sub-group: tile, row vector, column vector
  *     frag_memory.c  tiles and vectors from and to memory
  *     frag_dot.c     products
+ *     frag_widen.c   codes of 8 bits to f16, a word at a time
  */
 #ifndef KVJIT_PASSES_FRAGMENT_H
 #define KVJIT_PASSES_FRAGMENT_H
@@ -47,6 +48,12 @@ typedef struct frag {
 bool frag_shapes(frag *g);
 /* The right factor of product n; false if it isn't memory read through elementwise ops. */
 bool frag_factor_of(const frag *g, kir_ref n, frag_factor *b);
+/* Whether that is codes of 8 bits that become f16, two words of them from one of codes: the even
+ * elements and the odd ones (frag_widen.c). */
+bool frag_widens(const frag *g, kir_ref n);
+/* Elements of f16 from words of four codes of e each: x[0] the even ones, x[1] the odd ones, of
+ * what x[0] was. Returns what they are to be multiplied by. */
+double frag_widen(frag *g, kir_elem e, kir_ref x[2]);
 
 int64_t frag_nrows(const frag *g, kir_ref n); /* 1 for FRAG_COL                    */
 int64_t frag_ncols(const frag *g, kir_ref n); /* 1 for FRAG_ROW                    */

@@ -154,11 +154,14 @@ static const char *block_name(kll *l, kir_ref n, const block *b)
 		return NULL;
 	if (b->trans)
 		return b->x * b->size % 4 ? NULL : "transpose_u32_k8";
-	if (b->unit * b->size == 4)
-		return "u32_m8k16v1";
-	if (b->unit > 1 || b->x * b->size % 4)
+	if (b->x * b->unit * b->size % 4)
 		return NULL;
-	return b->size == 1 ? "transform_u8_k32" : b->size == 2 ? "transform_u16_k16" : NULL;
+	switch (b->unit * b->size) {
+	case 1: return "transform_u8_k32";
+	case 2: return "transform_u16_k16";
+	case 4: return "u32_m8k16v1";
+	default: return NULL;
+	}
 }
 
 /* Sizes less one, and where it begins: at a multiple of 64 bytes, the rest are columns. Caches
@@ -344,6 +347,16 @@ static LLVMValueRef pack(kll *l, kir_ref n)
 	return kspv_build(l, x, from);
 }
 
+/* Words as they are. */
+static LLVMValueRef cast(kll *l, kir_ref n)
+{
+	kir_ref s = kir_src(l->f, n, 0);
+
+	if (own_of(l, s) <= KLL_MAX_OWN)
+		return NULL;
+	return LLVMBuildBitCast(l->b, l->val[s], own_type(l, n), "");
+}
+
 static LLVMValueRef part(kll *l, kir_ref n)
 {
 	kir_ref s = kir_src(l->f, n, 0);
@@ -382,6 +395,7 @@ LLVMValueRef kspv_xe(kll *l, kir_ref n)
 	case KIR_OP_xe_repeat: return repeat(l, n);
 	case KIR_OP_xe_pack: return pack(l, n);
 	case KIR_OP_xe_part: return part(l, n);
+	case KIR_OP_bitcast: return cast(l, n);
 	default: return NULL;
 	}
 }

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* frag_widen.c -- codes of 8 bits to f16 in words: two halves at a time, with no move.
+ *
+ *     word of codes   c3 c2 c1 c0
+ *     even            f16(c2) f16(c0)       odd   f16(c3) f16(c1)
+ *
+ * An odd code is in the upper byte of its half already, where f16 has sign and exponent; an even
+ * one is moved there. The product takes even and odd elements one after the other, so they never
+ * have to be put side by side.
+ *
+ *   e5m2   is the upper half of f16: nothing is left to do.
+ *   e4m3   has a bit of exponent less: the seven bits go one to the right, what comes out is the
+ *          value / 256, subnormals included, as f16's are 2^-24 wide. The code of NaN, all ones,
+ *          carries into the bit that is still free and so gets f16's largest exponent.
+ *   s8     c + 128 as the lower bits of 1024 + 128 + c, less 1152: both exact.
+ */
+#include "fragment.h"
+
+static kir_ref op(frag *g, kir_op o, kir_ref x, int64_t y)
+{
+	return e2(g->f, o, g->f->node[x].type, x, kir_const_i(g->f, KIR_s32, (int32_t)y));
+}
+
+static kir_ref either(frag *g, kir_ref x, kir_ref y)
+{
+	return e2(g->f, KIR_OP_or, g->f->node[x].type, x, y);
+}
+
+static kir_ref e4m3(frag *g, kir_ref x)
+{
+	kir_ref low = op(g, KIR_OP_and, op(g, KIR_OP_shr, x, 1), 0x3f803f80);
+	kir_ref nan = op(g, KIR_OP_and, op(g, KIR_OP_add, low, 0x00800080), 0x40004000);
+
+	return either(g, either(g, op(g, KIR_OP_and, x, 0x80008000), low), nan);
+}
+
+static kir_ref s8(frag *g, kir_ref x)
+{
+	kir_type_id t = frag_vector(g, KIR_f16, 16);
+
+	x = either(g, op(g, KIR_OP_and, x, 0x00ff00ff),
+	           kir_const_i(g->f, KIR_s32, 0x64006400));
+	return e2(g->f, KIR_OP_sub, t, e1(g->f, KIR_OP_bitcast, t, x),
+	          kir_const_f(g->f, KIR_f16, 1152));
+}
+
+double frag_widen(frag *g, kir_elem e, kir_ref x[2])
+{
+	kir_type_id t = frag_vector(g, KIR_f16, 16);
+
+	if (e == KIR_s8) {
+		kir_ref u = op(g, KIR_OP_xor, x[0], 0x80808080);
+
+		x[1] = s8(g, op(g, KIR_OP_shr, u, 8));
+		x[0] = s8(g, u);
+		return 1;
+	}
+	x[1] = x[0];
+	x[0] = op(g, KIR_OP_shl, x[0], 8);
+	for (int i = 0; i < 2; i++) {
+		x[i] = e == KIR_e4m3fn ? e4m3(g, x[i]) : op(g, KIR_OP_and, x[i], 0xff00ff00);
+		x[i] = e1(g->f, KIR_OP_bitcast, t, x[i]);
+	}
+	return e == KIR_e4m3fn ? 256 : 1;
+}

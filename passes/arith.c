@@ -146,7 +146,8 @@ static enum arith_kind choose_engine(const kir_func *f, kir_ref n, kir_elem e, k
 
 	if (q == KIR_f32 || q == KIR_f64)
 		return A_F32;
-	if (scores && e == KIR_s8)
+	if (e == KIR_s8 && (scores || is_weights(f, x)) &&
+	    kir_type_of(f, x)->dim[1] % 32 == 0)
 		return exact_in_bf16(q) ? A_INT8 : A_INT8X2;
 	if (e == KIR_bf16)
 		return exact_in_bf16(q) ? A_BF16 : A_F32;
@@ -234,8 +235,13 @@ static digits split_digits(kir_func *f, kir_ref x, int count, bool weights)
 	if (!weights) /* digits can't be NaN: their scale is, if the row holds one */
 		d.scale = e2(f, KIR_OP_add, rt, d.scale, nan_of_row(f, x, rt));
 	kir_ref r = e2(f, KIR_OP_div, rt, e1(f, KIR_OP_splat, rt, f32c(f, top)), a);
-	kir_ref i = narrow(f, e2x(f, KIR_OP_mul, f->node[x].type, x, r, 0), KIR_s32);
+	kir_ref i = e2x(f, KIR_OP_mul, f->node[x].type, x, r, 0);
 
+	if (count == 1 && has_engine(f->target)) { /* devices narrow in one step */
+		d.tile = narrow(f, i, e);
+		return d;
+	}
+	i = narrow(f, i, KIR_s32);
 	if (count == 1) {
 		d.tile = narrow(f, i, e);
 		return d;

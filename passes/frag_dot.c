@@ -167,6 +167,29 @@ static kir_ref pair_bytes(frag *g, kir_ref a, kir_ref b)
 	          e2(g->f, KIR_OP_or, w, low, high));
 }
 
+/* Columns 0 to 31 of two blocks, one in each lane, as pairs: those of a lane are moved as one
+ * element, all its rows. */
+static kir_ref deal_bytes(frag *g, kir_ref a, kir_ref b)
+{
+	kir_type_id t = g->f->node[a].type;
+	int64_t rows = kir_type_of(g->f, a)->dim[0] / g->lanes;
+	kir_elem e = rows == 8   ? KIR_s64
+	             : rows == 4 ? KIR_s32
+	             : rows == 2 ? KIR_s16
+	                         : (kir_elem)kir_type_of(g->f, a)->elem;
+	kir_type_id one = frag_vector(g, e, 1);
+	kir_ref x = rows > 1 ? e1(g->f, KIR_OP_bitcast, one, a) : a;
+	kir_ref y = rows > 1 ? e1(g->f, KIR_OP_bitcast, one, b) : b;
+	kir_ref even = e2(g->f, KIR_OP_unzip_lo, one, x, y);
+	kir_ref odd = e2(g->f, KIR_OP_unzip_hi, one, x, y);
+
+	if (rows > 1) {
+		even = e1(g->f, KIR_OP_bitcast, t, even);
+		odd = e1(g->f, KIR_OP_bitcast, t, odd);
+	}
+	return pair_bytes(g, even, odd);
+}
+
 /* Left factor's blocks, a step of the contraction each. */
 static kir_ref *left_blocks(frag *g, kir_ref a, bool bytes)
 {
@@ -177,7 +200,8 @@ static kir_ref *left_blocks(frag *g, kir_ref a, bool bytes)
 		return out;
 	out = kir_alloc(g->f->module, (size_t)(rb * cb) * sizeof *out);
 	for (int64_t i = 0; i < rb * cb / 2; i++)
-		out[i] = pair_bytes(g, g->val[a][2 * i], g->val[a][2 * i + 1]);
+		out[i] = (g->paired[a] ? pair_bytes
+		                       : deal_bytes)(g, g->val[a][2 * i], g->val[a][2 * i + 1]);
 	return out;
 }
 

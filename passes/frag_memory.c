@@ -131,11 +131,53 @@ static bool contiguous(const frag *g, kir_ref n, int64_t lanes)
 	return run == INT64_MAX || run % lanes == 0;
 }
 
+/* A bounded vector that lies in one record of its buffer, 16 columns a row of 64 bytes: where one
+ * of its elements exists the others are memory too, so whole rows are read and what is past the
+ * bound is made 0. One load and no branches. */
+static bool load_record(frag *g, kir_ref n, const place *p)
+{
+	const kir_type *b = kir_type_of(g->f, p->buf), *t = p->tile;
+	int64_t count = frag_col_blocks(g, n), size = kir_elem_bytes((kir_elem)t->elem);
+	kir_type_id s64 = kir_scalar(g->f->module, KIR_s64), it, ct;
+	kir_ref src[KIR_RANK + 2] = { p->buf }, live, rows, x, at, *val;
+	unsigned last = b->rank - 1u;
+
+	if (g->kind[n] != FRAG_COL || t->rank != 1 || !p->upto || g->paired[n] || size != 4 ||
+	    (count != 2 && count != 4 && count != 8) || b->rank < 2 ||
+	    b->dim[last] % t->dim[0] || !contiguous(g, n, t->dim[0]))
+		return false;
+	for (unsigned i = 0; i < b->rank; i++)
+		src[1 + i] = p->at[i];
+	live = s64_op(g, KIR_OP_sub, p->upto, p->at[last]);
+	rows = e2(g->f, KIR_OP_shr, s64, plus(g, live, g->lanes - 1), s64c(g->f, 4));
+	src[1 + b->rank] = rows;
+	x = kir_emit(g->f, KIR_OP_xe_load2d, frag_vector(g, (kir_elem)t->elem, count), src,
+	             b->rank + 2u, (int64_t[KIR_MAX_ATTRS]){ 0, 1, g->lanes * size, 0, 0 });
+	live = e2(g->f, KIR_OP_min, s64, live, s64c(g->f, t->dim[0]));
+	live = e1(g->f, KIR_OP_convert, kir_scalar(g->f->module, KIR_s32), live);
+	it = frag_vector(g, KIR_s32, 1);
+	ct = frag_vector(g, KIR_i1, 1);
+	at = e0x(g->f, KIR_OP_iota, it, -1);
+	val = frag_new(g, n);
+	for (int64_t c = 0; c < count; c++) {
+		kir_ref i = c ? e2(g->f, KIR_OP_add, it, at,
+		                   kir_const_i(g->f, KIR_s32, c * g->lanes))
+		              : at;
+		kir_ref zero = kir_is_float((kir_elem)t->elem)
+		                   ? kir_const_f(g->f, (kir_elem)t->elem, 0)
+		                   : kir_const_i(g->f, (kir_elem)t->elem, 0);
+
+		i = e2(g->f, KIR_OP_lt, ct, i, live);
+		val[c] = e3(g->f, KIR_OP_select, frag_type(g, n), i, frag_part(g, x, c, 1), zero);
+	}
+	return true;
+}
+
 void frag_load(frag *g, kir_ref n)
 {
 	int64_t rows = frag_nrows(g, n), h = frag_height(rows), cb = frag_col_blocks(g, n);
 	place p = place_of(g, n);
-	kir_ref *val = frag_new(g, n), row[8];
+	kir_ref *val, row[8];
 	frag_kind k = (frag_kind)g->kind[n];
 	kir_elem e = (kir_elem)p.tile->elem;
 
@@ -144,6 +186,9 @@ void frag_load(frag *g, kir_ref n)
 		g->failed = true;
 		return;
 	}
+	if (load_record(g, n, &p))
+		return;
+	val = frag_new(g, n);
 	for (int64_t r = 0; r < frag_row_blocks(g, n); r++)
 		for (int64_t c = 0; c < cb; c++) {
 			for (int64_t i = 0; i < h; i++) {

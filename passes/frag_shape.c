@@ -49,6 +49,14 @@ bool frag_widens(const frag *g, kir_ref n)
 	       (trans || kir_type_of(g->in, b.load)->dim[0] % g->lanes == 0);
 }
 
+bool frag_loads_pairs(const frag *g, kir_ref n)
+{
+	kir_ref x = kir_src(g->in, n, 0);
+
+	return kir_attr_of(g->in, n, KIR_ATTR_trans) &&
+	       kir_elem_bytes((kir_elem)kir_type_of(g->in, x)->elem) == 1;
+}
+
 /* Whether a store stands between the load and the product that is to do it. */
 static bool written_between(const kir_func *f, kir_ref load, kir_ref user)
 {
@@ -194,8 +202,7 @@ static void visit(solver *s, kir_ref n)
 		same(s, n, kir_src(in, n, 2));
 		if (frag_widens(s->g, n) && !kir_attr_of(in, n, KIR_ATTR_trans))
 			x = n; /* columns of values; of keys it is the elements of the head */
-		else if (!frag_widens(s->g, n) &&
-		         kir_elem_bytes((kir_elem)kir_type_of(in, x)->elem) != 1)
+		else if (!frag_widens(s->g, n) && !frag_loads_pairs(s->g, n))
 			return;
 		if (!s->g->paired[x])
 			s->g->paired[x] = s->changed = true;
@@ -252,7 +259,7 @@ static bool guess(frag *g)
 	return any;
 }
 
-/* Left factors are in pairs where a lane of them has two bytes or the right one comes as even and
+/* Left factors are in pairs where a lane of a query has two bytes or the right one comes as even and
  * odd elements, results where its columns do; all others are in the order of memory. */
 static bool orders_fit(const frag *g)
 {
@@ -263,8 +270,7 @@ static bool orders_fit(const frag *g)
 		if (g->in->node[n].op != KIR_OP_dot)
 			continue;
 		wide = frag_widens(g, n);
-		if (g->paired[x] != ((wide && trans) ||
-		                     kir_elem_bytes((kir_elem)kir_type_of(g->in, x)->elem) == 1) ||
+		if (g->paired[x] != ((wide && trans) || frag_loads_pairs(g, n)) ||
 		    g->paired[n] != (wide && !trans))
 			return false;
 	}

@@ -51,6 +51,9 @@ bool frag_factor_of(const frag *g, kir_ref n, frag_factor *b);
 /* Whether that is codes of 8 bits that become f16, two words of them from one of codes: the even
  * elements and the odd ones (frag_widen.c). */
 bool frag_widens(const frag *g, kir_ref n);
+/* Whether product n takes bytes of a query, two in each lane. Weights lie one in a lane, as they
+ * were computed; there are few of them, so they change lanes (frag_dot.c). */
+bool frag_loads_pairs(const frag *g, kir_ref n);
 /* Elements of f16 from words of four codes of e each: x[0] the even ones, x[1] the odd ones, of
  * what x[0] was. Returns what they are to be multiplied by. */
 double frag_widen(frag *g, kir_elem e, kir_ref x[2]);

@@ -149,7 +149,9 @@ static block block_of(kll *l, kir_ref n)
  * lie where the instruction can't begin or go. */
 static const char *block_name(kll *l, kir_ref n, const block *b)
 {
-	if (!(l->f->target->features & KIR_HAS_block2d) || b->words != BLOCK_WORDS ||
+	bool four = b->words == 4 && !b->trans && b->unit * b->size == 4;
+
+	if (!(l->f->target->features & KIR_HAS_block2d) || (b->words != BLOCK_WORDS && !four) ||
 	    b->pitch < 64 || b->pitch % 16 || b->pitch > SURFACE_MAX || kll_zeros(l, n) < 2)
 		return NULL;
 	if (b->trans)
@@ -159,7 +161,7 @@ static const char *block_name(kll *l, kir_ref n, const block *b)
 	switch (b->unit * b->size) {
 	case 1: return "transform_u8_k32";
 	case 2: return "transform_u16_k16";
-	case 4: return "u32_m8k16v1";
+	case 4: return four ? "u32_m4k16v1" : "u32_m8k16v1";
 	default: return NULL;
 	}
 }
@@ -198,7 +200,7 @@ static LLVMValueRef block_load(kll *l, kir_ref n, const block *b, const char *na
 	}
 	arg[4] = LLVMBuildInsertElement(l->b, LLVMGetUndef(pair), x, word(l, 0), "");
 	arg[4] = LLVMBuildInsertElement(l->b, arg[4], y, word(l, 1), "");
-	return kspv_call(l, full, kll_vec(l->i32, BLOCK_WORDS), arg, 5, true);
+	return kspv_call(l, full, kll_vec(l->i32, b->words), arg, 5, true);
 }
 
 /* The element of this lane's row and column that lies `off` bytes from the block's own `at`;
@@ -374,6 +376,26 @@ static LLVMValueRef part(kll *l, kir_ref n)
 	                        own_type(l, n), "");
 }
 
+/* f32 to bytes, to even and saturated, NaN to 0: one function of OpenCL for each element. */
+static LLVMValueRef to_bytes(kll *l, kir_ref n)
+{
+	kir_ref s = kir_src(l->f, n, 0);
+	kir_elem e = kll_elem(l, n);
+	LLVMValueRef each[KLL_MAX_OWN];
+	unsigned own;
+
+	if ((e != KIR_u8 && e != KIR_s8) || kll_elem(l, s) != KIR_f32 || !kll_lanes(l, n) ||
+	    kir_attr_of(l->f, n, KIR_ATTR_round) != KIR_ROUND_even ||
+	    l->f->node[s].op == KIR_OP_const)
+		return NULL;
+	own = kspv_split(l, l->val[s], each);
+	for (unsigned i = 0; i < own; i++)
+		each[i] = kspv_call(l, e == KIR_u8 ? "_Z21convert_uchar_sat_rtef"
+		                                   : "_Z20convert_char_sat_rtef",
+		                    l->i8, &each[i], 1, false);
+	return kspv_build(l, each, own);
+}
+
 /* The device's own, good to 4 units in the last place. */
 LLVMValueRef kspv_exp2(kll *l, LLVMValueRef x)
 {
@@ -396,6 +418,7 @@ LLVMValueRef kspv_xe(kll *l, kir_ref n)
 	case KIR_OP_xe_pack: return pack(l, n);
 	case KIR_OP_xe_part: return part(l, n);
 	case KIR_OP_bitcast: return cast(l, n);
+	case KIR_OP_convert: return to_bytes(l, n);
 	default: return NULL;
 	}
 }

@@ -22,7 +22,7 @@ found=$(
 	check ir 'ir/'
 	check passes 'ir/|passes/'
 	for backend in backends/*/; do
-		check "${backend%/}" "ir/|backends/(backend|device|isa|native)\.|backends/llvm/|$backend"
+		check "${backend%/}" "ir/|backends/(backend|device|isa|native|spirv_flags)\.|backends/llvm/|$backend"
 	done
 	check tune 'ir/|tune/|backends/isa\.'
 	check jit 'ir/|passes/|tune/|backends/(backend|device|isa)\.|backends/ref/|jit/|include/|kvjit\.h$'

@@ -5,6 +5,7 @@
  * is a child of its own, which costs the loading of the compiler, about 0.1 s.
  */
 #include "ocloc.h"
+#include "../spirv_flags.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -100,7 +101,11 @@ static void compile(const kno_device *d, const void *spirv, size_t size, int fil
 {
 	const char *argv[] = { "ocloc",       "compile",  "-q",    "-spirv_input", "-file",
 		               "k.spv",       "-device",  d->name, "-output",      "k",
-		               "-exclude_ir", "--format", "zebin" };
+		               "-exclude_ir", "--format", "zebin",  "-options",
+		               kbe_spirv_flags(spirv, size) };
+	const kir_target *t = kir_target_find(d->target);
+	bool flags = *argv[14] && t && t->features & KIR_HAS_block2d; /* with engines of 16 lanes */
+	uint32_t nargs = sizeof(argv) / sizeof(*argv) - (flags ? 0 : 2);
 	const uint8_t *source = spirv;
 	const uint64_t source_size = size;
 	const char *source_name = "k.spv";
@@ -109,7 +114,7 @@ static void compile(const kno_device *d, const void *spirv, size_t size, int fil
 	uint64_t *out_size = NULL;
 	char **name = NULL;
 	bool failed =
-	    invoke(sizeof(argv) / sizeof(*argv), argv, 1, &source, &source_size, &source_name,
+	    invoke(nargs, argv, 1, &source, &source_size, &source_name,
 	           0, NULL, NULL, NULL, &n, &out, &out_size, &name) != 0;
 
 	for (uint32_t i = 0; i < n; i++) {

@@ -5,6 +5,7 @@
  * it), or the driver's own machine code. Its one kernel is found by asking the module.
  */
 #include "ze.h"
+#include "../spirv_flags.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -75,7 +76,7 @@ static bool build(kbe_module *m, const blob *b, kbe_fault *why)
 		                           : ZE_MODULE_FORMAT_NATIVE,
 		                  b->size,
 		                  b->bytes,
-		                  "",
+		                  b->spirv ? kbe_spirv_flags(b->bytes, b->size) : "",
 		                  NULL };
 	ze_module_build_log_handle_t log = NULL;
 	bool ok = ZE_OK(why, zeModuleCreate, m->device->context, m->device->handle, &desc,

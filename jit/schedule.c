@@ -132,11 +132,12 @@ void kvjit_default_schedule(kir_func *f, const kir_problem *p)
 	if (f->level != KIR_A || !n || !kvjit_shape_of(f, &s))
 		return;
 	if (!f->sched.q_tile)
-		f->sched.q_tile = default_q_tile(p ? p->qlen : 1, s.heads / s.kv_heads);
+		f->sched.q_tile =
+		    s.sparse ? 1 : default_q_tile(p ? p->qlen : 1, s.heads / s.kv_heads);
 	if (!f->sched.kv_tile)
 		f->sched.kv_tile = (int)kpass_default_kv_tile(
-		    s.page, kir_type_of(f, kir_operand(f, n, "q"))->dim[2], s.dim_v,
-		    f->sched.q_tile);
+		    s.page, kir_type_of(f, kir_operand(f, n, "q"))->dim[2],
+		    kir_operand(f, n, "v") ? s.dim_v : 0, f->sched.q_tile);
 	if (!f->sched.split && p && !is_given(p->has_knob, "split") && param_type(f, "part"))
 		f->sched.split = default_split(p, &s);
 }

@@ -400,12 +400,13 @@ static void store_result(const attn *a, softmax_state s, const part *list, const
 }
 
 /* A piece's normalised rows and their log-sum-exps, for the join. */
-static void store_part(const attn *a, softmax_state s, kir_ref slot, kir_ref scale)
+static void store_part(const attn *a, softmax_state s, kir_ref slot, bool normal)
 {
 	kir_func *f = a->f;
 	kir_ref row = imul(a, slot, a->rows), lse = softmax_lse(f, s);
 
-	s = softmax_normal(f, s, 0, scale);
+	if (!normal)
+		s = softmax_normal(f, s, 0, 0);
 	for (unsigned i = 0; i < s.n; i++)
 		kir_emit(f, KIR_OP_store, KIR_NO_TYPE,
 		         (kir_ref[]){ s.acc[i], a->part, row, s64c(f, a->value[i].from) }, 4,
@@ -435,6 +436,18 @@ static void use_gathered(attn *a)
 	}
 }
 
+/* Wide values are gone over once at the end, whether they are a result or a piece, to which a
+ * sink adds nothing yet: sums over l, m and l as they were. */
+static softmax_state normal_once(const attn *a, const item *it, softmax_state s, kir_ref whole)
+{
+	kir_func *f = a->f;
+	kir_ref sink = sink_rows(a, it->hq);
+
+	if (sink && a->part)
+		sink = e3(f, KIR_OP_select, vec(a, KIR_f32), whole, sink, f32c(f, -INFINITY));
+	return softmax_normal(f, s, sink, it->vscale);
+}
+
 static bool work_loop(const attn *shared, kir_ref work, kir_ref nwork, kir_diag *why)
 {
 	attn mine = *shared, *a = &mine;
@@ -448,22 +461,24 @@ static bool work_loop(const attn *shared, kir_ref work, kir_ref nwork, kir_diag 
 
 	if (!key_loop(a, &it, &s, why))
 		return false;
-	/* wide values are gone over once at the end, not twice */
-	kir_ref late = is_value(a, 0) ? it.vscale : 0;
+	bool wide = is_value(a, 0);
 
-	for (unsigned i = 0; it.vscale && !late && i < s.n; i++)
+	for (unsigned i = 0; it.vscale && !wide && i < s.n; i++)
 		s.acc[i] = e2(f, KIR_OP_mul, f->node[s.acc[i]].type, s.acc[i], it.vscale);
 	kir_ref whole = e2(f, KIR_OP_lt, kir_scalar(f->module, KIR_i1), it.slot, s64c(f, 0));
+
+	if (wide)
+		s = normal_once(a, &it, s, whole);
 	kir_ref cond = a->part ? kir_if(f, whole) : 0;
 	kir_ref lse = a->lse ? told_lse(a, s) : 0, from[PARTS];
 
 	for (unsigned i = 0; i < s.n; i++)
 		from[i] = s64c(f, a->value[i].from);
-	store_result(a, softmax_normal(f, s, sink_rows(a, it.hq), late), a->value, from, lse,
-	             it.row, it.head0, it.count);
+	store_result(a, wide ? s : softmax_normal(f, s, sink_rows(a, it.hq), 0), a->value, from,
+	             lse, it.row, it.head0, it.count);
 	if (cond) {
 		kir_else(f, NULL, 0);
-		store_part(a, s, it.slot, late);
+		store_part(a, s, it.slot, wide);
 		kir_if_end(f, cond, NULL, 0);
 	}
 	kir_for_end(f, lw, NULL, 0);
@@ -665,15 +680,18 @@ static bool set_up(attn *a, kir_diag *why)
 	a->page = k->dim[2];
 	a->group = kpass_head_tile(a->heads / kv_heads, a->dim_v);
 	a->tiles = a->heads / kv_heads / a->group;
-	if (!expand_operand(in, n, a->map, "v"))
+	bool inside = !expand_operand(in, n, a->map, "v");
+
+	if (inside)
 		a->vd = a->kd;
 	a->q_tile = a->f->sched.q_tile ? a->f->sched.q_tile : 1;
 	a->rows = a->q_tile * a->group;
 	int64_t dim_k = kir_type_of(a->f, a->q)->dim[2];
 
-	a->kv_tile = a->f->sched.kv_tile
-	                 ? a->f->sched.kv_tile
-	                 : kpass_default_kv_tile(a->page, dim_k, a->dim_v, a->q_tile);
+	a->kv_tile =
+	    a->f->sched.kv_tile
+	        ? a->f->sched.kv_tile
+	        : kpass_default_kv_tile(a->page, dim_k, inside ? 0 : a->dim_v, a->q_tile);
 	a->score_region = n + 1;
 	for (end = n + 1; in->node[end].op != KIR_OP_yield; end++)
 		;

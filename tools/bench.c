@@ -175,6 +175,8 @@ static char *problem_text(const char *text, long qlen, const char *format, char 
 		kir_problem p = a.p;
 		if (qlen > 0)
 			p.qlen = qlen;
+		if (format && a.format && a.format->shared)
+			format = "mla_bf16";
 		if (format) {
 			p.k_format = p.v_format = format;
 			p.sched = kir_sched_default();

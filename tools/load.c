@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { DEFAULT_CTX = 4096, DEFAULT_ROWS = 8192 };
+enum { DEFAULT_CTX = 4096, DEFAULT_ROWS = 8192, LISTS = 16 };
 
 static uint64_t next(uint64_t *s)
 {
@@ -106,8 +106,9 @@ static bool write_page(load *l, kvjit *kv, char *why, size_t len)
 		          .page = a->p.page,
 		          .sched = kir_sched_default() };
 	int64_t page = a->shape.page, heads[1] = { a->shape.kv_heads };
-	int64_t ks[3] = { page, *heads, a->shape.dim_k },
-	        vs[3] = { page, *heads, a->shape.dim_v };
+	int64_t ks[3] = { page, *heads, a->shape.dim_k - a->format->rest },
+	        vs[3] = { page, *heads, a->shape.dim_v },
+	        rs[3] = { page, *heads, a->format->rest };
 	char *text = attn_text(a, &p);
 	kvjit_kernel *k = NULL;
 	bind w = { 0 };
@@ -115,6 +116,8 @@ static bool write_page(load *l, kvjit *kv, char *why, size_t len)
 	          page * *heads * ks[2]);
 	fill_rows(KIR_f32, bind_tensor(&w, "value", KVJIT_F32, 3, vs)->data,
 	          page * *heads * vs[2]);
+	fill_rows(KIR_f32, bind_tensor(&w, "rest", KVJIT_F32, 3, rs)->data,
+	          page * *heads * rs[2]);
 	int64_t *slots = bind_tensor(&w, "slots", KVJIT_S64, 1, &page)->data;
 	float *kd = bind_tensor(&w, "kd", KVJIT_F32, 1, heads)->data;
 	float *vd = bind_tensor(&w, "vd", KVJIT_F32, 1, heads)->data;
@@ -197,7 +200,7 @@ static bool open_attn(load *l, kvjit *kv, double cold, char *why, size_t len)
 {
 	attn *a = &l->a;
 	int64_t batch = a->p.batch ? a->p.batch : 1, ctx = a->p.ctx ? a->p.ctx : DEFAULT_CTX;
-	int64_t qlen = a->p.qlen ? a->p.qlen : 1, page_bytes = 0;
+	int64_t qlen = a->p.qlen ? a->p.qlen : 1, page_bytes = 0, topk = a->p.sparse;
 	int64_t pages = (ctx + a->shape.page - 1) / a->shape.page, call_pages = batch * pages;
 	if (qlen > ctx) {
 		snprintf(why, len, "qlen is %lld; it must be at most ctx, %lld",
@@ -206,7 +209,8 @@ static bool open_attn(load *l, kvjit *kv, double cold, char *why, size_t len)
 	}
 	for (unsigned i = 0; i < a->layout.ntensor; i++)
 		page_bytes += a->layout.tensor[i].page_bytes;
-	l->bytes = (double)page_bytes / (double)a->shape.page * (double)batch * (double)ctx;
+	l->bytes = (double)page_bytes / (double)a->shape.page * (double)batch *
+	           (double)(topk ? topk * qlen : ctx);
 	double row_bytes = 4.0 * (double)(a->p.heads * (a->p.dim_k + a->p.dim_v));
 	if (!fits(a,
 	          (double)page_bytes * (double)pages * (double)batch +
@@ -214,16 +218,18 @@ static bool open_attn(load *l, kvjit *kv, double cold, char *why, size_t len)
 	          (double)batch * (double)qlen, why, len))
 		return false;
 	l->flops = 2 * (double)(a->p.heads * batch) * (double)(a->p.dim_k + a->p.dim_v) *
-	           visible(&a->p, ctx, qlen);
-	l->turns = turns_for((double)(page_bytes * call_pages), cold);
-	a->npages = l->turns * call_pages;
+	           (topk ? (double)(topk * qlen) : visible(&a->p, ctx, qlen));
+	/* index lists move over one cache, block tables over parts of it */
+	l->turns =
+	    topk ? (cold > 0 ? LISTS : 1) : turns_for((double)(page_bytes * call_pages), cold);
+	a->npages = (topk ? 1 : l->turns) * call_pages;
 	l->pool_bytes = (double)(a->npages * page_bytes);
 	if (!make_cache(l, kv, a->npages, why, len))
 		return false;
 
 	int64_t rows = batch * qlen, q[3] = { rows, a->p.heads, a->p.dim_k };
 	int64_t out[3] = { rows, a->p.heads, a->p.dim_v },
-	        table[2] = { l->turns * batch, pages };
+	        table[2] = { l->turns * batch, pages }, index[2] = { l->turns * rows, topk };
 	int64_t next_start = batch + 1;
 	uint64_t rng = 11;
 	void *queries = bind_tensor(&a->b, "q", bind_dtype(a->p.q), 3, q)->data;
@@ -232,24 +238,31 @@ static bool open_attn(load *l, kvjit *kv, double cold, char *why, size_t len)
 	bind_scalar(&a->b, "scale", 0, 1 / sqrt((double)a->p.dim_k));
 	int32_t *lens = bind_tensor(&a->b, "lens", KVJIT_S32, 1, &batch)->data;
 	int32_t *starts = bind_tensor(&a->b, "starts", KVJIT_S32, 1, &next_start)->data;
-	int32_t *order = bind_tensor(&a->b, "table", KVJIT_S32, 2, table)->data;
+	int32_t *order = topk ? bind_tensor(&a->b, "index", KVJIT_S32, 2, index)->data
+	                      : bind_tensor(&a->b, "table", KVJIT_S32, 2, table)->data;
 	if (!room || !lens || !starts || !order) {
 		snprintf(why, len, "no memory for the queries or the block table");
 		return false;
 	}
 	fill_rows(a->p.q, queries, rows * q[1] * q[2]);
 	for (int64_t i = 0; i < batch; i++) {
-		lens[i] = (int32_t)ctx;
+		lens[i] = (int32_t)(topk ? topk : ctx);
 		starts[i + 1] = starts[i] + (int32_t)qlen;
 	}
-	for (int64_t i = 0; i < a->npages; i++) {
+	for (int64_t i = 0; topk && i < index[0] * topk; i++) {
+		int64_t s = i / topk % rows / qlen; /* any token of the row's own sequence */
+		order[i] = (int32_t)(s * pages * a->shape.page +
+		                     (int64_t)(next(&rng) % (uint64_t)ctx));
+	}
+	for (int64_t i = 0; !topk && i < a->npages; i++) {
 		int64_t j = (int64_t)(next(&rng) % (uint64_t)(i + 1));
 		order[i] = order[j];
 		order[j] = (int32_t)i;
 	}
 	bind_others(l, rows > ctx ? rows : ctx);
 	l->narg = bind_args(&a->b, l->k, l->arg, why, len);
-	moves(l, "table", order, (size_t)call_pages * sizeof *order);
+	moves(l, topk ? "index" : "table", order,
+	      (size_t)(topk ? rows * topk : call_pages) * sizeof *order);
 	kvjit_batch b = { .size = sizeof b,
 		          .nseq = batch,
 		          .seq_lens = lens,
@@ -420,6 +433,8 @@ const void *load_memory(const load *l, size_t *bytes)
 size_t load_block_bytes(const load *l)
 {
 	const kvjit_param *p;
+	if (l->a.p.sparse && l->a.layout.ntensor)
+		return (size_t)(l->a.layout.tensor[0].page_bytes / l->a.shape.page);
 	for (int i = 0; i < kvjit_nparam(l->k); i++) {
 		p = kvjit_param_at(l->k, i);
 		/* the page's stride, then the head's; a native page holds one after the other

@@ -58,7 +58,8 @@ void load_leave_device(load *l);
 bool load_device_call(load *l, double *seconds);
 /* The memory that calls read, for a plain read of as many bytes. */
 const void *load_memory(const load *l, size_t *bytes);
-/* Bytes of a page that lie together for one KV head, 0 if it has no such part. */
+/* Bytes of a page that lie together for one KV head, 0 if it has no such part; of index lists, a
+ * row's. */
 size_t load_block_bytes(const load *l);
 /* Microseconds of kvjit_call without any work in it, NAN for kernels without a plan. */
 double load_call_us(load *l);

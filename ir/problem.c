@@ -16,7 +16,14 @@
 #include <string.h>
 
 enum { ELEM, FORMAT, PAIR, NUM, REAL, FLAG, CHOICE, WORD, EXPR, WITH, TARGET };
-enum { A = 1 << KIR_ATTN, W = 1 << KIR_WRITE, Q = 1 << KIR_QUANT, M = 1 << KIR_MERGE };
+enum {
+	A = 1 << KIR_ATTN,
+	W = 1 << KIR_WRITE,
+	Q = 1 << KIR_QUANT,
+	M = 1 << KIR_MERGE,
+	G = 1 << KIR_GEMM,
+	P = 1 << KIR_PACK
+};
 
 typedef struct field {
 	const char *name;
@@ -49,7 +56,7 @@ static const struct {
 };
 /* clang-format on */
 
-static const char *const kinds[] = { "attn", "write", "quant", "merge" };
+static const char *const kinds[] = { "attn", "write", "quant", "merge", "gemm", "pack" };
 
 enum { MAX_KNOBS = 32 };
 
@@ -295,7 +302,9 @@ static bool read_format(parser *p, const field *f, const word *w)
 	if (!format)
 		return false;
 	*(const char **)member(p->p, f) = format->name;
-	if (f != &fields[F_k] && f != &fields[F_v])
+	if (f == &fields[F_weights] && p->p->kind == KIR_PACK)
+		p->p->k_format = format->name;
+	if (f == &fields[F_kv] || f == &fields[F_to])
 		p->p->k_format = p->p->v_format = format->name;
 	return true;
 }
@@ -556,7 +565,11 @@ static bool check_all(parser *p)
 		ok = check_formats(p) & need(p, F_page);
 	else if (o->kind == KIR_QUANT)
 		ok = need(p, F_to);
-	if (o->kind == KIR_QUANT && !p->seen[F_heads].name)
+	else if (o->kind == KIR_GEMM || o->kind == KIR_PACK)
+		ok = need(p, F_weights) & (o->kind == KIR_PACK || need(p, F_acts));
+	o->fused = o->kind == KIR_GEMM && o->q != KIR_VOID;
+	if (o->kind != KIR_ATTN && o->kind != KIR_WRITE && o->kind != KIR_MERGE &&
+	    !p->seen[F_heads].name)
 		o->heads = o->kv_heads = 1;
 	else
 		ok = ok & need(p, F_heads);
@@ -576,7 +589,7 @@ static bool check_all(parser *p)
 		ok = check_expr(p, F_score, o->score, KIR_f32);
 	if (ok && o->mask)
 		ok = check_expr(p, F_mask, o->mask, KIR_i1);
-	if (!p->seen[F_out].name && o->kind != KIR_WRITE && o->kind != KIR_QUANT)
+	if (!p->seen[F_out].name && fields[F_out].kinds & 1u << o->kind)
 		o->out = default_out(o);
 	return ok;
 }
@@ -588,13 +601,14 @@ static bool read_kind(parser *p)
 
 	p->kind_line = w.line;
 	p->kind_col = w.col;
-	for (int i = 0; any && i < 4; i++) {
+	for (int i = 0; any && i < KIR_NKIND; i++) {
 		if (!equals(kinds[i], w.name, w.nname) || w.value)
 			continue;
 		p->p->kind = (kir_kind)i;
 		return true;
 	}
-	return FAIL(p, &w, "a problem begins with attn, write, quant or merge, not '%.*s'",
+	return FAIL(p, &w,
+	            "a problem begins with attn, write, quant, merge, gemm or pack, not '%.*s'",
 	            SHOWN(w.nname), w.nname ? w.name : "");
 }
 
@@ -636,7 +650,7 @@ bool kir_problem_parse(kir_module *m, const char *text, size_t len, kir_problem 
 
 	if (!read_formats(&p, text, len) || !read_kind(&p))
 		return false;
-	if (o.kind != KIR_MERGE)
+	if (o.kind < KIR_MERGE)
 		o.q = KIR_bf16;
 	while (next_word(&p, &w))
 		ok = read_field(&p, &w) && ok;
@@ -658,9 +672,10 @@ static void print_pair(const field *f, const int64_t *x, kir_text *out)
 static void print_format(const kir_problem *p, int i, kir_text *out)
 {
 	bool one = p->k_format && p->v_format && !strcmp(p->k_format, p->v_format);
+	bool either = i == F_k || i == F_v, both = i == F_kv;
 	const char *name = *(const char *const *)member(p, &fields[i]);
 
-	if (name && one == (i != F_k && i != F_v))
+	if (name && (one ? !either : !both))
 		kir_text_add(out, " %s=%s", fields[i].name, name);
 }
 
@@ -678,7 +693,7 @@ static void print_field(const kir_problem *p, int i, kir_text *out)
 
 	switch (f->type) {
 	case ELEM:
-		if (i != F_out || *(const kir_elem *)x != default_out(p))
+		if (*(const kir_elem *)x != (i == F_out ? default_out(p) : KIR_VOID))
 			kir_text_add(out, " %s=%s", f->name,
 			             kir_elems[*(const kir_elem *)x].name);
 		break;

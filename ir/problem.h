@@ -6,6 +6,8 @@
  *     quant in=bf16 to=int8/token-head heads=8 dim=128
  *     quant in=bf16 to=e4m3/g128 dim=4096 scales=columns
  *     merge out=bf16 heads=32 dim=128
+ *     gemm acts=e4m3/g128 weights=e4m3/g128 block=128 dim=4096:4096 out=bf16 packed
+ *     pack weights=e4m3/g128 dim=4096:4096
  *
  * The same spelling in the API, the command line, tests, tuning lists and logs. A problem
  * text may declare formats before its problem line. problem.def is the table of fields.
@@ -15,13 +17,23 @@
 
 #include "format.h"
 
-typedef enum kir_kind { KIR_ATTN, KIR_WRITE, KIR_QUANT, KIR_MERGE } kir_kind;
+typedef enum kir_kind {
+	KIR_ATTN,
+	KIR_WRITE,
+	KIR_QUANT,
+	KIR_MERGE,
+	KIR_GEMM,
+	KIR_PACK,
+	KIR_NKIND
+} kir_kind;
 
 #define KIR_MAX_WITH 4
 
 typedef struct kir_problem {
 	kir_kind kind;
 	kir_elem q, out; /* elements of queries (or input rows), of outputs    */
+	bool fused, packed; /* a product quantizes its input itself; weights as packed    */
+	int64_t block;      /* outputs that share a scale of the weights; 0: 1          */
 	int scales; /* 0 rows, 1 columns, 2 packed: how a quantizer's scales lie        */
 	const char *k_format, *v_format; /* equal unless k= and v= are given: one
 	                                  * format then supplies K, the other V        */
@@ -50,7 +62,7 @@ bool kir_problem_parse(kir_module *m, const char *text, size_t len, kir_problem 
                        kir_diag *d);
 /* Canonical: fields in table order, defaults left out. parse(print(p)) == p. */
 void kir_problem_print(const kir_problem *p, kir_text *out);
-/* Appends the level-A function @attn, @write, @quant or @merge to m as a person could have
+/* Appends the level-A function @attn, @write, @quant, @merge, @gemm or @pack to m as a person could have
  * written it; NULL and messages on contradiction. */
 kir_func *kir_problem_expand(kir_module *m, const kir_problem *p, const kir_target *t,
                              kir_diag *d);

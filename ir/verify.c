@@ -14,8 +14,9 @@
 
 struct frame {
 	kir_ref op;
-	kir_ref first; /* yield of the first of two regions                     */
-	uint32_t id;   /* of the open region                                    */
+	kir_ref first;       /* yield of the first of two regions                     */
+	uint32_t id;         /* of the open region                                    */
+	int64_t local_bytes; /* around the region                               */
 };
 
 struct scopes {
@@ -254,7 +255,8 @@ static bool push(struct scopes *s, kir_ref n)
 	if (s->depth == KIR_MAX_DEPTH)
 		return kir_complain(s->c, n, "regions are nested deeper than %d levels",
 		                    KIR_MAX_DEPTH);
-	s->frame[++s->depth] = (struct frame){ .op = n, .id = ++s->nregion };
+	s->frame[++s->depth] =
+	    (struct frame){ .op = n, .id = ++s->nregion, .local_bytes = s->c->local_bytes };
 	s->open[s->nregion] = true;
 	s->arg = 0;
 	s->args = x->op == KIR_OP_for ? x->nsrc - 1u : x->op == KIR_OP_attention ? 5 : 0;
@@ -292,6 +294,7 @@ static void pop(struct scopes *s, kir_ref n)
 	struct frame *r = &s->frame[s->depth];
 	kir_op op = (kir_op)s->f->node[r->op].op;
 	s->open[r->id] = false;
+	s->c->local_bytes = r->local_bytes;
 	if ((kir_ops[op].flags & KIR_REGION2) && !r->first) {
 		r->first = n;
 		r->id = ++s->nregion;

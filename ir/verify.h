@@ -17,7 +17,7 @@ typedef struct kir_checker {
 	kir_names names;
 	kir_text type_text[KIR_TYPE_TEXTS];
 	unsigned next_text;
-	int64_t local_bytes;
+	int64_t local_bytes; /* of the locals that live at this place             */
 } kir_checker;
 
 /* Adds "%x = add: sentence" at n's line. False. */
@@ -39,5 +39,7 @@ bool kir_check_local(kir_checker *c, kir_ref n);
 bool kir_check_view(kir_checker *c, kir_ref n);
 bool kir_check_amx(kir_checker *c, kir_ref n);
 bool kir_check_named(kir_checker *c, kir_ref n);
+bool kir_check_gemm(kir_checker *c, kir_ref n);
+bool kir_check_relayout(kir_checker *c, kir_ref n);
 
 #endif

@@ -129,7 +129,7 @@ bool kir_check_local(kir_checker *c, kir_ref n)
 		return kir_complain(c, n, "its extents must be static");
 	c->local_bytes += bytes > LOCAL_BYTES ? LOCAL_BYTES + 1 : bytes;
 	if (c->local_bytes > LOCAL_BYTES)
-		return kir_complain(c, n, "locals take more than %lld bytes",
+		return kir_complain(c, n, "locals that live at once take more than %lld bytes",
 		                    (long long)LOCAL_BYTES);
 	return true;
 }
@@ -211,6 +211,14 @@ static const struct {
 	{ KIR_OP_quantize, "s", KIR_VOID, 2, 3, KIR_OUT },
 	{ KIR_OP_quantize, "d", KIR_f32, 1, 1, KIR_IN },
 	{ KIR_OP_quantize, "n", KIR_s64, 0, 0, 0 },
+	{ KIR_OP_gemm, "a", KIR_VOID, 2, 2, KIR_IN },
+	{ KIR_OP_gemm, "as", KIR_VOID, 2, 2, KIR_IN },
+	{ KIR_OP_gemm, "w", KIR_VOID, 2, 2, KIR_IN },
+	{ KIR_OP_gemm, "ws", KIR_VOID, 2, 2, KIR_IN },
+	{ KIR_OP_gemm, "c", KIR_VOID, 2, 2, KIR_OUT },
+	{ KIR_OP_gemm, "n", KIR_s64, 0, 0, 0 },
+	{ KIR_OP_relayout, "x", KIR_VOID, 2, 2, KIR_IN },
+	{ KIR_OP_relayout, "y", KIR_VOID, 2, 2, KIR_OUT },
 	{ KIR_OP_merge, "out", KIR_VOID, 3, 3, KIR_OUT },
 	{ KIR_OP_merge, "lse", KIR_f32, 2, 2, KIR_OUT },
 	{ KIR_OP_merge, "parts", KIR_f32, 4, 4, KIR_IN },
@@ -304,5 +312,10 @@ bool kir_check_named(kir_checker *c, kir_ref n)
 	if ((f->node[n].op == KIR_OP_attention || f->node[n].op == KIR_OP_cache_write) &&
 	    !check_parts(c, n))
 		return false;
-	return f->node[n].op != KIR_OP_attention || check_plan_rows(c, n);
+	switch (f->node[n].op) {
+	case KIR_OP_attention: return check_plan_rows(c, n);
+	case KIR_OP_gemm: return kir_check_gemm(c, n);
+	case KIR_OP_relayout: return kir_check_relayout(c, n);
+	default: return true;
+	}
 }

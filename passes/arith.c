@@ -11,6 +11,7 @@
  *
  *   bf16    x rounds to bf16 (2^-8 relative) unless it came from bf16: then nothing does.
  *   int8    a row x is round(x / s) * s, s = amax / 127 (weights: maximum / 255).
+ *           A row that came from s8 is its own digits: nothing is rounded.
  *   int8x2  the same with 16 bits, in two digits: s = amax / 32512 (weights: / 65535). Twice
  *           the products of int8, and an error of 2^-16 of the row's largest element instead
  *           of 2^-8. The digits are rows of one product, so the codes are read once.
@@ -280,7 +281,14 @@ static kir_ref int_scores(kir_func *f, kir_ref x, kir_ref k, int count, kir_type
 {
 	kir_module *m = f->module;
 	bool part = f->node[x].op == KIR_OP_slice;
-	digits d = split_digits(f, part ? kir_src(f, x, 0) : x, count, false);
+	kir_ref codes = before_convert(f, x);
+	bool exact = kir_type_of(f, codes)->elem == KIR_s8;
+	digits d = { .tile = codes, .rows = kir_type_of(f, x)->dim[0], .count = 1 };
+
+	if (exact)
+		count = 1;
+	else
+		d = split_digits(f, part ? kir_src(f, x, 0) : x, count, false);
 	kir_type_id kt = f->node[k].type;
 	int64_t rows = d.rows * count, dim = kir_type_of(f, x)->dim[1];
 	int64_t keys = kir_type_at(m, t)->dim[1];
@@ -302,6 +310,8 @@ static kir_ref int_scores(kir_func *f, kir_ref x, kir_ref k, int count, kir_type
 	             (int64_t[KIR_MAX_ATTRS]){ 1 });
 	if (sum)
 		p = e2x(f, KIR_OP_sub, pt, p, sum, 0);
+	if (exact)
+		return as_elem(f, p, KIR_f32);
 	return e2x(f, KIR_OP_mul, t, join_digits(f, p, &d), d.scale, 0);
 }
 

@@ -4,11 +4,11 @@
  *     attention q=%q, out=%o, k=%k, ...        =>  for %w = 0 to %nwork par { ... }
  *     cache.write key=%key, ...                    for %x = 0 to %njoin par { ... }
  *
- * Each level-A op becomes top-level par loops: expand_attn.c, expand_write.c. The text that
+ * Each level-A op becomes top-level par loops: expand_attn.c, expand_write.c, expand_gemm.c. The text that
  * results is exact: every rounding, bound and mask of the op is an op of its own, so that the
  * passes after this one know nothing of attention or of formats.
  *
- * Requires level A. Reads knobs kv_tile, q_tile, parts. Keeps nothing.
+ * Requires level A. Reads knobs kv_tile, q_tile, parts, m_tile, n_tile. Keeps nothing.
  */
 #include "expand.h"
 
@@ -25,6 +25,8 @@ static bool expand_op(const kir_func *in, kir_ref n, kir_func *out, kir_ref *map
 	case KIR_OP_attention: return expand_attention(in, n, out, map, why);
 	case KIR_OP_cache_write: return expand_cache_write(in, n, out, map, why);
 	case KIR_OP_quantize: return expand_quantize(in, n, out, map, why);
+	case KIR_OP_gemm: return expand_gemm(in, n, out, map, why);
+	case KIR_OP_relayout: return expand_relayout(in, n, out, map, why);
 	case KIR_OP_merge: return expand_merge(in, n, out, map, why);
 	default: kir_copy(out, in, n, map); return true;
 	}

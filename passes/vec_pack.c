@@ -24,6 +24,14 @@
 
 /* -- where the factor is ------------------------------------------------------------------ */
 
+/* What a deferred factor is stored as; itself, if it isn't deferred. */
+static kir_ref stored_of(const vec *v, kir_ref s)
+{
+	while (v->deferred[s] && v->in->node[s].op != KIR_OP_load)
+		s = kir_src(v->in, s, 0);
+	return s;
+}
+
 bool vec_factor_of(vec *v, kir_ref dot, vec_factor *b)
 {
 	const kir_func *in = v->in;
@@ -40,6 +48,16 @@ bool vec_factor_of(vec *v, kir_ref dot, vec_factor *b)
 		kir_error(v->why, (int)in->node[dot].line, 0,
 		          "dot: a contraction of %d %s elements has no vector form",
 		          (int)b->depth, kir_elems[b->elem].name);
+		return false;
+	}
+	const kir_type *st = kir_type_of(in, stored_of(v, s));
+
+	if (b->trans && b->depth * kir_elem_bytes((kir_elem)st->elem) % 4) {
+		kir_error(
+		    v->why, (int)in->node[dot].line, 0,
+		    "dot: a contraction of %d %s elements along rows is no whole number of "
+		    "words of 4 bytes",
+		    (int)b->depth, kir_elems[st->elem].name);
 		return false;
 	}
 	if (!v->deferred[s]) {

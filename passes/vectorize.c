@@ -12,7 +12,7 @@
  * value later (mark_want).
  *
  * Requires level T. Reads the target's vector width, knobs rows, cols, unroll. Rejects
- * functions whose locals exceed 256 KiB, naming the knobs that size them.
+ * functions whose locals exceed 256 KiB at any place, naming the knobs that size them.
  */
 #include "vectorize.h"
 
@@ -98,6 +98,7 @@ vec_tile vec_local(vec *v, kir_elem e, int64_t rows, int64_t cols)
 	vec_tile l = { kir_emit(v->f, KIR_OP_local, t, NULL, 0, NULL), 0, rows, cols, e, cols };
 
 	v->local_bytes += (dim * kir_elem_bytes(vec_stored(e)) + 63) / 64 * 64;
+	v->local_most = v->local_bytes > v->local_most ? v->local_bytes : v->local_most;
 	return l;
 }
 
@@ -385,6 +386,8 @@ static kir_ref lower_for(vec *v, kir_ref n)
 	kir_ref loop = kir_for(v->f, v->map[kir_src(in, n, 0)], v->map[kir_src(in, n, 1)],
 	                       kir_for_step(in, n), kir_for_par(in, n), init, ns);
 
+	int64_t outside = v->local_bytes;
+
 	v->map[n + 1] = loop + 1;
 	ns = 0;
 	for (unsigned i = 0; i < count; i++) {
@@ -401,6 +404,7 @@ static kir_ref lower_for(vec *v, kir_ref n)
 	ns = yield_values(v, yield, home, out);
 	kir_ref res = kir_for_end(v->f, loop, out, ns);
 
+	v->local_bytes = outside;
 	for (unsigned i = 0, k = 0; i < count; i++)
 		if (!is_tile(v, yield + 1 + i))
 			v->map[yield + 1 + i] = res + k++;
@@ -430,12 +434,15 @@ static kir_ref lower_if(vec *v, kir_ref n)
 		mark_want(v, kir_src(in, y2, i), home[i], v->guard[res], y1);
 	}
 	kir_ref cond = kir_if(v->f, v->map[kir_src(in, n, 0)]);
+	int64_t outside = v->local_bytes;
 
 	lower_seq(v, n + 1);
 	ns = yield_values(v, y1, home, out);
 	kir_else(v->f, out, ns);
+	v->local_bytes = outside;
 	lower_seq(v, y1 + 1);
 	ns = yield_values(v, y2, home, out);
+	v->local_bytes = outside;
 	kir_ref first = kir_if_end(v->f, cond, out, ns);
 
 	for (unsigned i = 0, k = 0; i < count; i++)
@@ -749,12 +756,13 @@ kpass_result kpass_vectorize(const kir_func *in, kir_func *out, kir_diag *why)
 	lower_seq(&v, 1);
 	if (why->n)
 		return KPASS_REJECT;
-	if (v.local_bytes > LOCAL_MAX) {
+	if (v.local_most > LOCAL_MAX) {
 		kir_error(why, 0, 0,
 		          "tiles take %lld bytes of local memory, more than %d: knobs q_tile "
-		          "(now %d) and kv_tile (now %d) size them",
-		          (long long)v.local_bytes, LOCAL_MAX, in->sched.q_tile,
-		          in->sched.kv_tile);
+		          "(now %d) and kv_tile (now %d) size them, m_tile (now %d) and n_tile "
+		          "(now %d) those of a product",
+		          (long long)v.local_most, LOCAL_MAX, in->sched.q_tile,
+		          in->sched.kv_tile, in->sched.m_tile, in->sched.n_tile);
 		return KPASS_REJECT;
 	}
 	kir_ret(out);

@@ -59,7 +59,7 @@ typedef struct vec {
 	int *in_group;       /* by node of in: its group's number + 1            */
 	vec_tiling **tiling; /* by product of in; 0: none                    */
 	int64_t lanes;       /* of 32 bits in a vector                           */
-	int64_t local_bytes;
+	int64_t local_bytes, local_most; /* of locals that live here; at any place */
 } vec;
 
 /* -- indices and loops ---------------------------------------------------------- */

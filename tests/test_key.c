@@ -63,7 +63,7 @@ static void assert_programs(const char *a, const char *b, bool same)
 /* -- programs: the fields of a problem -------------------------------------------------------
  */
 
-enum { A = 1, W = 2, Q = 4, M = 8 };
+enum { A = 1, W = 2, Q = 4, M = 8, G = 16, P = 32 };
 
 static const struct {
 	const char *name;
@@ -85,6 +85,8 @@ typedef struct flip {
 	unsigned kind;
 	const char *field, *a, *b;
 } flip;
+
+#define GEMM "gemm acts=e4m3/g128 weights=e4m3/g128 block=128 dim=256:512"
 
 #define ATTN_K "attn q=bf16 k=int8/token-head v=e4m3/head heads=8:2 dim=64 page=16"
 #define WITH   ATTN " score=\"s + t[k]\" with=t:"
@@ -144,6 +146,17 @@ static const flip flips[] = {
 	{ M, "heads", MERGE, "merge out=bf16 heads=4 dim=128" },
 	{ M, "dim", MERGE, "merge out=bf16 heads=8 dim=64" },
 	{ M, "lse", MERGE, MERGE " lse" },
+	{ G, "in", GEMM, GEMM " in=bf16" },
+	{ G, "in", GEMM " in=bf16 out=bf16", GEMM " in=f16 out=bf16" },
+	{ G, "out", GEMM, GEMM " out=f32" },
+	{ G, "acts", GEMM, "gemm acts=e5m2/g128 weights=e4m3/g128 block=128 dim=256:512" },
+	{ G, "weights", GEMM, "gemm acts=e4m3/g128 weights=e4m3/g64 block=128 dim=256:512" },
+	{ G, "block", GEMM, "gemm acts=e4m3/g128 weights=e4m3/g128 block=64 dim=256:512" },
+	{ G, "packed", GEMM, GEMM " packed" },
+	{ G, "dim", GEMM, "gemm acts=e4m3/g128 weights=e4m3/g128 block=128 dim=512" },
+	{ P, "weights", "pack weights=e4m3/g128 dim=256:512", "pack weights=bf16 dim=256:512" },
+	{ P, "dim", "pack weights=e4m3/g128 dim=256:512",
+	  "pack weights=e4m3/g128 dim=512:256" },
 };
 
 enum { NFLIPS = sizeof(flips) / sizeof(*flips) };
@@ -161,7 +174,7 @@ static void test_fields(void **state)
 	for (unsigned i = 0; i < NFLIPS; i++)
 		assert_programs(flips[i].a, flips[i].b, false);
 	for (unsigned f = 0; f < NFIELDS; f++)
-		for (unsigned kind = A; kind <= M; kind <<= 1) {
+		for (unsigned kind = A; kind <= P; kind <<= 1) {
 			unsigned i = 0;
 
 			if (!(fields[f].kinds & kind) || left_out(fields[f].name))
@@ -539,19 +552,19 @@ static const struct {
 	const char *text, *program, *code;
 } golden[] = {
 	{ ATTN, "a607d681d00243bd8a4dfaad81e4b1dffa0ed61424879339893bd3c0a9e8a6fe",
-	  "e8fc8a9988a68bdc50fcf2eb68b56b3e5ac82b7000fb8ab37bf07324ed81906e" },
+	  "ba3afb26e921e07f718aebf7a9665a6ca2f82ceba0515ee1f653bb0bfc4dfcf2" },
 	{ ATTN " causal window=100 softcap=30 lse",
 	  "b0b2e5e1720846121766048eed220a880b7d4dd0c1d5b464902ea927903cf4d9",
-	  "172a890ee1cda63ba66bf5ad70e086ab3539f039a035b9de1c155fb079d95e62" },
+	  "f5c203efb3073c05ceedd224f202b5e60a87d75a73c93fed0c6b164d83ec7731" },
 	{ "attn q=bf16 kv=e4m3/head heads=32:8 dim=128 page=128",
 	  "b5abf72f6a0b70131acbac7b6e7028cd0eb76adad8279e1271e5804afa607ba7",
-	  "940f4f239fc2231711fa8116f8b276736f9f2765ea912496453db7d5939bdf5d" },
+	  "04f2406ac4f179ac4b8b8ff5594ead27a58c8064e5edcd826bab467198bb028b" },
 	{ WRITE, "bf14b3a84d9ad82c58f673a4561d978b8b5ace8e7c5162d06d69323c961ea70d",
-	  "2d49ea5fd5fa2cfee49faeb066ac9545c4e569fb55b95a08d14e2f9f21f633e3" },
+	  "df09be44ed95eb4caf53ac5f5f4e9eec78da53c840c8c57b270929ce5c01f7ad" },
 	{ QUANT, "4af17118c00d0a891929b3ec52b7ca0f50af3e64d431296d74a889a785c7448f",
-	  "e897423ac2507675a820c8c12573bf6353cf92ea71d5d582ad8b5b5e4ea02e99" },
+	  "c0b5a989fe036a4d0c49ff48cf77a8c43a65cc93d040ddcab67a4e757e631231" },
 	{ MERGE, "4eb744bc1f2ff4f4231979fcfca5b7d375604a201ff2f2d83c8edc5ccdb3ce7a",
-	  "284c1189bf6c351ad8735b4007cf0eaf3c1e753952badfa8cfb4c68c5971c1fc" },
+	  "368fe2e62a9c362b82470876803e8fe7794b09aab2d1bc176ce3c98c9bdfee6f" },
 };
 
 static void test_golden(void **state)

@@ -64,6 +64,10 @@ static const char *const canonical[] = {
 	"quant in=bf16 to=e4m3/g128 scales=columns heads=1 dim=7168",
 	"quant in=bf16 to=mxfp8 scales=packed heads=1 dim=96",
 	"merge heads=32 dim=128",
+	"gemm acts=e4m3/g128 weights=e4m3/g128 block=128 packed dim=4096:11008 batch=8",
+	"gemm in=bf16 out=f32 acts=mxfp8 weights=mxfp8 dim=96:100 m_tile=16",
+	"gemm acts=bf16 weights=int8/token-head dim=7:5",
+	"pack weights=e4m3/g128 dim=4096",
 	"merge out=f32 heads=32 dim=128 lse",
 };
 
@@ -220,6 +224,10 @@ static void test_signatures(void **state)
 		{ "quant to=e4m3/tensor heads=4 dim=64", "x q d n" },
 		{ "quant to=mxfp8 dim=64 scales=packed", "x q s n" },
 		{ "merge heads=4 dim=64 lse", "parts lses p n out lse" },
+		{ "gemm acts=e4m3/g8 weights=e4m3/g8 dim=64", "a as w ws c n" },
+		{ "gemm acts=bf16 weights=bf16 dim=64 packed", "a w c n" },
+		{ "gemm in=bf16 acts=e4m3/g8 weights=bf16 dim=64", "x a as w c n" },
+		{ "pack weights=bf16 dim=64", "x y" },
 	};
 
 	(void)state;
@@ -279,7 +287,8 @@ static void test_errors(void **state)
 		int col;
 		const char *message;
 	} cases[] = {
-		{ "", 1, "a problem begins with attn, write, quant or merge, not ''" },
+		{ "", 1,
+		  "a problem begins with attn, write, quant, merge, gemm or pack, not ''" },
 		{ "attm heads=3", 1, "not 'attm'" },
 		{ "attn=3", 1, "a problem begins with" },
 		{ "func @f() level=A {\n ret\n}\nmerge heads=4 dim=64", 1, "no functions" },
@@ -325,6 +334,10 @@ static void test_errors(void **state)
 		{ "quant to=int8/g8 dim=0", 22, "dim must be a number from 1 to 1048576" },
 		{ "write kv=int8 heads=8 page=16 dim=24", 35,
 		  "dim must be a multiple of 16 from 16 to 576" },
+		{ "gemm acts=bf16 dim=64", 1, "gemm needs weights=..." },
+		{ "gemm weights=bf16 dim=64", 1, "gemm needs acts=..." },
+		{ "gemm acts=bf16 weights=bf16", 1, "gemm needs dim=..." },
+		{ "pack weights=bf16 dim=64 packed", 26, "pack has no field packed" },
 		{ "quant to=int8 heads=8 dim=64:64", 27, "quant takes one number of dim" },
 		{ "attn kv=int8 heads=8 dim=72 page=16", 26,
 		  "dim must be a multiple of 16 from 16 to 576" },
@@ -434,6 +447,13 @@ static void test_expand_errors(void **state)
 		{ "quant to=int8/token-head dim=64 scales=packed", "of groups of whole rows" },
 		{ "quant to=int8/g32 dim=64 scales=packed",
 		  "the format's scales must be e8m0" },
+		{ "gemm acts=e4m3/head weights=bf16 dim=64",
+		  "the format says scale none, token-head" },
+		{ "gemm acts=bf16 weights=e4m3/tensor dim=64",
+		  "weights=: a product's scales are" },
+		{ "gemm in=f16 acts=bf16 weights=bf16 dim=64", "acts= computes no scales" },
+		{ "gemm in=f16 acts=e4m3/g48 weights=bf16 dim=64",
+		  "a group of 48 doesn't divide dim=64, so in= can't quantize" },
 		{ "attn kv=int8 heads=8 dim=64 page=16 with=cache:s32 mask=\"cache[k] > 0\"",
 		  "two parameters are called 'cache'" },
 	};

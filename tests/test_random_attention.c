@@ -184,6 +184,37 @@ static void make_group_quant(rng *r, char *text)
 	    group * (one_in(r, 4) ? 8 * n : n), packed ? "packed" : WORD(r, "rows", "columns"));
 }
 
+/* A matrix product of any sizes, or the packing of its weights. */
+static void make_gemm(rng *r, char *text)
+{
+	static const char *const scaled[] = {
+		"e4m3/g128",       "e4m3/g64", "e4m3/g32", "mxfp8", "e5m2/g32",
+		"int8/token-head", "int8/g64", "bf16",     "f16",   "e4m3fnuz/token-head"
+	};
+	enum { N = sizeof(scaled) / sizeof(*scaled) };
+	const char *acts = scaled[pick(r, 0, N - 1)], *weights = scaled[pick(r, 0, N - 1)];
+	bool in = !strcmp(acts, "mxfp8") || !strcmp(acts, "e4m3/g32");
+	int k = one_in(r, 3) ? (int)pick(r, 1, 40) : (int)pick(r, 1, 400);
+	int n = one_in(r, 3) ? (int)pick(r, 1, 20) : (int)pick(r, 1, 300);
+
+	*text = 0;
+	if (one_in(r, 6)) {
+		add(text, "pack weights=%s dim=%d:%d", weights, k, n);
+		return;
+	}
+	add(text, "gemm out=%s acts=%s weights=%s block=%s%s", WORD(r, "bf16", "f16", "f32"),
+	    acts, weights, WORD(r, "1", "1", "64", "128", "48", "32"), WORD(r, "", " packed"));
+	if (in && one_in(r, 2))
+		add(text, " in=%s dim=%d:%d", WORD(r, "bf16", "f32"), (k + 31) / 32 * 32, n);
+	else
+		add(text, " dim=%d:%d", k, n);
+	if (one_in(r, 3))
+		add(text, " m_tile=%s n_tile=%s", WORD(r, "1", "4", "5", "16"),
+		    WORD(r, "0", "16"));
+	if (one_in(r, 4))
+		add(text, " qk=%s rows=%d", WORD(r, "f32", "bf16"), (int)pick(r, 0, 6));
+}
+
 static void make_schedule(rng *r, char *sched, int page)
 {
 	*sched = 0;
@@ -219,7 +250,7 @@ static bool refused(const check_result *r)
 	return r->failed && !strncmp(r->text, "unsupported", 11) && strstr(r->text, "knob");
 }
 
-/* Problem `seed`: attention three times of four, else a writer or a quantizer. */
+/* Problem `seed`: attention three times of four, else a writer, a quantizer or a product. */
 static void make(unsigned seed, char *text, char *sched)
 {
 	rng r = { seed * 7919u };
@@ -227,8 +258,10 @@ static void make(unsigned seed, char *text, char *sched)
 
 	*sched = 0;
 	if (seed % 4 == 3) {
-		if (seed % 8 == 7)
+		if (seed % 16 == 7)
 			make_group_quant(&r, text);
+		else if (seed % 16 == 15)
+			make_gemm(&r, text);
 		else
 			make_writer(&r, text);
 		return;

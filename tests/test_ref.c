@@ -769,6 +769,46 @@ static void quantize(void **state)
 	kir_module_free(f->module);
 }
 
+/* Two blocks of 2 along the contraction, exponents 0 (0.0) and 130 (8) among the scales, a
+ * padded copy of w. */
+static const char gemm_text[] =
+    "func @g(%a: in f32[?,4], %as: in f32[?,2], %w: in f32[2,4], %y: inout f32[3,5],\n"
+    "        %ws: in e8m0[2,2], %c: out f32[?,2], %n: s64)\n"
+    "     level=A {\n"
+    "  relayout x=%w, y=%y\n"
+    "  gemm a=%a, as=%as, w=%y, ws=%ws, c=%c, n=%n {group=2, wgroup=2}\n"
+    "  ret\n"
+    "}\n";
+
+static void gemm(void **state)
+{
+	float a[2][4] = { { 1, 2, 3, 4 }, { 1, 0, 0, -1 } }, s[2][2] = { { 1, 10 }, { 2, 1 } };
+	float w[2][4] = { { 1, 1, 1, 2 }, { 1, 2, 3, NAN } }, big[3][5], c[2][2];
+	unsigned char ws[2][2] = { { 127, 128 }, { 130, 0 } };
+	kref_arg arg[7] = { { a, sizeof a, { 0 }, 0, 0 },
+		            { s, sizeof s, { 0 }, 0, 0 },
+		            { w, sizeof w, { 0 }, 0, 0 },
+		            { big, sizeof big, { 0 }, 0, 0 },
+		            { ws, sizeof ws, { 0 }, 0, 0 },
+		            { c, sizeof c, { 0 }, 0, 0 },
+		            { .i = 2 } };
+	kir_func *f = parse(gemm_text);
+	kir_diag d = { 0 };
+
+	(void)state;
+	memset(big, 0xff, sizeof big);
+	assert_true(kref_run(f, arg, KREF_ROUND, NULL, &d));
+	assert_true(c[0][0] == 3 + 2 * 10 * 11 && c[1][0] == 2 - 4);
+	assert_true(isnan(c[0][1]) && isnan(c[1][1])); /* NaN times 0.0 */
+	assert_true(big[0][3] == 2 && big[0][4] == 0 && big[2][0] == 0 && big[1][2] == 3);
+	w[1][3] = 1;
+	assert_true(kref_run(f, arg, KREF_ROUND, NULL, &d));
+	assert_true(c[0][1] == 8 * 5 && c[1][1] == 2 * 8);
+	arg[0].bytes = sizeof a - 1;
+	assert_false(kref_run(f, arg, KREF_ROUND, NULL, &d));
+	kir_module_free(f->module);
+}
+
 /* Tile registers: a product of bytes and of bf16 worked out by hand, and what is refused. */
 static const char amx_text[] =
     "func @t(%a: in u8[?], %b: in u8[?], %o: out s32[?], %n: s64) level=V target=amx {\n"
@@ -816,7 +856,7 @@ static void tiles(void **state)
 static void complete(void **state)
 {
 	static const char *const level_a[] = { attention_text, merge_text, write_text,
-		                               quantize_text, amx_text };
+		                               quantize_text, amx_text, gemm_text };
 
 	(void)state;
 	for (unsigned op = 1; op < KIR_NOP; op++) {
@@ -845,7 +885,8 @@ int main(void)
 		cmocka_unit_test(refuses),     cmocka_unit_test(null_argument),
 		cmocka_unit_test(attention),   cmocka_unit_test(merge),
 		cmocka_unit_test(cache_write), cmocka_unit_test(quantize),
-		cmocka_unit_test(tiles),       cmocka_unit_test(complete),
+		cmocka_unit_test(tiles),       cmocka_unit_test(gemm),
+		cmocka_unit_test(complete),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -178,6 +178,8 @@ static char *problem_text(const char *text, long qlen, const char *format, char 
 		if (format && a.format && a.format->shared)
 			format = "mla_bf16";
 		if (format) {
+			p.fused = false;
+			p.q = p.kind == KIR_GEMM ? KIR_VOID : p.q;
 			p.k_format = p.v_format = format;
 			p.sched = kir_sched_default();
 			memset(p.has_knob, 0, sizeof p.has_knob);
@@ -212,7 +214,7 @@ static bool prepare(bench *b, kvjit *kv, const char *text, const char *sched, co
 	bool here = !kvjit_device_name(kv);
 	b->has[ITEM_KERNEL] = true;
 	b->has[ITEM_READ] = b->has[ITEM_FMA] = here;
-	b->has[ITEM_COPY] = here && b->kernel.a.p.kind != KIR_ATTN;
+	b->has[ITEM_COPY] = here && load_writes(&b->kernel);
 	b->block = here && b->kernel.a.p.kind == KIR_ATTN ? load_block_bytes(&b->kernel) : 0;
 	b->has[ITEM_BLOCKS] = b->block >= 64 && (size_t)b->kernel.bytes >= b->block;
 	if (b->has[ITEM_COPY]) {
@@ -361,7 +363,11 @@ static void share(const char *what, const kt_spread *s)
 static void print_text(bench *b, const char *problem)
 {
 	figures f = figures_of(b);
-	bool attention = b->kernel.a.p.kind == KIR_ATTN;
+	bool reads = !load_writes(&b->kernel);
+	const char *what = !reads                           ? "GB/s of input"
+	                   : b->kernel.a.p.kind == KIR_GEMM ? "GB/s of weights"
+	                                                    : "GB/s of cache";
+
 	printf("%s\n  target %s, schedule %s, ", problem, b->target,
 	       b->schedule && *b->schedule ? b->schedule : "default");
 	if (b->kernel.queue)
@@ -373,11 +379,9 @@ static void print_text(bench *b, const char *problem)
 	       1e-6 * b->kernel.bytes, 1e-6 * b->kernel.pool_bytes, b->rounds);
 	printf("  %-18s %9s %9s   %-16s %9s\n", "", "median ms", "least", "95 % interval",
 	       "rate");
-	row(item_names[ITEM_KERNEL], &f.time, f.gb_s,
-	    attention ? "GB/s of cache" : "GB/s of input");
+	row(item_names[ITEM_KERNEL], &f.time, f.gb_s, what);
 	if (b->has[ITEM_BF16])
-		row(item_names[ITEM_BF16], &f.bf16, 1e-9 * b->bf16.bytes / f.bf16.median,
-		    attention ? "GB/s of cache" : "GB/s of input");
+		row(item_names[ITEM_BF16], &f.bf16, 1e-9 * b->bf16.bytes / f.bf16.median, what);
 	if (b->has[ITEM_READ])
 		row(item_names[ITEM_READ], &f.read, f.stream_gb_s, "GB/s");
 	if (b->has[ITEM_BLOCKS])
@@ -389,11 +393,11 @@ static void print_text(bench *b, const char *problem)
 	printf("\n");
 	if (b->has[ITEM_BLOCKS])
 		share("share of the rate in blocks", &f.block_share);
-	if (attention && b->has[ITEM_READ])
+	if (reads && b->has[ITEM_READ])
 		share("share of the read rate", &f.stream_share);
 	if (b->has[ITEM_COPY])
 		share("share of memcpy's rate", &f.copy_share);
-	if (attention && b->has[ITEM_FMA])
+	if (reads && b->has[ITEM_FMA])
 		share("rate / f32 multiply-add rate", &f.peak_share);
 	if (b->has[ITEM_BF16])
 		share("time / time of bf16", &f.vs_bf16);

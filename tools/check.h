@@ -37,6 +37,8 @@ bool check_seed(check *c, uint64_t seed, char *why, size_t len);
 bool check_attn(check *c, uint64_t seed, char *why, size_t len);
 bool check_write(check *c, uint64_t seed, char *why, size_t len);
 bool check_merge(check *c, uint64_t seed, char *why, size_t len);
+bool check_gemm(check *c, char *why, size_t len);
+bool check_pack(check *c, char *why, size_t len);
 
 void check_fail(check_result *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* Counts one value; fails when it isn't within the bound. Infinities must be equal. */

@@ -93,6 +93,8 @@ bool check_seed(check *c, uint64_t seed, char *why, size_t len)
 	if (ok)
 		ok = c->a.p.kind == KIR_ATTN    ? check_attn(c, seed, why, len)
 		     : c->a.p.kind == KIR_MERGE ? check_merge(c, seed, why, len)
+		     : c->a.p.kind == KIR_GEMM  ? check_gemm(c, why, len)
+		     : c->a.p.kind == KIR_PACK  ? check_pack(c, why, len)
 		                                : check_write(c, seed, why, len);
 	attn_close(&c->a);
 	return ok;

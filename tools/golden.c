@@ -27,6 +27,7 @@ static const struct op {
 	{ "quant_static_fp8", golden_quant_static },
 	{ "ue8m0_ceil", golden_pow2_ceil },
 	{ "quant_per_token_group", golden_quant_group },
+	{ "w8a8_block_scaled_mm", golden_gemm },
 	{ "cache_write_per_token_head", golden_write_token_head },
 	{ "cache_write_static_fp8", golden_write_static },
 	{ "paged_attention", golden_attention },
@@ -48,7 +49,6 @@ static const struct skip {
 	{ "paged_attention", "fmt", "mxfp4", "4-bit caches aren't built yet" },
 	{ "paged_attention", "fmt", "nvfp4", "4-bit caches aren't built yet" },
 	{ "sparse_mla_attention", "record", "352", "4-bit caches aren't built yet" },
-	{ "w8a8_block_scaled_mm", NULL, NULL, "block-scaled products aren't built yet" },
 };
 #define NSKIPS (sizeof skips / sizeof *skips)
 

@@ -68,6 +68,7 @@ bool golden_quant_token_head(const golden_case *c, const machine *m, golden_resu
 bool golden_quant_static(const golden_case *c, const machine *m, golden_result *r);
 bool golden_pow2_ceil(const golden_case *c, const machine *m, golden_result *r);
 bool golden_quant_group(const golden_case *c, const machine *m, golden_result *r);
+bool golden_gemm(const golden_case *c, const machine *m, golden_result *r);
 bool golden_write_token_head(const golden_case *c, const machine *m, golden_result *r);
 bool golden_write_static(const golden_case *c, const machine *m, golden_result *r);
 bool golden_attention(const golden_case *c, const machine *m, golden_result *r);

@@ -26,7 +26,7 @@ static double normal(uint64_t *s)
 	return x * 1.7320508;
 }
 
-static void *pool_alloc(load *l, size_t bytes)
+void *load_pool(load *l, size_t bytes)
 {
 	void *p = l->npool < LOAD_POOLS ? kvjit_alloc(bytes) : NULL;
 	if (p) {
@@ -36,7 +36,7 @@ static void *pool_alloc(load *l, size_t bytes)
 	return p;
 }
 
-static int64_t turns_for(double bytes, double cold)
+int64_t load_turns(double bytes, double cold)
 {
 	if (cold <= 0)
 		return 1;
@@ -44,7 +44,7 @@ static int64_t turns_for(double bytes, double cold)
 	return n < 2 ? 2 : n;
 }
 
-static void moves(load *l, const char *name, void *base, size_t step)
+void load_moves(load *l, const char *name, void *base, size_t step)
 {
 	for (int i = 0; i < l->narg; i++)
 		if (strcmp(l->arg[i].name, name) == 0) {
@@ -58,7 +58,7 @@ static void moves(load *l, const char *name, void *base, size_t step)
 
 /* Whatever has no special meaning here: scales near 0.03, whole numbers 1, outputs as large as
  * the rows. open: extent of a first dimension that is known only at run time. */
-static void bind_others(load *l, int64_t open)
+void load_others(load *l, int64_t open)
 {
 	for (int i = 0; i < kvjit_nparam(l->k); i++) {
 		const kvjit_param *p = kvjit_param_at(l->k, i);
@@ -82,7 +82,7 @@ static void bind_others(load *l, int64_t open)
 	}
 }
 
-static void fill_rows(kir_elem e, void *data, int64_t n)
+void load_fill(kir_elem e, void *data, int64_t n)
 {
 	uint64_t rng = 7;
 	for (int64_t i = 0; i < n; i++)
@@ -112,11 +112,11 @@ static bool write_page(load *l, kvjit *kv, char *why, size_t len)
 	char *text = attn_text(a, &p);
 	kvjit_kernel *k = NULL;
 	bind w = { 0 };
-	fill_rows(KIR_f32, bind_tensor(&w, "key", KVJIT_F32, 3, ks)->data,
+	load_fill(KIR_f32, bind_tensor(&w, "key", KVJIT_F32, 3, ks)->data,
 	          page * *heads * ks[2]);
-	fill_rows(KIR_f32, bind_tensor(&w, "value", KVJIT_F32, 3, vs)->data,
+	load_fill(KIR_f32, bind_tensor(&w, "value", KVJIT_F32, 3, vs)->data,
 	          page * *heads * vs[2]);
-	fill_rows(KIR_f32, bind_tensor(&w, "rest", KVJIT_F32, 3, rs)->data,
+	load_fill(KIR_f32, bind_tensor(&w, "rest", KVJIT_F32, 3, rs)->data,
 	          page * *heads * rs[2]);
 	int64_t *slots = bind_tensor(&w, "slots", KVJIT_S64, 1, &page)->data;
 	float *kd = bind_tensor(&w, "kd", KVJIT_F32, 1, heads)->data;
@@ -162,7 +162,7 @@ static bool make_cache(load *l, kvjit *kv, int64_t npages, char *why, size_t len
 	for (unsigned i = 0; i < a->layout.ntensor; i++) {
 		size_t bytes = (size_t)a->layout.tensor[i].page_bytes;
 		int64_t shape[2] = { npages, a->layout.tensor[i].page_bytes };
-		char *p = pool_alloc(l, bytes * (size_t)npages);
+		char *p = load_pool(l, bytes * (size_t)npages);
 		if (!p) {
 			snprintf(why, len, "no memory for a pool of %zu bytes",
 			         bytes * (size_t)npages);
@@ -221,7 +221,7 @@ static bool open_attn(load *l, kvjit *kv, double cold, char *why, size_t len)
 	           (topk ? (double)(topk * qlen) : visible(&a->p, ctx, qlen));
 	/* index lists move over one cache, block tables over parts of it */
 	l->turns =
-	    topk ? (cold > 0 ? LISTS : 1) : turns_for((double)(page_bytes * call_pages), cold);
+	    topk ? (cold > 0 ? LISTS : 1) : load_turns((double)(page_bytes * call_pages), cold);
 	a->npages = (topk ? 1 : l->turns) * call_pages;
 	l->pool_bytes = (double)(a->npages * page_bytes);
 	if (!make_cache(l, kv, a->npages, why, len))
@@ -244,7 +244,7 @@ static bool open_attn(load *l, kvjit *kv, double cold, char *why, size_t len)
 		snprintf(why, len, "no memory for the queries or the block table");
 		return false;
 	}
-	fill_rows(a->p.q, queries, rows * q[1] * q[2]);
+	load_fill(a->p.q, queries, rows * q[1] * q[2]);
 	for (int64_t i = 0; i < batch; i++) {
 		lens[i] = (int32_t)(topk ? topk : ctx);
 		starts[i + 1] = starts[i] + (int32_t)qlen;
@@ -259,9 +259,9 @@ static bool open_attn(load *l, kvjit *kv, double cold, char *why, size_t len)
 		order[i] = order[j];
 		order[j] = (int32_t)i;
 	}
-	bind_others(l, rows > ctx ? rows : ctx);
+	load_others(l, rows > ctx ? rows : ctx);
 	l->narg = bind_args(&a->b, l->k, l->arg, why, len);
-	moves(l, topk ? "index" : "table", order,
+	load_moves(l, topk ? "index" : "table", order,
 	      (size_t)(topk ? rows * topk : call_pages) * sizeof *order);
 	kvjit_batch b = { .size = sizeof b,
 		          .nseq = batch,
@@ -285,10 +285,10 @@ static bool make_input(load *l, const char *name, int64_t tokens, int64_t dim)
 	kir_elem e = a->p.q;
 	int64_t shape[3] = { tokens, a->p.heads, dim };
 	size_t part = (size_t)(tokens * a->p.heads * dim) * kir_elem_bytes(e);
-	char *p = pool_alloc(l, part * (size_t)l->turns);
+	char *p = load_pool(l, part * (size_t)l->turns);
 	if (!p)
 		return false;
-	fill_rows(e, p, tokens * a->p.heads * dim);
+	load_fill(e, p, tokens * a->p.heads * dim);
 	for (int64_t t = 1; t < l->turns; t++)
 		memcpy(p + (size_t)t * part, p, part);
 	bind_borrow(&a->b, name, bind_dtype(e), 3, shape, p);
@@ -305,13 +305,13 @@ static bool open_write(load *l, double cold, char *why, size_t len)
 	l->bytes = (double)(tokens * a->p.heads) * (double)dims * kir_elem_bytes(a->p.q);
 	if (!fits(a, 2 * l->bytes, (double)tokens, why, len))
 		return false;
-	l->turns = turns_for(l->bytes, cold);
+	l->turns = load_turns(l->bytes, cold);
 	l->pool_bytes = l->bytes * (double)l->turns;
 	bool ok = make_input(l, write ? "key" : "x", tokens, a->p.dim_k) &&
 	          (!write || make_input(l, "value", tokens, a->p.dim_v));
 	for (unsigned i = 0; ok && write && i < a->layout.ntensor; i++) {
 		int64_t shape[2] = { l->turns * pages, a->layout.tensor[i].page_bytes };
-		char *p = pool_alloc(l, (size_t)(shape[0] * shape[1]));
+		char *p = load_pool(l, (size_t)(shape[0] * shape[1]));
 		ok = p != NULL;
 		if (ok) {
 			/* an engine's pool has been written before: no page is new */
@@ -332,14 +332,15 @@ static bool open_write(load *l, double cold, char *why, size_t len)
 	for (int64_t i = 0; i < slots_shape; i++)
 		slots[i] = i / tokens * pages * page + i % tokens;
 	bind_scalar(&a->b, "n", tokens, 0);
-	bind_others(l, tokens);
+	load_others(l, tokens);
 	l->narg = bind_args(&a->b, l->k, l->arg, why, len);
 	if (l->narg < 0)
 		return false;
-	moves(l, "slots", slots, (size_t)tokens * sizeof *slots);
-	moves(l, write ? "key" : "x", l->pool[0].data, l->pool[0].bytes / (size_t)l->turns);
+	load_moves(l, "slots", slots, (size_t)tokens * sizeof *slots);
+	load_moves(l, write ? "key" : "x", l->pool[0].data,
+	           l->pool[0].bytes / (size_t)l->turns);
 	if (write)
-		moves(l, "value", l->pool[1].data, l->pool[1].bytes / (size_t)l->turns);
+		load_moves(l, "value", l->pool[1].data, l->pool[1].bytes / (size_t)l->turns);
 	return true;
 }
 
@@ -385,8 +386,10 @@ bool load_open(load *l, kvjit *kv, const char *text, const char *sched, double c
 		ok = open_attn(l, kv, cold, why, len);
 	else if (l->a.p.kind == KIR_WRITE || l->a.p.kind == KIR_QUANT)
 		ok = open_write(l, cold, why, len);
+	else if (l->a.p.kind == KIR_GEMM)
+		ok = load_gemm(l, cold, why, len);
 	else
-		snprintf(why, len, "bench takes attn, write and quant problems");
+		snprintf(why, len, "bench takes attn, write, quant and gemm problems");
 	return ok && (!kvjit_device_name(kv) || load_to_device(l, kv, why, len));
 }
 
@@ -420,10 +423,15 @@ bool load_timed_call(load *l, double *seconds)
 	return ok;
 }
 
+bool load_writes(const load *l)
+{
+	return l->a.p.kind != KIR_ATTN && l->a.p.kind != KIR_GEMM;
+}
+
 const void *load_memory(const load *l, size_t *bytes)
 {
 	int most = 0; /* writers read their rows, which are the first pool */
-	for (int i = 1; i < l->npool && l->a.p.kind == KIR_ATTN; i++)
+	for (int i = 1; i < l->npool && !load_writes(l); i++)
 		if (l->pool[i].bytes > l->pool[most].bytes)
 			most = i;
 	*bytes = l->pool[most].bytes;

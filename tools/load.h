@@ -58,10 +58,22 @@ void load_leave_device(load *l);
 bool load_device_call(load *l, double *seconds);
 /* The memory that calls read, for a plain read of as many bytes. */
 const void *load_memory(const load *l, size_t *bytes);
+/* Whether the kernel's bytes are those of rows it stores, rather than of what it reads. */
+bool load_writes(const load *l);
 /* Bytes of a page that lie together for one KV head, 0 if it has no such part; of index lists, a
  * row's. */
 size_t load_block_bytes(const load *l);
 /* Microseconds of kvjit_call without any work in it, NAN for kernels without a plan. */
 double load_call_us(load *l);
+
+/* -- for load_*.c --------------------------------------------------------------------- */
+
+bool load_gemm(load *l, double cold, char *why, size_t len);
+void *load_pool(load *l, size_t bytes);           /* NULL: no memory                     */
+int64_t load_turns(double bytes, double cold);    /* parts a pool is to have             */
+void load_moves(load *l, const char *name, void *base, size_t step); /* after bind_args  */
+/* What isn't bound yet: scales near 0.03, scalars and unknown extents `open`. */
+void load_others(load *l, int64_t open);
+void load_fill(kir_elem e, void *data, int64_t n); /* normal values, always the same      */
 
 #endif

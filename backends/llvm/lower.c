@@ -187,6 +187,7 @@ static LLVMValueRef emit_plain(kll *l, kir_ref n)
 static kir_ref emit_region(kll *l, kir_ref n)
 {
 	const kir_func *f = l->f;
+	kir_ref first = n;
 
 	while (n < f->nnode && f->node[n].op != KIR_OP_yield && f->node[n].op != KIR_OP_ret) {
 		if (f->node[n].op == KIR_OP_for) {
@@ -197,6 +198,13 @@ static kir_ref emit_region(kll *l, kir_ref n)
 			l->val[n] = emit_plain(l, n);
 			n++;
 		}
+	}
+	for (kir_ref k = first; k < n;) {
+		bool region = kir_ops[f->node[k].op].flags & (KIR_REGION | KIR_REGION2);
+
+		if (f->node[k].op == KIR_OP_local)
+			kll_end_local(l, k);
+		k = region ? kir_region_end(f, k) : k + 1;
 	}
 	return n;
 }
@@ -403,6 +411,7 @@ LLVMModuleRef kll_lower(LLVMContextRef c, const kir_func *f, const kll_options *
 		l.failed = true;
 	} else {
 		l.entry = new_block(&l, "entry");
+		kll_count_locals(&l);
 		emit_body(&l);
 	}
 	LLVMDisposeBuilder(l.b);

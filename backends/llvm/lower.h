@@ -65,6 +65,7 @@ struct kll {
 	const kll_options *o;
 	kir_diag *why;
 	bool failed;
+	bool share;   /* locals that don't live at once share the stack                 */
 	bool streams; /* there are stores past the caches: a fence is due at the end    */
 
 	LLVMContextRef c;
@@ -115,6 +116,8 @@ LLVMValueRef kll_concat(kll *l, LLVMValueRef a, LLVMValueRef b);
 LLVMValueRef kll_select(kll *l, LLVMValueRef c, LLVMValueRef x, LLVMValueRef y);
 
 /* memory.c: views, locals, accesses */
+void kll_count_locals(kll *l);       /* sets share */
+void kll_end_local(kll *l, kir_ref n); /* its region ends here */
 LLVMValueRef kll_memory(kll *l, kir_ref n);
 /* Of the element that access n indexes; of a gather, that of one element of its index values.
  */

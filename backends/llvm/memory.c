@@ -14,6 +14,8 @@
 
 #include <llvm/Config/llvm-config.h>
 
+#include <string.h>
+
 #define ALIGN_MAX 24 /* low zero bits worth tracking */
 
 typedef struct part {
@@ -504,6 +506,37 @@ uint64_t kll_local_bytes(const kll *l, kir_ref n)
 	return bytes;
 }
 
+/* LLVM gives one place to locals that don't live at once, if it is told when they do. That is
+ * only worth saying where all of them together are more than may live at once. */
+void kll_count_locals(kll *l)
+{
+	uint64_t bytes = 0;
+
+	for (kir_ref n = 1; n < l->f->nnode; n++)
+		if (l->f->node[n].op == KIR_OP_local)
+			bytes += kll_local_bytes(l, n);
+	l->share = bytes > 256 * 1024;
+}
+
+static void mark_life(kll *l, const char *intrinsic, LLVMValueRef p)
+{
+	unsigned id = LLVMLookupIntrinsicID(intrinsic, strlen(intrinsic));
+	LLVMTypeRef t = LLVMIntrinsicGetType(l->c, id, &l->ptr, 1);
+	LLVMValueRef args[2] = { LLVMConstInt(l->i64, UINT64_MAX, true), p };
+
+	/* before LLVM 22 a size comes first; -1 is all */
+	if (LLVMCountParamTypes(t) == 2)
+		kll_call(l, intrinsic, &l->ptr, 1, args, 2);
+	else
+		kll_call(l, intrinsic, &l->ptr, 1, args + 1, 1);
+}
+
+void kll_end_local(kll *l, kir_ref n)
+{
+	if (l->share && l->val[n] && LLVMIsAAllocaInst(l->val[n]))
+		mark_life(l, "llvm.lifetime.end", l->val[n]);
+}
+
 static LLVMValueRef local(kll *l, kir_ref n)
 {
 	const kir_type *t = kir_type_of(l->f, n);
@@ -520,6 +553,8 @@ static LLVMValueRef local(kll *l, kir_ref n)
 	r = LLVMBuildAlloca(l->b, array_type(l->i8, kll_local_bytes(l, n)), "");
 	LLVMSetAlignment(r, 64);
 	LLVMPositionBuilderAtEnd(l->b, now);
+	if (l->share)
+		mark_life(l, "llvm.lifetime.start", r);
 	return r;
 }
 

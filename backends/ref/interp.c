@@ -162,6 +162,8 @@ static bool plain_op(kref_state *r, kir_ref n)
 	case KIR_OP_amx_dpbuud: return kref_amx(r, n);
 	case KIR_OP_cache_write: return kref_cache_write(r, n);
 	case KIR_OP_quantize: return kref_quantize(r, n);
+	case KIR_OP_gemm: return kref_gemm(r, n);
+	case KIR_OP_relayout: return kref_relayout(r, n);
 	case KIR_OP_merge: return kref_merge(r, n);
 	default: return kref_each(r, n);
 	}

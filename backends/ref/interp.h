@@ -141,6 +141,8 @@ bool kref_amx(kref_state *r, kir_ref n);       /* amx.c: tile registers         
 void kref_amx_forget(kref_state *r); /* a par iteration finds no tile written        */
 bool kref_attention(kref_state *r, kir_ref n); /* attention.c                        */
 bool kref_merge(kref_state *r, kir_ref n);
+bool kref_gemm(kref_state *r, kir_ref n); /* gemm.c */
+bool kref_relayout(kref_state *r, kir_ref n);
 bool kref_cache_write(kref_state *r, kir_ref n); /* quant.c                          */
 bool kref_quantize(kref_state *r, kir_ref n);
 

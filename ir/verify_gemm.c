@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* verify_gemm.c -- sizes of matrix products and relayouts, which nobody checks again. */
+#include "verify.h"
+
+static int64_t parts_of(int64_t n, int64_t group)
+{
+	return group > 0 ? (n + group - 1) / group : 1;
+}
+
+/* At least `want` along an axis of a gemm's or relayout's operand. */
+static bool check_extent(kir_checker *c, kir_ref n, const char *name, unsigned axis,
+                         int64_t want)
+{
+	kir_ref x = kir_operand(c->f, n, name);
+	int64_t have = x ? kir_type_of(c->f, x)->dim[axis] : want;
+
+	return have >= want ||
+	       kir_complain(c, n, "%s=%s has extent %lld along axis %u, not %lld or more", name,
+	                    kir_value_text(c, x), (long long)have, axis, (long long)want);
+}
+
+/* c[?,N], a[?,K], as[?,K / group], w[N,K], ws[N / block, K / wgroup]: the sizes are static. */
+bool kir_check_gemm(kir_checker *c, kir_ref n)
+{
+	const kir_func *f = c->f;
+	int64_t cols = kir_type_of(f, kir_operand(f, n, "c"))->dim[1];
+	int64_t depth = kir_type_of(f, kir_operand(f, n, "a"))->dim[1];
+	int64_t group = kir_attr_of(f, n, KIR_ATTR_group);
+	int64_t wgroup = kir_attr_of(f, n, KIR_ATTR_wgroup);
+	int64_t block = kir_attr_of(f, n, KIR_ATTR_block);
+
+	if (cols <= 0 || depth <= 0)
+		return kir_complain(c, n, "columns of a and c must be known extents");
+	if (group < 0 || wgroup < 0 || block < 1)
+		return kir_complain(c, n,
+		                    "group and wgroup must be 0 or more, block 1 or more");
+	if (group > 0 && wgroup > 0 && group % wgroup && wgroup % group)
+		return kir_complain(c, n,
+		                    "one of group=%lld and wgroup=%lld must divide the other",
+		                    (long long)group, (long long)wgroup);
+	return check_extent(c, n, "as", 1, parts_of(depth, group)) &&
+	       check_extent(c, n, "w", 0, cols) && check_extent(c, n, "w", 1, depth) &&
+	       check_extent(c, n, "ws", 0, parts_of(cols, block)) &&
+	       check_extent(c, n, "ws", 1, parts_of(depth, wgroup));
+}
+
+bool kir_check_relayout(kir_checker *c, kir_ref n)
+{
+	const kir_type *x = kir_type_of(c->f, kir_operand(c->f, n, "x"));
+	const kir_type *y = kir_type_of(c->f, kir_operand(c->f, n, "y"));
+
+	if (x->elem != y->elem)
+		return kir_complain(c, n, "x is of %s, y of %s", kir_elems[x->elem].name,
+		                    kir_elems[y->elem].name);
+	if (x->dim[0] <= 0 || x->dim[1] <= 0)
+		return kir_complain(c, n, "x must have known extents");
+	return check_extent(c, n, "y", 0, x->dim[0]) && check_extent(c, n, "y", 1, x->dim[1]);
+}

@@ -97,7 +97,8 @@ static kir_ref row_codes(kir_func *f, const kir_side *s, kir_ref x, kir_ref d)
 	} else {
 		t = e2x(f, KIR_OP_div, xt, x, d, axis);
 	}
-	if (clamps_late(s))
+	/* where the divisor is the element's largest value, the conversion does the same */
+	if (clamps_late(s) && !(kir_is_float(s->elem) && s->divisor == kir_elem_max(s->elem)))
 		t = clamp(f, t, s->divisor);
 	return kir_emit(f, KIR_OP_convert, kir_with_elem(f->module, xt, s->elem), &t, 1,
 	                (int64_t[KIR_MAX_ATTRS]){ s->round, s->nan, KIR_OVER_sat });
@@ -419,6 +420,104 @@ static void quantize_part(const quant_op *o, kir_ref t, kir_ref h, kir_ref c, in
 	           &scales, 0);
 }
 
+/* Row t, whole heads or parts of a longer one at a time. */
+static void quantize_rows(const quant_op *o, kir_ref t, int64_t heads, int64_t dim)
+{
+	kir_func *f = o->f;
+	int64_t part = dim <= PART || o->group > PART ? (dim <= PART ? dim : o->group)
+	                                              : PART / o->group * o->group;
+	kir_ref lh = kir_for(f, s64c(f, 0), s64c(f, heads), o->heads, false, NULL, 0);
+
+	if (part < dim) {
+		kir_ref lc = kir_for(f, s64c(f, 0), s64c(f, dim / part * part), part, false,
+		                     NULL, 0);
+
+		quantize_part(o, t, lh + 1, lc + 1, part);
+		kir_for_end(f, lc, NULL, 0);
+	} else {
+		quantize_part(o, t, lh + 1, s64c(f, 0), dim);
+	}
+	if (dim % part)
+		quantize_part(o, t, lh + 1, s64c(f, dim / part * part), dim % part);
+	kir_for_end(f, lh, NULL, 0);
+}
+
+/* A [T, H, D] buffer as [T, H, D / group, group]. */
+static kir_ref by_groups(kir_func *f, kir_ref buf, int64_t group)
+{
+	kir_type t = *kir_type_of(f, buf);
+
+	for (unsigned i = 0; i < t.npieces; i++)
+		if (t.piece[i].axis == 2) {
+			kir_piece p = t.piece[i];
+
+			t.piece[i].stride = p.stride * group;
+			t.piece[t.npieces++] =
+			    (kir_piece){ .axis = 3, .div = 1, .stride = p.stride };
+			break;
+		}
+	t.rank = 4;
+	t.dim[2] /= group;
+	t.dim[3] = group;
+	return e1(f, KIR_OP_view, kir_type_intern(f->module, &t), buf);
+}
+
+/* Whether a row's elements follow each other, so that groups are another view of it. */
+static bool plain_row(const kir_type *t)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < t->npieces; i++)
+		if (t->piece[i].axis == 2)
+			n += t->piece[i].dyn || t->piece[i].div > 1 || t->piece[i].mod ? 2 : 1;
+	return n == 1 && t->npieces < KIR_PIECES;
+}
+
+/* `count` groups from g of head h of row t. The input is read twice, for the scales and for the
+ * codes: no wider copy of it is kept. */
+static void quantize_groups(const quant_op *o, kir_ref t, kir_ref h, kir_ref g, int64_t count)
+{
+	kir_func *f = o->f;
+	const kir_side *s = o->side;
+	kir_elem from = (kir_elem)kir_type_of(f, o->x)->elem;
+	kir_type_id tt = kir_tile(f->module, from, count, s->group);
+	kir_ref at[5] = { o->x, t, h, g, s64c(f, 0) }, x[2], scale, codes;
+
+	for (int i = 0; i < 2; i++) {
+		x[i] = as_elem(f, kir_emit(f, KIR_OP_load, tt, at, 5, NULL), KIR_f32);
+		if (!clamps_late(s))
+			x[i] = clamp(f, x[i], kir_elem_max(from));
+		if (i)
+			break;
+		scale = row_scale(f, s, x[0], from);
+		kir_emit(f, KIR_OP_store, KIR_NO_TYPE,
+		         (kir_ref[]){ scale, o->s, t, h, g }, 5, NULL);
+	}
+	codes = row_codes(f, s, x[1], as_elem(f, scale, KIR_f32));
+	kir_emit(f, KIR_OP_store, KIR_NO_TYPE, (kir_ref[]){ codes, o->q, t, h, g, at[4] }, 6,
+	         NULL);
+}
+
+/* All groups of the heads of row t, one head at a time. */
+static void quantize_by_groups(quant_op o, kir_ref t, int64_t heads, int64_t groups)
+{
+	kir_func *f = o.f;
+	int64_t most = PART / o.side->group < 1 ? 1 : PART / o.side->group;
+	int64_t part = groups < most ? groups : most, whole = groups / part * part;
+	kir_ref lh = kir_for(f, s64c(f, 0), s64c(f, heads), 1, false, NULL, 0), lg;
+
+	if (whole > part) {
+		lg = kir_for(f, s64c(f, 0), s64c(f, whole), part, false, NULL, 0);
+		quantize_groups(&o, t, lh + 1, lg + 1, part);
+		kir_for_end(f, lg, NULL, 0);
+	} else {
+		quantize_groups(&o, t, lh + 1, s64c(f, 0), part);
+	}
+	if (whole < groups)
+		quantize_groups(&o, t, lh + 1, s64c(f, whole), groups - whole);
+	kir_for_end(f, lh, NULL, 0);
+}
+
 /* The scales of row t past those of its last group. */
 static void pad_scales(const quant_op *o, kir_ref t, int64_t groups)
 {
@@ -449,23 +548,19 @@ bool expand_quantize(const kir_func *in, kir_ref n, kir_func *f, kir_ref *map, k
 	(void)why;
 	o.heads = heads_together(heads, dim);
 	o.group = o.side->group ? o.side->group : whole ? dim : 1;
-	int64_t part = dim <= PART || o.group > PART ? (dim <= PART ? dim : o.group)
-	                                             : PART / o.group * o.group;
-	kir_ref lt = kir_for(f, s64c(f, 0), expand_operand(in, n, map, "n"), 1, true, NULL, 0);
-	kir_ref lh = kir_for(f, s64c(f, 0), s64c(f, heads), o.heads, false, NULL, 0);
+	bool groups = o.side->group && o.heads == 1 && plain_row(kir_type_of(f, o.x)) &&
+	              plain_row(kir_type_of(f, o.q));
 
-	if (part < dim) {
-		kir_ref lc =
-		    kir_for(f, s64c(f, 0), s64c(f, dim / part * part), part, false, NULL, 0);
-
-		quantize_part(&o, lt + 1, lh + 1, lc + 1, part);
-		kir_for_end(f, lc, NULL, 0);
-	} else {
-		quantize_part(&o, lt + 1, lh + 1, s64c(f, 0), dim);
+	if (groups) {
+		o.x = by_groups(f, o.x, o.group);
+		o.q = by_groups(f, o.q, o.group);
 	}
-	if (dim % part)
-		quantize_part(&o, lt + 1, lh + 1, s64c(f, dim / part * part), dim % part);
-	kir_for_end(f, lh, NULL, 0);
+	kir_ref lt = kir_for(f, s64c(f, 0), expand_operand(in, n, map, "n"), 1, true, NULL, 0);
+
+	if (groups)
+		quantize_by_groups(o, lt + 1, heads, dim / o.group);
+	else
+		quantize_rows(&o, lt + 1, heads, dim);
 	if (o.side->group && kir_type_of(f, o.s)->dim[2] > dim / o.group)
 		pad_scales(&o, lt + 1, dim / o.group);
 	kir_for_end(f, lt, NULL, 0);

@@ -310,7 +310,11 @@ static bool key_loop(const attn *a, const item *it, softmax_state *s, kir_diag *
 	kir_type_id st = kir_tile(f->module, KIR_f32, a->rows, a->kv_tile);
 	kir_ref carry[2 + PARTS], at[4], kt[PARTS], upto = 0, listed = 0;
 	unsigned n = softmax_list(s, carry);
-	kir_ref lj = kir_for(f, it->first, it->end, a->kv_tile, false, carry, n), j = lj + 1;
+	/* a piece begins where a tile does; written so that the text says it, and addresses of
+	 * packed layouts are as simple as they can be */
+	kir_ref tile = e2(f, KIR_OP_fdiv, s64, it->first, s64c(f, a->kv_tile));
+	kir_ref first = a->gather.index ? it->first : imul(a, tile, a->kv_tile);
+	kir_ref lj = kir_for(f, first, it->end, a->kv_tile, false, carry, n), j = lj + 1;
 	softmax_state old = softmax_from(lj + 2, a->nvalue), now = old;
 
 	if (a->gather.index) {

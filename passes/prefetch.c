@@ -38,12 +38,13 @@ static bool from_param(const kir_func *f, kir_ref b)
 	return f->node[b].op == KIR_OP_param;
 }
 
+/* A vector from memory, or the rows of a tile register. */
 static bool is_stream(const kir_func *f, kir_ref n)
 {
 	kir_ref buf, upto;
 	unsigned first, count;
 
-	if (f->node[n].op != KIR_OP_vload)
+	if (f->node[n].op != KIR_OP_vload && f->node[n].op != KIR_OP_amx_load)
 		return false;
 	kir_access(f, n, &buf, &first, &count, &upto);
 	return from_param(f, buf);
@@ -150,9 +151,15 @@ static void touch(ahead *a, kir_ref n)
 		src[1 + i] = coming(a, kir_src(a->in, n, first + i));
 		moves |= a->next[kir_src(a->in, n, first + i)] != 0;
 	}
-	if (moves)
+	if (!moves)
+		return;
+	bool tile = a->in->node[n].op == KIR_OP_amx_load;
+	int64_t rows = tile ? kir_amx_shape(a->in, kir_attr_of(a->in, n, KIR_ATTR_tile)).rows : 1;
+	int64_t stride = tile ? kir_attr_of(a->in, n, KIR_ATTR_stride) : 0;
+
+	for (int64_t r = 0; r < rows; r++)
 		kir_emit(a->out, KIR_OP_prefetch, KIR_NO_TYPE, src, 1 + count,
-		         (int64_t[KIR_MAX_ATTRS]){ hint });
+		         (int64_t[KIR_MAX_ATTRS]){ hint, r * stride });
 }
 
 /* Copies the loop; returns its end. */

@@ -209,7 +209,9 @@ static void print_prefetch(printer *p, kir_ref n)
 	line(p);
 	kir_text_add(p->out, "__builtin_prefetch(");
 	address(p, n, "0");
-	kir_text_add(p->out, ", 0, %d);\n", locality[kir_attr_of(p->f, n, KIR_ATTR_hint) & 3]);
+	kir_text_add(p->out, " + %lld, 0, %d);\n",
+	             (long long)kir_attr_of(p->f, n, KIR_ATTR_offset),
+	             locality[kir_attr_of(p->f, n, KIR_ATTR_hint) & 3]);
 }
 
 static void print_local(printer *p, kir_ref n)

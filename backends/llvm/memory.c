@@ -61,6 +61,13 @@ static unsigned known_zeros(const kll *l, kir_ref n, unsigned depth)
 	case KIR_OP_shl:
 		lit = kir_is_const(f, y, &lit) && lit > 0 && lit < ALIGN_MAX ? lit : 0;
 		return smaller(ALIGN_MAX, known_zeros(l, x, depth - 1) + (unsigned)lit);
+	case KIR_OP_select:
+		return smaller(known_zeros(l, y, depth - 1),
+		               known_zeros(l, kir_src(f, n, 2), depth - 1));
+	case KIR_OP_mod: /* what lies below every zero of the divisor passes through */
+		return kir_is_const(f, y, &lit) && lit > 0
+		           ? smaller(known_zeros(l, x, depth - 1), zeros_of_literal(lit))
+		           : 0;
 	case KIR_OP_arg:
 		if (f->node[n - 1].op != KIR_OP_for)
 			return 0;
@@ -562,7 +569,10 @@ static LLVMValueRef prefetch(kll *l, kir_ref n)
 {
 	static const unsigned locality[] = { 3, 2, 1, 0 }; /* t0, t1, t2, nta */
 	int64_t hint = kir_attr_of(l->f, n, KIR_ATTR_hint);
-	LLVMValueRef arg[4] = { kll_address(l, n, 0), LLVMConstInt(l->i32, 0, false),
+	LLVMValueRef off = LLVMConstInt(
+	    l->i64, (uint64_t)kir_attr_of(l->f, n, KIR_ATTR_offset), false);
+	LLVMValueRef at = LLVMBuildGEP2(l->b, l->i8, kll_address(l, n, 0), &off, 1, "");
+	LLVMValueRef arg[4] = { at, LLVMConstInt(l->i32, 0, false),
 		                LLVMConstInt(l->i32, locality[hint & 3], false),
 		                LLVMConstInt(l->i32, 1, false) };
 	return kll_call(l, "llvm.prefetch", &l->ptr, 1, arg, 4);

@@ -57,10 +57,8 @@ static int64_t step_of(const kir_type *t, unsigned deep, int64_t unit)
 }
 
 /* Sixteen columns of four codes in the order of pairs. */
-static bool has_pairs(const kir_type *t, const vec_factor *b)
+static bool has_pairs(const kir_type *t, unsigned deep, unsigned col)
 {
-	unsigned deep = deep_axis(t, b), col = column_axis(t, b);
-
 	for (int64_t c = 0; c < 16; c++)
 		for (int64_t d = 0; d < 4; d++)
 			if (offset(t, col, c) + offset(t, deep, d) !=
@@ -69,15 +67,12 @@ static bool has_pairs(const kir_type *t, const vec_factor *b)
 	return true;
 }
 
-bool vec_find_layout(const vec *v, const vec_factor *b, vec_layout *l)
+bool vec_layout_of(const kir_type *t, unsigned deep, unsigned col, vec_layout *l)
 {
-	const kir_type *t = vec_memory_of(v, b);
-	unsigned deep = deep_axis(t, b), col = column_axis(t, b);
-	int64_t size = kir_elem_bytes(b->stored);
+	int64_t size = kir_elem_bytes((kir_elem)t->elem);
 
 	*l = (vec_layout){ 0 };
-	if (b->unit == 2 && size == 1 && b->cols % 4 == 0 && b->depth % 4 == 0 &&
-	    step_of(t, deep, 4) && has_pairs(t, b)) {
+	if (size == 1 && step_of(t, deep, 4) && has_pairs(t, deep, col)) {
 		*l = (vec_layout){ 4, 16, step_of(t, deep, 4), true };
 		return true;
 	}
@@ -94,9 +89,19 @@ bool vec_find_layout(const vec *v, const vec_factor *b, vec_layout *l)
 		if (!p->dyn && p->axis == col && p->div <= 1 && p->stride == l->unit * size)
 			l->group = p->mod ? p->mod : t->dim[col];
 	}
+	return l->unit > 1 && l->step && l->group > 0;
+}
+
+bool vec_find_layout(const vec *v, const vec_factor *b, vec_layout *l)
+{
+	const kir_type *t = vec_memory_of(v, b);
+
+	if (!vec_layout_of(t, deep_axis(t, b), column_axis(t, b), l) || b->depth % l->unit)
+		return false;
+	if (l->pairs) /* a pair is a word of what 8 bits widen to */
+		return b->unit == 2 && b->cols % 4 == 0;
 	/* whole words of the product, a power of two of them: split_words halves */
-	return l->unit > 1 && l->step && l->group > 0 && b->depth % l->unit == 0 &&
-	       l->unit % b->unit == 0 && l->unit / b->unit <= VEC_RATIO_MAX &&
+	return l->unit % b->unit == 0 && l->unit / b->unit <= VEC_RATIO_MAX &&
 	       low_bit(l->unit / b->unit) == l->unit / b->unit;
 }
 

@@ -7,7 +7,7 @@
  * Memory is moved in vectors as long as the last dimension is contiguous, at most 64 bytes,
  * and element by element where it isn't. A store into a layout that puts 4 bytes of each of 16
  * rows side by side goes through a transposition in registers: 16 whole cache lines instead
- * of 256 pieces of 4 bytes. Whatever lies at or past `upto` isn't touched.
+ * of 256 pieces of 4 bytes; one that puts 2 or 4 rows of a column side by side, through zips. Whatever lies at or past `upto` isn't touched.
  */
 #include "vectorize.h"
 
@@ -230,30 +230,69 @@ static void move_tile(vec *v, move *m)
 		zero_fill(v, m, live);
 }
 
-/* Elements of the last axis that lie side by side before the next row's follow: as many as
- * make 4 bytes, if the layout interleaves whole vectors of rows so; else 0. */
-static int64_t word_of(const vec *v, const move *m)
-{
-	const kir_type *t = kir_type_of(v->f, m->buf);
-	int64_t size = kir_elem_bytes(m->home.elem), unit = 4 / size, rows = m->tile->dim[0];
+/* How 4 bytes of a packed layout are filled by the rows of a tile. */
+typedef enum weave {
+	APART, /* a row lies by itself                                            */
+	WORDS, /* a few elements of a row, then as many of the next: keys         */
+	ROWS   /* one element of each of a few rows, then the next column: values */
+} weave;
 
-	if (m->tile->rank != 2 || m->upto || size > 4 || vec_run(t) != unit ||
-	    rows % v->lanes || m->tile->dim[1] % (unit * v->lanes))
-		return 0;
+/* Whether whole vectors of rows follow each other in words of 4 bytes. */
+static bool has_words(const vec *v, const kir_type *t)
+{
 	for (unsigned i = 0; i < t->npieces; i++) {
 		const kir_piece *p = &t->piece[i];
 
 		if (p->axis + 2 == t->rank && p->div <= 1 && !p->dyn && p->stride == 4 &&
 		    (!p->mod || p->mod % v->lanes == 0))
-			return unit;
+			return true;
 	}
-	return 0;
+	return false;
 }
 
-static void store_interleaved(vec *v, move *m, int64_t unit)
+static weave weave_of(const vec *v, const move *m, vec_layout *l)
+{
+	const kir_type *t = kir_type_of(v->f, m->buf);
+	unsigned row = t->rank - 2u, col = t->rank - 1u;
+	int64_t size = kir_elem_bytes(m->home.elem), unit = 4 / size;
+	int64_t rows = m->tile->dim[0], cols = m->tile->dim[1];
+
+	*l = (vec_layout){ 0 };
+	if (m->tile->rank != 2 || m->upto || size > 4)
+		return APART;
+	if (rows % v->lanes == 0 && cols % (unit * v->lanes) == 0) {
+		if (vec_run(t) == unit && has_words(v, t))
+			return WORDS;
+		if (vec_layout_of(t, col, row, l) && l->pairs && v->lanes >= 8)
+			return WORDS;
+	}
+	return size < 4 && vec_layout_of(t, row, col, l) && l->unit == unit &&
+	               l->group % 16 == 0 && rows % unit == 0 && cols % (64 / size) == 0
+	           ? ROWS
+	           : APART;
+}
+
+/* n tokens' words of 4 codes in the order of pairs (vec_layout.c). */
+static kir_ref pairs_of_words(vec *v, kir_ref x, int64_t n)
+{
+	kir_module *m = v->f->module;
+	kir_type_id half = kir_vector(m, KIR_s16, n), four = kir_vector(m, KIR_s64, n / 4);
+	kir_ref lo, hi, side[2];
+
+	x = e1(v->f, KIR_OP_bitcast, kir_vector(m, KIR_s16, 2 * n), x);
+	lo = e1(v->f, KIR_OP_half_lo, half, x);
+	hi = e1(v->f, KIR_OP_half_hi, half, x);
+	side[0] = e1(v->f, KIR_OP_bitcast, four, e2(v->f, KIR_OP_unzip_lo, half, lo, hi));
+	side[1] = e1(v->f, KIR_OP_bitcast, four, e2(v->f, KIR_OP_unzip_hi, half, lo, hi));
+	return e2(v->f, KIR_OP_join, kir_vector(m, KIR_s64, n / 2),
+	          e2(v->f, KIR_OP_zip_lo, four, side[0], side[1]),
+	          e2(v->f, KIR_OP_zip_hi, four, side[0], side[1]));
+}
+
+static void store_words(vec *v, move *m, bool pairs)
 {
 	kir_module *mod = v->f->module;
-	int64_t n = v->lanes;
+	int64_t n = v->lanes, unit = 4 / kir_elem_bytes(m->home.elem);
 	kir_type_id wt = kir_vector(mod, KIR_s32, n);
 	kir_type_id et = kir_vector(mod, m->home.elem, n * unit);
 	vec_ix at0 = m->at[m->first];
@@ -266,9 +305,52 @@ static void store_interleaved(vec *v, move *m, int64_t unit)
 		          stored_lanes(v, m, vec_add(v, lr.i, ix(i)), lc.i, n * unit));
 	vec_transpose(v, x, n);
 	m->at[m->first] = vec_add(v, at0, lr.i);
-	for (int64_t i = 0; i < n; i++)
+	for (int64_t i = 0; i < n; i++) {
+		if (pairs)
+			x[i] = pairs_of_words(v, x[i], n);
 		access(v, m, KIR_OP_vstore, KIR_NO_TYPE, e1(v->f, KIR_OP_bitcast, et, x[i]),
 		       vec_add(v, lc.i, ix(i * unit)), 0);
+	}
+	vec_loop_end(v, &lc);
+	vec_loop_end(v, &lr);
+	m->at[m->first] = at0;
+}
+
+/* Four rows of 64 codes as four vectors of 16 columns in the order of pairs. */
+static void weave_pairs(vec *v, kir_type_id t, kir_ref *x)
+{
+	kir_type_id words = kir_vector(v->f->module, KIR_s64, 8);
+	kir_ref y[4];
+
+	for (int i = 0; i < 4; i++) /* lower and upper columns of rows 0 and 1, of 2 and 3 */
+		y[i] = e1(v->f, KIR_OP_bitcast, words,
+		          e2(v->f, i % 2 ? KIR_OP_zip_hi : KIR_OP_zip_lo, t, x[i / 2 * 2],
+		             x[i / 2 * 2 + 1]));
+	for (int i = 0; i < 4; i++)
+		x[i] = e1(v->f, KIR_OP_bitcast, t,
+		          e2(v->f, i % 2 ? KIR_OP_zip_hi : KIR_OP_zip_lo, words, y[i / 2],
+		             y[2 + i / 2]));
+}
+
+/* 64 bytes of each of `unit` rows become as many lines of 16 columns. */
+static void store_rows(vec *v, move *m, bool pairs)
+{
+	int64_t unit = 4 / kir_elem_bytes(m->home.elem), n = 16 * unit;
+	kir_type_id t = kir_vector(v->f->module, m->home.elem, n);
+	vec_ix at0 = m->at[m->first];
+	vec_loop lr = vec_loop_begin(v, m->tile->dim[0], unit);
+	vec_loop lc = vec_loop_begin(v, m->tile->dim[1], n);
+	kir_ref x[4];
+
+	for (int64_t i = 0; i < unit; i++)
+		x[i] = stored_lanes(v, m, vec_add(v, lr.i, ix(i)), lc.i, n);
+	if (pairs)
+		weave_pairs(v, t, x);
+	else
+		vec_interleave(v, unit, t, x);
+	m->at[m->first] = vec_add(v, at0, lr.i);
+	for (int64_t i = 0; i < unit; i++)
+		access(v, m, KIR_OP_vstore, KIR_NO_TYPE, x[i], vec_add(v, lc.i, ix(16 * i)), 0);
 	vec_loop_end(v, &lc);
 	vec_loop_end(v, &lr);
 	m->at[m->first] = at0;
@@ -354,18 +436,21 @@ void vec_store(vec *v, kir_ref n)
 	m.home = v->val[x];
 	m.home.elem = (kir_elem)t->elem;
 	m.from = v->direct[x];
-	if (m.from && widest(v, &m, t->dim[t->rank - 1]) == 1) {
+	vec_layout l;
+	weave how = weave_of(v, &m, &l);
+
+	if (m.from && how == APART && widest(v, &m, t->dim[t->rank - 1]) == 1) {
 		vec_load(v, x);
 		m.home = v->val[x];
 		m.from = 0;
 	}
 	m.hint = kir_attr_of(v->in, n, KIR_ATTR_hint);
-	int64_t unit = word_of(v, &m);
-
 	if (t->rank == 1)
 		move_vector(v, &m);
-	else if (unit)
-		store_interleaved(v, &m, unit);
+	else if (how == WORDS)
+		store_words(v, &m, l.pairs);
+	else if (how == ROWS)
+		store_rows(v, &m, l.pairs);
 	else
 		move_tile(v, &m);
 }

@@ -218,8 +218,7 @@ static void transpose_area(vec *v, const vec_factor *b, const vec_tile *t, int64
 /* -- rows run along the contraction
  * --------------------------------------------------------------- */
 
-/* Rows x[unit] become vectors of [columns][unit]. */
-static void interleave(vec *v, int64_t unit, kir_type_id t, kir_ref *x)
+void vec_interleave(vec *v, int64_t unit, kir_type_id t, kir_ref *x)
 {
 	kir_ref y[4];
 
@@ -245,7 +244,7 @@ static void zip_rows(vec *v, const vec_factor *b, const vec_tile *t, vec_ix g, v
 	for (int64_t i = 0; i < b->unit; i++)
 		x[i] = vec_read_stored(v, b, vec_add(v, row, ix(i)), c, lanes,
 		                       limit ? limit[i] : 0);
-	interleave(v, b->unit, st, x);
+	vec_interleave(v, b->unit, st, x);
 	for (int64_t i = 0; i < b->unit; i++)
 		vec_write(v, t, g, vec_add(v, at, ix(i * lanes)), vec_apply_chain(v, b, x[i]));
 }
@@ -384,7 +383,7 @@ static void read_zipped(vec *v, const vec_factor *b, vec_ix k, vec_ix c, int64_t
 			x[i] = vec_read_stored(v, b, vec_add(v, row, ix(i)),
 			                       vec_add(v, c, ix(j * lanes)), width, limit);
 		}
-		interleave(v, b->unit, kir_vector(v->f->module, b->stored, width), x);
+		vec_interleave(v, b->unit, kir_vector(v->f->module, b->stored, width), x);
 		blocks_of(v, b, x, width, lanes, out + j);
 		j += n;
 	}

@@ -123,6 +123,8 @@ int64_t vec_run(const kir_type *buffer);
 bool vec_dot(vec *v, kir_ref n);
 /* Transposes n vectors x of n 4-byte words each, in place: log2(n) rounds of zips. */
 void vec_transpose(vec *v, kir_ref *x, int64_t n);
+/* Rows x[unit] of type t become vectors of [columns][unit]. */
+void vec_interleave(vec *v, int64_t unit, kir_type_id t, kir_ref *x);
 
 /* -- the right factor of a product ----------------------------------------------------- */
 
@@ -187,6 +189,10 @@ typedef struct vec_layout {
 	bool pairs;          /* the order of vec_layout.c's second line                    */
 } vec_layout;
 
+/* Of memory whose axis `deep` lies innermost, in units, then `col`: keys by dimension and token,
+ * values by token and dimension. */
+bool vec_layout_of(const kir_type *t, unsigned deep, unsigned col, vec_layout *l);
+/* The same of a product's right factor, if it is of use to it. */
 bool vec_find_layout(const vec *v, const vec_factor *b, vec_layout *l);
 /* Columns that lie side by side wherever a tile starts: tiles start at multiples of their
  * own number of columns. Divides the tile's columns. */

@@ -312,8 +312,10 @@ static bool key_loop(const attn *a, const item *it, softmax_state *s, kir_diag *
 	unsigned n = softmax_list(s, carry);
 	/* a piece begins where a tile does; written so that the text says it, and addresses of
 	 * packed layouts are as simple as they can be */
-	kir_ref tile = e2(f, KIR_OP_fdiv, s64, it->first, s64c(f, a->kv_tile));
-	kir_ref first = a->gather.index ? it->first : imul(a, tile, a->kv_tile);
+	kir_ref first = it->first;
+
+	if (!a->gather.index)
+		first = imul(a, e2(f, KIR_OP_fdiv, s64, first, s64c(f, a->kv_tile)), a->kv_tile);
 	kir_ref lj = kir_for(f, first, it->end, a->kv_tile, false, carry, n), j = lj + 1;
 	softmax_state old = softmax_from(lj + 2, a->nvalue), now = old;
 

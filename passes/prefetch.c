@@ -154,7 +154,8 @@ static void touch(ahead *a, kir_ref n)
 	if (!moves)
 		return;
 	bool tile = a->in->node[n].op == KIR_OP_amx_load;
-	int64_t rows = tile ? kir_amx_shape(a->in, kir_attr_of(a->in, n, KIR_ATTR_tile)).rows : 1;
+	int64_t rows =
+	    tile ? kir_amx_shape(a->in, kir_attr_of(a->in, n, KIR_ATTR_tile)).rows : 1;
 	int64_t stride = tile ? kir_attr_of(a->in, n, KIR_ATTR_stride) : 0;
 
 	for (int64_t r = 0; r < rows; r++)

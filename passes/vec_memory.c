@@ -7,7 +7,8 @@
  * Memory is moved in vectors as long as the last dimension is contiguous, at most 64 bytes,
  * and element by element where it isn't. A store into a layout that puts 4 bytes of each of 16
  * rows side by side goes through a transposition in registers: 16 whole cache lines instead
- * of 256 pieces of 4 bytes; one that puts 2 or 4 rows of a column side by side, through zips. Whatever lies at or past `upto` isn't touched.
+ * of 256 pieces of 4 bytes; one that puts 2 or 4 rows of a column side by side, through zips.
+ * Whatever lies at or past `upto` isn't touched.
  */
 #include "vectorize.h"
 

@@ -26,4 +26,32 @@ kir_ref expr_build(const expr_env *env, const char *text, kir_elem want);
 /* Whether an expression may use the name for something of its own. */
 bool expr_reserved(const char *name);
 
+/* A problem on its way to a level-A function. */
+typedef struct expansion {
+	kir_module *m;
+	const kir_problem *p;
+	kir_func *f;
+	kir_diag *d;
+	bool failed;
+	const kir_format *rule; /* sides as problem has them                              */
+	kir_layout layout[2];   /* of K's format, of V's                                  */
+	kir_ref tensor[2][KIR_MAX_TENSORS], stream[KIR_NSTREAM];
+	kir_ref operand[KIR_MAX_SRC]; /* of the op, in its row's order                    */
+	kir_op op;
+	kir_ref alibi, causal, with[KIR_MAX_WITH];
+} expansion;
+
+/* A parameter; one that is the op's operand of the same name; one that is a scalar. */
+kir_ref problem_param(expansion *x, const char *name, kir_type_id type, kir_dir dir);
+kir_ref problem_operand(expansion *x, const char *name, kir_type_id type, kir_dir dir);
+kir_ref problem_scalar(expansion *x, const char *name, kir_elem e);
+/* A buffer whose outer `ndyn` axes have run-time strides, the rest being contiguous. */
+kir_type_id problem_strided(expansion *x, kir_elem e, unsigned ndyn, unsigned rank,
+                            const int64_t *dim);
+void problem_refuse(expansion *x, const char *why);
+
+/* problem_gemm.c */
+void problem_gemm(expansion *x);
+void problem_pack(expansion *x);
+
 #endif

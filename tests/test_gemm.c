@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* test_gemm.c -- quantizers and products through the library, as a host uses them: what is
+ * refused and in which words, rows quantized by the product itself, no rows at all. Values are
+ * the business of test_random_attention (products too) and of the golden data.
+ */
+#include "support_api.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum { N = 40, K = 64, ROWS = 5, GROUP = 32 };
+
+#define FORMAT                                      \
+	"format f v1 {\n"                           \
+	"  elem e4m3fn\n"                           \
+	"  scale f32 group 32 amax/448 eps 1e-10\n" \
+	"  apply reciprocal\n"                      \
+	"}\n"
+
+static kvjit_arg tensor(const char *name, kvjit_dtype t, int64_t rows, int64_t cols, void *data)
+{
+	return (kvjit_arg){
+		.name = name, .dtype = t, .data = data, .rank = 2, .shape = { rows, cols }
+	};
+}
+
+static void refused(kvjit_kernel *k, const kvjit_arg *a, int n, const char *words)
+{
+	assert_int_equal(kvjit_call(k, NULL, a, n, NULL), KVJIT_BAD_ARGUMENT);
+	assert_says(kvjit_kernel_error(k), words);
+}
+
+/* Columns are [groups, rows]: fewer columns than rows are refused, more are left alone. */
+static void test_columns(void **state)
+{
+	static float x[ROWS * K], s[2][ROWS + 3];
+	static unsigned char q[ROWS * K];
+	kvjit *kv = open_code();
+	kvjit_kernel *k = compile(kv, FORMAT "quant in=f32 to=f dim=64 scales=columns", NULL);
+	kvjit_arg a[4] = { { .name = "x",
+		             .dtype = KVJIT_F32,
+		             .data = x,
+		             .rank = 3,
+		             .shape = { ROWS, 1, K } },
+		           { .name = "q",
+		             .dtype = KVJIT_E4M3FN,
+		             .data = q,
+		             .rank = 3,
+		             .shape = { ROWS, 1, K } },
+		           tensor("s", KVJIT_F32, 2, ROWS + 3, s),
+		           { .name = "n", .i = ROWS } };
+
+	(void)state;
+	memset(s, 0xff, sizeof s);
+	x[K + 3] = -448;
+	x[2 * K + 40] = 896;
+	assert_int_equal(kvjit_call(k, NULL, a, 4, NULL), KVJIT_OK);
+	assert_true(s[0][1] == 1 && s[1][2] == 2 && s[0][0] == 1e-10F / 448);
+	assert_int_equal(q[K + 3], 0xfe);
+	assert_int_equal(q[2 * K + 40], 0x7e);
+	for (int g = 0; g < 2; g++)
+		for (int i = 0; i < 3; i++)
+			assert_true(s[g][ROWS + i] != s[g][ROWS + i]);
+	a[2].shape[1] = ROWS - 1;
+	refused(k, a, 4, "'s'|extent 1 is 4|needs 5");
+	a[2].shape[1] = ROWS;
+	a[2].shape[0] = 3;
+	refused(k, a, 4, "'s'|extent 0 is 3|must be 2");
+	a[2].dtype = KVJIT_E8M0;
+	refused(k, a, 4, "'s' is e8m0|f32[2,?]");
+	kvjit_release(k);
+	kvjit_close(kv);
+}
+
+/* The product that quantizes leaves the bytes of the quantizer, and the sums of the product
+ * that doesn't. */
+static void test_fused(void **state)
+{
+	static float x[ROWS * K], s[2][ROWS * 2], c[2][ROWS * N], ws[2 * 2];
+	static unsigned char q[2][ROWS * K], w[N * K];
+	kvjit *kv = open_code();
+	kvjit_kernel *quant = compile(kv, FORMAT "quant in=f32 to=f dim=64", NULL);
+	kvjit_kernel *plain =
+	    compile(kv, FORMAT "gemm out=f32 acts=f weights=f block=32 dim=64:40", NULL);
+	kvjit_kernel *fused =
+	    compile(kv, FORMAT "gemm in=f32 acts=f weights=f block=32 dim=64:40", NULL);
+	kvjit_arg a[7] = { tensor("a", KVJIT_E4M3FN, ROWS, K, q[0]),
+		           tensor("as", KVJIT_F32, ROWS, 2, s[0]),
+		           tensor("w", KVJIT_E4M3FN, N, K, w),
+		           tensor("ws", KVJIT_F32, 2, 2, ws),
+		           tensor("c", KVJIT_F32, ROWS, N, c[0]),
+		           { .name = "n", .i = ROWS },
+		           tensor("x", KVJIT_F32, ROWS, K, x) };
+	kvjit_arg t[4] = { { .name = "x",
+		             .dtype = KVJIT_F32,
+		             .data = x,
+		             .rank = 3,
+		             .shape = { ROWS, 1, K } },
+		           { .name = "q",
+		             .dtype = KVJIT_E4M3FN,
+		             .data = q[0],
+		             .rank = 3,
+		             .shape = { ROWS, 1, K } },
+		           { .name = "s",
+		             .dtype = KVJIT_F32,
+		             .data = s[0],
+		             .rank = 3,
+		             .shape = { ROWS, 1, 2 } },
+		           { .name = "n", .i = ROWS } };
+
+	(void)state;
+	for (int i = 0; i < ROWS * K; i++)
+		x[i] = (float)(i * 37 % 101 - 50) / 16;
+	for (int i = 0; i < N * K; i++)
+		w[i] = (unsigned char)(i * 29 % 251 & 0xbf);
+	for (int i = 0; i < 4; i++)
+		ws[i] = 0.25F * (float)(i + 1);
+	assert_int_equal(kvjit_call(quant, NULL, t, 4, NULL), KVJIT_OK);
+	assert_int_equal(kvjit_call(plain, NULL, a, 6, NULL), KVJIT_OK);
+	a[0].data = q[1];
+	a[1].data = s[1];
+	a[4].data = c[1];
+	assert_int_equal(kvjit_call(fused, NULL, a, 7, NULL), KVJIT_OK);
+	assert_memory_equal(q[0], q[1], sizeof q[0]);
+	assert_memory_equal(s[0], s[1], sizeof s[0]);
+	assert_memory_equal(c[0], c[1], sizeof c[0]);
+	assert_true(c[0][0] != 0);
+
+	/* no rows: nothing is touched */
+	memset(c[1], 0xff, sizeof c[1]);
+	a[5].i = 0;
+	assert_int_equal(kvjit_call(fused, NULL, a, 7, NULL), KVJIT_OK);
+	assert_true(c[1][0] != c[1][0]);
+	a[5].i = ROWS + 1;
+	refused(fused, a, 7, "extent 0 is 5|needs 6");
+	a[5].i = ROWS;
+	a[3].shape[1] = 1;
+	refused(fused, a, 7, "'ws'|extent 1 is 1|must be 2");
+	kvjit_release(quant);
+	kvjit_release(plain);
+	kvjit_release(fused);
+	kvjit_close(kv);
+}
+
+/* A schedule that can't be built is refused in terms of its knob. */
+static void test_knobs(void **state)
+{
+	kvjit *kv = open_code();
+	kvjit_compile_options o = { .size = sizeof o, .sched = "n_tile=64" };
+	kvjit_kernel *k = NULL;
+
+	(void)state;
+	assert_int_equal(
+	    kvjit_compile(kv, FORMAT "gemm acts=f weights=f block=24 dim=64:48", &o, &k),
+	    KVJIT_UNSUPPORTED);
+	assert_says(kvjit_error(kv), "n_tile=64|must divide block=24");
+	o.sched = "m_tile=500";
+	assert_int_equal(
+	    kvjit_compile(kv, FORMAT "gemm acts=f weights=f block=24 dim=64:48", &o, &k),
+	    KVJIT_BAD_ARGUMENT);
+	assert_says(kvjit_error(kv), "m_tile|0:128|500");
+	kvjit_close(kv);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_columns),
+		cmocka_unit_test(test_fused),
+		cmocka_unit_test(test_knobs),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

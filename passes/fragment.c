@@ -397,6 +397,26 @@ static kir_ref lower_seq(frag *g, kir_ref n)
 	return g->failed ? 0 : n;
 }
 
+/* The same function with an iota of its own for each use: one may number rows for one op and
+ * columns for another. */
+static const kir_func *split_iotas(const kir_func *in)
+{
+	kir_func *f = kir_func_like(in, in->level);
+	kir_ref *map = kir_map_new(f, in);
+
+	for (kir_ref n = 1; n < in->nnode; n++) {
+		for (unsigned i = 0; i < in->node[n].nsrc; i++) {
+			kir_ref s = kir_src(in, n, i);
+
+			if (in->node[s].op == KIR_OP_iota)
+				kir_copy(f, in, s, map);
+		}
+		if (in->node[n].op != KIR_OP_param && in->node[n].op != KIR_OP_iota)
+			kir_copy(f, in, n, map);
+	}
+	return f;
+}
+
 static bool has_product(const kir_func *f)
 {
 	for (kir_ref n = 1; n < f->nnode; n++)
@@ -408,13 +428,13 @@ static bool has_product(const kir_func *f)
 kpass_result kpass_fragment(const kir_func *in, kir_func *out, kir_diag *why)
 {
 	kir_module *m = out->module;
-	frag g = {
-		.in = in, .f = out, .map = kir_map_new(out, in), .lanes = in->target->lanes
-	};
+	frag g = { .f = out, .lanes = in->target->lanes };
 
 	(void)why;
 	if (!(in->target->features & KIR_HAS_xe) || g.lanes != 16 || !has_product(in))
 		return KPASS_SAME;
+	g.in = in = split_iotas(in);
+	g.map = kir_map_new(out, in);
 	g.val = kir_alloc(m, in->nnode * sizeof *g.val);
 	g.kind = kir_alloc(m, in->nnode * sizeof *g.kind);
 	g.paired = kir_alloc(m, in->nnode * sizeof *g.paired);

@@ -126,6 +126,7 @@ typedef struct block {
 	LLVMValueRef live; /* rows from there that exist, an i64; NULL: all */
 	int64_t pitch, x, y;
 	unsigned unit, size, own, words; /* words: bytes of a lane / 4       */
+	unsigned align;                  /* of each lane's part of a row     */
 	bool trans;
 } block;
 
@@ -142,6 +143,10 @@ static block block_of(kll *l, kir_ref n)
 	b.size = kir_elem_bytes(kll_elem(l, n));
 	b.own = own_of(l, n);
 	b.words = own_bytes(l, n) / 4;
+	b.align = 1u << (kll_zeros(l, n) < 4 ? kll_zeros(l, n) : 4); /* as bases and strides are */
+	while (b.pitch % b.align || b.x * b.unit * b.size % b.align ||
+	       (!b.trans && b.unit * b.size % b.align))
+		b.align /= 2;
 	return b;
 }
 
@@ -227,19 +232,25 @@ static LLVMValueRef lane64(kll *l)
 	return LLVMBuildZExt(l->b, kspv_lane(l), l->i64, "");
 }
 
-/* `count` elements that lie side by side: in bytes, as an address need not be aligned. */
+/* `count` elements that lie side by side, as many at a time as one access may hold. */
 static void read_part(kll *l, const block *b, LLVMValueRef row, LLVMValueRef off,
                       unsigned count, LLVMTypeRef e, LLVMValueRef *out)
 {
 	LLVMValueRef exists, at = part_at(l, b, row, off, &exists);
+	unsigned most = 16 / b->size, n;
 
-	for (unsigned i = 0; i < count; i++) {
+	for (unsigned i = 0; i < count; i += n) {
 		LLVMValueRef far = LLVMConstInt(l->i64, i * b->size, false);
-		LLVMValueRef p = LLVMBuildGEP2(l->b, l->i8, at, &far, 1, "");
+		LLVMValueRef p = LLVMBuildGEP2(l->b, l->i8, at, &far, 1, ""), v;
 
-		out[i] = kspv_load(l, e, p, 1);
-		if (exists)
-			out[i] = kll_select(l, exists, out[i], LLVMConstNull(e));
+		n = count - i < most ? count - i : most;
+		while (n & (n - 1) || n * b->size > b->align)
+			n = n & (n - 1) ? n & (n - 1) : n / 2;
+		n = n ? n : 1;
+		v = kspv_load(l, kll_vec(e, n > 1 ? n : 0), p, n > 1 ? n * b->size : 1);
+		kspv_split(l, v, out + i);
+		for (unsigned k = i; exists && k < i + n; k++)
+			out[k] = kll_select(l, exists, out[k], LLVMConstNull(e));
 	}
 }
 

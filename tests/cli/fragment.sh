@@ -31,3 +31,5 @@ check xe-pvc V q=bf16 kv=e4m3/tensor heads=4:1 dim=64 page=64 causal q_tile=4 kv
 check xe-lp V q=f32 kv=f16 heads=4:2 dim=64 page=16 causal
 # what it doesn't take: run-time distances of rows, keys that are no multiple of 16
 check xe-pvc T q=f16 kv=f16 heads=4:2 dim=64 page=8 causal kv_tile=8
+# as many rows as keys: an iota numbers both
+check xe-pvc V q=f16 kv=f16 heads=16:4 dim=64 page=64 causal q_tile=4 kv_tile=16

@@ -16,6 +16,8 @@ typedef struct place {
 	kir_ref at[KIR_RANK]; /* of the tile's first element, one for each dimension */
 	unsigned rank;        /* of the buffer                                       */
 	const kir_type *tile;
+	kir_ref last; /* a row there is, where rows that aren't are read instead; or 0 */
+	bool guarded; /* only rows that exist are accessed                           */
 } place;
 
 static kir_ref s64_op(frag *g, kir_op op, kir_ref a, kir_ref b)
@@ -49,34 +51,48 @@ static place place_of(frag *g, kir_ref n)
 	return p;
 }
 
-/* Index operands of element `i` of the tile in row-major order; returns how many lanes from
- * there exist: `lanes`, or 0 where the tile's first dimension is past its bound. */
-static kir_ref element(frag *g, const place *p, int64_t i, int64_t lanes, kir_ref *src)
+/* Index operands of element `i` of the tile in row-major order. */
+static void element(frag *g, const place *p, int64_t i, kir_ref *src)
 {
 	unsigned lead = p->rank - p->tile->rank;
-	kir_ref limit = 0;
 
 	for (unsigned d = p->tile->rank; d-- > 0; i /= p->tile->dim[d])
 		src[lead + d] = plus(g, p->at[lead + d], i % p->tile->dim[d]);
 	for (unsigned d = 0; d < lead; d++)
 		src[d] = p->at[d];
-	if (!p->upto)
+	if (p->last) /* rows that aren't there are read where the last one is */
+		src[lead] = s64_op(g, KIR_OP_min, src[lead], p->last);
+}
+
+/* Whether rows at index `d` of the tile's first dimension exist, as an i1. */
+static kir_ref row_exists(frag *g, const place *p, int64_t d)
+{
+	return e2(g->f, KIR_OP_lt, kir_scalar(g->f->module, KIR_i1),
+	          plus(g, p->at[p->rank - p->tile->rank], d), p->upto);
+}
+
+/* How many lanes from element i on exist; 0: all. Of a tile, rows are in or out as a whole. */
+static kir_ref lanes_limit(frag *g, const place *p, int64_t i, int64_t lanes)
+{
+	kir_type_id s64 = kir_scalar(g->f->module, KIR_s64);
+	int64_t below = kir_type_count(p->tile) / p->tile->dim[0];
+
+	if (!p->upto || p->last || p->guarded)
 		return 0;
-	if (p->tile->rank == 1) { /* the bound is that of the lanes themselves */
-		limit = s64_op(g, KIR_OP_sub, p->upto, src[lead]);
-		return s64_op(g, KIR_OP_min, limit, s64c(g->f, lanes));
-	}
-	limit = e2(g->f, KIR_OP_lt, kir_scalar(g->f->module, KIR_i1), src[lead], p->upto);
-	return e3(g->f, KIR_OP_select, kir_scalar(g->f->module, KIR_s64), limit,
-	          s64c(g->f, lanes), s64c(g->f, 0));
+	if (p->tile->rank == 1)
+		return s64_op(g, KIR_OP_min,
+		              s64_op(g, KIR_OP_sub, p->upto, plus(g, p->at[p->rank - 1], i)),
+		              s64c(g->f, lanes));
+	return e3(g->f, KIR_OP_select, s64, row_exists(g, p, i / below), s64c(g->f, lanes),
+	          s64c(g->f, 0));
 }
 
 static kir_ref read_lanes(frag *g, const place *p, int64_t i, int64_t lanes)
 {
-	kir_ref src[KIR_RANK + 2] = { p->buf };
-	kir_ref limit = element(g, p, i, lanes, src + 1);
+	kir_ref src[KIR_RANK + 2] = { p->buf }, limit = lanes_limit(g, p, i, lanes);
 	kir_type_id t = kir_vector(g->f->module, (kir_elem)p->tile->elem, lanes);
 
+	element(g, p, i, src + 1);
 	src[1 + p->rank] = limit;
 	return kir_emit(g->f, KIR_OP_vload, t, src, p->rank + (limit ? 2 : 1), NULL);
 }
@@ -95,11 +111,11 @@ static kir_ref read_block_row(frag *g, kir_ref n, const place *p, int64_t r, int
 /* The element in every lane. */
 static kir_ref read_everywhere(frag *g, const place *p, int64_t i)
 {
-	kir_ref src[KIR_RANK + 2] = { p->buf };
+	kir_ref src[KIR_RANK + 2] = { p->buf }, limit = lanes_limit(g, p, i, 1);
 	kir_elem e = (kir_elem)p->tile->elem;
-	kir_ref limit = element(g, p, i, 1, src + 1);
 	kir_type_id one = kir_scalar(g->f->module, e), all = frag_vector(g, e, 1);
 
+	element(g, p, i, src + 1);
 	if (!limit)
 		return e1(g->f, KIR_OP_splat, all,
 		          kir_emit(g->f, KIR_OP_load, one, src, p->rank + 1, NULL));
@@ -131,9 +147,9 @@ static bool contiguous(const frag *g, kir_ref n, int64_t lanes)
 	return run == INT64_MAX || run % lanes == 0;
 }
 
-/* A bounded vector that lies in one record of its buffer, 16 columns a row of 64 bytes: where one
- * of its elements exists the others are memory too, so whole rows are read and what is past the
- * bound is made 0. One load and no branches. */
+/* A bounded vector that lies in one record of its buffer, 16 columns a row of 64 bytes: where
+ * one of its elements exists the others are memory too, so whole rows are read and what is past
+ * the bound is made 0. One load and no branches. */
 static bool load_record(frag *g, kir_ref n, const place *p)
 {
 	const kir_type *b = kir_type_of(g->f, p->buf), *t = p->tile;
@@ -160,26 +176,81 @@ static bool load_record(frag *g, kir_ref n, const place *p)
 	at = e0x(g->f, KIR_OP_iota, it, -1);
 	val = frag_new(g, n);
 	for (int64_t c = 0; c < count; c++) {
-		kir_ref i = c ? e2(g->f, KIR_OP_add, it, at,
-		                   kir_const_i(g->f, KIR_s32, c * g->lanes))
-		              : at;
+		kir_ref i =
+		    c ? e2(g->f, KIR_OP_add, it, at, kir_const_i(g->f, KIR_s32, c * g->lanes))
+		      : at;
 		kir_ref zero = kir_is_float((kir_elem)t->elem)
 		                   ? kir_const_f(g->f, (kir_elem)t->elem, 0)
 		                   : kir_const_i(g->f, (kir_elem)t->elem, 0);
 
 		i = e2(g->f, KIR_OP_lt, ct, i, live);
-		val[c] = e3(g->f, KIR_OP_select, frag_type(g, n), i, frag_part(g, x, c, 1), zero);
+		val[c] =
+		    e3(g->f, KIR_OP_select, frag_type(g, n), i, frag_part(g, x, c, 1), zero);
 	}
 	return true;
 }
 
+static kir_ref zero_of(frag *g, kir_elem e)
+{
+	return kir_is_float(e) ? kir_const_f(g->f, e, 0) : kir_const_i(g->f, e, 0);
+}
+
+/* The rows of a block; rows that only fill it up are the last one. */
+static kir_ref read_block(frag *g, kir_ref n, const place *p, int64_t r, int64_t c)
+{
+	int64_t rows = frag_nrows(g, n), h = frag_height(rows);
+	int64_t below = rows / p->tile->dim[0];
+	kir_ref row[8];
+
+	for (int64_t i = 0; i < h; i++) {
+		int64_t at = r * h + i < rows ? r * h + i : rows - 1;
+
+		if (i && at == r * h + i - 1) {
+			row[i] = row[i - 1];
+			continue;
+		}
+		row[i] = g->kind[n] == FRAG_ROW ? read_everywhere(g, p, at)
+		                                : read_block_row(g, n, p, at, c);
+		if (p->last && at / below) /* the first is there */
+			row[i] = e3(g->f, KIR_OP_select, g->f->node[row[i]].type,
+			            row_exists(g, p, at / below), row[i],
+			            zero_of(g, (kir_elem)p->tile->elem));
+	}
+	return stack(g, row, h);
+}
+
+static void read_blocks(frag *g, kir_ref n, const place *p)
+{
+	int64_t cb = frag_col_blocks(g, n);
+
+	for (int64_t i = 0; i < frag_blocks(g, n); i++)
+		g->val[n][i] = read_block(g, n, p, i / cb, i % cb);
+}
+
+/* A tile some of whose rows may not exist: if the first does, all are read, and those that
+ * don't are made 0. One branch for the whole tile. */
+static void read_guarded(frag *g, kir_ref n, place *p)
+{
+	unsigned count = (unsigned)frag_blocks(g, n);
+	kir_ref branch = kir_if(g->f, row_exists(g, p, 0)), *val = g->val[n], res;
+
+	p->last = plus(g, p->upto, -1);
+	read_blocks(g, n, p);
+	kir_else(g->f, val, count);
+	val[0] = e1(g->f, KIR_OP_splat, frag_type(g, n), zero_of(g, (kir_elem)p->tile->elem));
+	for (unsigned i = 1; i < count; i++)
+		val[i] = val[0];
+	res = kir_if_end(g->f, branch, val, count);
+	for (unsigned i = 0; i < count; i++)
+		val[i] = res + i;
+}
+
 void frag_load(frag *g, kir_ref n)
 {
-	int64_t rows = frag_nrows(g, n), h = frag_height(rows), cb = frag_col_blocks(g, n);
 	place p = place_of(g, n);
-	kir_ref *val, row[8];
 	frag_kind k = (frag_kind)g->kind[n];
 	kir_elem e = (kir_elem)p.tile->elem;
+	bool plain = kir_elem_bytes(e) > 1 && (kir_is_float(e) || kir_is_int(e));
 
 	if ((k != FRAG_ROW && !contiguous(g, n, g->lanes * (g->paired[n] ? 2 : 1))) ||
 	    (k == FRAG_ROW && p.upto && !kir_is_float(e) && !kir_is_int(e))) {
@@ -188,21 +259,11 @@ void frag_load(frag *g, kir_ref n)
 	}
 	if (load_record(g, n, &p))
 		return;
-	val = frag_new(g, n);
-	for (int64_t r = 0; r < frag_row_blocks(g, n); r++)
-		for (int64_t c = 0; c < cb; c++) {
-			for (int64_t i = 0; i < h; i++) {
-				int64_t at = r * h + i < rows ? r * h + i : rows - 1;
-
-				if (i && at == r * h + i - 1)
-					row[i] = row[i - 1];
-				else if (k == FRAG_ROW)
-					row[i] = read_everywhere(g, &p, at);
-				else
-					row[i] = read_block_row(g, n, &p, at, c);
-			}
-			val[r * cb + c] = stack(g, row, h);
-		}
+	frag_new(g, n);
+	if (k == FRAG_TILE && p.upto && plain && frag_blocks(g, n) < KIR_MAX_SRC)
+		read_guarded(g, n, &p);
+	else
+		read_blocks(g, n, &p);
 }
 
 /* Row i from block c of x on, as many blocks as lie side by side in memory. */
@@ -215,29 +276,46 @@ static kir_ref stored_row(frag *g, kir_ref x, int64_t i, int64_t c)
 	return g->paired[x] ? frag_pack(g, row, frag_part(g, val[1], i % h, 1)) : row;
 }
 
-void frag_store(frag *g, kir_ref n)
+static void store_row(frag *g, kir_ref n, const place *p, int64_t i)
 {
 	kir_ref x = kir_src(g->in, n, 0);
-	int64_t rows = frag_nrows(g, x), cb = frag_col_blocks(g, x);
-	int64_t step = g->paired[x] ? 2 : 1;
+	int64_t cb = frag_col_blocks(g, x), step = g->paired[x] ? 2 : 1;
 	int64_t lanes = g->kind[x] == FRAG_ROW ? 1 : g->lanes * step;
-	place p = place_of(g, n);
 
-	if (lanes > 1 && !contiguous(g, n, lanes)) {
+	for (int64_t c = 0; c < cb; c += step) {
+		int64_t at = lanes > 1 ? (i * cb + c) * g->lanes : i;
+		kir_ref src[KIR_RANK + 3] = { stored_row(g, x, i, c), p->buf };
+		kir_ref limit = lanes_limit(g, p, at, lanes);
+
+		element(g, p, at, src + 2);
+		src[2 + p->rank] = limit ? limit : s64c(g->f, lanes);
+		kir_emit(g->f, KIR_OP_vstore, KIR_NO_TYPE, src,
+		         p->rank + (limit || lanes == 1 ? 3u : 2u),
+		         (int64_t[KIR_MAX_ATTRS]){ kir_attr_of(g->in, n, KIR_ATTR_hint) });
+	}
+}
+
+/* Rows that may not exist are stored in branches, those of one index of the first dimension
+ * together. */
+void frag_store(frag *g, kir_ref n)
+{
+	kir_ref x = kir_src(g->in, n, 0), branch = 0;
+	int64_t rows = frag_nrows(g, x), lanes = g->lanes * (g->paired[x] ? 2 : 1);
+	place p = place_of(g, n);
+	int64_t below = rows / p.tile->dim[0];
+
+	if (g->kind[x] != FRAG_ROW && !contiguous(g, n, lanes)) {
 		g->failed = true;
 		return;
 	}
-	for (int64_t i = 0; i < rows; i++)
-		for (int64_t c = 0; c < cb; c += step) {
-			kir_ref src[KIR_RANK + 3] = { 0, p.buf };
-			int64_t at = lanes > 1 ? (i * cb + c) * g->lanes : i;
-			kir_ref limit = element(g, &p, at, lanes, src + 2);
-
-			src[0] = stored_row(g, x, i, c);
-			src[2 + p.rank] = limit ? limit : s64c(g->f, lanes);
-			kir_emit(g->f, KIR_OP_vstore, KIR_NO_TYPE, src,
-			         p.rank + (limit || lanes == 1 ? 3u : 2u),
-			         (int64_t[KIR_MAX_ATTRS]){
-			             kir_attr_of(g->in, n, KIR_ATTR_hint) });
+	p.guarded = p.upto && p.tile->rank > 1;
+	for (int64_t i = 0; i < rows; i++) {
+		if (p.guarded && i % below == 0)
+			branch = kir_if(g->f, row_exists(g, &p, i / below));
+		store_row(g, n, &p, i);
+		if (p.guarded && i % below == below - 1) {
+			kir_else(g->f, NULL, 0);
+			kir_if_end(g->f, branch, NULL, 0);
 		}
+	}
 }

@@ -1,9 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* test_xe.c -- ops of a sub-group in the interpreter, against matrices and positions written
  * out here: products of every shape and element, blocks of memory in every order, moves
- * between components and lanes; and what is refused.
+ * between components and lanes; and what is refused. And every code of 8 bits, as pass fragment
+ * widens it for a product.
  */
 #include "../backends/ref/ref.h"
+#include "../ir/format.h"
+#include "../passes/passes.h"
+
+#include <math.h>
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -264,12 +269,93 @@ static void reduce_nan(void **state)
 		assert_true(out[i] == -3);
 }
 
+/* -- codes of 8 bits as products take them ------------------------------------------------- */
+
+/* Rows 0 to 7 of 16 rows of 32 codes, or, of keys, of 16 keys of 32 codes, by a product with
+ * ones: out[m][c] is the code of row m, or key c, at m. */
+static const char as_values[] =
+    "func @f(%a: in f16[?,16], %v: in ELEM[?,32], %o: out f32[?,32])\n"
+    "     level=T target=xe-pvc {\n  for %w = 0 to 1 par {\n"
+    "    %x = load %a[0,0] : f16<8x16>\n"
+    "    %q = load %v[0,0] : ELEM<16x32>\n"
+    "    %b = convert %q : f16<16x32>\n"
+    "    %s = dot %x, %b : f32<8x32>\n"
+    "    store %s, %o[0,0]\n    yield\n  }\n  ret\n}\n";
+static const char as_keys[] =
+    "func @f(%a: in f16[?,32], %v: in ELEM[?,32], %o: out f32[?,16])\n"
+    "     level=T target=xe-pvc {\n  for %w = 0 to 1 par {\n"
+    "    %x = load %a[0,0] : f16<8x32>\n"
+    "    %q = load %v[0,0] : ELEM<16x32>\n"
+    "    %b = convert %q : f16<16x32>\n"
+    "    %s = dot %x, %b : f32<8x16> {trans=1}\n"
+    "    store %s, %o[0,0]\n    yield\n  }\n  ret\n}\n";
+
+static kir_func *widened(const char *program, const char *elem)
+{
+	char text[1024] = "";
+	kpass_options o = { .list = "fragment" };
+	kir_diag d = { 0 };
+	kir_func *f;
+
+	for (const char *p; (p = strstr(program, "ELEM")) != NULL; program = p + 4) {
+		strncat(text, program, (size_t)(p - program));
+		strcat(text, elem);
+	}
+	strcat(text, program);
+	f = kpass_run(parse(text), &o, &d);
+	assert_non_null(f);
+	assert_int_equal(f->level, KIR_V);
+	return f;
+}
+
+/* One code among zeros, at row `r` and column `c` of the 16 x 32. */
+static double one_code(kir_func *f, bool keys, unsigned char code, int r, int c)
+{
+	uint16_t a[8 * 32] = { 0 };
+	unsigned char v[16 * 32] = { 0 };
+	float out[8 * 32];
+	int depth = keys ? 32 : 16, wide = keys ? 16 : 32, k = keys ? c : r;
+	kref_arg arg[3] = { { .base = a, .bytes = sizeof a },
+		            { .base = v, .bytes = sizeof v },
+		            { .base = out, .bytes = sizeof out } };
+	kir_diag d = { 0 };
+
+	a[3 * depth + k] = 0x3c00;
+	v[r * 32 + c] = code;
+	assert_true(kref_run(f, arg, KREF_ROUND, NULL, &d));
+	return out[3 * wide + (keys ? r : c)];
+}
+
+static void every_code(void **state)
+{
+	static const kir_elem elems[] = { KIR_e4m3fn, KIR_e5m2, KIR_s8 };
+
+	(void)state;
+	for (int i = 0; i < 6; i++) {
+		kir_elem e = elems[i / 2];
+		bool keys = i % 2;
+		kir_func *f = widened(keys ? as_keys : as_values, kir_elems[e].name);
+
+		for (int code = 0; code < 256; code++) {
+			double got =
+			    one_code(f, keys, (unsigned char)code, code % 16, code / 8);
+			double want =
+			    e == KIR_s8 ? (signed char)code : kir_decode(e, (uint64_t)code);
+
+			if (got != want && !(isnan(got) && isnan(want)))
+				fail_msg("%s code %d as %s: %g, not %g", kir_elems[e].name,
+				         code, keys ? "key" : "value", got, want);
+		}
+		kir_module_free(f->module);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(dpas),       cmocka_unit_test(load2d),
 		cmocka_unit_test(structure),  cmocka_unit_test(load2d_bounds),
-		cmocka_unit_test(reduce_nan),
+		cmocka_unit_test(reduce_nan), cmocka_unit_test(every_code),
 	};
 
 	return cmocka_run_group_tests_name("xe", tests, NULL, NULL);

@@ -1,0 +1,98 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""kvjit and a peer by turns; prints medians and the ratio of each turn's pair. See README.md."""
+import argparse
+import json
+import shlex
+import statistics
+import subprocess
+import sys
+
+# name: format of the problem, the peer's --kv (None: it has no such cache), batch, context, new tokens
+ROWS = {
+    "decode-bf16": ("bf16/none/amx", "auto", 8, 8192, 1),
+    "decode-e4m3": ("e4m3/tensor/amx", "fp8_e4m3", 8, 8192, 1),
+    "decode-int8": ("int8/token-head/amx", None, 8, 8192, 1),
+    "long-bf16": ("bf16/none/amx", "auto", 1, 32768, 1),
+    "long-e4m3": ("e4m3/tensor/amx", "fp8_e4m3", 1, 32768, 1),
+    "long-int8": ("int8/token-head/amx", None, 1, 32768, 1),
+    "l2-e4m3": ("e4m3/tensor/amx", "fp8_e4m3", 1, 1024, 1),
+    "l2-int8": ("int8/token-head/amx", None, 1, 1024, 1),
+    "prefill-bf16": ("bf16/none/amx", "auto", 1, 8192, 8192),
+    "prefill-e4m3": ("e4m3/tensor/amx", "fp8_e4m3", 1, 8192, 8192),
+    "prefill-int8": ("int8/token-head/amx", None, 1, 8192, 8192),
+    "prefill2k-bf16": ("bf16/none/amx", "auto", 1, 2048, 2048),
+    "chunk-bf16": ("bf16/none/amx", "auto", 1, 8704, 512),
+    "chunk-e4m3": ("e4m3/tensor/amx", "fp8_e4m3", 1, 8704, 512),
+}
+# What each trick gives: the row, and knobs that take it away.
+ABLATION = [
+    ("decode-int8", "tiles=off"), ("decode-int8", "stream=off"), ("decode-int8", "prefetch=off"),
+    ("decode-int8", "qk=int8 pv=int8"), ("decode-int8", "pv=bf16"), ("decode-e4m3", "tiles=off"),
+    ("decode-e4m3", "hint=t0"), ("decode-e4m3", "prefetch=off"), ("prefill-bf16", "tiles=off"),
+    ("prefill-bf16", "stream=off"), ("prefill-bf16", "stream=all"), ("prefill-bf16", "rows=16"),
+    ("prefill-bf16", "cols=1"), ("prefill-bf16", "kv_tile=64"), ("prefill-int8", "pv=bf16"),
+]
+
+
+def run(command):
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"alternate: {' '.join(command)}: {done.stderr.strip() or done.stdout.strip()}")
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def ours(a, row, sched="", fmt=None):
+    kv, _, batch, ctx, q = ROWS[row]
+    problem = (f"attn q=bf16 kv={fmt or kv} heads=32:8 dim=128 page=128 causal "
+               f"batch={batch} ctx={ctx} qlen={q}")
+    cold = "--warm" if row.startswith("l2") or q > 1 else "--cold"
+    command = [a.kvjit, "bench", problem, "--threads", str(a.threads), cold, "--vs", "none",
+               "--seconds", str(a.seconds), "--q-len", str(q), "--json"]
+    return run(command + (["--sched", sched] if sched else []))
+
+
+def peers(a, row):
+    _, kv, batch, ctx, q = ROWS[row]
+    return run(shlex.split(a.peer) + ["--kv", kv, "--batch", str(batch), "--ctx", str(ctx), "--q", str(q),
+                                      "--heads", "32", "--kv-heads", "8", "--dim", "128", "--page", "128",
+                                      "--threads", str(a.threads), "--seconds", str(a.seconds)])
+
+
+def alternate(a, name, first, second):
+    pairs = [(first()["ms"], second()["ms"]) for _ in range(a.rounds)]
+    ratios = sorted(x / y for x, y in pairs)
+    x, y = (statistics.median(p[i] for p in pairs) for i in (0, 1))
+    print(f"{name:44} {x:10.3f} ms  {y:10.3f} ms  ratio {statistics.median(ratios):.3f} "
+          f"({ratios[0]:.3f} to {ratios[-1]:.3f})", flush=True)
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__)
+    p.add_argument("--kvjit", default="build/kvjit")
+    p.add_argument("--peer", help="command of the other engine")
+    p.add_argument("--rounds", type=int, default=7)
+    p.add_argument("--threads", type=int, default=1)
+    p.add_argument("--seconds", type=float, default=1.0)
+    p.add_argument("--ablation", action="store_true")
+    p.add_argument("rows", nargs="*", help=", ".join(ROWS))
+    a = p.parse_args()
+    unknown = [r for r in a.rows if r not in ROWS]
+    if unknown:
+        p.error(f"no row is called {unknown[0]}; rows are {', '.join(ROWS)}")
+    info = subprocess.run([a.kvjit, "info"], capture_output=True, text=True).stdout
+    tiles = [line.split(None, 1)[1] for line in info.splitlines() if line.startswith("tiles")]
+    if tiles != ["AMX"]:
+        sys.exit(f"alternate: this machine's tiles: {tiles[0] if tiles else 'unknown'}; nothing to measure")
+    for row in a.rows or ROWS:
+        if a.peer and ROWS[row][1]:
+            alternate(a, f"{row} / peer", lambda: ours(a, row), lambda: peers(a, row))
+        if not ROWS[row][0].startswith("bf16"):
+            alternate(a, f"{row} / own bf16", lambda: ours(a, row),
+                      lambda: ours(a, row, fmt="bf16/none/amx"))
+    for row, knobs in ABLATION if a.ablation else []:
+        alternate(a, f"{row} default / {knobs}", lambda: ours(a, row), lambda: ours(a, row, knobs))
+
+
+if __name__ == "__main__":
+    main()

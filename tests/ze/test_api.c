@@ -9,6 +9,7 @@
 #include <level_zero/ze_api.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -170,6 +171,41 @@ static void test_phases_are_in_order(void **state)
 	kvjit_device_free(kv, between);
 	kvjit_release(k);
 	kvjit_close(kv);
+}
+
+/* The next process finds the SPIR-V and has only the driver compile it. */
+static void test_code_from_a_cache(void **state)
+{
+	const char *tmp = getenv("KVJIT_TMP");
+	char folder[300], command[320];
+	static float x[ELEMENTS];
+	kvjit_options o = { .cache = folder };
+
+	(void)state;
+	snprintf(folder, sizeof(folder), "%s/ze-cache.XXXXXX", tmp ? tmp : "/tmp");
+	assert_non_null(mkdtemp(folder));
+	fill(x);
+	for (int i = 0; i < 2; i++) {
+		kvjit *kv = NULL;
+		kvjit_kernel *k;
+		float *in, *out;
+		kvjit_arg a[4];
+
+		assert_int_equal(open_xe(o, &kv), KVJIT_OK);
+		k = compile(kv, scale, NULL);
+		assert_says(kvjit_kernel_origin(k), i ? "cache " : "compiled");
+		in = device_floats(kv, KVJIT_MEMORY_DEVICE, x);
+		out = device_floats(kv, KVJIT_MEMORY_DEVICE, NULL);
+		scale_args(a, in, out, 5);
+		assert_int_equal(kvjit_call(k, NULL, a, 4, NULL), KVJIT_OK);
+		assert_scaled(kv, out, x, 5);
+		kvjit_device_free(kv, in);
+		kvjit_device_free(kv, out);
+		kvjit_release(k);
+		kvjit_close(kv);
+	}
+	snprintf(command, sizeof(command), "rm -rf '%s'", folder);
+	assert_int_equal(system(command), 0);
 }
 
 /* -- queues
@@ -400,6 +436,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_call),
 		cmocka_unit_test(test_phases_are_in_order),
+		cmocka_unit_test(test_code_from_a_cache),
 		cmocka_unit_test(test_queue),
 		cmocka_unit_test(test_outlives_its_context),
 		cmocka_unit_test(test_hosts_own_handles),

@@ -347,6 +347,47 @@ static void test_wrong_memory_is_named(void **state)
 	kvjit_close(kv);
 }
 
+/* A cache whose pages are records is read in blocks of 64 bytes. */
+static void test_records_begin_at_blocks(void **state)
+{
+	static const char first[] =
+	    "func @first(%x: in u8[?,64 | 0:$0, 1:1], %y: out u8[16], %n: s64)\n"
+	    "     level=V target=xe-dg2 {\n"
+	    "  for %i = 0 to %n par {\n"
+	    "    %v = vload %x[%i,0] : u8<16>\n"
+	    "    vstore %v, %y[0]\n"
+	    "    yield\n"
+	    "  }\n"
+	    "  ret\n"
+	    "}\n";
+	static float x[ELEMENTS];
+	kvjit *kv = open_any();
+	kvjit_kernel *k = compile(kv, first, NULL);
+	float *in = device_floats(kv, KVJIT_MEMORY_DEVICE, x);
+	kvjit_arg a[3] = { { .name = "x",
+		             .data = in,
+		             .rank = 2,
+		             .shape = { 2, 64 },
+		             .nstride = 1,
+		             .stride = { 64 } },
+		           { .name = "y", .data = (char *)in + 256 },
+		           { .name = "n", .i = 1 } };
+
+	(void)state;
+	if (kvjit_call(k, NULL, a, 3, NULL) != KVJIT_OK)
+		fail_msg("%s", kvjit_kernel_error(k));
+	a[0].stride[0] = 80;
+	assert_int_equal(kvjit_call(k, NULL, a, 3, NULL), KVJIT_BAD_ARGUMENT);
+	assert_says(kvjit_kernel_error(k), "argument 'x'|on a device|multiple of 64");
+	a[0].stride[0] = 64;
+	a[0].data = (char *)in + 16;
+	assert_int_equal(kvjit_call(k, NULL, a, 3, NULL), KVJIT_BAD_ARGUMENT);
+	assert_says(kvjit_kernel_error(k), "argument 'x'|on a device|aligned to 64 bytes");
+	kvjit_device_free(kv, in);
+	kvjit_release(k);
+	kvjit_close(kv);
+}
+
 static void test_a_plan_stays_with_its_device(void **state)
 {
 	static const int32_t lens[] = { 5 }, starts[] = { 0, 1 };
@@ -441,6 +482,7 @@ int main(void)
 		cmocka_unit_test(test_outlives_its_context),
 		cmocka_unit_test(test_hosts_own_handles),
 		cmocka_unit_test(test_wrong_memory_is_named),
+		cmocka_unit_test(test_records_begin_at_blocks),
 		cmocka_unit_test(test_a_plan_stays_with_its_device),
 		cmocka_unit_test(test_choosing_a_device),
 	};

@@ -9,6 +9,7 @@
 #include "ze.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 enum { DONE, FIRST, LAST, NEVENTS };
 
@@ -127,9 +128,17 @@ void ze_queue_free(kbe_queue *q)
 /* -- launching
  * ------------------------------------------------------------------------------------ */
 
+/* A null pointer is said by no value: drivers look up the address that a value has, and refuse
+ * what they don't find. */
 static bool set_argument(kbe_module *m, uint32_t i, size_t bytes, const void *value,
                          kbe_fault *why)
 {
+	static const char null[sizeof(void *)];
+
+	if (bytes == sizeof(null) && !memcmp(value, null, sizeof(null)) &&
+	    ze.zeKernelSetArgumentValue(m->kernel, i, bytes, value) ==
+	        ZE_RESULT_ERROR_INVALID_ARGUMENT)
+		value = NULL;
 	return ZE_OK(why, zeKernelSetArgumentValue, m->kernel, i, bytes, value);
 }
 

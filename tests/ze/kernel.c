@@ -85,6 +85,7 @@ ze_result_t zeKernelSuggestGroupSize(ze_kernel_handle_t k, uint32_t gx, uint32_t
 ze_result_t zeKernelSetArgumentValue(ze_kernel_handle_t k, uint32_t index, size_t size,
                                      const void *value)
 {
+	static const char null[sizeof(void *)];
 	struct zecl_value *arg = k->args + index;
 
 	if ((int)index >= k->nargs)
@@ -95,6 +96,9 @@ ze_result_t zeKernelSetArgumentValue(ze_kernel_handle_t k, uint32_t index, size_
 		return ZE_RESULT_ERROR_INVALID_KERNEL_ARGUMENT_SIZE;
 	if (k->kinds[index] == ZECL_VALUE && !value)
 		return ZE_RESULT_ERROR_INVALID_NULL_POINTER;
+	/* Intel's looks the address up; a null pointer is no value */
+	if (k->kinds[index] == ZECL_POINTER && value && !memcmp(value, null, sizeof(null)))
+		return ZE_RESULT_ERROR_INVALID_ARGUMENT;
 	arg->set = true;
 	arg->size = size;
 	memset(arg->bytes, 0, sizeof(arg->bytes));

@@ -406,10 +406,27 @@ static void row_scalars(vec *v, group_run *run, vec_ix r)
 	}
 }
 
+/* Lanes of a group's vectors: as many as 32 bits have; of 8-bit floats that become bf16 64,
+ * which is what the decoding by table takes at once (select.c). */
+static int64_t lanes_of(const vec *v, const vec_group *g)
+{
+	bool table =
+	    v->in->target->features & KIR_HAS_vbmi && v->in->target->vector_bits == 512;
+
+	for (unsigned i = 0; i < g->n; i++) {
+		kir_ref n = g->node[i], s = kir_src(v->in, n, 0);
+		kir_elem from = (kir_elem)kir_type_of(v->in, s)->elem;
+
+		table = table && v->in->node[n].op == KIR_OP_convert && kir_is_float(from) &&
+		        kir_elems[from].bits == 8 && kir_type_of(v->in, n)->elem == KIR_bf16;
+	}
+	return table && g->cols % 64 == 0 ? 64 : vec_chunk(g->cols, v->lanes);
+}
+
 static void emit_group(vec *v, vec_group *g)
 {
 	group_run run = { .g = g };
-	int64_t lanes = vec_chunk(g->cols, v->lanes), full = g->cols / lanes;
+	int64_t lanes = lanes_of(v, g), full = g->cols / lanes;
 
 	for (unsigned i = 0; i < g->n; i++) {
 		kir_ref n = g->node[i];

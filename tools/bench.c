@@ -230,7 +230,9 @@ static bool prepare(bench *b, kvjit *kv, const char *text, const char *sched, co
 	b->call_us = load_call_us(&b->kernel);
 	if (run_rounds(b))
 		return true;
-	snprintf(b->why, sizeof b->why, "%s", kvjit_kernel_error(b->kernel.k));
+	const load *l = &b->kernel;
+	snprintf(b->why, sizeof b->why, "%s",
+	         l->queue ? kvjit_queue_error(l->queue) : kvjit_kernel_error(l->k));
 	return false;
 }
 

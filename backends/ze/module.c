@@ -38,22 +38,6 @@ static bool read_blob(const void *bytes, size_t size, blob *out, kbe_fault *why)
 	return true;
 }
 
-/* A newer version than the driver knows fails in its compiler, some with a crash. Intel's say
- * 1.2 and take 1.3, which has the moves between lanes: up to that the compiler decides. */
-static bool check_version(const kbe_device *d, const blob *b, kbe_fault *why)
-{
-	enum { TAKEN = 3 };
-	unsigned major = ZE_MAJOR_VERSION(d->spirv), minor = ZE_MINOR_VERSION(d->spirv);
-	unsigned most = major == 1 && minor < TAKEN ? TAKEN : minor;
-
-	if (!b->spirv || b->major < major || (b->major == major && b->minor <= most))
-		return true;
-	return ze_fault(why, KBE_UNABLE,
-	                "the kernel is SPIR-V %u.%u; the driver of %s takes up to %u.%u: a "
-	                "newer driver may take it",
-	                b->major, b->minor, d->name, major, minor);
-}
-
 /* -- building
  * ------------------------------------------------------------------------------------ */
 
@@ -94,6 +78,22 @@ static bool build(kbe_module *m, const blob *b, kbe_fault *why)
 	return ok;
 }
 
+/* Intel's driver of 2022 says 1.2 and builds 1.3 and 1.4: what it says counts only as the
+ * reason why it refused. */
+static void add_version(const kbe_device *d, const blob *b, kbe_fault *why)
+{
+	unsigned major = ZE_MAJOR_VERSION(d->spirv), minor = ZE_MINOR_VERSION(d->spirv);
+	kbe_fault told = *why;
+
+	if (!b->spirv || told.kind != KBE_UNABLE || b->major < major ||
+	    (b->major == major && b->minor <= minor))
+		return;
+	ze_fault(why, told.kind,
+	         "the kernel is SPIR-V %u.%u; the driver of %s takes up to %u.%u: a newer "
+	         "driver may take it. %.700s",
+	         b->major, b->minor, d->name, major, minor, told.text);
+}
+
 static bool find_kernel(kbe_module *m, kbe_fault *why)
 {
 	const char *name = NULL;
@@ -127,7 +127,7 @@ kbe_module *ze_module(kbe_device *d, const void *bytes, size_t size, kbe_fault *
 	blob b = { 0 };
 	kbe_module *m;
 
-	if (!read_blob(bytes, size, &b, why) || !check_version(d, &b, why))
+	if (!read_blob(bytes, size, &b, why))
 		return NULL;
 	m = calloc(1, sizeof(*m));
 	if (!m) {
@@ -136,7 +136,9 @@ kbe_module *ze_module(kbe_device *d, const void *bytes, size_t size, kbe_fault *
 	}
 	m->device = d;
 	pthread_mutex_init(&m->lock, NULL);
-	if (build(m, &b, why) && find_kernel(m, why))
+	if (!build(m, &b, why))
+		add_version(d, &b, why);
+	else if (find_kernel(m, why))
 		return m;
 	ze_module_free(m);
 	return NULL;

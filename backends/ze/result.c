@@ -10,8 +10,7 @@ static const struct result {
 	kbe_fault_kind kind;
 	const char *name, *advice;
 } results[] = {
-#define RESULT(name, kind, advice) \
-	{ ZE_RESULT_ERROR_##name, KBE_##kind, "ZE_RESULT_ERROR_" #name, advice },
+#define RESULT(name, kind, advice) { ZE_RESULT_##name, KBE_##kind, "ZE_RESULT_" #name, advice },
 #include "results.def"
 };
 

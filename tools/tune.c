@@ -6,8 +6,10 @@
  * once, whoever runs them. Everything measured is in the cache when the next trial begins, so
  * that a run may be ended at any time and goes on when it is started again.
  */
+#include "gpu.h"
 #include "tool.h"
 #include "tune.h"
+#include "tune_static.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -342,6 +344,7 @@ int tool_tune(args *a)
 	unsigned shard, shards;
 	bool warm = args_flag(a, "--warm"), cold = args_flag(a, "--cold"), ok;
 	int code = TOOL_FAILED;
+	const kir_target *gpu;
 	char *text;
 
 	shard_of(a, &shard, &shards);
@@ -372,6 +375,12 @@ int tool_tune(args *a)
 	if (!may_tune())
 		return TOOL_FAILED;
 	text = list ? NULL : tool_program(a);
+	gpu = text ? gpu_target(s.o.target, text) : NULL;
+	if (gpu) { /* no trial runs on a device: its code is counted */
+		code = tune_static(gpu, text, s.o.budget);
+		free(text);
+		return code;
+	}
 	ok = list ? read_list(&s, list, shard, shards)
 	          : text && add_line(&s, text, strlen(text));
 	s.o.store = ok ? open_store(dir) : NULL;

@@ -47,3 +47,10 @@ test "$(head -c 4 "$tmp/native" | tail -c 3)" = ELF
 "$KVJIT" explain "$problem" --target xe-dg2 >"$tmp/explained" 2>"$tmp/why" || true
 grep -q '^offline, for xe-dg2:' "$tmp/explained"
 grep -q '^instructions  *[0-9]' "$tmp/explained"
+# schedules by their code alone: cheapest first, and the default among them
+"$KVJIT" tune "attn q=f16 kv=f16 heads=4:2 dim=64 page=64 causal q_tile=1 split=0" \
+	--target xe-pvc --budget 3 >"$tmp/ranked" 2>"$tmp/why" || { cat "$tmp/why"; exit 1; }
+grep -q '^for xe-pvc, by its code alone: [0-9]* of [0-9]* schedules tried' "$tmp/ranked"
+grep -q 'cycles an element.*kv_tile=' "$tmp/ranked"
+sed -n 's/^ *\([0-9.]*\) cycles.*/\1/p' "$tmp/ranked" >"$tmp/cycles"
+sort -n "$tmp/cycles" | cmp - "$tmp/cycles"

@@ -7,6 +7,7 @@
 #include "zecl.h"
 
 #include <level_zero/ze_api.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -169,6 +170,57 @@ static void test_phases_are_in_order(void **state)
 	kvjit_device_free(kv, in);
 	kvjit_device_free(kv, out);
 	kvjit_device_free(kv, between);
+	kvjit_release(k);
+	kvjit_close(kv);
+}
+
+/* One kernel, one device, several threads: each gets what its own arguments say. */
+typedef struct caller {
+	pthread_t thread;
+	kvjit *kv;
+	kvjit_kernel *k;
+	float *in, *out, factor;
+	bool ok;
+} caller;
+
+static void *call_often(void *ctx)
+{
+	caller *c = ctx;
+	float first = 0;
+	kvjit_arg a[4];
+
+	c->ok = true;
+	for (int i = 0; i < 20 && c->ok; i++) {
+		scale_args(a, c->in, c->out, c->factor + (float)i);
+		c->ok = kvjit_call(c->k, NULL, a, 4, NULL) == KVJIT_OK &&
+		        kvjit_device_copy(c->kv, &first, c->out, sizeof(first)) == KVJIT_OK &&
+		        first == -100 * (c->factor + (float)i);
+	}
+	return NULL;
+}
+
+static void test_threads(void **state)
+{
+	enum { THREADS = 4 };
+	static float x[ELEMENTS];
+	kvjit *kv = open_any();
+	kvjit_kernel *k = compile(kv, scale, NULL);
+	caller c[THREADS];
+
+	(void)state;
+	fill(x);
+	for (int i = 0; i < THREADS; i++) {
+		c[i] = (caller){ .kv = kv, .k = k, .factor = (float)(100 * i + 1) };
+		c[i].in = device_floats(kv, KVJIT_MEMORY_DEVICE, x);
+		c[i].out = device_floats(kv, KVJIT_MEMORY_DEVICE, NULL);
+		assert_int_equal(pthread_create(&c[i].thread, NULL, call_often, &c[i]), 0);
+	}
+	for (int i = 0; i < THREADS; i++) {
+		pthread_join(c[i].thread, NULL);
+		assert_true(c[i].ok);
+		kvjit_device_free(kv, c[i].in);
+		kvjit_device_free(kv, c[i].out);
+	}
 	kvjit_release(k);
 	kvjit_close(kv);
 }
@@ -477,6 +529,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_call),
 		cmocka_unit_test(test_phases_are_in_order),
+		cmocka_unit_test(test_threads),
 		cmocka_unit_test(test_code_from_a_cache),
 		cmocka_unit_test(test_queue),
 		cmocka_unit_test(test_outlives_its_context),

@@ -22,7 +22,8 @@ enum {
 	Q = 1 << KIR_QUANT,
 	M = 1 << KIR_MERGE,
 	G = 1 << KIR_GEMM,
-	P = 1 << KIR_PACK
+	P = 1 << KIR_PACK,
+	I = 1 << KIR_INDEX
 };
 
 typedef struct field {
@@ -56,7 +57,7 @@ static const struct {
 };
 /* clang-format on */
 
-static const char *const kinds[] = { "attn", "write", "quant", "merge", "gemm", "pack" };
+static const char *const kinds[] = { "attn", "write", "quant", "merge", "gemm", "pack", "index" };
 
 enum { MAX_KNOBS = 32 };
 
@@ -589,6 +590,8 @@ static bool check_all(parser *p)
 		ok = check_expr(p, F_score, o->score, KIR_f32);
 	if (ok && o->mask)
 		ok = check_expr(p, F_mask, o->mask, KIR_i1);
+	if (o->kind == KIR_INDEX)
+		ok = ok & need(p, F_kv) & need(p, F_page) & need(p, F_topk);
 	if (!p->seen[F_out].name && fields[F_out].kinds & 1u << o->kind)
 		o->out = default_out(o);
 	return ok;
@@ -608,7 +611,7 @@ static bool read_kind(parser *p)
 		return true;
 	}
 	return FAIL(p, &w,
-	            "a problem begins with attn, write, quant, merge, gemm or pack, not '%.*s'",
+	            "a problem begins with attn, write, quant, merge, gemm, pack or index, not '%.*s'",
 	            SHOWN(w.nname), w.nname ? w.name : "");
 }
 

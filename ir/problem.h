@@ -8,6 +8,7 @@
  *     merge out=bf16 heads=32 dim=128
  *     gemm acts=e4m3/g128 weights=e4m3/g128 block=128 dim=4096:4096 out=bf16 packed
  *     pack weights=e4m3/g128 dim=4096:4096
+ *     index q=bf16 kv=index_e4m3 heads=64 dim=128 page=64 topk=2048
  *
  * The same spelling in the API, the command line, tests, tuning lists and logs. A problem
  * text may declare formats before its problem line. problem.def is the table of fields.
@@ -24,6 +25,7 @@ typedef enum kir_kind {
 	KIR_MERGE,
 	KIR_GEMM,
 	KIR_PACK,
+	KIR_INDEX,
 	KIR_NKIND
 } kir_kind;
 
@@ -40,6 +42,7 @@ typedef struct kir_problem {
 	int64_t heads, kv_heads, dim_k, dim_v, page;
 	int causal;               /* 0 no, 1 yes, 2 per sequence (operand `causal`)     */
 	int64_t window, chunk;    /* 0: none                                            */
+	int64_t topk;             /* keys an indexer chooses for each query            */
 	int64_t sparse;           /* entries of a query's index list; 0: keys by table  */
 	double softcap;           /* 0: none                                            */
 	int alibi;                /* 0 no, 1 linear, 2 sqrt                             */
@@ -62,8 +65,7 @@ bool kir_problem_parse(kir_module *m, const char *text, size_t len, kir_problem 
                        kir_diag *d);
 /* Canonical: fields in table order, defaults left out. parse(print(p)) == p. */
 void kir_problem_print(const kir_problem *p, kir_text *out);
-/* Appends the level-A function @attn, @write, @quant, @merge, @gemm or @pack to m as a person could have
- * written it; NULL and messages on contradiction. */
+/* Appends the level-A function named as the kind to m as a person could have written it; NULL and messages on contradiction. */
 kir_func *kir_problem_expand(kir_module *m, const kir_problem *p, const kir_target *t,
                              kir_diag *d);
 

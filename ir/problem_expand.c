@@ -77,7 +77,7 @@ static bool make_layouts(expansion *x)
 	const kir_problem *p = x->p;
 	const kir_format *k = kir_format_get(x->m, p->k_format, x->d);
 	const kir_format *v = kir_format_get(x->m, p->v_format, x->d);
-	kir_shape s = { p->kv_heads, p->dim_k, p->dim_v, p->page };
+	kir_shape s = { p->kind == KIR_INDEX ? 1 : p->kv_heads, p->dim_k, p->dim_v, p->page };
 
 	if (!k || !v)
 		return false;
@@ -497,6 +497,40 @@ static void expand_merge(expansion *x)
 	emit_op(x, false);
 }
 
+static void expand_index(expansion *x)
+{
+	const kir_problem *p = x->p;
+	const int64_t any[2] = { KIR_DYN, KIR_DYN };
+
+	if (!x->rule->shared || x->rule->rest || kir_side_given(&x->rule->side[0]) ||
+	    x->rule->side[0].gran == KIR_GRAN_group) {
+		kir_error(
+		    x->d, 0, 0,
+		    "kv=%s: an indexer's keys have no values ('values shared'), no rest, and "
+		    "one stored scale a token or none",
+		    p->k_format);
+		x->failed = true;
+		return;
+	}
+	problem_operand(x, "q", rows(x, p->q, p->heads, p->dim_k), KIR_IN);
+	problem_operand(x, "w",
+	                problem_strided(x, KIR_f32, 1, 2, (int64_t[]){ KIR_DYN, p->heads }),
+	                KIR_IN);
+	add_tensors(x, KIR_IN);
+	problem_operand(x, "table", problem_strided(x, KIR_s32, 1, 2, any), KIR_IN);
+	problem_operand(x, "seqs", list(x, KIR_s32), KIR_IN);
+	problem_operand(x, "lens", list(x, KIR_s32), KIR_IN);
+	problem_operand(x, "out",
+	                problem_strided(x, KIR_s32, 1, 2, (int64_t[]){ KIR_DYN, p->topk }),
+	                KIR_OUT);
+	problem_operand(x, "logits", problem_strided(x, KIR_f32, 1, 2, any), KIR_INOUT);
+	problem_scalar(x, "n", KIR_s64);
+	problem_scalar(x, "pages", KIR_s64);
+	problem_scalar(x, "width", KIR_s64);
+	add_views(x);
+	emit_op(x, true);
+}
+
 /* A failed expansion leaves no half function behind: it is the module's last. */
 static kir_func *give_up(kir_module *m)
 {
@@ -516,7 +550,8 @@ kir_func *kir_problem_expand(kir_module *m, const kir_problem *p, const kir_targ
 		      [KIR_QUANT] = { "quant", KIR_OP_quantize, expand_quant },
 		      [KIR_MERGE] = { "merge", KIR_OP_merge, expand_merge },
 		      [KIR_GEMM] = { "gemm", KIR_OP_gemm, problem_gemm },
-		      [KIR_PACK] = { "pack", KIR_OP_relayout, problem_pack } };
+		      [KIR_PACK] = { "pack", KIR_OP_relayout, problem_pack },
+		      [KIR_INDEX] = { "index", KIR_OP_index_topk, expand_index } };
 	expansion x = { .m = m, .p = p, .d = d, .op = kinds[p->kind].op };
 
 	if (p->kind == KIR_QUANT && !(x.rule = kir_format_get(m, p->k_format, d)))
@@ -524,7 +559,8 @@ kir_func *kir_problem_expand(kir_module *m, const kir_problem *p, const kir_targ
 	if ((p->kind == KIR_GEMM || p->kind == KIR_PACK) &&
 	    (!kir_format_get(m, p->k_format, d) || !kir_format_get(m, p->v_format, d)))
 		return NULL;
-	if ((p->kind == KIR_ATTN || p->kind == KIR_WRITE) && !make_layouts(&x))
+	if ((p->kind == KIR_ATTN || p->kind == KIR_WRITE || p->kind == KIR_INDEX) &&
+	    !make_layouts(&x))
 		return NULL;
 	x.f = kir_func_new(m, kinds[p->kind].name, KIR_A);
 	if (t)

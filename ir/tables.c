@@ -59,6 +59,7 @@ const kir_attr_info kir_attrs[KIR_NATTR] = {
 #define DOT_amx_dpbusd         , "amx.dpbusd"
 #define DOT_amx_dpbuud         , "amx.dpbuud"
 #define DOT_cache_write        , "cache.write"
+#define DOT_index_topk         , "index.topk"
 #define SECOND(a, b, ...)      b
 #define MNEMONIC(probe, plain) SECOND(probe, plain, 0)
 

@@ -90,7 +90,7 @@ static void classify(const kir_func *f, unsigned i, kvjit_slot *s)
 		s->rows = KVJIT_ROWS_parts;
 	else if (!plan && t->buffer && t->rank == 2 && !dyn && t->dim[1] == KIR_DYN)
 		s->rows = KVJIT_ROWS_across;
-	else if (!plan && dyn && t->elem != KIR_u8)
+	else if (!plan && dyn && t->elem != KIR_u8 && strcmp(name, "table") != 0) /* by sequence */
 		s->rows = KVJIT_ROWS_iterations;
 }
 

@@ -28,6 +28,7 @@ static bool expand_op(const kir_func *in, kir_ref n, kir_func *out, kir_ref *map
 	case KIR_OP_gemm: return expand_gemm(in, n, out, map, why);
 	case KIR_OP_relayout: return expand_relayout(in, n, out, map, why);
 	case KIR_OP_merge: return expand_merge(in, n, out, map, why);
+	case KIR_OP_index_topk: return expand_index_topk(in, n, out, map, why);
 	default: kir_copy(out, in, n, map); return true;
 	}
 }

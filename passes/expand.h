@@ -13,6 +13,8 @@ bool expand_cache_write(const kir_func *in, kir_ref n, kir_func *out, kir_ref *m
 bool expand_quantize(const kir_func *in, kir_ref n, kir_func *out, kir_ref *map, kir_diag *why);
 bool expand_gemm(const kir_func *in, kir_ref n, kir_func *out, kir_ref *map, kir_diag *why);
 bool expand_relayout(const kir_func *in, kir_ref n, kir_func *out, kir_ref *map, kir_diag *why);
+bool expand_index_topk(const kir_func *in, kir_ref n, kir_func *out, kir_ref *map,
+                       kir_diag *why);
 bool expand_merge(const kir_func *in, kir_ref n, kir_func *out, kir_ref *map, kir_diag *why);
 
 /* Operand `name` of in's node n, mapped to out; 0 if absent. */

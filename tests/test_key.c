@@ -63,7 +63,7 @@ static void assert_programs(const char *a, const char *b, bool same)
 /* -- programs: the fields of a problem -------------------------------------------------------
  */
 
-enum { A = 1, W = 2, Q = 4, M = 8, G = 16, P = 32 };
+enum { A = 1, W = 2, Q = 4, M = 8, G = 16, P = 32, I = 64 };
 
 static const struct {
 	const char *name;
@@ -79,6 +79,7 @@ enum { NFIELDS = sizeof(fields) / sizeof(*fields) };
 #define WRITE "write in=bf16 kv=int8/token-head heads=8 dim=128 page=128"
 #define QUANT "quant in=bf16 to=int8/token-head heads=8 dim=128"
 #define MERGE "merge out=bf16 heads=8 dim=128"
+#define INDEX "index kv=index_e4m3 heads=4 dim=64 page=16 topk=8"
 
 /* Two problems of a kind that differ in one field. */
 typedef struct flip {
@@ -157,6 +158,12 @@ static const flip flips[] = {
 	{ P, "weights", "pack weights=e4m3/g128 dim=256:512", "pack weights=bf16 dim=256:512" },
 	{ P, "dim", "pack weights=e4m3/g128 dim=256:512",
 	  "pack weights=e4m3/g128 dim=512:256" },
+	{ I, "q", INDEX, "index q=f16 kv=index_e4m3 heads=4 dim=64 page=16 topk=8" },
+	{ I, "kv", INDEX, "index kv=index_e4m3_f32 heads=4 dim=64 page=16 topk=8" },
+	{ I, "heads", INDEX, "index kv=index_e4m3 heads=5 dim=64 page=16 topk=8" },
+	{ I, "dim", INDEX, "index kv=index_e4m3 heads=4 dim=128 page=16 topk=8" },
+	{ I, "page", INDEX, "index kv=index_e4m3 heads=4 dim=64 page=32 topk=8" },
+	{ I, "topk", INDEX, "index kv=index_e4m3 heads=4 dim=64 page=16 topk=9" },
 };
 
 enum { NFLIPS = sizeof(flips) / sizeof(*flips) };
@@ -174,7 +181,7 @@ static void test_fields(void **state)
 	for (unsigned i = 0; i < NFLIPS; i++)
 		assert_programs(flips[i].a, flips[i].b, false);
 	for (unsigned f = 0; f < NFIELDS; f++)
-		for (unsigned kind = A; kind <= P; kind <<= 1) {
+		for (unsigned kind = A; kind <= I; kind <<= 1) {
 			unsigned i = 0;
 
 			if (!(fields[f].kinds & kind) || left_out(fields[f].name))
@@ -190,17 +197,17 @@ static void test_fields(void **state)
 
 static void test_hints(void **state)
 {
-	static const char *const base[] = { ATTN, WRITE, QUANT, MERGE };
+	static const char *const base[] = { ATTN, WRITE, QUANT, MERGE, INDEX };
 	char text[300];
 
 	(void)state;
-	for (unsigned i = 0; i < 4; i++) {
+	for (unsigned i = 0; i < 5; i++) {
 		snprintf(text, sizeof(text), "%s batch=7 ctx=900 qlen=3", base[i]);
 		assert_programs(base[i], text, true);
 		snprintf(text, sizeof(text), "%s target=generic", base[i]);
 		assert_programs(base[i], text, true);
 	}
-	for (unsigned i = 0; i < 4; i++)
+	for (unsigned i = 0; i < 5; i++)
 		for (unsigned k = 0; k < i; k++)
 			assert_programs(base[i], base[k], false);
 	assert_programs(ATTN, ATTN " kv_tile=16 qk=f32", true);

@@ -288,7 +288,7 @@ static void test_errors(void **state)
 		const char *message;
 	} cases[] = {
 		{ "", 1,
-		  "a problem begins with attn, write, quant, merge, gemm or pack, not ''" },
+		  "a problem begins with attn, write, quant, merge, gemm, pack or index, not ''" },
 		{ "attm heads=3", 1, "not 'attm'" },
 		{ "attn=3", 1, "a problem begins with" },
 		{ "func @f() level=A {\n ret\n}\nmerge heads=4 dim=64", 1, "no functions" },

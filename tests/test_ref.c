@@ -780,6 +780,45 @@ static const char gemm_text[] =
     "  ret\n"
     "}\n";
 
+/* Keys 1, 2, 3, 4 and a page that isn't there; a negative product counts as 0; of equal logits
+ * the earlier, in the order of the keys; NaN is never chosen. */
+static const char index_text[] =
+    "func @i(%q: in f32[?,2,1], %w: in f32[?,2], %k: in f32[?,1,2,1], %t: in s32[1,3],\n"
+    "        %b: in s32[?], %l: in s32[?], %o: out s32[3,3], %s: inout f32[3,6], %n: s64,\n"
+    "        %p: s64)\n"
+    "     level=A {\n"
+    "  index.topk q=%q, w=%w, k=%k, table=%t, seqs=%b, lens=%l, out=%o, logits=%s, n=%n, "
+    "pages=%p, width=6\n"
+    "  ret\n"
+    "}\n";
+
+static void topk(void **state)
+{
+	float q[3][2] = { { 1, -1 }, { 1, 1 }, { 1, 1 } }, k[4] = { 1, 2, 3, 4 }, s[3][6];
+	float w[3][2] = { { 2, 7 }, { 0, 0 }, { NAN, 1 } };
+	int32_t t[3] = { 1, 9, 0 }, b[3] = { 0, 0, 0 }, l[3] = { 6, 5, 2 }, o[3][3];
+	static const float right[6] = { 6, 8, -INFINITY, -INFINITY, 2, 4 };
+	static const int32_t chosen[3][3] = { { 2, 3, 1 }, { 2, 3, 0 }, { -1, -1, -1 } };
+	kref_arg arg[10] = { { q, sizeof q, { 0 }, 0, 0 },
+		             { w, sizeof w, { 0 }, 0, 0 },
+		             { k, sizeof k, { 0 }, 0, 0 },
+		             { t, sizeof t, { 0 }, 0, 0 },
+		             { b, sizeof b, { 0 }, 0, 0 },
+		             { l, sizeof l, { 0 }, 0, 0 },
+		             { o, sizeof o, { 0 }, 0, 0 },
+		             { s, sizeof s, { 0 }, 0, 0 },
+		             { .i = 3 },
+		             { .i = 2 } };
+	kir_func *f = parse(index_text);
+	kir_diag d = { 0 };
+
+	(void)state;
+	assert_true(kref_run(f, arg, KREF_ROUND, NULL, &d));
+	assert_memory_equal(s[0], right, sizeof right);
+	assert_memory_equal(o, chosen, sizeof chosen);
+	kir_module_free(f->module);
+}
+
 static void gemm(void **state)
 {
 	float a[2][4] = { { 1, 2, 3, 4 }, { 1, 0, 0, -1 } }, s[2][2] = { { 1, 10 }, { 2, 1 } };
@@ -856,7 +895,8 @@ static void tiles(void **state)
 static void complete(void **state)
 {
 	static const char *const level_a[] = { attention_text, merge_text, write_text,
-		                               quantize_text, amx_text, gemm_text };
+		                               quantize_text,  amx_text,   gemm_text,
+		                               index_text };
 
 	(void)state;
 	for (unsigned op = 1; op < KIR_NOP; op++) {
@@ -886,7 +926,7 @@ int main(void)
 		cmocka_unit_test(attention),   cmocka_unit_test(merge),
 		cmocka_unit_test(cache_write), cmocka_unit_test(quantize),
 		cmocka_unit_test(tiles),       cmocka_unit_test(gemm),
-		cmocka_unit_test(complete),
+		cmocka_unit_test(topk),        cmocka_unit_test(complete),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -143,6 +143,7 @@ bool kref_attention(kref_state *r, kir_ref n); /* attention.c                   
 bool kref_merge(kref_state *r, kir_ref n);
 bool kref_gemm(kref_state *r, kir_ref n); /* gemm.c */
 bool kref_relayout(kref_state *r, kir_ref n);
+bool kref_index(kref_state *r, kir_ref n);
 bool kref_cache_write(kref_state *r, kir_ref n); /* quant.c                          */
 bool kref_quantize(kref_state *r, kir_ref n);
 

@@ -320,6 +320,7 @@ bool check_gemm(check *c, char *why, size_t len)
 		             KVJIT_OK) {
 			check_fail(r, "%s", reason);
 		} else if (k && quantized(c, &want, r)) {
+			r->compared += g.rows == 0; /* the call itself */
 			read_acts(c, &g);
 			compare(c, &g, r);
 		}

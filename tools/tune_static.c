@@ -49,6 +49,9 @@ static bool open_space(ranking *r, kvjit *kv, const char *text, char *why, size_
 	if (f && sched && kir_sched_parse(&f->sched, named, sched, &d))
 		ok = kt_space_make(f, r->p.has_knob, &r->p, &r->space, &d);
 	if (k && !ok)
+		snprintf(why, len, "there is no space of schedules around '%s'",
+		         sched ? sched : "");
+	if (k && !ok && d.n)
 		kir_diag_text(&d, why, len);
 	free(sched);
 	kvjit_release(k);

@@ -92,13 +92,15 @@ bool kvjit_layout_of(const kir_func *f, kir_layout *out)
 
 /* -- defaults -------------------------------------------------------------------- */
 
-enum { ROWS = 64, SPLIT = 2048, BUSY = 64 };
+enum { ROWS = 64, TILE_ROWS = 32, SPLIT = 2048, BUSY = 64 };
 
 /* Queries handled together share the reading of the cache, but a tile's rows live in
- * registers and first-level cache. */
-static int default_q_tile(int64_t qlen, int64_t group)
+ * registers and first-level cache. With tile registers two tiles of rows: queries, scores,
+ * weights and sums of 32 rows of 128 elements are 36 KiB, those of 64 leave L1. */
+static int default_q_tile(const kir_func *f, int64_t qlen, int64_t group)
 {
-	int64_t most = ROWS / group, t = qlen < 16 ? qlen : 16;
+	bool tiles = f->target->features & KIR_HAS_amx_tile && f->sched.tiles != 1;
+	int64_t most = (tiles ? TILE_ROWS : ROWS) / group, t = qlen < 16 ? qlen : 16;
 
 	if (t > most)
 		t = most;
@@ -133,7 +135,7 @@ void kvjit_default_schedule(kir_func *f, const kir_problem *p)
 		return;
 	if (!f->sched.q_tile)
 		f->sched.q_tile =
-		    s.sparse ? 1 : default_q_tile(p ? p->qlen : 1, s.heads / s.kv_heads);
+		    s.sparse ? 1 : default_q_tile(f, p ? p->qlen : 1, s.heads / s.kv_heads);
 	if (!f->sched.kv_tile)
 		f->sched.kv_tile = (int)kpass_default_kv_tile(
 		    s.page, kir_type_of(f, kir_operand(f, n, "q"))->dim[2],

@@ -402,8 +402,10 @@ static void block(product *p, vec_ix row, vec_ix c, int mb, int nb, bool rest)
 	vec *v = p->v;
 	const vec_tiling *g = p->g;
 	const int64_t *sum = rest ? g->c_rest : g->c, *left = rest ? &g->a_rest : g->a;
-	int64_t u = v->in->sched.unroll ? v->in->sched.unroll : 2;
+	int64_t u = v->in->sched.unroll;
 
+	if (!u) /* straight on, as long as the code is small beside the products */
+		u = g->steps <= 8 ? g->steps : 4;
 	while (g->steps % u)
 		u--;
 	for (int i = 0; i < mb; i++)

@@ -58,12 +58,10 @@ static const struct whole {
 	const char *name, *text;
 } wholes[] = {
 	/* rows of concat_and_cache_mla */
-	{ "mla_bf16",
-	  "format mla_bf16 v1 {\nelem bf16\nscale none\nkeys 576\nrest 64\nvalues shared\n"
-	  "tensor kv_cache [t] { k[d] r[d] }\n}" },
-	{ "mla_f16",
-	  "format mla_f16 v1 {\nelem f16\nscale none\nkeys 576\nrest 64\nvalues shared\n"
-	  "tensor kv_cache [t] { k[d] r[d] }\n}" },
+	{ "mla_bf16", "format mla_bf16 v1 {\nelem bf16\nscale none\nrest 64\nvalues shared\n"
+	              "tensor kv_cache [t] { k[d] r[d] }\n}" },
+	{ "mla_f16", "format mla_f16 v1 {\nelem f16\nscale none\nrest 64\nvalues shared\n"
+	             "tensor kv_cache [t] { k[d] r[d] }\n}" },
 	{ "mla_e4m3", "format mla_e4m3 v1 {\nelem e4m3fn\nscale f32 tensor given\nrest 64\n"
 	              "values shared\ntensor kv_cache [t] { k[d] r[d] }\n}" },
 	/* 656 bytes, scales of powers of two, and of any f32 */

@@ -653,7 +653,7 @@ bool kir_problem_parse(kir_module *m, const char *text, size_t len, kir_problem 
 
 	if (!read_formats(&p, text, len) || !read_kind(&p))
 		return false;
-	if (o.kind < KIR_MERGE)
+	if (o.kind < KIR_MERGE || o.kind == KIR_INDEX)
 		o.q = KIR_bf16;
 	while (next_word(&p, &w))
 		ok = read_field(&p, &w) && ok;

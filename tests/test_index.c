@@ -80,7 +80,7 @@ static void make_job(job *j)
 static void call(kvjit *kv, job *j, int64_t width)
 {
 	kvjit_kernel *k = NULL;
-	const char *text = "index q=bf16 kv=index_e4m3_f32 heads=4 dim=64 page=16 topk=32";
+	const char *text = "index kv=index_e4m3_f32 heads=4 dim=64 page=16 topk=32";
 	kvjit_arg a[] = {
 		{ .name = "q",
 		  .data = j->q,

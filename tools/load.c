@@ -262,7 +262,7 @@ static bool open_attn(load *l, kvjit *kv, double cold, char *why, size_t len)
 	load_others(l, rows > ctx ? rows : ctx);
 	l->narg = bind_args(&a->b, l->k, l->arg, why, len);
 	load_moves(l, topk ? "index" : "table", order,
-	      (size_t)(topk ? rows * topk : call_pages) * sizeof *order);
+	           (size_t)(topk ? rows * topk : call_pages) * sizeof *order);
 	kvjit_batch b = { .size = sizeof b,
 		          .nseq = batch,
 		          .seq_lens = lens,
@@ -300,15 +300,17 @@ static bool open_write(load *l, double cold, char *why, size_t len)
 	attn *a = &l->a;
 	bool write = a->p.kind == KIR_WRITE;
 	int64_t tokens = a->p.ctx ? a->p.ctx : DEFAULT_ROWS, page = write ? a->shape.page : 1;
-	int64_t dims = a->p.dim_k + (write ? a->p.dim_v : 0);
+	int64_t dims = a->p.dim_k + (write && !a->format->shared ? a->p.dim_v : 0);
 	int64_t pages = (tokens + page - 1) / page, slots_shape;
 	l->bytes = (double)(tokens * a->p.heads) * (double)dims * kir_elem_bytes(a->p.q);
 	if (!fits(a, 2 * l->bytes, (double)tokens, why, len))
 		return false;
 	l->turns = load_turns(l->bytes, cold);
 	l->pool_bytes = l->bytes * (double)l->turns;
-	bool ok = make_input(l, write ? "key" : "x", tokens, a->p.dim_k) &&
-	          (!write || make_input(l, "value", tokens, a->p.dim_v));
+	int64_t rest = write ? a->format->rest : 0;
+	const char *second = !write ? NULL : rest ? "rest" : a->format->shared ? NULL : "value";
+	bool ok = make_input(l, write ? "key" : "x", tokens, a->p.dim_k - rest) &&
+	          (!second || make_input(l, second, tokens, rest ? rest : a->p.dim_v));
 	for (unsigned i = 0; ok && write && i < a->layout.ntensor; i++) {
 		int64_t shape[2] = { l->turns * pages, a->layout.tensor[i].page_bytes };
 		char *p = load_pool(l, (size_t)(shape[0] * shape[1]));
@@ -339,8 +341,8 @@ static bool open_write(load *l, double cold, char *why, size_t len)
 	load_moves(l, "slots", slots, (size_t)tokens * sizeof *slots);
 	load_moves(l, write ? "key" : "x", l->pool[0].data,
 	           l->pool[0].bytes / (size_t)l->turns);
-	if (write)
-		load_moves(l, "value", l->pool[1].data, l->pool[1].bytes / (size_t)l->turns);
+	if (second)
+		load_moves(l, second, l->pool[1].data, l->pool[1].bytes / (size_t)l->turns);
 	return true;
 }
 

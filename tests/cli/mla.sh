@@ -35,3 +35,8 @@ attn avx512 q=e4m3 qscale out=f32 kv=mla_584 heads=32:1 dim=512 page=16 sparse=1
 attn avx2 q=s8 qscale out=bf16 kv=fp8_ds_mla_f32 heads=1:1 dim=576:512 page=16 sparse=1
 attn avx512-bf16 q=bf16 kv=mla_528 heads=4:1 dim=512 page=16 sparse=40
 attn avx512-vnni q=bf16 kv=int8/token-head heads=8:2 dim=64 page=16 sparse=77 split=32 lse
+
+# the bench knows records, index lists and what it doesn't take
+"$KVJIT" bench write in=bf16 kv=fp8_ds_mla heads=1 dim=576:512 page=16 ctx=64 --seconds 0 --json | grep -q '"ms"'
+"$KVJIT" bench attn kv=mla_584 heads=2:1 dim=512 page=16 sparse=32 ctx=64 --seconds 0 --json | grep -q '"block_share"'
+"$KVJIT" check index kv=index_e4m3 heads=4 dim=64 page=16 topk=8 2>&1 | grep -q 'tests/test_index.c'

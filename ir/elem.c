@@ -186,6 +186,24 @@ uint64_t kir_encode(kir_elem elem, double x, int round, int nan, int over)
 	return sign | code;
 }
 
+uint32_t kir_pow2_carry(kir_scale_rule rule)
+{
+	return rule == KIR_RULE_pow2 ? 0x7fffff : rule == KIR_RULE_pow2_near ? 0x200000 : 0;
+}
+
+double kir_pow2_by(kir_scale_rule rule, double x)
+{
+	int exp;
+
+	if (rule == KIR_RULE_pow2 || !isfinite(x))
+		return kir_pow2_ceil(x);
+	if (!(x > ldexp(1, -127)))
+		return ldexp(1, -127);
+	double part = frexp(x, &exp); /* in [0.5, 1) */
+
+	return ldexp(1, rule == KIR_RULE_pow2_near && part >= 0.875 ? exp : exp - 1);
+}
+
 double kir_pow2_ceil(double x)
 {
 	int exp;

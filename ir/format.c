@@ -143,9 +143,14 @@ static bool code_elem(kir_elem e)
 {
 	const kir_elem_info *i = &kir_elems[e];
 
-	return e == KIR_s8 ||
-	       (kir_is_float(e) && i->kind != 'E' && i->bits >= 8 && i->bits <= 32);
+	return e == KIR_s8 || (kir_is_float(e) && i->kind != 'E' && i->bits <= 32);
 }
+
+/* Integers of 4 bits: elements only of stored codes, 8-bit ones wherever they are values. */
+static const struct {
+	const char *name;
+	kir_elem elem;
+} nibbles[] = { { "s4", KIR_s8 }, { "u4", KIR_u8 } };
 
 static bool scale_elem(kir_elem e)
 {
@@ -168,17 +173,37 @@ static bool parse_elem(parser *p, const char *what, bool (*ok)(kir_elem), kir_el
 		used += (size_t)snprintf(list + used, sizeof(list) - used, "%s%s",
 		                         used ? ", " : "", kir_elems[e].name);
 	}
+	if (ok == code_elem)
+		snprintf(list + used, sizeof(list) - used, ", s4");
 	return FAIL(p, "%s '%.*s' is none of %s", what, shown(p), p->s, list);
+}
+
+static bool parse_code_elem(parser *p, kir_side *s)
+{
+	for (size_t i = 0; i < sizeof nibbles / sizeof *nibbles; i++)
+		if (is_word(p, nibbles[i].name) && nibbles[i].elem == KIR_s8) {
+			s->elem = nibbles[i].elem;
+			s->bits = 4;
+			advance(p);
+			return true;
+		}
+	if (!parse_elem(p, "elem", code_elem, &s->elem))
+		return false;
+	s->bits = kir_elems[s->elem].bits;
+	return true;
 }
 
 static bool parse_rule(parser *p, kir_side *s)
 {
-	int pow2 = 0;
+	static const char *const rules[] = { "pow2", "pow2-down", "pow2-near", NULL };
+	int pow2 = -1;
 	size_t head = p->kind == 'w' && p->n > 7 && !memcmp(p->s, "amax*1/", 7) ? 7 : 5;
 
+	s->global = false;
 	if (p->kind != 'w' || p->n < 6 || (head == 5 && memcmp(p->s, "amax/", 5)))
-		return FAIL(p, "a computed scale's rule is amax/NUMBER or amax*1/NUMBER, then "
-		               "[eps NUMBER] [floor NUMBER] [pow2]");
+		return FAIL(p,
+		            "a computed scale's rule is amax/NUMBER or amax*1/NUMBER, then "
+		            "[eps NUMBER] [floor NUMBER] [pow2|pow2-down|pow2-near] [global]");
 	if (!positive(p, p->s + head, p->n - head, "the divisor of amax", &s->divisor))
 		return false;
 	s->inverse = head == 7;
@@ -187,19 +212,23 @@ static bool parse_rule(parser *p, kir_side *s)
 		bool eps = is_word(p, "eps");
 		double *least = eps ? &s->eps : &s->floor;
 
-		if (is_word(p, "pow2") && !pow2++)
+		if (pow2 < 0 && (pow2 = find_word(p, rules)) >= 0)
 			continue;
+		if (is_word(p, "global") && !s->global) {
+			s->global = true;
+			continue;
+		}
 		if ((!eps && !is_word(p, "floor")) || *least > 0)
 			return FAIL(p,
-			            "after amax/NUMBER come eps NUMBER, floor NUMBER and pow2, "
-			            "each once, not '%.*s'",
+			            "after amax/NUMBER come eps NUMBER, floor NUMBER, pow2, "
+			            "pow2-down or pow2-near, and global, each once, not '%.*s'",
 			            shown(p), p->s);
 		advance(p);
 		if (!positive(p, p->s, p->n, eps ? "eps" : "scale floor", least))
 			return false;
 	}
-	s->rule = pow2 ? KIR_RULE_pow2 : KIR_RULE_amax;
-	if (!pow2 && s->floor == 0 && s->eps == 0)
+	s->rule = pow2 >= 0 ? (kir_scale_rule)(KIR_RULE_pow2 + pow2) : KIR_RULE_amax;
+	if (pow2 < 0 && s->floor == 0 && s->eps == 0 && !s->global)
 		return FAIL(p,
 		            "a scale amax/%g needs eps or a floor, or a row of zeros would "
 		            "divide by zero",
@@ -249,6 +278,7 @@ static bool parse_scale(parser *p, kir_side *s)
 	s->divisor = s->eps = s->floor = 0;
 	s->inverse = false;
 	s->group = 0;
+	s->global = false;
 	if (is_word(p, "none")) {
 		s->gran = KIR_GRAN_none;
 		s->scale_elem = KIR_VOID;
@@ -297,7 +327,13 @@ static bool parse_side(parser *p, const char *what, kir_side *s)
 	int apply = 0;
 
 	if (!strcmp(what, "elem"))
-		return parse_elem(p, "elem", code_elem, &s->elem);
+		return parse_code_elem(p, s);
+	if (!strcmp(what, "pack")) {
+		if (!number(p, "pack", 1, 32, &s->pack))
+			return false;
+		return !(s->pack & (s->pack - 1)) ||
+		       FAIL(p, "pack must be a power of two from 1 to 32");
+	}
 	if (!strcmp(what, "scale"))
 		return parse_scale(p, s);
 	if (!strcmp(what, "round"))
@@ -473,7 +509,11 @@ static void set_all(kir_format *f, int statement)
 		kir_side *s = &f->side[i];
 
 		switch (statement) {
-		case 0: s->elem = k->elem; break;
+		case 0:
+			s->elem = k->elem;
+			s->bits = k->bits;
+			break;
+		case 5: s->pack = k->pack; break;
 		case 2: s->reciprocal = k->reciprocal; break;
 		case 3: s->round = k->round; break;
 		case 4: s->nan = k->nan; break;
@@ -486,13 +526,15 @@ static void set_all(kir_format *f, int statement)
 			s->inverse = k->inverse;
 			s->eps = k->eps;
 			s->floor = k->floor;
+			s->global = k->global;
 		}
 	}
 }
 
 static bool parse_statement(parser *p)
 {
-	static const char *const words[] = { "elem", "scale", "apply", "round", "nan", NULL };
+	static const char *const words[] = { "elem", "scale", "apply", "round",
+		                             "nan",  "pack",  NULL };
 	const char *at = p->s;
 	size_t n = p->n;
 	int side = -1, w;
@@ -512,11 +554,11 @@ static bool parse_statement(parser *p)
 	}
 	w = find_word(p, words);
 	if (w < 0)
-		return FAIL(
-		    p,
-		    "'%.*s' is no statement: elem, scale, apply, round, nan (with k., v. or r. "
-		    "for one side), keys N, rest N, values shared or tensor",
-		    shown(p), p->s);
+		return FAIL(p,
+		            "'%.*s' is no statement: elem, scale, apply, round, nan, pack "
+		            "(with k., v. or "
+		            "r. for one side), keys N, rest N, values shared or tensor",
+		            shown(p), p->s);
 	advance(p);
 	if (p->kind != 'w' || p->fresh)
 		return FAIL(p, "%s needs a value", words[w]);
@@ -575,6 +617,11 @@ static bool check_side(const kir_format *f, int side, int line, kir_diag *d)
 		kir_error(d, line, 1,
 		          "format %s: %c.elem %s has too small a range for scale none", f->name,
 		          c, kir_elems[s->elem].name);
+		return false;
+	}
+	if (s->bits != 4 && s->pack != 1) {
+		kir_error(d, line, 1, "format %s: %c.pack is about codes of 4 bits, %s has %u",
+		          f->name, c, kir_elems[s->elem].name, s->bits);
 		return false;
 	}
 	return check_range(f, side, line, d);
@@ -643,6 +690,8 @@ bool kir_format_parse_body(kir_module *m, const char *text, size_t len, int line
 		     .line = line };
 
 	f->tensor = kir_alloc(m, KIR_MAX_TENSORS * sizeof(*f->tensor));
+	for (int i = 0; i < KIR_SIDES; i++)
+		f->side[i].pack = 1;
 	return parse_all(&p) && check_sides(&p, line) && kir_format_check(f, d) &&
 	       declare(m, f, line, d);
 }
@@ -693,21 +742,35 @@ static void print_scale(const kir_side *s, kir_text *out)
 		kir_text_add(out, " floor ");
 		format_print_number(s->floor, out);
 	}
-	if (s->rule == KIR_RULE_pow2)
-		kir_text_add(out, " pow2");
+	if (s->rule >= KIR_RULE_pow2)
+		kir_text_add(out, " pow2%s",
+		             s->rule == KIR_RULE_pow2_down   ? "-down"
+		             : s->rule == KIR_RULE_pow2_near ? "-near"
+		                                             : "");
+	if (s->global)
+		kir_text_add(out, " global");
 }
 
-enum { STMT_ELEM, STMT_SCALE, STMT_APPLY, STMT_ROUND, STMT_NAN, STMT_COUNT };
+enum { STMT_ELEM, STMT_SCALE, STMT_APPLY, STMT_ROUND, STMT_NAN, STMT_PACK, STMT_COUNT };
+
+const char *kir_side_elem_name(const kir_side *s)
+{
+	for (size_t i = 0; i < sizeof nibbles / sizeof *nibbles; i++)
+		if (s->bits == 4 && s->elem == nibbles[i].elem)
+			return nibbles[i].name;
+	return kir_elems[s->elem].name;
+}
 
 /* A statement's value as text. */
 static void print_value(const kir_side *s, int stmt, kir_text *out)
 {
 	switch (stmt) {
-	case STMT_ELEM: kir_text_add(out, "%s", kir_elems[s->elem].name); break;
+	case STMT_ELEM: kir_text_add(out, "%s", kir_side_elem_name(s)); break;
 	case STMT_SCALE: print_scale(s, out); break;
 	case STMT_APPLY: kir_text_add(out, "%s", apply_names[s->reciprocal]); break;
 	case STMT_ROUND: kir_text_add(out, "%s", round_names[s->round]); break;
-	default: kir_text_add(out, "%s", nan_names[s->nan]);
+	case STMT_NAN: kir_text_add(out, "%s", nan_names[s->nan]); break;
+	default: kir_text_add(out, "%d", s->pack);
 	}
 }
 
@@ -717,6 +780,7 @@ static bool is_default(const kir_side *s, int stmt)
 	case STMT_APPLY: return !s->reciprocal;
 	case STMT_ROUND: return !s->round;
 	case STMT_NAN: return !s->nan;
+	case STMT_PACK: return s->pack == 1;
 	default: return false;
 	}
 }
@@ -724,7 +788,7 @@ static bool is_default(const kir_side *s, int stmt)
 /* One line for the sides that agree; R's own where it differs from what K and V share. */
 static void print_statement(const kir_format *f, int stmt, kir_text *out)
 {
-	static const char *const names[] = { "elem", "scale", "apply", "round", "nan" };
+	static const char *const names[] = { "elem", "scale", "apply", "round", "nan", "pack" };
 	kir_text side[KIR_SIDES] = { { 0 } };
 	bool both, all;
 

@@ -28,23 +28,28 @@ typedef enum kir_gran {
 } kir_gran;
 
 typedef enum kir_scale_rule {
-	KIR_RULE_given, /* the caller's (tensor, head)                              */
-	KIR_RULE_amax,  /* max(max(amax, eps) / divisor, floor)                     */
-	KIR_RULE_pow2   /* the power of two at or above that                        */
+	KIR_RULE_given,     /* the caller's (tensor, head)                          */
+	KIR_RULE_amax,      /* max(max(amax, eps) / divisor, floor)                 */
+	KIR_RULE_pow2,      /* the power of two at or above that                    */
+	KIR_RULE_pow2_down, /* the one at or below it (OCP MX)                      */
+	KIR_RULE_pow2_near  /* below it, or above from 1.75 times that on           */
 } kir_scale_rule;
 
 /* One side: K, V, or R, the rest of a key in a format whose keys have two parts. */
 typedef struct kir_side {
-	kir_elem elem;
+	kir_elem elem;       /* of a code's value; s4 is s8, u4 is u8 with bits 4        */
+	unsigned bits;       /* of a code: kir_elems' or 4                             */
+	int pack;            /* bits 4: a byte holds elements i and i + pack of 2 pack */
 	kir_elem scale_elem; /* KIR_VOID with KIR_GRAN_none                       */
 	kir_gran gran;
 	int group; /* KIR_GRAN_group: elements that share a scale                */
 	kir_scale_rule rule;
 	double divisor, eps, floor; /* eps, floor: 0 is none                      */
-	bool inverse;    /* amax * fl(1/divisor) instead of amax / divisor        */
-	bool reciprocal; /* x * fl(1/s) instead of x / s                          */
-	int round;       /* KIR_ROUND_*                                           */
-	int nan;         /* KIR_NAN_*                                             */
+	bool inverse;               /* amax * fl(1/divisor) instead of amax / divisor        */
+	bool global;                /* stored scales are times one that is handed over       */
+	bool reciprocal;            /* x * fl(1/s) instead of x / s                          */
+	int round;                  /* KIR_ROUND_*                                           */
+	int nan;                    /* KIR_NAN_*                                             */
 } kir_side;
 
 /* A tensor's contents: a leaf names a stream and the pieces that index it, innermost last;
@@ -64,7 +69,7 @@ enum { KIR_SIDES = 3 }; /* K, V, R */
 /* Whether a side's scale is handed over with each call. */
 static inline bool kir_side_given(const kir_side *s)
 {
-	return s->gran != KIR_GRAN_none && s->rule == KIR_RULE_given;
+	return s->gran != KIR_GRAN_none && (s->rule == KIR_RULE_given || s->global);
 }
 
 typedef struct kir_format {
@@ -98,7 +103,9 @@ typedef struct kir_layout {
 	struct {
 		int tensor;
 		int64_t offset;
-		kir_type type; /* codes: [p,h,t,d]; scales: [p,h,t] or [p,h,t,g]  */
+		/* codes: [p,h,t,d], of 4 bits bytes [p,h,t,d/2]; scales: [p,h,t] or
+		 * [p,h,t,g] */
+		kir_type type;
 	} stream[KIR_NSTREAM];
 } kir_layout;
 
@@ -112,6 +119,8 @@ const kir_format *kir_format_find(const kir_module *m, const char *name);
  * that lists what is accepted otherwise. */
 const kir_format *kir_format_get(kir_module *m, const char *name, kir_diag *d);
 void kir_format_print(const kir_format *f, kir_text *out);
+/* The element as declarations write it: s4 for 4 bits of s8. */
+const char *kir_side_elem_name(const kir_side *s);
 /* Of the canonical print without the name's aliases: part of every kernel's key. */
 uint64_t kir_format_hash(const kir_format *f);
 /* False and a message naming the field when the declaration doesn't fit the shape (a group
@@ -132,5 +141,36 @@ double kir_elem_max(kir_elem e); /* largest finite value */
 /* The power of two at or above x, exactly (KIR_RULE_pow2; formats.md, fact 8): 2^-127, the
  * smallest e8m0, for x <= 0. */
 double kir_pow2_ceil(double x);
+/* The same for every rule of powers of two. */
+double kir_pow2_by(kir_scale_rule rule, double x);
+/* What is added to the bits of a positive f32 before the mantissa is cut off, to that end. */
+uint32_t kir_pow2_carry(kir_scale_rule rule);
+/* Whether a side's scales lie in the cache. */
+static inline bool format_stored(const kir_side *s)
+{
+	return s->gran == KIR_GRAN_token_head || s->gran == KIR_GRAN_group;
+}
+
+/* Elements of a side that a row of stored bytes holds for each of its items: 2 or 1. */
+static inline int64_t kir_side_per(const kir_side *s)
+{
+	return s->bits == 4 ? 2 : 1;
+}
+/* Where code k of a row lies: its byte, and whether in the high bits of it. */
+static inline int64_t kir_side_byte(const kir_side *s, int64_t k, bool *high)
+{
+	*high = k / s->pack & 1;
+	return k / (2 * s->pack) * s->pack + k % s->pack;
+}
+/* The 4 bits as a code of s->elem. */
+static inline uint64_t kir_side_code(const kir_side *s, unsigned bits)
+{
+	return s->elem == KIR_s8 ? ((bits & 15) ^ 8) - (uint64_t)8 : bits & 15;
+}
+/* The largest and smallest a code of integers may be. */
+static inline int64_t kir_side_max(const kir_side *s)
+{
+	return (INT64_C(1) << (s->bits - (s->elem == KIR_s8))) - 1;
+}
 
 #endif

@@ -16,23 +16,58 @@
  * and the rounding of its writers. */
 static const struct elem_word {
 	const char *word, *also, *elem, *divisor, *round;
-	unsigned bytes;
+	unsigned bits;
 } elems[] = {
-	{ "bf16", NULL, "bf16", NULL, "even", 2 },
-	{ "f16", NULL, "f16", NULL, "even", 2 },
-	{ "int8", "s8", "s8", "127", "away", 1 },
-	{ "e4m3", "e4m3fn", "e4m3fn", "448", "even", 1 },
-	{ "e5m2", NULL, "e5m2", "57344", "even", 1 },
-	{ "e4m3fnuz", NULL, "e4m3fnuz", "224", "even", 1 },
-	{ "e5m2fnuz", NULL, "e5m2fnuz", "57344", "even", 1 },
+	{ "bf16", NULL, "bf16", NULL, "even", 16 },
+	{ "f16", NULL, "f16", NULL, "even", 16 },
+	{ "int8", "s8", "s8", "127", "away", 8 },
+	{ "e4m3", "e4m3fn", "e4m3fn", "448", "even", 8 },
+	{ "e5m2", NULL, "e5m2", "57344", "even", 8 },
+	{ "e4m3fnuz", NULL, "e4m3fnuz", "224", "even", 8 },
+	{ "e5m2fnuz", NULL, "e5m2fnuz", "57344", "even", 8 },
+	{ "int4", "s4", "s4", "7", "away", 4 },
+	{ "e2m1", NULL, "e2m1", "6", "even", 4 },
+};
+
+/* Elements with the scales that a standard gives them: a group, the scale's element, and for
+ * each rule its text; the first is the default. */
+enum { RULES = 3 };
+static const char *const rule_words[] = { "ceil", "ocp", "near", NULL };
+static const struct block {
+	const char *word, *elem, *scale;
+	int group, rule;             /* the default                         */
+	const char *text[RULES + 1]; /* by rule_words; then without any rule */
+} blocks[] = {
+	{ "mxfp8",
+	  "e4m3",
+	  "e8m0",
+	  32,
+	  0,
+	  { "amax/448 pow2", "amax/256 pow2-down", NULL, NULL } },
+	{ "mxfp4",
+	  "e2m1",
+	  "e8m0",
+	  32,
+	  1,
+	  { "amax/6 pow2", "amax/4 pow2-down", "amax/4 pow2-near", NULL } },
+	{ "nvfp4", "e2m1", "e4m3fn", 16, RULES, { NULL, NULL, NULL, "amax/6 global" } },
 };
 
 enum { GRAN_NONE, GRAN_TENSOR, GRAN_HEAD, GRAN_TOKEN_HEAD, GRAN_GROUP };
 static const char *const grans[] = { "none", "tensor", "head", "token-head", NULL };
 
-enum { PLACE_NATIVE, PLACE_INLINE, PLACE_SPLIT, PLACE_NHD, PLACE_HND, PLACE_X, PLACE_AMX };
-static const char *const places[] = { "native", "inline", "split", "nhd",
-	                              "hnd",    "x",      "amx",   NULL };
+enum {
+	PLACE_NATIVE,
+	PLACE_INLINE,
+	PLACE_SPLIT,
+	PLACE_NHD,
+	PLACE_HND,
+	PLACE_X,
+	PLACE_AMX,
+	PLACE_PAGE
+};
+static const char *const places[] = { "native", "inline", "split", "nhd", "hnd",
+	                              "x",      "amx",    "page",  NULL };
 
 static const char *const applies[] = { "div", "rcp", NULL };
 static const char *const rounds[] = { "even", "away", "zero", NULL };
@@ -99,8 +134,8 @@ static const struct whole {
 
 typedef struct spec {
 	const struct elem_word *elem;
-	bool mx; /* mxfp8: e8m0 scales by powers of two */
-	int gran, place, apply, round, group;
+	const struct block *block; /* or NULL */
+	int gran, place, apply, round, group, rule;
 	bool nan_max;
 } spec;
 
@@ -120,11 +155,13 @@ static bool read_elem(spec *f, const char *s, size_t n)
 		if (find(words, s, n) >= 0)
 			f->elem = &elems[i];
 	}
-	if (n == 5 && !memcmp(s, "mxfp8", n)) {
-		read_elem(f, "e4m3", 4);
-		f->mx = true;
+	for (size_t i = 0; i < sizeof(blocks) / sizeof(blocks[0]) && !f->elem; i++) {
+		if (n != strlen(blocks[i].word) || memcmp(s, blocks[i].word, n))
+			continue;
+		read_elem(f, blocks[i].elem, strlen(blocks[i].elem));
+		f->block = &blocks[i];
 		f->gran = GRAN_GROUP;
-		f->group = 32;
+		f->group = blocks[i].group;
 	}
 	return f->elem != NULL;
 }
@@ -152,7 +189,7 @@ static bool read_group(spec *f, const char *s, size_t n)
 static bool read_word(spec *f, const char *s, size_t n)
 {
 	int gran = find(grans, s, n), place = find(places, s, n), apply = find(applies, s, n);
-	int round = find(rounds, s, n);
+	int round = find(rounds, s, n), rule = find(rule_words, s, n);
 
 	if (f->gran < 0 && read_group(f, s, n))
 		return true;
@@ -164,6 +201,8 @@ static bool read_word(spec *f, const char *s, size_t n)
 		f->apply = apply;
 	else if (round >= 0 && f->round < 0)
 		f->round = round;
+	else if (rule >= 0 && f->rule < 0 && f->block && f->block->text[rule])
+		f->rule = rule;
 	else if (n == 7 && !memcmp(s, "nan-max", n) && !f->nan_max)
 		f->nan_max = true;
 	else
@@ -178,7 +217,9 @@ static bool stored(const spec *f)
 
 static int default_gran(const spec *f)
 {
-	return f->elem->bytes == 2 ? GRAN_NONE : GRAN_TENSOR;
+	return f->elem->bits == 16  ? GRAN_NONE
+	       : f->elem->bits == 4 ? GRAN_TOKEN_HEAD
+	                            : GRAN_TENSOR;
 }
 
 /* Scales handed over with 8-bit floats are divided by, as CUDA's writers do. */
@@ -193,7 +234,7 @@ static bool read_spec(spec *f, const char *name)
 {
 	const char *s = name;
 
-	*f = (spec){ .gran = -1, .place = -1, .apply = -1, .round = -1 };
+	*f = (spec){ .gran = -1, .place = -1, .apply = -1, .round = -1, .rule = -1 };
 	for (;;) {
 		size_t n = strcspn(s, "/");
 
@@ -213,14 +254,18 @@ static bool read_spec(spec *f, const char *name)
 		f->apply = default_apply(f);
 	if (f->round < 0)
 		f->round = find(rounds, f->elem->round, strlen(f->elem->round));
+	if (f->rule < 0 && f->block)
+		f->rule = f->block->rule;
 	/* eight bits without a scale, and 16 with one, are no formats of anybody's */
-	return (f->gran == GRAN_NONE) == (f->elem->bytes == 2);
+	return (f->gran == GRAN_NONE) == (f->elem->bits == 16);
 }
 
 static void add_name(const spec *f, kir_text *t)
 {
-	kir_text_add(t, "%s", f->mx ? "mxfp8" : f->elem->word);
-	if (f->gran == GRAN_GROUP && !f->mx)
+	kir_text_add(t, "%s", f->block ? f->block->word : f->elem->word);
+	if (f->block && f->rule != f->block->rule)
+		kir_text_add(t, "/%s", rule_words[f->rule]);
+	if (f->gran == GRAN_GROUP && !f->block)
 		kir_text_add(t, "/g%d", f->group);
 	else if (f->gran != GRAN_GROUP &&
 	         (f->gran != default_gran(f) || f->place != PLACE_NATIVE))
@@ -237,18 +282,25 @@ static void add_name(const spec *f, kir_text *t)
 
 static void add_scale(const spec *f, kir_text *t)
 {
-	const char *elem = f->mx ? "e8m0" : "f32";
+	/* a group of 32 codes of 4 bits is 16 bytes: 4 for its scale would be many */
+	bool small = f->elem->bits == 4 && f->gran == GRAN_GROUP;
+	const char *elem = f->block ? f->block->scale : small ? "bf16" : "f32";
 
 	kir_text_add(t, "scale ");
-	if (f->gran == GRAN_NONE)
-		kir_text_add(t, "none\n");
-	else if (!stored(f))
-		kir_text_add(t, "%s %s given\n", elem, grans[f->gran]);
-	else if (f->gran == GRAN_TOKEN_HEAD)
+	switch (f->gran) {
+	case GRAN_NONE: kir_text_add(t, "none\n"); break;
+	case GRAN_TENSOR:
+	case GRAN_HEAD: kir_text_add(t, "%s %s given\n", elem, grans[f->gran]); break;
+	case GRAN_TOKEN_HEAD:
 		kir_text_add(t, "%s token-head amax/%s floor 1e-06\n", elem, f->elem->divisor);
-	else
-		kir_text_add(t, "%s group %d amax/%s %s\n", elem, f->group, f->elem->divisor,
-		             f->mx ? "pow2" : "floor 1e-06");
+		break;
+	default:
+		kir_text_add(t, "%s group %d ", elem, f->group);
+		if (f->block)
+			kir_text_add(t, "%s\n", f->block->text[f->rule]);
+		else
+			kir_text_add(t, "amax/%s floor 1e-06\n", f->elem->divisor);
+	}
 }
 
 /* K and V in tensors of their own, scales in two more. */
@@ -273,7 +325,7 @@ static void add_amx(const spec *f, kir_text *t)
 {
 	const char *g = f->gran == GRAN_GROUP ? "g " : "";
 
-	if (f->elem->bytes == 2)
+	if (f->elem->bits == 16)
 		kir_text_add(t, "tensor cache [h] { k[t/16 d/2 t%%16 d%%2] "
 		                "v[d/16 t/2 d%%16 t%%2]");
 	else if (!strcmp(f->elem->elem, "s8"))
@@ -290,14 +342,16 @@ static void add_amx(const spec *f, kir_text *t)
 static void add_tensors(const spec *f, kir_text *t)
 {
 	const char *g = f->gran == GRAN_GROUP ? "g " : ""; /* a group's scales side by side */
-	int pair = f->elem->bytes == 2 ? 2 : 4; /* elements a dot product step takes  */
-	int chunk = 16 / (int)f->elem->bytes;
+	int pair = f->elem->bits == 16 ? 2 : 4; /* elements a dot product step takes  */
+	int chunk = f->elem->bits == 16 ? 8 : 16;
 	char k[40];
 
 	switch (f->place) {
 	case PLACE_NATIVE:
-		kir_text_add(t, "tensor cache [h] { k[t/64 d/%d t%%64 d%%%d] v[t d]", pair,
-		             pair);
+		if (f->elem->bits == 4)
+			kir_text_add(t, "k.pack 4\nv.pack 16\n");
+		kir_text_add(t, "tensor cache [h] { k[t/64 d/%d t%%64 d%%%d] v[%s]", pair, pair,
+		             f->elem->bits == 4 ? "t/4 d t%4" : "t d");
 		if (stored(f))
 			kir_text_add(t, " ks[%st] vs[%st]", g, g);
 		kir_text_add(t, " align 64 }\n");
@@ -308,6 +362,15 @@ static void add_tensors(const spec *f, kir_text *t)
 			kir_text_add(t, "tensor cache [h t] { k[d] ks%s v[d] vs%s }\n", g, g);
 		else
 			kir_text_add(t, "tensor cache [h t] { k[d] v[d] }\n");
+		break;
+	case PLACE_PAGE:
+		kir_text_add(t, "tensor cache { k[h t d]%s v[h t d]%s }\n",
+		             !stored(f) ? ""
+		             : *g       ? " ks[h t g]"
+		                        : " ks[h t]",
+		             !stored(f) ? ""
+		             : *g       ? " vs[h t/4 g t%4]"
+		                        : " vs[h t]");
 		break;
 	case PLACE_HND: add_split(f, "h t", "d", "d", t); break;
 	case PLACE_X:
@@ -345,10 +408,11 @@ static void refuse(const char *name, kir_diag *d)
 		                         i ? ", " : "", host_names[i].name);
 	kir_error(d, 0, 0, "no format is called '%.80s'; declare it, or write one of these two",
 	          name);
-	kir_error(d, 0, 0,
-	          "ELEM[/none|tensor|head|token-head|gN][/native|inline|split|nhd|hnd|x|amx]"
-	          "[/div|rcp][/even|away|zero][/nan-max], ELEM one of bf16 f16 int8 e4m3 e5m2 "
-	          "e4m3fnuz e5m2fnuz mxfp8");
+	kir_error(
+	    d, 0, 0,
+	    "ELEM[/none|tensor|head|token-head|gN][/native|inline|split|nhd|hnd|x|amx|page]"
+	    "[/div|rcp][/even|away|zero][/nan-max], ELEM one of bf16 f16 int8 e4m3 e5m2 "
+	    "e4m3fnuz e5m2fnuz int4 e2m1 mxfp8[/ceil|ocp] mxfp4[/ceil|ocp|near] nvfp4");
 	kir_error(d, 0, 0, "a host's name: %s", hosts);
 	used = 0;
 	for (size_t i = 0; i < sizeof(wholes) / sizeof(wholes[0]); i++)

@@ -55,7 +55,7 @@ static int64_t axis_extent(const struct walk *w, char axis, kir_stream s)
 	switch (axis) {
 	case 't': return w->shape.page;
 	case 'h': return w->shape.kv_heads;
-	case 'd': return side_dim(w, side);
+	case 'd': return side_dim(w, side) / kir_side_per(&w->f->side[side]);
 	default: return group ? side_dim(w, side) / group : 1;
 	}
 }
@@ -71,7 +71,8 @@ static unsigned stream_bytes(const kir_format *f, kir_stream s)
 {
 	const kir_side *side = &f->side[format_side(s)];
 
-	return kir_elem_bytes(s < KIR_S_ks ? side->elem : side->scale_elem);
+	return kir_elem_bytes(s < KIR_S_ks ? side->elem
+	                                   : side->scale_elem); /* 4 bits: a byte */
 }
 
 /* Sizes are capped, so that absurd declarations overflow nothing before they are refused. */
@@ -145,10 +146,10 @@ static struct format_piece piece_for(const struct walk *w, const struct nest *n,
 	struct format_piece p = n->piece;
 
 	if (p.axis == 'g' && s < KIR_S_ks) {
-		int group = w->f->side[format_side(s)].group;
+		const kir_side *side = &w->f->side[format_side(s)];
 
 		p.axis = 'd';
-		p.div *= group ? group : 1;
+		p.div *= side->group ? side->group / (int)kir_side_per(side) : 1;
 	}
 	return p;
 }
@@ -255,7 +256,9 @@ static bool stream_type(struct walk *w, kir_stream s, kir_type *t)
 	const kir_side *side = &w->f->side[format_side(s)];
 	static const char axes[] = "phtd";
 
-	*t = (kir_type){ .elem = (uint8_t)(s < KIR_S_ks ? side->elem : side->scale_elem),
+	kir_elem codes = side->bits == 4 ? KIR_u8 : side->elem;
+
+	*t = (kir_type){ .elem = (uint8_t)(s < KIR_S_ks ? codes : side->scale_elem),
 		         .buffer = true };
 	t->dim[t->rank++] = KIR_DYN;
 	t->dim[t->rank++] = w->shape.kv_heads;
@@ -475,6 +478,26 @@ static bool check_size(const kir_format *f, const char *what, int64_t n, int64_t
 	return false;
 }
 
+/* Two codes a byte: whole bytes of a head, and of a group unless it is one half of them. */
+static bool check_packs(const kir_format *f, const kir_shape *s, kir_diag *d)
+{
+	for (int side = 0; side < 2; side++) {
+		const kir_side *x = &f->side[side];
+		int64_t dim = side ? s->dim_v : s->dim_k;
+
+		if (x->bits != 4 || (dim % (2 * x->pack) == 0 &&
+		                     (x->group % (2 * x->pack) == 0 || x->group == x->pack)))
+			continue;
+		kir_error(d, 0, 0,
+		          "format %s: %c.pack %d puts elements %d apart into a byte, which a "
+		          "head of %lld in groups of %d can't be made of",
+		          f->name, "kv"[side], x -> pack, x -> pack, (long long)dim,
+		          x -> group);
+		return false;
+	}
+	return true;
+}
+
 bool kir_format_layout(const kir_format *f, const kir_shape *s, kir_layout *out, kir_diag *d)
 {
 	struct walk w = { .f = f, .shape = *s, .out = out, .d = d };
@@ -512,5 +535,5 @@ bool kir_format_layout(const kir_format *f, const kir_shape *s, kir_layout *out,
 		          f->name, format_letter(side), group, (long long)side_dim(&w, side));
 		return false;
 	}
-	return place_all(&w);
+	return check_packs(f, s, d) && place_all(&w);
 }

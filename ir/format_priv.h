@@ -51,12 +51,6 @@ static inline char format_letter(int side)
 	return "kvr"[side];
 }
 
-/* Whether a side's scales lie in the cache. */
-static inline bool format_stored(const kir_side *s)
-{
-	return s->gran == KIR_GRAN_token_head || s->gran == KIR_GRAN_group;
-}
-
 /* Whether the format needs stream s. */
 static inline bool format_needs(const kir_format *f, kir_stream s)
 {

@@ -55,6 +55,7 @@ kir_elem kir_literal_elem(const kir_func *f, kir_op op, kir_type_id type, const 
 	case KIR_OP_if: return KIR_i1;
 	case KIR_OP_yield: return want ? (kir_elem)f->module->type[want[k]].elem : KIR_VOID;
 	case KIR_OP_convert:
+	case KIR_OP_fixed:
 	case KIR_OP_bitcast: return KIR_VOID;
 	case KIR_OP_dequant: return k ? KIR_f32 : KIR_VOID;
 	case KIR_OP_dot: return k == 2 ? result : KIR_VOID;

@@ -447,6 +447,19 @@ static kir_ref quant_scales(expansion *x, int64_t groups, kir_type *view)
 	                     KIR_OUT);
 }
 
+/* Codes of less than 8 bits are bytes to the caller: two each of 4 bits, or one. */
+static void quant_codes(expansion *x, const kir_side *s)
+{
+	const kir_problem *p = x->p;
+	int64_t dim[] = { KIR_DYN, p->heads, p->dim_k / kir_side_per(s) };
+	kir_ref q = problem_operand(
+	    x, "q", kir_buffer(x->m, s->bits < 8 ? KIR_u8 : s->elem, 3, dim), KIR_OUT);
+
+	if (s->bits < 8 && s->bits != 4)
+		x->operand[kir_operand_index(x->op, "q")] =
+		    kir_emit(x->f, KIR_OP_view, kir_buffer(x->m, s->elem, 3, dim), &q, 1, NULL);
+}
+
 static void expand_quant(expansion *x)
 {
 	const kir_problem *p = x->p;
@@ -465,12 +478,18 @@ static void expand_quant(expansion *x)
 		problem_refuse(
 		    x, "scales= is about computed scales, and the format computes none");
 	problem_operand(x, "x", rows(x, p->q, p->heads, p->dim_k), KIR_IN);
-	problem_operand(
-	    x, "q", kir_buffer(x->m, s->elem, 3, (int64_t[]){ KIR_DYN, p->heads, p->dim_k }),
-	    KIR_OUT);
+	if (p->dim_k % (kir_side_per(s) * s->pack)) {
+		kir_error(
+		    x->d, 0, 0,
+		    "to=%s: two codes a byte, %d elements apart, need another dim than %lld",
+		    p->k_format, s->pack, (long long)p->dim_k);
+		x->failed = true;
+		return;
+	}
+	quant_codes(x, s);
 	if (format_stored(s))
 		scales = quant_scales(x, s->group ? p->dim_k / s->group : 1, &view);
-	else if (given(x, 0))
+	if (given(x, 0))
 		problem_operand(x, "d", problem_strided(x, KIR_f32, 1, 1, &p->heads), KIR_IN);
 	problem_scalar(x, "n", KIR_s64);
 	if (view.rank)

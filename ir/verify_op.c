@@ -141,6 +141,24 @@ static bool check_convert(kir_checker *c, kir_ref n)
 	return each_shape(c, n, 0);
 }
 
+/* Codes that are integers once they are shifted. */
+static bool check_fixed(kir_checker *c, kir_ref n)
+{
+	int64_t shift = kir_attr_of(c->f, n, KIR_ATTR_shift);
+	type *t = kir_type_of(c->f, n), *o = type_at(c, n, 0);
+
+	if (!kir_is_int((kir_elem)t->elem))
+		return wrong_result(c, n, "of integers");
+	if (o->elem != t->elem &&
+	    !(kir_is_float((kir_elem)o->elem) && kir_elems[o->elem].bits <= 8))
+		return wrong_operand(c, n, 0,
+		                     "of the result's element or floats of at most 8 bits");
+	if (shift < 0 || shift >= kir_elems[t->elem].bits)
+		return kir_complain(c, n, "shift=%lld must be 0 to %d", (long long)shift,
+		                    kir_elems[t->elem].bits - 1);
+	return each_shape(c, n, 0);
+}
+
 static bool check_each(kir_checker *c, kir_ref n)
 {
 	const kir_node *x = &c->f->node[n];
@@ -272,6 +290,47 @@ static bool check_spread(kir_checker *c, kir_ref n)
 	if (o->rank == 1 && o->elem == t->elem && o->dim[0] == t->dim[axis])
 		return true;
 	return wrong_operand(c, n, 0, "a vector as long as the result's axis");
+}
+
+/* -- two codes a byte -- */
+
+/* What 4 bits can be: a 4-bit float, or an integer of 8 bits in that range. */
+static bool nibble_elem(kir_elem e)
+{
+	return e == KIR_s8 || e == KIR_u8 || (kir_is_float(e) && kir_elems[e].bits == 4);
+}
+
+/* Whether codes are what is in bytes; half: codes for each byte one, not two. */
+static bool check_nibbles(kir_checker *c, kir_ref n, type *codes, type *bytes, bool half)
+{
+	kir_type want = *bytes;
+	int64_t run = kir_attr_of(c->f, n, KIR_ATTR_run);
+	int64_t last = bytes->rank ? bytes->dim[bytes->rank - 1] : 0;
+
+	if (!bytes->rank || bytes->elem != KIR_u8 || !nibble_elem((kir_elem)codes->elem))
+		return kir_complain(c, n, "it is between tiles of u8 and of s8, u8 or e2m1");
+	want.dim[want.rank - 1] = half ? last : 2 * last;
+	if (!same_dims(codes, &want))
+		return kir_complain(c, n, "its codes have %lld columns for %lld bytes",
+		                    (long long)(codes->rank ? codes->dim[codes->rank - 1] : 0),
+		                    (long long)last);
+	if (run < 1 || run > 32 || (run & (run - 1)) || (!half && last % run))
+		return kir_complain(c, n,
+		                    "run=%lld must be a power of two up to 32 that divides "
+		                    "the %lld bytes of a row",
+		                    (long long)run, (long long)last);
+	return true;
+}
+
+static bool check_unpack(kir_checker *c, kir_ref n)
+{
+	return check_nibbles(c, n, kir_type_of(c->f, n), type_at(c, n, 0),
+	                     kir_attr_of(c->f, n, KIR_ATTR_half) != 0);
+}
+
+static bool check_pack(kir_checker *c, kir_ref n)
+{
+	return check_nibbles(c, n, type_at(c, n, 0), kir_type_of(c->f, n), false);
 }
 
 /* -- products -- */
@@ -418,6 +477,7 @@ bool kir_check_op(kir_checker *c, kir_ref n)
 	case KIR_OP_eq:
 	case KIR_OP_ne: return check_compare(c, n);
 	case KIR_OP_convert: return check_convert(c, n);
+	case KIR_OP_fixed: return check_fixed(c, n);
 	case KIR_OP_bitcast: return check_bitcast(c, n);
 	case KIR_OP_splat: return check_splat(c, n);
 	case KIR_OP_iota: return check_iota(c, n);
@@ -430,6 +490,8 @@ bool kir_check_op(kir_checker *c, kir_ref n)
 	case KIR_OP_concat: return check_concat(c, n);
 	case KIR_OP_spread: return check_spread(c, n);
 	case KIR_OP_dequant: return check_dequant(c, n);
+	case KIR_OP_unpack: return check_unpack(c, n);
+	case KIR_OP_pack: return check_pack(c, n);
 	case KIR_OP_dot: return check_dot(c, n);
 	case KIR_OP_zip_lo:
 	case KIR_OP_zip_hi:

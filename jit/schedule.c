@@ -84,9 +84,12 @@ bool kvjit_layout_of(const kir_func *f, kir_layout *out)
 	if (format < 0 || format >= (int64_t)f->module->nformat || k->rank != 4)
 		return false;
 	fmt = f->module->format[format];
-	s = (kir_shape){ k->dim[1], k->dim[3] + fmt->rest, k->dim[3], k->dim[2] };
+	s = (kir_shape){ k->dim[1], k->dim[3] * kir_side_per(&fmt->side[0]), 0, k->dim[2] };
+	s.dim_v = s.dim_k;
+	s.dim_k += fmt->rest;
 	if (!fmt->shared)
-		s.dim_v = kir_type_of(f, kir_operand(f, n, "v"))->dim[3];
+		s.dim_v = kir_type_of(f, kir_operand(f, n, "v"))->dim[3] *
+		          kir_side_per(&fmt->side[1]);
 	return kir_format_layout(fmt, &s, out, &d);
 }
 

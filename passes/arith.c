@@ -17,9 +17,11 @@
  *           of 2^-8. The digits are rows of one product, so the codes are read once.
  *
  *   f16     on matrix engines of sub-groups only, and only by auto: codes of at most 8 bits are
- *           exact in f16. A query from bf16, or of 8-bit codes, is scaled by a power of two a row
- *           so that its largest element is in [1, 2): it loses below 2^-25 of that. Weights are at
+ *           exact in f16. A query from bf16, or of 8-bit codes, is scaled by a power of two a
+ * row so that its largest element is in [1, 2): it loses below 2^-25 of that. Weights are at
  *           most 1, and times stored scales too, once these are divided by the largest.
+ * Codes of 4 bits are multiplied by a power of two that makes them integers of 8 bits: e2m1 by
+ * 2, integers by 16, which is where their bits lie in the byte. The rows' scale takes it back.
  *
  * Signed codes k meet the unsigned operand of vpdpbusd as k + 128; the surplus 128 * sum(x) is
  * subtracted in integers, exactly. Tiles and matrix engines take signed times signed: the codes
@@ -33,6 +35,8 @@
  * Weights and stored scales are not negative.
  */
 #include "emit.h"
+
+#include <math.h>
 
 /* Words of knobs.def, and one that is only chosen. */
 enum arith_kind { A_AUTO, A_F32, A_BF16, A_INT8, A_INT8X2, A_F16 };
@@ -56,9 +60,23 @@ static kir_ref stored_factor(const kir_func *f, kir_ref n)
 {
 	kir_ref b = before_convert(f, kir_src(f, n, 1));
 
-	return f->node[b].op == KIR_OP_load && kir_type_of(f, kir_src(f, n, 0))->elem == KIR_f32
+	kir_ref l = f->node[b].op == KIR_OP_unpack ? kir_src(f, b, 0) : b;
+
+	return f->node[l].op == KIR_OP_load && kir_type_of(f, kir_src(f, n, 0))->elem == KIR_f32
 	           ? b
 	           : 0;
+}
+
+/* The power of two that makes the stored tile's codes integers of 8 bits, -1: none does. */
+static int shift_of(const kir_func *f, kir_ref b)
+{
+	kir_elem e = (kir_elem)kir_type_of(f, b)->elem;
+
+	if (f->node[b].op == KIR_OP_unpack)
+		return e == KIR_s8       ? 4
+		       : kir_is_float(e) ? kir_elems[e].bias + kir_elems[e].man - 1
+		                         : -1;
+	return e == KIR_s8 ? 0 : -1;
 }
 
 /* A scale as it is read from memory, or a column of them. */
@@ -147,8 +165,7 @@ static enum arith_kind choose_engine(const kir_func *f, kir_ref n, kir_elem e, k
 
 	if (q == KIR_f32 || q == KIR_f64)
 		return A_F32;
-	if (e == KIR_s8 && (scores || is_weights(f, x)) &&
-	    kir_type_of(f, x)->dim[1] % 32 == 0)
+	if (e == KIR_s8 && (scores || is_weights(f, x)) && kir_type_of(f, x)->dim[1] % 32 == 0)
 		return exact_in_bf16(q) ? A_INT8 : A_INT8X2;
 	if (e == KIR_bf16)
 		return exact_in_bf16(q) ? A_BF16 : A_F32;
@@ -171,8 +188,8 @@ static enum arith_kind choose(const kir_func *f, kir_ref n, kir_elem query)
 	/* a step takes 4 bytes of the contraction */
 	int64_t depth = kir_type_of(f, kir_src(f, n, 0))->dim[1];
 	bool bf16 = b && exact_in_bf16(e) && depth % 2 == 0;
-	bool int8 =
-	    e == KIR_s8 && depth % 4 == 0 && (scores || is_weights(f, kir_src(f, n, 0)));
+	bool int8 = b && shift_of(f, b) >= 0 && depth % 4 == 0 &&
+	            (scores || is_weights(f, kir_src(f, n, 0)));
 
 	switch (knob) {
 	case A_F32: return A_F32;
@@ -197,6 +214,18 @@ static kir_ref to_bf16(kir_func *f, kir_ref x)
 	if (exact_in_bf16((kir_elem)kir_type_of(f, s)->elem))
 		x = s;
 	return as_elem(f, x, KIR_bf16);
+}
+
+/* The codes as s8, and the rows' scale of what they are multiplied with to match. */
+static kir_ref as_s8(kir_func *f, kir_ref k, kir_ref *scale)
+{
+	int shift = shift_of(f, k);
+	kir_type_id t = kir_with_elem(f->module, f->node[k].type, KIR_s8);
+
+	if (!shift)
+		return k;
+	*scale = e2(f, KIR_OP_mul, f->node[*scale].type, *scale, f32c(f, ldexp(1, -shift)));
+	return kir_emit(f, KIR_OP_fixed, t, &k, 1, (int64_t[KIR_MAX_ATTRS]){ shift });
 }
 
 /* Integer digits of the rows of x and the scale of each row: x ~ sum_d digit_d 256^d scale,
@@ -289,6 +318,10 @@ static kir_ref int_scores(kir_func *f, kir_ref x, kir_ref k, int count, kir_type
 		count = 1;
 	else
 		d = split_digits(f, part ? kir_src(f, x, 0) : x, count, false);
+	if (exact)
+		d.scale = e1(f, KIR_OP_splat, kir_vector(m, KIR_f32, d.rows), f32c(f, 1));
+	exact = exact && !shift_of(f, k);
+	k = as_s8(f, k, &d.scale);
 	kir_type_id kt = f->node[k].type;
 	int64_t rows = d.rows * count, dim = kir_type_of(f, x)->dim[1];
 	int64_t keys = kir_type_at(m, t)->dim[1];
@@ -321,6 +354,8 @@ static kir_ref int_weights(kir_func *f, kir_ref w, kir_ref v, kir_ref acc, int c
 {
 	kir_module *m = f->module;
 	digits d = split_digits(f, w, count, true);
+
+	v = as_s8(f, v, &d.scale);
 	kir_type_id pt = kir_tile(m, KIR_s32, d.rows * count, kir_type_at(m, t)->dim[1]);
 	kir_ref o = join_digits(f, e2(f, KIR_OP_dot, pt, d.tile, v), &d);
 
@@ -351,8 +386,8 @@ static kir_ref reciprocal(kir_func *f, kir_ref x)
 	return e2(f, KIR_OP_div, t, one, x);
 }
 
-/* scores: x . k^T in f16; a query that isn't f16, or whose sums with codes up to 57344 might not
- * be finite, is scaled a row. */
+/* scores: x . k^T in f16; a query that isn't f16, or whose sums with codes up to 57344 might
+ * not be finite, is scaled a row. */
 static kir_ref f16_scores(kir_func *f, kir_ref x, kir_ref k, kir_ref acc, kir_type_id t)
 {
 	bool plain = kir_type_of(f, before_convert(f, x))->elem == KIR_f16;
@@ -411,7 +446,8 @@ static kir_ref rewrite(const kir_func *in, kir_ref n, kir_func *f, const kir_ref
 	if (kind == A_F16) {
 		kir_ref w = kir_src(in, n, 0), d = weight_scale(in, w);
 
-		return f16_weights(f, d ? map[kir_src(in, w, 0)] : x, d ? map[d] : 0, b, acc, t);
+		return f16_weights(f, d ? map[kir_src(in, w, 0)] : x, d ? map[d] : 0, b, acc,
+		                   t);
 	}
 	if (!trans)
 		return int_weights(f, x, b, acc, count, t);

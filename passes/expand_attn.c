@@ -24,6 +24,7 @@
  * read as a value.
  */
 #include "expand_softmax.h"
+#include "../ir/format.h"
 
 #include <math.h>
 #include <string.h>
@@ -43,9 +44,10 @@ enum { /* fields of a work item, see jit/plan.c */
  * too, those that share a scale are a part: then scales are one a token, and each part's sum
  * of values is a tile of its own. */
 typedef struct part {
-	kir_ref codes, scales; /* buffers; 0: none are stored     */
-	int64_t from, dim;     /* of the whole head               */
-	int64_t column, group; /* of the stream; group -1: all of its scales */
+	kir_ref codes, scales;  /* buffers; 0: none are stored     */
+	int64_t from, dim;      /* of the whole head               */
+	int64_t column, group;  /* of the stream; group -1: all of its scales */
+	const kir_side *packed; /* codes are two a byte; NULL: one element each */
 } part;
 
 typedef struct attn {
@@ -184,18 +186,25 @@ static item read_item(const attn *a, kir_ref work, kir_ref w)
 }
 
 /* One tile of K or V as stored, times its stored scales: f32<N x D>. Only tokens before
- * `upto` are touched when `cut`. */
+ * `upto` are touched when `cut`; of codes of 4 bits all are, which are never a NaN: there a
+ * weight of 0 is enough. */
 static kir_ref load_tile(const attn *a, const part *p, const kir_ref at[4], kir_ref upto,
                          bool cut)
 {
 	kir_func *f = a->f;
 	kir_module *m = f->module;
 	kir_elem e = (kir_elem)kir_type_of(f, p->codes)->elem;
-	int64_t dim = p->dim;
-	kir_ref sc = p->scales, first = p->column ? s64c(f, p->column) : at[3];
+	int64_t per = p->packed ? 2 : 1, dim = p->dim / per;
+	kir_ref sc = p->scales, first = p->column ? s64c(f, p->column / per) : at[3];
 	kir_ref src[6] = { p->codes, at[0], at[1], at[2], first, upto };
-	kir_ref x =
-	    kir_emit(f, KIR_OP_load, kir_tile(m, e, a->kv_tile, dim), src, cut ? 6 : 5, NULL);
+	kir_ref x = kir_emit(f, KIR_OP_load, kir_tile(m, e, a->kv_tile, dim), src,
+	                     cut && !p->packed ? 6 : 5, NULL);
+
+	if (p->packed) {
+		dim *= 2;
+		x = kir_emit(f, KIR_OP_unpack, kir_tile(m, p->packed->elem, a->kv_tile, dim),
+		             &x, 1, (int64_t[KIR_MAX_ATTRS]){ p->packed->pack });
+	}
 	kir_type_id ft = kir_tile(m, KIR_f32, a->kv_tile, dim);
 
 	if (!sc)
@@ -212,7 +221,7 @@ static kir_ref load_tile(const attn *a, const part *p, const kir_ref at[4], kir_
 		return kir_emit(f, KIR_OP_dequant, ft, (kir_ref[]){ x, as_elem(f, g, KIR_f32) },
 		                2, (int64_t[KIR_MAX_ATTRS]){ 0, 0 });
 	}
-	int64_t group = st->rank == 4 ? kir_type_of(f, p->codes)->dim[3] / st->dim[3] : 0;
+	int64_t group = st->rank == 4 ? kir_type_of(f, p->codes)->dim[3] * per / st->dim[3] : 0;
 	int64_t groups = group ? (dim + group - 1) / group : 0;
 	kir_ref ssrc[6] = { sc, at[0], at[1], at[2], groups ? at[3] : upto, upto };
 	kir_type_id stt =
@@ -619,13 +628,19 @@ static bool find_parts(attn *a, kir_diag *why)
 {
 	static const char *const names[3][2] = { { "k", "ks" }, { "v", "vs" }, { "r", "rs" } };
 	part side[3];
+	int64_t at = kir_attr_of(a->in, a->node, KIR_ATTR_format);
+	const kir_format *format = at >= 0 ? a->in->module->format[at] : NULL;
 
 	for (int i = 0; i < 3; i++) {
 		side[i] = (part){ .codes = expand_operand(a->in, a->node, a->map, names[i][0]),
 			          .scales = expand_operand(a->in, a->node, a->map, names[i][1]),
 			          .group = -1 };
-		if (side[i].codes)
-			side[i].dim = kir_type_of(a->f, side[i].codes)->dim[3];
+		if (!side[i].codes)
+			continue;
+		if (format && format->side[i].bits == 4)
+			side[i].packed = &format->side[i];
+		side[i].dim =
+		    kir_type_of(a->f, side[i].codes)->dim[3] * (side[i].packed ? 2 : 1);
 	}
 	add_keys(a, &side[0], !side[1].codes);
 	if (side[2].codes)

@@ -22,27 +22,30 @@
  * it were that value instead of making the whole row NaN.
  */
 #include "expand.h"
+#include "../ir/format.h"
 
 enum {
 	RUN = 16,   /* tokens written together                                      */
 	PART = 4096 /* elements of a longer row that are quantized at once           */
 };
 
-/* The power of two at or above x >= 0, exactly (never through log2), but at least 2^-127, the
+/* A power of two next to x >= 0, exactly (never through log2), but at least 2^-127, the
  * smallest e8m0, which is subnormal in f32. */
-static kir_ref pow2_ceil(kir_func *f, kir_ref x)
+static kir_ref pow2_of(kir_func *f, kir_scale_rule rule, kir_ref x)
 {
 	kir_type_id ft = f->node[x].type, it = kir_with_elem(f->module, ft, KIR_s32);
 	kir_ref b = e1(f, KIR_OP_bitcast, it, x), least = kir_const_i(f, KIR_s32, 0x400000);
 	kir_ref small = e2(f, KIR_OP_le, i1_like(f, it), b, least);
 
-	b = e2(f, KIR_OP_add, it, b, kir_const_i(f, KIR_s32, 0x7fffff));
+	if (kir_pow2_carry(rule))
+		b = e2(f, KIR_OP_add, it, b, kir_const_i(f, KIR_s32, kir_pow2_carry(rule)));
 	b = e2(f, KIR_OP_and, it, b, kir_const_i(f, KIR_s32, (int32_t)0xff800000));
 	return e1(f, KIR_OP_bitcast, ft, e3(f, KIR_OP_select, it, small, least, b));
 }
 
-/* The scale of each row of x (its last axis), as it will be stored. */
-static kir_ref row_scale(kir_func *f, const kir_side *s, kir_ref x, kir_elem from)
+/* The scale of each row of x (its last axis), as it will be stored. over: what rows are
+ * multiplied by first, or 0. */
+static kir_ref row_scale(kir_func *f, const kir_side *s, kir_ref x, kir_elem from, kir_ref over)
 {
 	const kir_type *xt = kir_type_of(f, x);
 	kir_type_id t = xt->rank == 2 ? kir_vector(f->module, KIR_f32, xt->dim[0])
@@ -50,6 +53,8 @@ static kir_ref row_scale(kir_func *f, const kir_side *s, kir_ref x, kir_elem fro
 	kir_ref a = e1x(f, KIR_OP_reduce_amax, t, x, xt->rank - 1);
 
 	a = e2(f, KIR_OP_min, t, a, f32c(f, kir_elem_max(from)));
+	if (over)
+		a = e2(f, KIR_OP_mul, t, a, over);
 	if (s->eps > 0)
 		a = e2(f, KIR_OP_max, t, a, f32c(f, (float)s->eps));
 	if (s->inverse)
@@ -57,8 +62,8 @@ static kir_ref row_scale(kir_func *f, const kir_side *s, kir_ref x, kir_elem fro
 	else
 		a = e2(f, KIR_OP_div, t, a, f32c(f, (float)s->divisor));
 	a = e2(f, KIR_OP_max, t, a, f32c(f, (float)s->floor));
-	if (s->rule == KIR_RULE_pow2)
-		a = pow2_ceil(f, a);
+	if (s->rule >= KIR_RULE_pow2)
+		a = pow2_of(f, s->rule, a);
 	return as_elem(f, a, s->scale_elem);
 }
 
@@ -78,17 +83,40 @@ static kir_ref clamp(kir_func *f, kir_ref x, double most)
 static bool clamps_late(const kir_side *s)
 {
 	return s->rule == KIR_RULE_amax && s->scale_elem == KIR_f32 &&
-	       s->round != KIR_ROUND_zero;
+	       s->round != KIR_ROUND_zero && !s->global;
+}
+
+/* over / d, 0 where d is 0. */
+static kir_ref safe_ratio(kir_func *f, kir_ref over, kir_ref d)
+{
+	kir_type_id t = f->node[d].type;
+	kir_ref none = e2(f, KIR_OP_eq, i1_like(f, t), d, f32c(f, 0));
+
+	return e3(f, KIR_OP_select, t, none, f32c(f, 0), e2(f, KIR_OP_div, t, over, d));
+}
+
+/* What 4 bits hold of integers. */
+static kir_ref narrow(kir_func *f, const kir_side *s, kir_ref x)
+{
+	kir_type_id t = f->node[x].type;
+	int64_t most = kir_side_max(s), least = s->elem == KIR_s8 ? -most - 1 : 0;
+
+	if (s->bits >= 8 || kir_is_float(s->elem))
+		return x;
+	x = e2(f, KIR_OP_min, t, x, kir_const_i(f, s->elem, most));
+	return e2(f, KIR_OP_max, t, x, kir_const_i(f, s->elem, least));
 }
 
 /* Codes of x (f32) under scale d (f32): a scalar, or one for each row of x. */
-static kir_ref row_codes(kir_func *f, const kir_side *s, kir_ref x, kir_ref d)
+static kir_ref row_codes(kir_func *f, const kir_side *s, kir_ref x, kir_ref d, kir_ref over)
 {
 	kir_type_id xt = f->node[x].type, dt = f->node[d].type;
 	int64_t axis = kir_type_at(f->module, dt)->rank ? 0 : -1;
 	kir_ref t;
 
-	if (s->reciprocal) {
+	if (over) {
+		t = e2x(f, KIR_OP_mul, xt, x, safe_ratio(f, over, d), axis);
+	} else if (s->reciprocal) {
 		kir_ref one = f32c(f, 1.0);
 		kir_ref r = axis == 0 ? e2(f, KIR_OP_div, dt, e1(f, KIR_OP_splat, dt, one), d)
 		                      : e2(f, KIR_OP_div, dt, one, d);
@@ -100,8 +128,20 @@ static kir_ref row_codes(kir_func *f, const kir_side *s, kir_ref x, kir_ref d)
 	/* where the divisor is the element's largest value, the conversion does the same */
 	if (clamps_late(s) && !(kir_is_float(s->elem) && s->divisor == kir_elem_max(s->elem)))
 		t = clamp(f, t, s->divisor);
-	return kir_emit(f, KIR_OP_convert, kir_with_elem(f->module, xt, s->elem), &t, 1,
-	                (int64_t[KIR_MAX_ATTRS]){ s->round, s->nan, KIR_OVER_sat });
+	t = kir_emit(f, KIR_OP_convert, kir_with_elem(f->module, xt, s->elem), &t, 1,
+	             (int64_t[KIR_MAX_ATTRS]){ s->round, s->nan, KIR_OVER_sat });
+	return narrow(f, s, t);
+}
+
+/* Rows of codes as they are stored: two a byte where the side says so. */
+static kir_ref as_stored(kir_func *f, const kir_side *s, kir_ref codes)
+{
+	const kir_type *t = kir_type_of(f, codes);
+
+	if (s->bits != 4)
+		return codes;
+	return kir_emit(f, KIR_OP_pack, kir_tile(f->module, KIR_u8, t->dim[0], t->dim[1] / 2),
+	                &codes, 1, (int64_t[KIR_MAX_ATTRS]){ s->pack });
 }
 
 /* Where rows go: a buffer and the index of the first. */
@@ -132,6 +172,15 @@ static void store_as(kir_func *f, kir_ref x, unsigned rank, const place *to)
 	         (int64_t[KIR_MAX_ATTRS]){ to->hint });
 }
 
+/* x<R>, each element once for each group of its row. */
+static kir_ref each_group(kir_func *f, kir_ref x, int64_t groups)
+{
+	int64_t rows = kir_type_of(f, x)->dim[0];
+	kir_ref wide = e1x(f, KIR_OP_spread, kir_tile(f->module, KIR_f32, rows, groups), x, 0);
+
+	return e1(f, KIR_OP_reshape, kir_vector(f->module, KIR_f32, rows * groups), wide);
+}
+
 /* Quantizes the rows of x <R x D>, one a head, and stores codes and, if the format computes
  * them, scales; a place's last dimensions are [head, token, ...] or [head, ...]. given: the
  * handed-over scales f32<R>, or 0. between: dimensions between head and element. */
@@ -141,19 +190,26 @@ static void write_rows(kir_func *f, const kir_side *s, kir_ref x, kir_ref given,
 	kir_module *m = f->module;
 	kir_type t = *kir_type_of(f, x);
 	int64_t rows = t.dim[0], dim = t.dim[1], groups = s->group ? dim / s->group : 1;
-	kir_ref xf, d = given, codes;
+	kir_ref xf, d = given, codes, over = 0;
 
 	if (s->gran == KIR_GRAN_none) {
 		store_as(f, as_elem(f, x, s->elem), 2 + between, codes_to);
 		return;
 	}
 	xf = as_elem(f, x, KIR_f32);
-	if (!given && !clamps_late(s))
+	if (format_stored(s) && !clamps_late(s))
 		xf = clamp(f, xf, kir_elem_max((kir_elem)t.elem));
 	if (s->gran == KIR_GRAN_group)
 		xf = e1(f, KIR_OP_reshape, kir_tile(m, KIR_f32, rows * groups, s->group), xf);
-	if (!given) {
-		kir_ref stored = row_scale(f, s, xf, (kir_elem)t.elem), out = stored;
+	if (s->global) {
+		kir_type_id gt = f->node[given].type;
+
+		over = e2(f, KIR_OP_div, gt, e1(f, KIR_OP_splat, gt, f32c(f, 1)), given);
+		if (s->gran == KIR_GRAN_group)
+			over = each_group(f, over, groups);
+	}
+	if (format_stored(s)) {
+		kir_ref stored = row_scale(f, s, xf, (kir_elem)t.elem, over), out = stored;
 
 		d = as_elem(f, stored, KIR_f32);
 		if (s->gran == KIR_GRAN_group)
@@ -161,11 +217,11 @@ static void write_rows(kir_func *f, const kir_side *s, kir_ref x, kir_ref given,
 			         stored);
 		store_as(f, out, (s->gran == KIR_GRAN_group ? 2 : 1) + between, scales_to);
 	}
-	codes = row_codes(f, s, xf, d);
+	codes = row_codes(f, s, xf, d, over);
 	if (s->gran == KIR_GRAN_group)
 		codes =
 		    e1(f, KIR_OP_reshape, kir_with_elem(m, f->node[x].type, s->elem), codes);
-	store_as(f, codes, 2 + between, codes_to);
+	store_as(f, as_stored(f, s, codes), 2 + between, codes_to);
 }
 
 /* Heads handled together: as many as fit a tile of 4096 elements. */
@@ -286,7 +342,8 @@ static void write_together(const write_op *w, kir_ref t, kir_ref slot)
 			continue;
 		int64_t dim = kir_type_of(f, s->codes)->dim[3];
 		kir_ref lh = kir_for(f, zero, s64c(f, w->heads), 1, false, NULL, 0);
-		kir_ref x = kir_emit(f, KIR_OP_load, kir_tile(m, s->side->elem, RUN, dim),
+		kir_elem e = (kir_elem)kir_type_of(f, s->codes)->elem;
+		kir_ref x = kir_emit(f, KIR_OP_load, kir_tile(m, e, RUN, dim),
 		                     (kir_ref[]){ s->stage, lh + 1, zero, zero }, 4, NULL);
 
 		kir_emit(f, KIR_OP_store, KIR_NO_TYPE,
@@ -412,7 +469,11 @@ static void quantize_part(const quant_op *o, kir_ref t, kir_ref h, kir_ref c, in
 	kir_ref g = kir_is_const(f, c, &k) ? s64c(f, k / o->group)
 	                                   : e2(f, KIR_OP_fdiv, s64, c, s64c(f, o->group));
 	kir_ref given = 0;
-	place codes = { o->q, { t, h, c }, 0 }, scales = { o->s, { t, h, g }, 0 };
+	int64_t per = kir_side_per(o->side);
+	kir_ref at = per == 1                 ? c
+	             : kir_is_const(f, c, &k) ? s64c(f, k / per)
+	                                      : e2(f, KIR_OP_fdiv, s64, c, s64c(f, per));
+	place codes = { o->q, { t, h, at }, 0 }, scales = { o->s, { t, h, g }, 0 };
 
 	if (o->d)
 		given = e2(f, KIR_OP_load, kir_vector(f->module, KIR_f32, o->heads), o->d, h);
@@ -429,8 +490,8 @@ static void quantize_rows(const quant_op *o, kir_ref t, int64_t heads, int64_t d
 	kir_ref lh = kir_for(f, s64c(f, 0), s64c(f, heads), o->heads, false, NULL, 0);
 
 	if (part < dim) {
-		kir_ref lc = kir_for(f, s64c(f, 0), s64c(f, dim / part * part), part, false,
-		                     NULL, 0);
+		kir_ref lc =
+		    kir_for(f, s64c(f, 0), s64c(f, dim / part * part), part, false, NULL, 0);
 
 		quantize_part(o, t, lh + 1, lc + 1, part);
 		kir_for_end(f, lc, NULL, 0);
@@ -489,11 +550,11 @@ static void quantize_groups(const quant_op *o, kir_ref t, kir_ref h, kir_ref g, 
 			x[i] = clamp(f, x[i], kir_elem_max(from));
 		if (i)
 			break;
-		scale = row_scale(f, s, x[0], from);
-		kir_emit(f, KIR_OP_store, KIR_NO_TYPE,
-		         (kir_ref[]){ scale, o->s, t, h, g }, 5, NULL);
+		scale = row_scale(f, s, x[0], from, 0);
+		kir_emit(f, KIR_OP_store, KIR_NO_TYPE, (kir_ref[]){ scale, o->s, t, h, g }, 5,
+		         NULL);
 	}
-	codes = row_codes(f, s, x[1], as_elem(f, scale, KIR_f32));
+	codes = row_codes(f, s, x[1], as_elem(f, scale, KIR_f32), 0);
 	kir_emit(f, KIR_OP_store, KIR_NO_TYPE, (kir_ref[]){ codes, o->q, t, h, g, at[4] }, 6,
 	         NULL);
 }
@@ -548,8 +609,9 @@ bool expand_quantize(const kir_func *in, kir_ref n, kir_func *f, kir_ref *map, k
 	(void)why;
 	o.heads = heads_together(heads, dim);
 	o.group = o.side->group ? o.side->group : whole ? dim : 1;
-	bool groups = o.side->group && o.heads == 1 && plain_row(kir_type_of(f, o.x)) &&
-	              plain_row(kir_type_of(f, o.q));
+	bool plain = o.side->bits != 4 && !o.side->global; /* codes an element each */
+	bool groups = plain && o.side->group && o.heads == 1 &&
+	              plain_row(kir_type_of(f, o.x)) && plain_row(kir_type_of(f, o.q));
 
 	if (groups) {
 		o.x = by_groups(f, o.x, o.group);

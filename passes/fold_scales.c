@@ -89,6 +89,27 @@ static kir_ref slice(kir_func *f, kir_ref x, int64_t start, int64_t cols)
 	                (int64_t[KIR_MAX_ATTRS]){ 1, start });
 }
 
+/* Which bytes hold columns [start, start + cols) of what unpack x makes of them, in place of
+ * those, and the attributes to unpack them with: all bits of them, or the low or high half. */
+static bool unpack_columns(const kir_func *f, kir_ref x, int64_t *start, int64_t *cols,
+                           kir_node *d)
+{
+	int64_t run = kir_attr_of(f, x, KIR_ATTR_run), both = 2 * run;
+
+	if (kir_attr_of(f, x, KIR_ATTR_half))
+		return false;
+	if (*start % both == 0 && *cols % both == 0) {
+		*start /= 2;
+		*cols /= 2;
+		return true;
+	}
+	if (*start % run || *cols != run)
+		return false;
+	d->attr[1] = 1 + *start / run % 2; /* lo, hi */
+	*start = *start / both * run;
+	return true;
+}
+
 /* Columns [start, start + cols) of the tile x, read by themselves if they are in memory. */
 static kir_ref columns(kir_func *f, kir_ref x, int64_t start, int64_t cols)
 {
@@ -103,6 +124,10 @@ static kir_ref columns(kir_func *f, kir_ref x, int64_t start, int64_t cols)
 	if (d.op == KIR_OP_convert) {
 		src[0] = columns(f, kir_src(f, x, 0), start, cols);
 		return kir_emit(f, KIR_OP_convert, t, src, 1, d.attr);
+	}
+	if (d.op == KIR_OP_unpack && unpack_columns(f, x, &start, &cols, &d)) {
+		src[0] = columns(f, kir_src(f, x, 0), start, cols);
+		return kir_emit(f, KIR_OP_unpack, t, src, 1, d.attr);
 	}
 	if (!loads_columns(f, x, &last))
 		return slice(f, x, start, cols);

@@ -13,6 +13,8 @@
  */
 #include "vectorize.h"
 
+enum { READ_MAX = 64 }; /* vectors of the right factor that one step reads */
+
 typedef struct product {
 	vec *v;
 	kir_ref n;
@@ -57,7 +59,7 @@ static void block_step(product *d, vec_ix r, vec_ix c, vec_ix k, int64_t rows, i
                        int64_t lanes, const kir_ref *live, kir_ref *acc)
 {
 	vec *v = d->v;
-	kir_ref b[64];
+	kir_ref b[READ_MAX];
 
 	vec_factor_read(v, &d->b, &d->p, k, c, cols, lanes, live, b);
 	for (int64_t s = 0; s < d->p.ratio; s++)
@@ -161,7 +163,7 @@ static int64_t cols_of_block(const product *d, int64_t rows, int64_t vectors)
 	int64_t most = d->v->in->sched.cols ? d->v->in->sched.cols : room / rows;
 
 	most = most < 1 ? 1 : (most > 8 ? 8 : most);
-	while (most * rows >= KIR_MAX_SRC - 2)
+	while (most * rows >= KIR_MAX_SRC - 2 || (most > 1 && most * d->p.ratio > READ_MAX))
 		most--;
 	if (most >= vectors)
 		return vectors;
@@ -196,7 +198,8 @@ static void all_columns(product *d)
 	while (c < d->b.cols) {
 		int64_t lanes = vec_chunk(d->b.cols - c, most);
 		int64_t vectors = (d->b.cols - c) / lanes;
-		int64_t cols = cols_of_block(d, rows, vectors), count = vectors / cols;
+		int64_t cols = cols_of_block(d, rows, vectors);
+		int64_t count = d->p.columns_known ? 1 : vectors / cols;
 
 		column_blocks(d, c, count, rows, cols, lanes);
 		c += count * cols * lanes;

@@ -95,11 +95,12 @@ bool vec_layout_of(const kir_type *t, unsigned deep, unsigned col, vec_layout *l
 bool vec_find_layout(const vec *v, const vec_factor *b, vec_layout *l)
 {
 	const kir_type *t = vec_memory_of(v, b);
+	int64_t depth = b->depth / (b->unpack && b->trans ? 2 : 1); /* in bytes of two codes */
 
-	if (!vec_layout_of(t, deep_axis(t, b), column_axis(t, b), l) || b->depth % l->unit)
+	if (!vec_layout_of(t, deep_axis(t, b), column_axis(t, b), l) || depth % l->unit)
 		return false;
 	if (l->pairs) /* a pair is a word of what 8 bits widen to */
-		return b->unit == 2 && b->cols % 4 == 0;
+		return b->unit == 2 && b->cols % 4 == 0 && !b->unpack;
 	/* whole words of the product, a power of two of them: split_words halves */
 	return l->unit % b->unit == 0 && l->unit / b->unit <= VEC_RATIO_MAX &&
 	       low_bit(l->unit / b->unit) == l->unit / b->unit;

@@ -67,18 +67,30 @@ bool vec_factor_of(vec *v, kir_ref dot, vec_factor *b)
 	}
 	for (; in->node[s].op != KIR_OP_load; s = kir_src(in, s, 0))
 		b->chain[n++] = s;
+	if (n && in->node[b->chain[n - 1]].op == KIR_OP_unpack)
+		b->unpack = b->chain[--n];
 	b->nchain = n;
 	b->load = s;
 	b->stored = (kir_elem)kir_type_of(in, s)->elem;
 	return true;
 }
 
-/* Makes the factor a local copy of the stored tile. */
+/* Makes the factor a local copy of the stored tile, its codes a byte each. */
 static void bring_home(vec *v, vec_factor *b)
 {
 	vec_load(v, b->load);
 	b->local = true;
 	b->tile = v->val[b->load];
+	if (!b->unpack)
+		return;
+	const kir_type *t = kir_type_of(v->in, b->unpack);
+	vec_tile codes = vec_local(v, (kir_elem)t->elem, t->dim[0], t->dim[1]);
+
+	vec_unpack(v, &b->tile, &codes, kir_attr_of(v->in, b->unpack, KIR_ATTR_run),
+	           kir_attr_of(v->in, b->unpack, KIR_ATTR_half));
+	b->tile = codes;
+	b->stored = codes.elem;
+	b->unpack = 0;
 }
 
 /* Buffer of the load and its index operands. */
@@ -148,7 +160,7 @@ kir_ref vec_apply_chain(vec *v, const vec_factor *b, kir_ref x)
 			x = e2(v->f, KIR_OP_xor, t, x, v->map[kir_src(v->in, n, 1)]);
 		else
 			x = kir_emit(v->f, (kir_op)d->op, t, &x, 1,
-			             d->op == KIR_OP_convert ? d->attr : NULL);
+			             d->op != KIR_OP_bitcast ? d->attr : NULL);
 	}
 	return x;
 }
@@ -400,7 +412,12 @@ void vec_factor_read(vec *v, const vec_factor *b, const vec_packed *p, vec_ix k,
 			                  lanes * b->unit);
 		return;
 	case VEC_DIRECT:
-	case VEC_WIDEN: read_widened(v, b, p, k, c, cols, lanes, out); return;
+	case VEC_WIDEN:
+		if (b->unpack)
+			vec_nibbles_read(v, b, p, k, c, cols, lanes, out);
+		else
+			read_widened(v, b, p, k, c, cols, lanes, out);
+		return;
 	case VEC_ZIP: read_zipped(v, b, k, c, cols, lanes, live, out); return;
 	}
 }
@@ -416,16 +433,23 @@ static vec_packed pack_memory(vec *v, vec_factor *b, bool fuse)
 	kir_ref upto = vec_upto_of(v, b);
 	vec_layout l;
 
-	if (vec_find_layout(v, b, &l) && !(upto && b->trans)) {
+	if (vec_find_layout(v, b, &l) && !(upto && (b->trans || b->unpack)) &&
+	    (!b->unpack || vec_nibbles_fit(v, b, &l))) {
 		p.max_lanes = vec_side_by_side(b, &l);
-		p.ratio = l.unit / b->unit;
+		p.ratio = l.unit / b->unit * (b->unpack && b->trans ? 2 : 1);
 		p.pairs = l.pairs;
-		p.how = same && p.ratio == 1 ? VEC_DIRECT : VEC_WIDEN;
+		p.columns_known = b->unpack && !b->trans;
+		p.how = same && p.ratio == 1 && !b->unpack ? VEC_DIRECT : VEC_WIDEN;
 		if (!upto && (p.how == VEC_DIRECT || fuse))
 			return p;
 		p = (vec_packed){ .max_lanes = v->lanes, .ratio = 1 };
 		p.tile = vec_local(v, b->elem, b->depth / b->unit, b->cols * b->unit);
-		vec_pack_layout(v, b, &l, &p.tile, upto ? vec_live_rows(v, b) : 0);
+		if (b->unpack)
+			vec_nibbles_pack(v, b, &l, &p.tile);
+		else
+			vec_pack_layout(v, b, &l, &p.tile, upto ? vec_live_rows(v, b) : 0);
+	} else if (b->unpack) {
+		bring_home(v, b);
 	} else if (!b->trans && run >= b->cols && fuse) {
 		p.how = VEC_ZIP;
 	} else if (run < (b->trans ? b->depth : b->cols) || (b->trans && upto)) {

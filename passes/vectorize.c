@@ -518,6 +518,18 @@ static void lower_reshape(vec *v, kir_ref n)
 	v->val[n] = t;
 }
 
+static void lower_nibbles(vec *v, kir_ref n)
+{
+	int64_t run = kir_attr_of(v->in, n, KIR_ATTR_run);
+	vec_tile from = *vec_value(v, kir_src(v->in, n, 0)), to = vec_home(v, n);
+
+	if (v->in->node[n].op == KIR_OP_pack)
+		vec_pack_codes(v, &from, &to, run);
+	else
+		vec_unpack(v, &from, &to, run, kir_attr_of(v->in, n, KIR_ATTR_half));
+	v->val[n] = to;
+}
+
 static void lower_scalar(vec *v, kir_ref n)
 {
 	for (unsigned i = 0; i < v->in->node[n].nsrc; i++)
@@ -577,6 +589,8 @@ static bool lower_op(vec *v, kir_ref n)
 		vec_store(v, n);
 		return true;
 	case KIR_OP_dot: return vec_dot(v, n);
+	case KIR_OP_unpack:
+	case KIR_OP_pack: lower_nibbles(v, n); return true;
 	case KIR_OP_concat: lower_concat(v, n); return true;
 	case KIR_OP_slice: return lower_slice(v, n);
 	case KIR_OP_reshape: lower_reshape(v, n); return true;
@@ -686,6 +700,7 @@ static void defer_factors(vec *v)
 				break;
 			}
 			if (op != KIR_OP_convert && op != KIR_OP_bitcast &&
+			    op != KIR_OP_fixed && op != KIR_OP_unpack &&
 			    !(op == KIR_OP_xor && kir_is_const(in, kir_src(in, s, 1), &x)))
 				break;
 			s = kir_src(in, s, 0);

@@ -4,6 +4,7 @@
  *     vectorize.c   regions, scalars, where each tile lives
  *     vec_group.c   elementwise ops and reductions: loops over rows and vectors
  *     vec_memory.c  tiles to and from parameters
+ *     vec_nibble.c  two codes a byte, taken apart and put together
  *     vec_pack.c    the right factor of a product, brought into product order
  *     vec_layout.c  cache tiles that are stored in that order, or nearly
  *     vec_dot.c     products: blocks of accumulators in registers
@@ -120,6 +121,11 @@ kir_ref vec_read_direct(vec *v, kir_ref load, vec_ix r, vec_ix c, int64_t lanes)
  * first is at a multiple of that many. */
 int64_t vec_run(const kir_type *buffer);
 
+/* Low or high 4 bits of u8 lanes as codes of e: s8 (with their sign), u8 or a 4-bit float. */
+kir_ref vec_nibble(vec *v, kir_ref bytes, bool high, kir_elem e);
+void vec_unpack(vec *v, const vec_tile *from, const vec_tile *to, int64_t run, int64_t half);
+void vec_pack_codes(vec *v, const vec_tile *from, const vec_tile *to, int64_t run);
+
 bool vec_dot(vec *v, kir_ref n);
 /* Transposes n vectors x of n 4-byte words each, in place: log2(n) rounds of zips. */
 void vec_transpose(vec *v, kir_ref *x, int64_t n);
@@ -137,6 +143,7 @@ typedef struct vec_factor {
 	kir_ref load;                 /* the T load in `in`                             */
 	kir_ref chain[VEC_CHAIN_MAX]; /* ops of `in` applied after loading   */
 	unsigned nchain;
+	kir_ref unpack;        /* op of `in` between load and chain, or 0      */
 	kir_elem stored, elem; /* in memory, after the chain                 */
 	bool trans;            /* memory rows are columns of the product         */
 	int64_t cols, depth;   /* columns and length of the contraction        */
@@ -153,10 +160,11 @@ typedef enum vec_how {
 
 typedef struct vec_packed {
 	vec_how how;
-	vec_tile tile;     /* VEC_LOCAL: [depth / unit][cols * unit]          */
-	int64_t max_lanes; /* columns that lie side by side                   */
-	int64_t ratio;     /* steps of the contraction one read gives         */
-	bool pairs;        /* VEC_WIDEN: in the order of vec_layout's pairs   */
+	vec_tile tile;      /* VEC_LOCAL: [depth / unit][cols * unit]          */
+	int64_t max_lanes;  /* columns that lie side by side                   */
+	int64_t ratio;      /* steps of the contraction one read gives         */
+	bool pairs;         /* VEC_WIDEN: in the order of vec_layout's pairs   */
+	bool columns_known; /* columns must be literals                       */
 } vec_packed;
 
 bool vec_factor_of(vec *v, kir_ref dot, vec_factor *b);
@@ -218,5 +226,15 @@ void vec_pack_columns(vec *v, const vec_factor *b, const vec_layout *l, vec_ix c
 void vec_tiles_plan(vec *v);
 /* Whether product n is done in tile registers; if so, it has been emitted. */
 bool vec_tiles_dot(vec *v, kir_ref n);
+
+/* -- two codes a byte (vec_nibble.c) ------------------------------------------------------ */
+
+/* Whether bytes in that layout are in product order once they are taken apart. Narrows the
+ * columns that count as side by side. */
+bool vec_nibbles_fit(const vec *v, const vec_factor *b, vec_layout *l);
+void vec_nibbles_pack(vec *v, const vec_factor *b, const vec_layout *l, const vec_tile *t);
+/* As vec_factor_read. Columns of values must be literals. */
+void vec_nibbles_read(vec *v, const vec_factor *b, const vec_packed *p, vec_ix k, vec_ix c,
+                      int64_t cols, int64_t lanes, kir_ref *out);
 
 #endif

@@ -321,7 +321,7 @@ static void test_code(void **state)
 /* -- formats ---------------------------------------------------------------------------------
  */
 
-_Static_assert(sizeof(kir_side) == 64 && sizeof(kir_format) == 232 &&
+_Static_assert(sizeof(kir_side) == 72 && sizeof(kir_format) == 256 &&
                    sizeof(struct format_piece) == 12 && sizeof(struct format_item) == 136 &&
                    sizeof(struct kir_format_tensor) == 40,
                "a member was added: it needs a row in test_formats");
@@ -341,6 +341,15 @@ static const struct {
 	{ "elem", NAME_, "elem e4m3fn", SCALE_, REST_, PLACE_ },
 	{ "k.elem", NAME_, "elem s8; k.elem e4m3fn", SCALE_, REST_, PLACE_ },
 	{ "v.elem", NAME_, "elem s8; v.elem e4m3fn", SCALE_, REST_, PLACE_ },
+	{ "4 bits", NAME_, "elem s4", SCALE_, REST_, PLACE_ },
+	{ "pack", NAME_, "elem s4", SCALE_, "pack 4", PLACE_ },
+	{ "v.pack", NAME_, "elem s4", SCALE_, "v.pack 4", PLACE_ },
+	{ "down", NAME_, ELEM_, "scale f32 token-head amax/127 floor 1e-06 pow2-down", REST_,
+	  PLACE_ },
+	{ "near", NAME_, ELEM_, "scale f32 token-head amax/127 floor 1e-06 pow2-near", REST_,
+	  PLACE_ },
+	{ "global", NAME_, ELEM_, "scale f32 token-head amax/127 floor 1e-06 global", REST_,
+	  PLACE_ },
 	{ "scale elem", NAME_, ELEM_, "scale bf16 token-head amax/127 floor 1e-06", REST_,
 	  PLACE_ },
 	{ "granularity", NAME_, ELEM_, "scale f32 head given", REST_,

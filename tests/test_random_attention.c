@@ -70,8 +70,16 @@ static void add_format(rng *r, char *text, const char *field)
 {
 	const char *e =
 	    WORD(r, "int8", "int8", "e4m3", "e5m2", "e4m3fnuz", "e5m2fnuz", "bf16", "f16");
-	const char *place = WORD(r, "native", "native", "inline", "split", "nhd", "hnd", "x", "amx");
+	const char *place =
+	    WORD(r, "native", "native", "inline", "split", "nhd", "hnd", "x", "amx");
 	bool wide = !strcmp(e, "bf16") || !strcmp(e, "f16");
+	if (one_in(r, 4)) { /* codes of 4 bits, and block formats: the rule names the rest */
+		add(text, " %s=%s/%s", field,
+		    WORD(r, "int4", "int4/g32", "mxfp4", "mxfp4/ceil", "mxfp4/near", "nvfp4",
+		         "mxfp8", "mxfp8/ocp"),
+		    strcmp(place, "x") ? place : "page");
+		return;
+	}
 	const char *gran =
 	    wide ? "none" : WORD(r, "tensor", "head", "token-head", "token-head", "g16");
 
@@ -85,6 +93,10 @@ static void add_shape(rng *r, char *text, int *page)
 	int dk = 16 * (int)pick(r, 1, one_in(r, 3) ? 36 : 8);
 	int dv = one_in(r, 3) ? 16 * (int)pick(r, 1, 12) : dk;
 
+	if (strstr(text, "mxfp") || strstr(text, "int4") || strstr(text, "nvfp4")) {
+		dk = (dk + 31) / 32 * 32;
+		dv = (dv + 31) / 32 * 32;
+	}
 	while (kv * group * (dk + dv) > 1600 && (kv > 1 || group > 1))
 		kv > 1 ? kv-- : group--;
 	*page = 8 * (int)(one_in(r, 3) ? pick(r, 1, 16) : pick(r, 1, 4));
@@ -154,6 +166,18 @@ static void make_writer(rng *r, char *text)
 	int dk = 16 * (int)pick(r, 1, 12), dv = one_in(r, 3) ? 16 * (int)pick(r, 1, 8) : dk;
 
 	*text = 0;
+	if (one_in(r, 3)) {
+		quant = one_in(r, 4);
+		add(text, "%s in=%s %s=%s", quant ? "quant" : "write",
+		    WORD(r, "bf16", "f16", "f32"), quant ? "to" : "kv",
+		    WORD(r, "int4", "int4/g32", "mxfp4", "mxfp4/near", "nvfp4", "mxfp8/ocp"));
+		add(text, "%s heads=%d dim=%d", WORD(r, "", "/inline", "/split", "/page"),
+		    (int)pick(r, 1, 9), (dk + 31) / 32 * 32);
+		if (!quant)
+			add(text, ":%d page=%d parts=%d", (dv + 31) / 32 * 32,
+			    8 * (int)pick(r, 1, 16), (int)pick(r, 0, 5));
+		return;
+	}
 	add(text, "%s in=%s %s=%s/%s/%s%s", quant ? "quant" : "write",
 	    WORD(r, "bf16", "f16", "f32"), quant ? "to" : "kv", e,
 	    wide ? "none" : WORD(r, "tensor", "head", "token-head", "g16"),

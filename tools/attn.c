@@ -102,8 +102,18 @@ char *attn_text(const attn *a, const kir_problem *p)
 
 /* -- the cache --------------------------------------------------------------------------- */
 
+/* The rule of codes that lie two a byte, else NULL. */
+static const kir_side *packed(const attn *a, kir_stream s)
+{
+	const kir_side *side = &a->format->side[s == KIR_S_v || s == KIR_S_vs];
+
+	return s <= KIR_S_v && side->bits == 4 ? side : NULL;
+}
+
 kir_elem attn_elem(const attn *a, kir_stream s)
 {
+	if (packed(a, s))
+		return packed(a, s)->elem;
 	return (kir_elem)a->layout.stream[s].type.elem;
 }
 
@@ -118,7 +128,14 @@ static unsigned char *at(const attn *a, kir_stream s, int64_t page, int64_t h, i
 
 uint64_t attn_code(const attn *a, kir_stream s, int64_t page, int64_t h, int64_t t, int64_t i)
 {
+	const kir_side *two = packed(a, s);
 	uint64_t code = 0;
+	bool high;
+	if (two) {
+		i = kir_side_byte(two, i, &high);
+		unsigned byte = *at(a, s, page, h, t, i);
+		return kir_side_code(two, high ? byte >> 4 : byte);
+	}
 	memcpy(&code, at(a, s, page, h, t, i), kir_elem_bytes(attn_elem(a, s)));
 	return code;
 }
@@ -126,6 +143,15 @@ uint64_t attn_code(const attn *a, kir_stream s, int64_t page, int64_t h, int64_t
 void attn_set(attn *a, kir_stream s, int64_t page, int64_t h, int64_t t, int64_t i,
               uint64_t code)
 {
+	const kir_side *two = packed(a, s);
+	bool high;
+	if (two) {
+		i = kir_side_byte(two, i, &high);
+		unsigned char *byte = at(a, s, page, h, t, i);
+		*byte = (unsigned char)(high ? (*byte & 15) | (code & 15) << 4
+		                             : (*byte & 0xf0) | (code & 15));
+		return;
+	}
 	memcpy(at(a, s, page, h, t, i), &code, kir_elem_bytes(attn_elem(a, s)));
 }
 

@@ -46,6 +46,7 @@ uint64_t attn_code(const attn *a, kir_stream s, int64_t page, int64_t h, int64_t
 void attn_set(attn *a, kir_stream s, int64_t page, int64_t h, int64_t t, int64_t i,
               uint64_t code);
 double attn_value(const attn *a, kir_stream s, int64_t page, int64_t h, int64_t t, int64_t i);
+/* Of a code as a value; codes of 4 bits lie two a byte, which attn_code and attn_set know. */
 kir_elem attn_elem(const attn *a, kir_stream s);
 /* Element d of a whole key (side 0) or value, without scales: keys may lie in two parts, and
  * values inside keys. */

@@ -12,10 +12,10 @@
  * u_p = u16 where weights are rounded to bf16 (pv=bf16), else 0. qk=bf16 with a query that
  * isn't exact in bf16 moves an element by u16 of itself: dq = u16 sum|scale q k|.
  *
- * f16 (engines of sub-groups): u_p = 2^-11 where weights are rounded to f16. Weights there are at
- * most 1, or x_j at most 1 of a tile's largest value scale: below 2^-14 they lose at most 2^-25,
- * an output sum_j 2^-25 vs |code_jd| with vs the largest. A query row is scaled by a power of two
- * to below 2: an element loses at most 2^-25 a.
+ * f16 (engines of sub-groups): u_p = 2^-11 where weights are rounded to f16. Weights there are
+ * at most 1, or x_j at most 1 of a tile's largest value scale: below 2^-14 they lose at most
+ * 2^-25, an output sum_j 2^-25 vs |code_jd| with vs the largest. A query row is scaled by a
+ * power of two to below 2: an element loses at most 2^-25 a.
  *
  * Integer products are exact; what is rounded to integers is known, so dw is not the worst
  * case over all data but the sum of what this row's numbers can lose:
@@ -287,8 +287,9 @@ static double weigh(row *r)
 
 /* -- what integers lose ------------------------------------------------------------------ */
 
-/* dw of the keys of one tile, j0 to j1. */
-static void tile_terms(const row *r, int64_t j0, int64_t j1, double z, double *dw)
+/* dw of the keys of one tile, j0 to j1, for the elements d0 to d1 that share scales. */
+static void group_terms(const row *r, int64_t j0, int64_t j1, int64_t d0, int64_t d1, double z,
+                        double *dw)
 {
 	const attn *a = r->a;
 	double top = digits(r->p->pv, 255, 65535), m = 0, half = 0;
@@ -298,19 +299,27 @@ static void tile_terms(const row *r, int64_t j0, int64_t j1, double z, double *d
 		page = slot_of(r, j, &token);
 		if (r->w[j] > 0)
 			m = fmax(m, r->w[j] * exp(r->dq[j] + z) *
-			                attn_scale(a, 1, page, r->h, token, 0));
+			                attn_scale(a, 1, page, r->h, token, d0));
 	}
 	if (r->p->pv >= ARITH_int8)
 		half = m * (0.5 + 4 * U32 * top) / top;
 	for (int64_t j = j0; j < j1; j++) {
 		page = slot_of(r, j, &token);
 		double grow = expm1(r->dq[j] + z);
-		for (int64_t d = 0; r->w[j] > 0 && d < a->shape.dim_v; d++) {
+		for (int64_t d = d0; r->w[j] > 0 && d < d1; d++) {
 			double code = fabs(attn_element(a, 1, page, r->h, token, d)) * vd;
 			double x = r->w[j] * attn_scale(a, 1, page, r->h, token, d);
 			dw[d] += code * (x * grow + fmin(x * (1 + grow), half));
 		}
 	}
+}
+
+static void tile_terms(const row *r, int64_t j0, int64_t j1, double z, double *dw)
+{
+	int64_t dim = r->a->shape.dim_v,
+	        group = r->a->format->side[!r->a->format->shared].group;
+	for (int64_t d = 0, n = group ? group : dim; d < dim; d += n)
+		group_terms(r, j0, j1, d, d + n < dim ? d + n : dim, z, dw);
 }
 
 /* What weights lose that are subnormal in f16; vs is the largest value scale. */
@@ -361,7 +370,8 @@ bound_terms bound_terms_of(const attn *a, const bound_profile *p, int64_t at, in
 		key_sums k = sum_key(&r, j);
 		t.sabs = fmax(t.sabs, k.qk);
 		codes = fmax(codes, k.codes);
-		vs = fmax(vs, attn_scale(a, 1, page, r.h, token, 0));
+		for (int64_t d = 0; d < a->shape.dim_v; d++)
+			vs = fmax(vs, attn_scale(a, 1, page, r.h, token, d));
 		r.w[j] = known ? score_of(&r, j, k.score) : 0;
 		r.dq[j] = isinf(r.w[j]) ? 0 : k.dq;
 		t.dl = fmax(t.dl, known ? r.dq[j] : 0);

@@ -147,7 +147,9 @@ static void bind_scales(check *c, bind *w)
 	for (int side = 0; side < 2; side++) {
 		const char *name = side ? "vd" : "kd";
 		kir_gran g = a->format->side[side].gran;
-		if ((g != KIR_GRAN_tensor && g != KIR_GRAN_head) || (side && a->format->shared))
+		bool handed =
+		    g == KIR_GRAN_tensor || g == KIR_GRAN_head || a->format->side[side].global;
+		if (!handed || (side && a->format->shared))
 			continue;
 		bind_arg *one = bind_tensor(w, name, KVJIT_F32, 1, &heads[1]);
 		bind_arg *all = bind_tensor(&a->b, name, KVJIT_F32, 2, heads);

@@ -66,9 +66,8 @@ static void make_write(check *c)
 static void make_quant(check *c)
 {
 	attn *a = &c->a;
-	int64_t heads = a->p.heads, shape[3] = { TOKENS, heads, a->p.dim_k };
+	int64_t heads = a->p.heads;
 	make_rows(c, "x", heads, a->p.dim_k, 0)->nstride = 0;
-	bind_tensor(&a->b, "q", KVJIT_U8, 3, shape);
 	make_scales(c, "d", heads);
 	bind_scalar(&a->b, "n", TOKENS, 0);
 }

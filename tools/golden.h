@@ -71,6 +71,9 @@ bool golden_quant_group(const golden_case *c, const machine *m, golden_result *r
 bool golden_gemm(const golden_case *c, const machine *m, golden_result *r);
 bool golden_write_token_head(const golden_case *c, const machine *m, golden_result *r);
 bool golden_write_static(const golden_case *c, const machine *m, golden_result *r);
+/* golden_mx.c */
+bool golden_quant_mx(const golden_case *c, const machine *m, golden_result *r);
+bool golden_write_nvfp4(const golden_case *c, const machine *m, golden_result *r);
 bool golden_attention(const golden_case *c, const machine *m, golden_result *r);
 bool golden_sparse_mla(const golden_case *c, const machine *m, golden_result *r);
 bool golden_mla_records(const golden_case *c, const machine *m, golden_result *r);

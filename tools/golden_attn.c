@@ -18,9 +18,10 @@
 /* fmt of the manifest, without its granularity. */
 static const struct {
 	const char *fmt, *elem;
-} elems[] = { { "bf16", "bf16" }, { "f16", "f16" },           { "fp8", "e4m3" },
-	      { "e4m3", "e4m3" }, { "e5m2", "e5m2" },         { "e4m3fnuz", "e4m3fnuz" },
-	      { "int8", "int8" }, { "e5m2fnuz", "e5m2fnuz" }, { "mxfp8", "mxfp8" } };
+} elems[] = { { "bf16", "bf16" },   { "f16", "f16" },           { "fp8", "e4m3" },
+	      { "e4m3", "e4m3" },   { "e5m2", "e5m2" },         { "e4m3fnuz", "e4m3fnuz" },
+	      { "int8", "int8" },   { "e5m2fnuz", "e5m2fnuz" }, { "mxfp8", "mxfp8" },
+	      { "mxfp4", "mxfp4" }, { "nvfp4", "nvfp4" } };
 
 static const struct {
 	const char *fmt, *gran;
@@ -133,6 +134,20 @@ static bool bind_given(const golden_case *c, const char *array, const char *name
 	return true;
 }
 
+/* The reciprocal of one of the two factors in global_inv, for every sequence and head. */
+static bool bind_global(const golden_case *c, int side, const char *name, attn *a,
+                        golden_result *r)
+{
+	golden_array g;
+	int64_t shape[2] = { a->nseq, a->p.kv_heads };
+	if (!golden_get(c, "global_inv", &g) || g.elem != KIR_f32 || g.count != 2)
+		return golden_fail(r, "array 'global_inv' isn't two f32");
+	float *to = bind_tensor(&a->b, name, KVJIT_F32, 2, shape)->data;
+	for (int64_t i = 0; i < shape[0] * shape[1]; i++)
+		to[i] = 1 / ((const float *)g.data)[side];
+	return true;
+}
+
 /* One stream of the cache from a slot-major array [pages, page, heads(, last)]. */
 static bool fill_stream(const golden_case *c, const char *array, kir_stream s, attn *a,
                         golden_result *r)
@@ -142,6 +157,8 @@ static bool fill_stream(const golden_case *c, const char *array, kir_stream s, a
 		return true;
 	int64_t last = a->layout.stream[s].type.rank == 4 ? a->layout.stream[s].type.dim[3] : 1;
 	size_t item = kir_elem_bytes(attn_elem(a, s));
+	/* two codes a byte come as neighbours, the first in the low bits */
+	bool two = s <= KIR_S_v && a->format->side[s == KIR_S_v].bits == 4;
 	if (!golden_get(c, array, &x) ||
 	    x.count != a->npages * a->shape.page * a->shape.kv_heads * last ||
 	    kir_elem_bytes(x.elem) != item)
@@ -153,7 +170,9 @@ static bool fill_stream(const golden_case *c, const char *array, kir_stream s, a
 				for (int64_t i = 0; i < last; i++, from += item) {
 					uint64_t code = 0;
 					memcpy(&code, from, item);
-					attn_set(a, s, p, h, t, i, code);
+					attn_set(a, s, p, h, t, two ? 2 * i : i, code);
+					if (two)
+						attn_set(a, s, p, h, t, 2 * i + 1, code >> 4);
 				}
 	return true;
 }
@@ -173,6 +192,9 @@ static bool bind_case(const golden_case *c, attn *a, golden_result *r)
 		             a->format->side[side].gran == KIR_GRAN_head;
 		const char *scale = side ? "v_scale" : "k_scale";
 		if (given && !bind_given(c, scale, side ? "vd" : "kd", a, r))
+			return false;
+		if (a->format->side[side].global &&
+		    !bind_global(c, side, side ? "vd" : "kd", a, r))
 			return false;
 		if (!fill_stream(c, side ? "v_code" : "k_code", side ? KIR_S_v : KIR_S_k, a,
 		                 r) ||

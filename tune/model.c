@@ -22,6 +22,7 @@ typedef struct sizes {
 	int64_t heads, kv_heads, page, dim[2]; /* 0 K, 1 V */
 	int64_t batch, ctx, qlen;
 	kir_elem elem[2];
+	unsigned bits[2]; /* of a stored code */
 	bool attn, query_exact;
 } sizes;
 
@@ -56,8 +57,10 @@ static bool look(const kt_model_of *m, sizes *z)
 		z->attn = op == KIR_OP_attention;
 		z->kv_heads = k->dim[1];
 		z->page = k->dim[2];
-		z->dim[0] = k->dim[3];
-		z->dim[1] = v->dim[3];
+		z->dim[0] = k->dim[3] * kir_side_per(&format->side[0]);
+		z->dim[1] = v->dim[3] * kir_side_per(&format->side[1]);
+		z->bits[0] = format->side[0].bits;
+		z->bits[1] = format->side[1].bits;
 		z->elem[0] = format->side[0].elem;
 		z->elem[1] = format->side[1].elem;
 		z->heads =
@@ -137,7 +140,7 @@ static void count(const kt_model_of *m, const sizes *z, const kir_sched *s, part
 		enum arith a = arith_of(m, z, side, side ? s->pv : s->qk);
 		double decode = decode_cycles(m, z->elem[side], a, s->decode);
 
-		bytes += tokens * (double)z->dim[side] * kir_elems[z->elem[side]].bits / 8;
+		bytes += tokens * (double)z->dim[side] * z->bits[side] / 8;
 		p->decode += s->fuse == FUSE_OFF ? vectors * (decode + 1 + blocks)
 		                                 : vectors * decode * blocks;
 		p->product += vectors * rows * product_cycles(m, a);

@@ -230,6 +230,12 @@ bool kbe_c_each(const kir_func *f, kir_ref n, kir_text *out)
 
 	if (op == KIR_OP_convert)
 		return convert(f, n, out);
+	if (op == KIR_OP_fixed) {
+		kir_text_add(out, "(%s)(", kbe_c_type(e));
+		kbe_c_number(f, kir_src(f, n, 0), "l", out);
+		kir_text_add(out, " * %lld)", 1LL << kir_attr_of(f, n, KIR_ATTR_shift));
+		return true;
+	}
 	if (op == KIR_OP_select) {
 		kbe_c_raw(f, kir_src(f, n, 0), "l", out);
 		kir_text_add(out, " ? ");

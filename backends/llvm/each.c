@@ -2,6 +2,8 @@
 /* each.c -- arithmetic lane by lane, reductions, and moving lanes about. */
 #include "lower.h"
 
+#include <math.h>
+
 static bool native(const kll *l, kir_elem e)
 {
 	(void)l;
@@ -309,6 +311,22 @@ static LLVMValueRef lanes_op(kll *l, kir_ref n)
 	}
 }
 
+/* Nothing rounds: x * 2^shift is an integer. */
+static LLVMValueRef fixed(kll *l, kir_ref n)
+{
+	kir_elem from = kll_elem(l, kir_src(l->f, n, 0)), to = kll_elem(l, n);
+	int shift = (int)kir_attr_of(l->f, n, KIR_ATTR_shift);
+	LLVMTypeRef t = kll_elem_type(l, to);
+	LLVMValueRef x = kll_operand(l, n, 0);
+
+	if (kir_is_int(from))
+		return LLVMBuildShl(l->b, x, kll_int(t, (uint64_t)shift, x), "");
+	x = kll_to_f32(l, x, from);
+	x = LLVMBuildFMul(l->b, x, kll_real(l->f32, ldexp(1, shift), x), "");
+	x = LLVMBuildFPToSI(l->b, x, kll_like(l->i32, x), "");
+	return LLVMBuildTrunc(l->b, x, kll_like(t, x), "");
+}
+
 LLVMValueRef kll_each(kll *l, kir_ref n)
 {
 	kir_elem e = kll_elem(l, n);
@@ -330,6 +348,7 @@ LLVMValueRef kll_each(kll *l, kir_ref n)
 		return LLVMBuildBitCast(l->b, l->val[kir_src(l->f, n, 0)],
 		                        kll_vec(kll_elem_type(l, e), kll_own(l, n)), "");
 	case KIR_OP_splat: return kll_operand(l, n, 0);
+	case KIR_OP_fixed: return fixed(l, n);
 	case KIR_OP_iota: return iota(l, n);
 	case KIR_OP_zip_lo:
 	case KIR_OP_zip_hi:

@@ -14,6 +14,7 @@
 /* What lies in one stream: codes and their stored scales. */
 typedef struct part {
 	const kref_mem *code, *scale;
+	const kir_side *packed; /* two codes a byte, or NULL */
 	int64_t dim, group;
 } part;
 
@@ -97,7 +98,7 @@ static bool read_row(kref_state *r, kir_ref n, const attn *a, side *s, int64_t h
 		const part *p = &s->part[i];
 		int64_t groups = (p->dim + p->group - 1) / p->group;
 
-		if (!kref_get_row(r, n, p->code, at, 3, p->dim, row))
+		if (!kref_get_codes(r, n, p->packed, p->code, at, 3, p->dim, row))
 			return false;
 		if (!p->scale)
 			continue;
@@ -298,16 +299,19 @@ static bool sequence(kref_state *r, kir_ref n, attn *a, int64_t b)
 	return true;
 }
 
-static bool add_part(kref_state *r, kir_ref n, side *s, const char *code, const char *scale)
+static bool add_part(kref_state *r, kir_ref n, side *s, int which, const char *code,
+                     const char *scale)
 {
 	part *p = &s->part[s->nparts];
-	int64_t groups = 1;
+	int64_t groups = 1, format = kir_attr_of(r->f, n, KIR_ATTR_format);
+	const kir_side *rule = format >= 0 ? &r->f->module->format[format]->side[which] : NULL;
 
 	p->code = kref_buffer(r, n, code);
 	p->scale = kref_buffer(r, n, scale);
 	if (!p->code)
 		return true;
-	p->dim = p->code->type->dim[3];
+	p->packed = rule && rule->bits == 4 ? rule : NULL;
+	p->dim = p->code->type->dim[3] * (p->packed ? 2 : 1);
 	if (p->scale && p->scale->type->rank == 4)
 		groups = p->scale->type->dim[3];
 	if (p->code->type->rank != 4 || p->dim <= 0 || groups <= 0)
@@ -338,8 +342,8 @@ static bool set_up(kref_state *r, kir_ref n, attn *a)
 	a->qd = kref_buffer(r, n, "qd");
 	a->work = kref_buffer(r, n, "work");
 	a->scale = r->slot[scale].f[0];
-	if (!add_part(r, n, &a->k, "k", "ks") || !add_part(r, n, &a->k, "r", "rs") ||
-	    !add_part(r, n, &a->v, "v", "vs"))
+	if (!add_part(r, n, &a->k, 0, "k", "ks") || !add_part(r, n, &a->k, 2, "r", "rs") ||
+	    !add_part(r, n, &a->v, 1, "v", "vs"))
 		return false;
 	a->dim_v = a->out->type->dim[2];
 	if (a->dim_v > (a->v.nparts ? a->v.dim : a->k.dim))

@@ -296,6 +296,24 @@ static bool convert(kref_state *r, kir_ref n)
 	return true;
 }
 
+static bool fixed(kref_state *r, kir_ref n)
+{
+	const kref_slot *s = &r->slot[n], *x = kref_in(r, n, 0);
+	int64_t count = s->count, step = x->count != 1 || count == 1;
+	double factor = ldexp(1, (int)kir_attr_of(r->f, n, KIR_ATTR_shift));
+
+	for (int64_t k = 0; k < count; k++) {
+		double y = (x->flt ? x->f[k * step] : (double)x->i[k * step]) * factor;
+
+		if (!(y >= (double)kref_int_min(s->elem) &&
+		      y <= (double)kref_int_max(s->elem)) ||
+		    y != floor(y))
+			return kref_fail(r, n, "%g is no %s", y, kir_elems[s->elem].name);
+		s->i[k] = (int64_t)y;
+	}
+	return true;
+}
+
 bool kref_each(kref_state *r, kir_ref n)
 {
 	switch (r->f->node[n].op) {
@@ -308,6 +326,7 @@ bool kref_each(kref_state *r, kir_ref n)
 	case KIR_OP_select: return select_op(r, n);
 	case KIR_OP_fma: return fma_op(r, n);
 	case KIR_OP_convert: return convert(r, n);
+	case KIR_OP_fixed: return fixed(r, n);
 	case KIR_OP_neg:
 	case KIR_OP_abs:
 	case KIR_OP_exp2:

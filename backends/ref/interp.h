@@ -128,6 +128,11 @@ bool kref_get_row(kref_state *r, kir_ref n, const kref_mem *m, const int64_t *id
                   unsigned nidx, int64_t count, double *out);
 bool kref_put_row(kref_state *r, kir_ref n, const kref_mem *m, const int64_t *idx,
                   unsigned nidx, int64_t count, const double *in);
+/* The same of codes; packed: rows are bytes of two codes, as the side says, or NULL. */
+bool kref_get_codes(kref_state *r, kir_ref n, const kir_side *packed, const kref_mem *m,
+                    const int64_t *idx, unsigned nidx, int64_t count, double *out);
+bool kref_put_codes(kref_state *r, kir_ref n, const kir_side *packed, const kref_mem *m,
+                    const int64_t *idx, unsigned nidx, int64_t count, const double *in);
 bool kref_get_int(kref_state *r, kir_ref n, const kref_mem *m, const int64_t *idx,
                   unsigned nidx, int64_t *out);
 

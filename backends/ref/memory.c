@@ -11,6 +11,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* Byte offsets of indices from ... from + n - 1 along an axis. */
@@ -420,6 +421,56 @@ bool kref_put_row(kref_state *r, kir_ref n, const kref_mem *m, const int64_t *id
 		kref_encode(w.elem, w.p, off, 1, &in[k], &value);
 	}
 	return true;
+}
+
+bool kref_get_codes(kref_state *r, kir_ref n, const kir_side *packed, const kref_mem *m,
+                    const int64_t *idx, unsigned nidx, int64_t count, double *out)
+{
+	if (!packed)
+		return kref_get_row(r, n, m, idx, nidx, count, out);
+	double *byte = out + count / 2; /* the second half, which is overwritten last */
+
+	if (!kref_get_row(r, n, m, idx, nidx, count / 2, byte))
+		return false;
+	unsigned char *copy = malloc((size_t)count);
+
+	if (!copy)
+		return kref_fail(r, n, "out of memory");
+	for (int64_t k = 0; k < count / 2; k++)
+		copy[k] = (unsigned char)byte[k];
+	for (int64_t k = 0; k < count; k++) {
+		bool high;
+		unsigned bits = copy[kir_side_byte(packed, k, &high)];
+
+		bits = high ? bits >> 4 : bits;
+		out[k] = kir_decode(packed->elem, kir_side_code(packed, bits));
+	}
+	free(copy);
+	return true;
+}
+
+bool kref_put_codes(kref_state *r, kir_ref n, const kir_side *packed, const kref_mem *m,
+                    const int64_t *idx, unsigned nidx, int64_t count, const double *in)
+{
+	double *byte;
+	bool ok;
+
+	if (!packed)
+		return kref_put_row(r, n, m, idx, nidx, count, in);
+	byte = calloc((size_t)count, sizeof *byte);
+	if (!byte)
+		return kref_fail(r, n, "out of memory");
+	for (int64_t k = 0; k < count; k++) {
+		bool high;
+		int64_t b = kir_side_byte(packed, k, &high);
+		uint64_t code =
+		    kir_encode(packed->elem, in[k], KIR_ROUND_even, KIR_NAN_keep, KIR_OVER_sat);
+
+		byte[b] += (double)(code & 15) * (high ? 16 : 1);
+	}
+	ok = kref_put_row(r, n, m, idx, nidx, count / 2, byte);
+	free(byte);
+	return ok;
 }
 
 bool kref_get_int(kref_state *r, kir_ref n, const kref_mem *m, const int64_t *idx,

@@ -3,9 +3,14 @@
  *
  *     a  = the largest |x| of the elements that share a scale; NaN is passed over, an infinity
  *          counts as the largest finite value of the input's element
- *     s  = max(max(a, eps) / divisor, floor), or the power of two at or above that; or given
+ *     s  = max(max(a, eps) / divisor, floor), or a power of two next to that; or given
  *     s' = s as its element stores it
  *     t  = x * (1 / s') or x / s'
+ *
+ * With a global scale G that is handed over, the scale is of x / G:
+ *
+ *     g  = 1 / G;  s = max((a * g) / divisor, floor);  t = x * (g / s'), 0 where s' is 0
+ *
  *     q  = t in the code's element, rounded as declared, beyond the range the last value
  *
  * In KREF_ROUND every step is rounded to f32, as writers do.
@@ -25,19 +30,22 @@ static double step(const kref_state *r, double x)
 	return r->mode == KREF_ROUND ? (double)(float)x : x;
 }
 
-static double scale_of(const kref_state *r, const kir_side *f, const double *x, int64_t n)
+static double scale_of(const kref_state *r, const kir_side *f, double over, const double *x,
+                       int64_t n)
 {
 	double a = 0, s;
 
 	for (int64_t k = 0; k < n; k++)
 		a = fabs(x[k]) > a ? fabs(x[k]) : a;
+	if (f->global)
+		a = step(r, a * over);
 	a = a < step(r, f->eps) ? step(r, f->eps) : a;
 	s = step(r, f->divisor);
 	s = step(r, f->inverse ? a * step(r, 1 / s) : a / s);
 	if (s < step(r, f->floor))
 		s = step(r, f->floor);
-	if (f->rule == KIR_RULE_pow2)
-		s = kir_pow2_ceil(s);
+	if (f->rule >= KIR_RULE_pow2)
+		s = kir_pow2_by(f->rule, s);
 	if (kir_elems[f->scale_elem].man >= 23)
 		return step(r, s);
 	return kref_to_float(f->scale_elem, s, KIR_ROUND_even, KIR_NAN_keep, KIR_OVER_sat);
@@ -45,8 +53,13 @@ static double scale_of(const kref_state *r, const kir_side *f, const double *x, 
 
 static double code_of(const kir_side *f, double t)
 {
-	if (kir_is_int(f->elem))
-		return (double)kref_to_int(f->elem, t, f->round, f->nan);
+	if (kir_is_int(f->elem)) {
+		double q = (double)kref_to_int(f->elem, t, f->round, f->nan);
+		double most = (double)kir_side_max(f),
+		       least = f->elem == KIR_s8 ? -most - 1 : 0;
+
+		return q > most ? most : q < least ? least : q;
+	}
 	return kref_to_float(f->elem, t, f->round, f->nan, KIR_OVER_sat);
 }
 
@@ -59,21 +72,21 @@ static void quantize_row(const kref_state *r, const kir_side *f, kir_elem from, 
 
 	for (int64_t k = 0; k < dim; k += group) {
 		int64_t n = k + group < dim ? group : dim - k;
-		double s = given, rcp;
+		double s = given, over = f->global ? step(r, 1 / given) : 1, rcp;
 
 		if (f->gran != KIR_GRAN_none && f->rule != KIR_RULE_given) {
 			for (int64_t i = k; i < k + n; i++)
 				if (isinf(w->x[i]))
 					w->x[i] = copysign(most, w->x[i]);
-			s = scale_of(r, f, w->x + k, n);
+			s = scale_of(r, f, over, w->x + k, n);
 		}
 		w->s[k / group] = s;
-		rcp = step(r, 1 / s);
+		rcp = f->global && s == 0 ? 0 : step(r, over / s);
 		for (int64_t i = k; i < k + n; i++) {
 			double t = w->x[i];
 
 			if (f->gran != KIR_GRAN_none)
-				t = step(r, f->reciprocal ? t * rcp : t / s);
+				t = step(r, f->reciprocal || f->global ? t * rcp : t / s);
 			w->q[i] = code_of(f, t);
 		}
 	}
@@ -98,7 +111,7 @@ static bool check_stream(kref_state *r, kir_ref n, stream *s, const char *in)
 		                 "%s: the format computes scales, there is nowhere to put "
 		                 "them",
 		                 in);
-	if (s->f->gran != KIR_GRAN_none && !stored && !s->given)
+	if (s->f->gran != KIR_GRAN_none && (!stored || s->f->global) && !s->given)
 		return kref_fail(
 		    r, n, "%s: the format's scales are given, the operand is missing", in);
 	return true;
@@ -113,11 +126,12 @@ static bool write_row(kref_state *r, kir_ref n, const stream *s, int64_t t, int6
 
 	if (!kref_get_row(r, n, s->in, from, 2, s->dim, w->x))
 		return false;
-	if (s->f->gran != KIR_GRAN_none && s->f->rule == KIR_RULE_given &&
+	if (s->f->gran != KIR_GRAN_none && (s->f->rule == KIR_RULE_given || s->f->global) &&
 	    !kref_get_row(r, n, s->given, &h, 1, 1, &given))
 		return false;
 	quantize_row(r, s->f, s->in->type->elem, given, s->dim, w);
-	if (!kref_put_row(r, n, s->code, at, nat, s->dim, w->q))
+	if (!kref_put_codes(r, n, s->f->bits == 4 ? s->f : NULL, s->code, at, nat, s->dim,
+	                    w->q))
 		return false;
 	if (s->f->gran == KIR_GRAN_none || s->f->rule == KIR_RULE_given || !s->scale)
 		return true;

@@ -157,6 +157,46 @@ static void dequant(kref_state *r, kir_ref n, kref_slot *s, const kref_slot *q,
 	kref_round(r, s->elem, s->f, s->count);
 }
 
+/* Byte and bits of code k of a row: low bits of byte i are code i of each 2 run, high bits
+ * code i + run. */
+static int64_t byte_of(int64_t k, int64_t run, bool *high)
+{
+	*high = k / run & 1;
+	return k / (2 * run) * run + k % run;
+}
+
+static void unpack(kref_state *r, kir_ref n, kref_slot *s, const kref_slot *x)
+{
+	int64_t run = kir_attr_of(r->f, n, KIR_ATTR_run),
+	        half = kir_attr_of(r->f, n, KIR_ATTR_half);
+	int64_t cols = s->type->dim[s->type->rank - 1], bytes = x->type->dim[x->type->rank - 1];
+
+	for (int64_t k = 0; k < s->count; k++) {
+		bool high = half == 2;
+		int64_t c = k % cols, b = half ? c : byte_of(c, run, &high);
+		int64_t code = x->i[k / cols * bytes + b] >> (high ? 4 : 0) & 15;
+
+		if (s->flt)
+			s->f[k] = kir_decode(s->elem, (uint64_t)code);
+		else
+			s->i[k] = kir_is_signed(s->elem) ? (code ^ 8) - 8 : code;
+	}
+}
+
+static void pack(kref_state *r, kir_ref n, kref_slot *s, const kref_slot *x)
+{
+	int64_t run = kir_attr_of(r->f, n, KIR_ATTR_run);
+	int64_t bytes = s->type->dim[s->type->rank - 1], cols = 2 * bytes;
+
+	memset(s->p, 0, (size_t)s->count * 8);
+	for (int64_t k = 0; k < x->count; k++) {
+		bool high;
+		int64_t b = k / cols * bytes + byte_of(k % cols, run, &high);
+
+		s->i[b] |= (int64_t)(kref_code(x->elem, x, k) & 15) << (high ? 4 : 0);
+	}
+}
+
 /* r x c times c x n; a step of 1 along c for b when it is transposed. */
 typedef struct shape {
 	int64_t rows, cols, n;
@@ -236,6 +276,8 @@ bool kref_tile(kref_state *r, kir_ref n)
 	case KIR_OP_slice: return slice(r, n, s, x);
 	case KIR_OP_concat: concat(s, x, kref_in(r, n, 1), axis_of(r, n)); return true;
 	case KIR_OP_dequant: dequant(r, n, s, x, kref_in(r, n, 1)); return true;
+	case KIR_OP_unpack: unpack(r, n, s, x); return true;
+	case KIR_OP_pack: pack(r, n, s, x); return true;
 	case KIR_OP_dot: return dot(r, n);
 	default: reduce(r, n, s, x); return true;
 	}

@@ -7,6 +7,7 @@
 #include "x86.h"
 #include "../../ir/format.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -254,6 +255,31 @@ static LLVMValueRef lut(kll *l, kir_ref n)
 	return gather(l, p, count, lanes);
 }
 
+/* 4-bit floats as integers: a table of 16 bytes. Others stay. */
+static LLVMValueRef fixed(kll *l, kir_ref n)
+{
+	kir_ref src = kir_src(l->f, n, 0);
+	kir_elem from = kll_elem(l, src), to = kll_elem(l, n);
+	unsigned lanes = kll_lanes(l, n), count = (lanes + 63) / 64;
+	int shift = (int)kir_attr_of(l->f, n, KIR_ATTR_shift);
+	LLVMValueRef p[16], table[64];
+
+	if (!has(l, KIR_HAS_avx512) || !kir_is_float(from) || kir_elems[from].bits != 4 ||
+	    kir_elem_bytes(to) != 1 || lanes < 16 || count > 16)
+		return NULL;
+	for (unsigned c = 0; c < 64; c++)
+		table[c] = LLVMConstInt(
+		    l->i8, (uint64_t)(int64_t)ldexp(kir_decode(from, c & 15), shift), true);
+	for (unsigned i = 0; i < count; i++)
+		p[i] = kll_call(
+		    l, "llvm.x86.avx512.pshuf.b.512", NULL, 0,
+		    (LLVMValueRef[]){ LLVMConstVector(table, 64),
+		                      LLVMBuildAnd(l->b, piece(l, l->val[src], i * 64, 64),
+		                                   bytes(l, 15), "") },
+		    2);
+	return gather(l, p, count, lanes);
+}
+
 LLVMValueRef kx86_hook(kll *l, kir_ref n)
 {
 	switch (l->f->node[n].op) {
@@ -263,6 +289,7 @@ LLVMValueRef kx86_hook(kll *l, kir_ref n)
 	case KIR_OP_x86_lut:
 	case KIR_OP_x86_lut_lo:
 	case KIR_OP_x86_lut_hi: return lut(l, n);
+	case KIR_OP_fixed: return fixed(l, n);
 	default: return kx86_tiles(l, n);
 	}
 }

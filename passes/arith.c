@@ -82,11 +82,9 @@ static int shift_of(const kir_func *f, kir_ref b)
 /* A scale as it is read from memory, or a column of them. */
 static bool is_scale(const kir_func *f, kir_ref s)
 {
-	if (f->node[s].op == KIR_OP_reshape)
+	while (f->node[s].op == KIR_OP_reshape || f->node[s].op == KIR_OP_slice ||
+	       f->node[s].op == KIR_OP_convert)
 		s = kir_src(f, s, 0);
-	s = before_convert(f, s);
-	if (f->node[s].op == KIR_OP_slice)
-		s = before_convert(f, kir_src(f, s, 0));
 	return f->node[s].op == KIR_OP_load;
 }
 

@@ -141,6 +141,20 @@ static kir_ref columns(kir_func *f, kir_ref x, int64_t start, int64_t cols)
 	return kir_emit(f, KIR_OP_load, t, src, d.nsrc, d.attr);
 }
 
+/* Column g of the scales d as a vector. It is one before it is converted, so that conversions
+ * are of vectors. */
+static kir_ref column(kir_func *f, kir_ref d, int64_t g)
+{
+	const kir_type *t = kir_type_of(f, d);
+	kir_type_id vt = kir_vector(f->module, (kir_elem)t->elem, t->dim[0]);
+	kir_ref x;
+
+	if (f->node[d].op != KIR_OP_convert)
+		return e1(f, KIR_OP_reshape, vt, columns(f, d, g, 1));
+	x = column(f, kir_src(f, d, 0), g);
+	return kir_emit(f, KIR_OP_convert, vt, &x, 1, f->node[d].attr);
+}
+
 /* What one group of columns, or the whole tile, needs. */
 typedef struct piece {
 	kir_ref q, d;        /* codes as f32, scales: f32 or f32<N> */
@@ -155,13 +169,10 @@ static piece piece_of(const kir_func *in, kir_ref deq, int64_t g, kir_func *f,
 	piece p = { map[kir_src(in, deq, 0)], map[kir_src(in, deq, 1)], 0, all };
 
 	if (groups) {
-		int64_t rows = kir_type_of(f, p.d)->dim[0];
-
 		p.start = g * group;
 		p.cols = all - p.start < group ? all - p.start : group;
 		p.q = columns(f, p.q, p.start, p.cols);
-		p.d = e1(f, KIR_OP_reshape, kir_vector(f->module, KIR_f32, rows),
-		         columns(f, p.d, g, 1));
+		p.d = column(f, p.d, g);
 	}
 	p.q = as_elem(f, p.q, KIR_f32);
 	return p;

@@ -10,7 +10,8 @@
 #include <string.h>
 
 /* The API gives texts; an object has zeros in it, so it is asked of the backend itself, which
- * compiling has loaded into this process. */
+ * the library has loaded into this process: to compile, or, where the code came from a cache,
+ * to print the kernel's text. */
 typedef struct loaded {
 	char file[32]; /* "libkvjit-x86.so" */
 	char path[4096];
@@ -27,7 +28,7 @@ static int find_loaded(struct dl_phdr_info *info, size_t size, void *ctx)
 	return 1;
 }
 
-static const kbe_backend *backend_of(const char *name)
+static const kbe_backend *loaded_backend(const char *name)
 {
 	loaded l = { "", "" };
 	kbe_get get = NULL;
@@ -40,11 +41,25 @@ static const kbe_backend *backend_of(const char *name)
 	return get ? get() : NULL;
 }
 
+static const kbe_backend *backend_of(const kvjit_kernel *k, const char *name, kir_diag *why)
+{
+	const kbe_backend *b = loaded_backend(name);
+
+	if (!b) {
+		free(kvjit_kernel_text(k, "llvm"));
+		b = loaded_backend(name);
+	}
+	if (!b)
+		kir_error(why, 0, 0, "backend '%s' isn't loaded: %s", name,
+		          kvjit_kernel_error(k));
+	return b;
+}
+
 bool object_of(const kvjit_kernel *k, const char *backend, kir_text *out, kir_diag *why)
 {
 	char *text = kvjit_kernel_text(k, "vector");
 	kir_module *m = text ? kir_parse(text, strlen(text), why) : NULL;
-	const kbe_backend *b = backend_of(backend);
+	const kbe_backend *b = m ? backend_of(k, backend, why) : NULL;
 	bool ok =
 	    m && m->nfunc && b && b->dump(m->func[m->nfunc - 1], KBE_DUMP_OBJECT, out, why);
 

@@ -22,6 +22,11 @@ test "$(head -c 4 "$tmp/obj" | tail -c 3)" = ELF
 for stage in tile vector; do
 	"$KVJIT" compile "$tmp/$stage" --emit asm | grep -q ret
 done
+# code that came from a cache, which loads no backend, has its object all the same
+for i in 1 2; do
+	KVJIT_CACHE_DIR="$tmp/cache" "$KVJIT" compile "$problem" --emit obj -o "$tmp/obj$i"
+	cmp "$tmp/obj" "$tmp/obj$i"
+done
 # the same text compiled twice is the same text
 "$KVJIT" compile "$problem" --emit vector | diff - "$tmp/vector"
 # a target and a knob that are asked for show

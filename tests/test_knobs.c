@@ -36,7 +36,11 @@ static void run(const char *problem, const char *knob, const char *sched, bool p
 	check_result result[2] = { 0 };
 	char why[500] = "";
 	if (programs_only) {
-		for (unsigned i = 0; i < kir_ntargets; i += kir_ntargets - 1) {
+		unsigned last = kir_ntargets - 1; /* of the processors */
+
+		while (kir_targets[last].lanes)
+			last--;
+		for (unsigned i = 0; i <= last; i += last) {
 			bool ok = support_passes(problem, sched, kir_targets[i].name, why,
 			                         sizeof why);
 

@@ -259,6 +259,9 @@ static uint64_t allowed(const kir_target *t)
 		{ KIR_HAS_vnni, "avx512vnni" },
 		{ KIR_HAS_bf16, "avx512bf16" },
 		{ KIR_HAS_fp16, "avx512fp16" },
+		{ KIR_HAS_amx_tile, "amx_tile" },
+		{ KIR_HAS_amx_bf16, "amx_bf16" },
+		{ KIR_HAS_amx_int8, "amx_int8" },
 	};
 	uint64_t set = KBE_ISA(sse3) | KBE_ISA(ssse3) | KBE_ISA(sse4_1), one;
 
@@ -330,7 +333,9 @@ static void test_kernels(void **state)
 				assert_true(b.isa & KBE_ISA(avx512f));
 			else if (t->features & KIR_HAS_avx2)
 				assert_true(b.isa & KBE_ISA(avx));
-			if (k == 0 && t->features & KIR_HAS_vnni)
+			if (k == 0 && t->features & KIR_HAS_amx_int8)
+				assert_true(b.isa & KBE_ISA(amx_int8));
+			else if (k == 0 && t->features & KIR_HAS_vnni)
 				assert_true(b.isa & KBE_ISA(avx512vnni));
 			if (k == 1 && !strcmp(t->name, "avx512-bf16"))
 				assert_true(b.isa & KBE_ISA(avx512bf16));

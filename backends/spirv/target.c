@@ -48,7 +48,9 @@ static LLVMTargetMachineRef make_machine(kspv_words *out)
 		LLVMDisposeMessage(error);
 		return NULL;
 	}
-	m = LLVMCreateTargetMachine(target, TRIPLE, "", "", LLVMCodeGenLevelDefault,
+	/* With optimization, loop strength reduction writes x & 3 in an address as a truncation
+	 * to an i2, which this target widens to x & 255. The driver optimizes anyway. */
+	m = LLVMCreateTargetMachine(target, TRIPLE, "", "", LLVMCodeGenLevelNone,
 	                            LLVMRelocDefault, LLVMCodeModelDefault);
 	if (!m)
 		fail(out, "no target machine for SPIR-V");

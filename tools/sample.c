@@ -81,6 +81,13 @@ static bool is_buffer(const kir_func *f, kir_ref n)
 	return (op == KIR_OP_param || op == KIR_OP_view) && kir_type_of(f, n)->buffer;
 }
 
+/* A view of the scales of pages: of bytes, one for each head and token. */
+static bool is_scales(const kir_type *memory, const kir_type *t)
+{
+	return memory->elem == KIR_u8 && t->rank == 3 && t->dim[0] == KIR_DYN &&
+	       t->dim[1] > 0 && t->dim[2] > 0;
+}
+
 /* Parameters with pages in them: those that views or the level-A ops call so. */
 static bool is_cache(const kir_func *f, unsigned i)
 {
@@ -94,23 +101,31 @@ static bool is_cache(const kir_func *f, unsigned i)
 		if (!strcmp(f->param[i].name, names[k]))
 			return true;
 	for (kir_ref n = 1; n < f->nnode; n++)
-		if (kir_at(f, n)->op == KIR_OP_view && is_pages(kir_type_of(f, n)) &&
+		if (kir_at(f, n)->op == KIR_OP_view &&
+		    (is_pages(kir_type_of(f, n)) || is_scales(t, kir_type_of(f, n))) &&
 		    memory_of(f, n, &offset) == (int)i)
 			return true;
 	return false;
 }
 
+/* Heads and tokens stand in this order in views, whatever the order in the parameter they are
+ * of; only where nothing has a view are the parameters themselves what the ops call pages. */
 static void read_sizes(const kir_func *f, batch *b)
 {
 	const kir_type *out = param_type(f, "out"), *q = param_type(f, "q");
+	bool viewed = false;
 
 	b->page = 16;
 	b->kv_heads = 1;
-	for (kir_ref n = f->nnode; n-- > 1;)
-		if (is_buffer(f, n) && is_pages(kir_type_of(f, n))) {
-			b->kv_heads = kir_type_of(f, n)->dim[1];
-			b->page = kir_type_of(f, n)->dim[2];
-		}
+	for (kir_ref n = f->nnode; n-- > 1;) {
+		bool view = kir_at(f, n)->op == KIR_OP_view;
+
+		if (!is_buffer(f, n) || !is_pages(kir_type_of(f, n)) || (viewed && !view))
+			continue;
+		viewed |= view;
+		b->kv_heads = kir_type_of(f, n)->dim[1];
+		b->page = kir_type_of(f, n)->dim[2];
+	}
 	out = out && out->rank == 3 ? out : q;
 	b->heads = out && out->rank == 3 ? out->dim[1] : b->kv_heads;
 	b->q_tile = f->sched.q_tile > 0 ? f->sched.q_tile : 1;

@@ -1,10 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* format.c -- the text of a declared format: parse, print, hash, find.
+/* format.c -- the text of a declared format: parse, check, find. format_print.c prints it.
  *
- * The canonical print leaves out statements that have their default (apply divide, round even,
- * nan keep) and writes one for both sides where they agree; parsing it gives the same format.
- * Its hash stands for the format in every kernel's key, so whatever changes bytes must be in
- * the print. docs/formats.md is the grammar.
+ * docs/formats.md is the grammar.
  */
 #include "format_priv.h"
 #include "internal.h"
@@ -16,10 +13,13 @@
 
 const char *const kir_stream_names[KIR_NSTREAM] = { "k", "v", "r", "ks", "vs", "rs" };
 
-static const char *const gran_names[] = { "none", "tensor", "head", "token-head", "group" };
-static const char *const round_names[] = { "even", "away", "zero", NULL };
-static const char *const nan_names[] = { "keep", "max", "zero", NULL };
-static const char *const apply_names[] = { "divide", "reciprocal", NULL };
+const char *const format_statements[] = {
+	"elem", "scale", "apply", "round", "nan", "pack", NULL
+};
+const char *const format_grans[] = { "none", "tensor", "head", "token-head", "group" };
+const char *const format_rounds[] = { "even", "away", "zero", NULL };
+const char *const format_nans[] = { "keep", "max", "zero", NULL };
+const char *const format_applies[] = { "divide", "reciprocal", NULL };
 
 /* -- tokens --------------------------------------------------------------------- */
 
@@ -146,12 +146,6 @@ static bool code_elem(kir_elem e)
 	return e == KIR_s8 || (kir_is_float(e) && i->kind != 'E' && i->bits <= 32);
 }
 
-/* Integers of 4 bits: elements only of stored codes, 8-bit ones wherever they are values. */
-static const struct {
-	const char *name;
-	kir_elem elem;
-} nibbles[] = { { "s4", KIR_s8 }, { "u4", KIR_u8 } };
-
 static bool scale_elem(kir_elem e)
 {
 	return kir_is_float(e) && kir_elems[e].bits >= 8 && kir_elems[e].bits <= 32;
@@ -174,19 +168,18 @@ static bool parse_elem(parser *p, const char *what, bool (*ok)(kir_elem), kir_el
 		                         used ? ", " : "", kir_elems[e].name);
 	}
 	if (ok == code_elem)
-		snprintf(list + used, sizeof(list) - used, ", s4");
+		snprintf(list + used, sizeof(list) - used, ", " FORMAT_S4);
 	return FAIL(p, "%s '%.*s' is none of %s", what, shown(p), p->s, list);
 }
 
 static bool parse_code_elem(parser *p, kir_side *s)
 {
-	for (size_t i = 0; i < sizeof nibbles / sizeof *nibbles; i++)
-		if (is_word(p, nibbles[i].name) && nibbles[i].elem == KIR_s8) {
-			s->elem = nibbles[i].elem;
-			s->bits = 4;
-			advance(p);
-			return true;
-		}
+	if (is_word(p, FORMAT_S4)) {
+		s->elem = KIR_s8;
+		s->bits = 4;
+		advance(p);
+		return true;
+	}
 	if (!parse_elem(p, "elem", code_elem, &s->elem))
 		return false;
 	s->bits = kir_elems[s->elem].bits;
@@ -288,7 +281,7 @@ static bool parse_scale(parser *p, kir_side *s)
 	if (!parse_elem(p, "scale element", scale_elem, &s->scale_elem))
 		return false;
 	for (gran = KIR_GRAN_tensor; gran <= KIR_GRAN_group; gran++)
-		if (is_word(p, gran_names[gran]))
+		if (is_word(p, format_grans[gran]))
 			break;
 	if (gran > KIR_GRAN_group)
 		return FAIL(p,
@@ -302,7 +295,7 @@ static bool parse_scale(parser *p, kir_side *s)
 	if (!is_word(p, "given"))
 		return FAIL(p,
 		            "a scale for each %s is handed over by the caller: write 'given'",
-		            gran_names[gran]);
+		            format_grans[gran]);
 	if (s->scale_elem != KIR_f32)
 		return FAIL(p, "a scale that is handed over is f32");
 	advance(p);
@@ -322,28 +315,32 @@ static bool parse_choice(parser *p, const char *what, const char *const *words, 
 }
 
 /* One statement about a side. What: the statement's keyword without its k. or v. */
-static bool parse_side(parser *p, const char *what, kir_side *s)
+static bool parse_apply(parser *p, bool *reciprocal)
 {
 	int apply = 0;
+	bool ok = parse_choice(p, "apply", format_applies, &apply);
 
-	if (!strcmp(what, "elem"))
-		return parse_code_elem(p, s);
-	if (!strcmp(what, "pack")) {
-		if (!number(p, "pack", 1, 32, &s->pack))
-			return false;
-		return !(s->pack & (s->pack - 1)) ||
-		       FAIL(p, "pack must be a power of two from 1 to 32");
-	}
-	if (!strcmp(what, "scale"))
-		return parse_scale(p, s);
-	if (!strcmp(what, "round"))
-		return parse_choice(p, "round", round_names, &s->round);
-	if (!strcmp(what, "nan"))
-		return parse_choice(p, "nan", nan_names, &s->nan);
-	if (!parse_choice(p, "apply", apply_names, &apply))
+	*reciprocal = apply;
+	return ok;
+}
+
+static bool parse_pack(parser *p, int *pack)
+{
+	if (!number(p, "pack", 1, 32, pack))
 		return false;
-	s->reciprocal = apply;
-	return true;
+	return !(*pack & (*pack - 1)) || FAIL(p, "pack must be a power of two from 1 to 32");
+}
+
+static bool parse_side(parser *p, int statement, kir_side *s)
+{
+	switch (statement) {
+	case FORMAT_ELEM: return parse_code_elem(p, s);
+	case FORMAT_SCALE: return parse_scale(p, s);
+	case FORMAT_APPLY: return parse_apply(p, &s->reciprocal);
+	case FORMAT_ROUND: return parse_choice(p, "round", format_rounds, &s->round);
+	case FORMAT_NAN: return parse_choice(p, "nan", format_nans, &s->nan);
+	default: return parse_pack(p, &s->pack);
+	}
 }
 
 static bool parse_piece(parser *p, const char *axes, struct format_piece *out)
@@ -509,14 +506,14 @@ static void set_all(kir_format *f, int statement)
 		kir_side *s = &f->side[i];
 
 		switch (statement) {
-		case 0:
+		case FORMAT_ELEM:
 			s->elem = k->elem;
 			s->bits = k->bits;
 			break;
-		case 5: s->pack = k->pack; break;
-		case 2: s->reciprocal = k->reciprocal; break;
-		case 3: s->round = k->round; break;
-		case 4: s->nan = k->nan; break;
+		case FORMAT_PACK: s->pack = k->pack; break;
+		case FORMAT_APPLY: s->reciprocal = k->reciprocal; break;
+		case FORMAT_ROUND: s->round = k->round; break;
+		case FORMAT_NAN: s->nan = k->nan; break;
 		default:
 			s->gran = k->gran;
 			s->scale_elem = k->scale_elem;
@@ -533,8 +530,6 @@ static void set_all(kir_format *f, int statement)
 
 static bool parse_statement(parser *p)
 {
-	static const char *const words[] = { "elem", "scale", "apply", "round",
-		                             "nan",  "pack",  NULL };
 	const char *at = p->s;
 	size_t n = p->n;
 	int side = -1, w;
@@ -552,7 +547,7 @@ static bool parse_statement(parser *p)
 		p->s += 2;
 		p->n -= 2;
 	}
-	w = find_word(p, words);
+	w = find_word(p, format_statements);
 	if (w < 0)
 		return FAIL(p,
 		            "'%.*s' is no statement: elem, scale, apply, round, nan, pack "
@@ -561,9 +556,9 @@ static bool parse_statement(parser *p)
 		            shown(p), p->s);
 	advance(p);
 	if (p->kind != 'w' || p->fresh)
-		return FAIL(p, "%s needs a value", words[w]);
+		return FAIL(p, "%s needs a value", format_statements[w]);
 	p->one_side |= side < 0 ? 0 : 1u << side;
-	if (!parse_side(p, words[w], &p->f->side[side < 0 ? 0 : side]))
+	if (!parse_side(p, w, &p->f->side[side < 0 ? 0 : side]))
 		return false;
 	if (side < 0)
 		set_all(p->f, w);
@@ -702,214 +697,4 @@ const kir_format *kir_format_find(const kir_module *m, const char *name)
 		if (!strcmp(m->format[i]->name, name))
 			return m->format[i];
 	return NULL;
-}
-
-/* -- print -------------------------------------------------------------------------- */
-
-void format_print_number(double x, kir_text *out)
-{
-	char buf[KIR_FLOAT_TEXT];
-	double back;
-
-	for (int digits = 15; digits <= 17; digits++) {
-		kir_float_digits(buf, 'g', digits, x);
-		if (kir_read_float(buf, strlen(buf), &back) && back == x)
-			break;
-	}
-	kir_text_add(out, "%s", buf);
-}
-
-static void print_scale(const kir_side *s, kir_text *out)
-{
-	if (s->gran == KIR_GRAN_none) {
-		kir_text_add(out, "none");
-		return;
-	}
-	kir_text_add(out, "%s %s", kir_elems[s->scale_elem].name, gran_names[s->gran]);
-	if (s->gran == KIR_GRAN_group)
-		kir_text_add(out, " %d", s->group);
-	if (s->rule == KIR_RULE_given) {
-		kir_text_add(out, " given");
-		return;
-	}
-	kir_text_add(out, s->inverse ? " amax*1/" : " amax/");
-	format_print_number(s->divisor, out);
-	if (s->eps > 0) {
-		kir_text_add(out, " eps ");
-		format_print_number(s->eps, out);
-	}
-	if (s->floor > 0) {
-		kir_text_add(out, " floor ");
-		format_print_number(s->floor, out);
-	}
-	if (s->rule >= KIR_RULE_pow2)
-		kir_text_add(out, " pow2%s",
-		             s->rule == KIR_RULE_pow2_down   ? "-down"
-		             : s->rule == KIR_RULE_pow2_near ? "-near"
-		                                             : "");
-	if (s->global)
-		kir_text_add(out, " global");
-}
-
-enum { STMT_ELEM, STMT_SCALE, STMT_APPLY, STMT_ROUND, STMT_NAN, STMT_PACK, STMT_COUNT };
-
-const char *kir_side_elem_name(const kir_side *s)
-{
-	for (size_t i = 0; i < sizeof nibbles / sizeof *nibbles; i++)
-		if (s->bits == 4 && s->elem == nibbles[i].elem)
-			return nibbles[i].name;
-	return kir_elems[s->elem].name;
-}
-
-/* A statement's value as text. */
-static void print_value(const kir_side *s, int stmt, kir_text *out)
-{
-	switch (stmt) {
-	case STMT_ELEM: kir_text_add(out, "%s", kir_side_elem_name(s)); break;
-	case STMT_SCALE: print_scale(s, out); break;
-	case STMT_APPLY: kir_text_add(out, "%s", apply_names[s->reciprocal]); break;
-	case STMT_ROUND: kir_text_add(out, "%s", round_names[s->round]); break;
-	case STMT_NAN: kir_text_add(out, "%s", nan_names[s->nan]); break;
-	default: kir_text_add(out, "%d", s->pack);
-	}
-}
-
-static bool is_default(const kir_side *s, int stmt)
-{
-	switch (stmt) {
-	case STMT_APPLY: return !s->reciprocal;
-	case STMT_ROUND: return !s->round;
-	case STMT_NAN: return !s->nan;
-	case STMT_PACK: return s->pack == 1;
-	default: return false;
-	}
-}
-
-/* One line for the sides that agree; R's own where it differs from what K and V share. */
-static void print_statement(const kir_format *f, int stmt, kir_text *out)
-{
-	static const char *const names[] = { "elem", "scale", "apply", "round", "nan", "pack" };
-	kir_text side[KIR_SIDES] = { { 0 } };
-	bool both, all;
-
-	for (int i = 0; i < KIR_SIDES; i++)
-		print_value(&f->side[i], stmt, &side[i]);
-	both = !strcmp(side[0].text, side[1].text);
-	all = both && !strcmp(side[0].text, side[2].text);
-	if (both && !is_default(&f->side[0], stmt))
-		kir_text_add(out, "  %s %s\n", names[stmt], side[0].text);
-	for (int i = both ? 2 : 0; i < (f->rest && !all ? 3 : 2); i++)
-		if (both || !is_default(&f->side[i], stmt))
-			kir_text_add(out, "  %c.%s %s\n", format_letter(i), names[stmt],
-			             side[i].text);
-	for (int i = 0; i < KIR_SIDES; i++)
-		free(side[i].text);
-}
-
-static void print_pieces(const struct format_piece *p, unsigned n, kir_text *out)
-{
-	kir_text_add(out, "[");
-	for (unsigned i = 0; i < n; i++) {
-		kir_text_add(out, "%s%c", i ? " " : "", p[i].axis);
-		if (p[i].div != 1)
-			kir_text_add(out, "/%d", p[i].div);
-		if (p[i].mod)
-			kir_text_add(out, "%%%d", p[i].mod);
-	}
-	kir_text_add(out, "]");
-}
-
-static void print_items(const struct format_item *it, unsigned n, kir_text *out)
-{
-	kir_text_add(out, "{");
-	for (unsigned i = 0; i < n; i++) {
-		kir_text_add(out, " ");
-		switch (it[i].kind) {
-		case FORMAT_PAD: kir_text_add(out, "pad %d", (int)it[i].bytes); break;
-		case FORMAT_ALIGN: kir_text_add(out, "align %d", (int)it[i].bytes); break;
-		case FORMAT_LEAF:
-			kir_text_add(out, "%s", kir_stream_names[it[i].stream]);
-			if (it[i].npiece)
-				print_pieces(it[i].piece, it[i].npiece, out);
-			break;
-		case FORMAT_GROUP:
-			print_pieces(it[i].piece, it[i].npiece, out);
-			kir_text_add(out, " ");
-			print_items(it[i].item, it[i].nitem, out);
-		}
-	}
-	kir_text_add(out, " }");
-}
-
-void kir_format_print(const kir_format *f, kir_text *out)
-{
-	kir_text_add(out, "format %s v%d {\n", f->name, f->version);
-	for (int s = 0; s < STMT_COUNT; s++)
-		print_statement(f, s, out);
-	if (f->keys)
-		kir_text_add(out, "  keys %d\n", f->keys);
-	if (f->rest)
-		kir_text_add(out, "  rest %d\n", f->rest);
-	if (f->shared)
-		kir_text_add(out, "  values shared\n");
-	for (unsigned i = 0; i < f->ntensor; i++) {
-		const struct kir_format_tensor *t = &f->tensor[i];
-
-		kir_text_add(out, "  tensor %s ", t->name);
-		if (t->naxis)
-			kir_text_add(out, "[%.1s%s%.1s] ", t->axis, t->naxis > 1 ? " " : "",
-			             t->naxis > 1 ? t->axis + 1 : "");
-		print_items(t->item, t->nitem, out);
-		kir_text_add(out, "\n");
-	}
-	kir_text_add(out, "}\n");
-}
-
-const kir_format *kir_format_pair(kir_module *m, const kir_format *k, const kir_format *v,
-                                  kir_diag *d)
-{
-	kir_format both = { .side = { k->side[0], v->side[1], k->side[2] } };
-	kir_text t = { 0 };
-	char *name;
-	bool ok;
-
-	if (k->rest || v->rest || k->shared || v->shared) {
-		kir_error(d, 0, 0,
-		          "k=%s and v=%s: keys in parts and shared values can't be mixed with "
-		          "another format; use kv=",
-		          k->name, v->name);
-		return NULL;
-	}
-	kir_text_add(&t, "%s--%s", k->name, v->name);
-	name = t.text;
-	t = (kir_text){ 0 };
-	kir_text_add(&t, "format %s v1 {\n", name);
-	for (int s = 0; s < STMT_COUNT; s++)
-		print_statement(&both, s, &t);
-	for (int s = 0; s < KIR_NSTREAM; s++)
-		if (format_needs(&both, (kir_stream)s))
-			kir_text_add(&t, "tensor rule_%s { %s[h t%s] }\n", kir_stream_names[s],
-			             kir_stream_names[s],
-			             s < KIR_S_ks                                  ? " d"
-			             : both.side[format_side((kir_stream)s)].group ? " g"
-			                                                           : "");
-	kir_text_add(&t, "}");
-	ok = kir_format_parse_body(m, t.text, t.len, 0, d);
-	free(t.text);
-	const kir_format *f = ok ? kir_format_find(m, name) : NULL;
-
-	free(name);
-	return f;
-}
-
-uint64_t kir_format_hash(const kir_format *f)
-{
-	kir_text t = { 0 };
-	uint64_t h = 0xcbf29ce484222325u;
-
-	kir_format_print(f, &t);
-	for (size_t i = 0; i < t.len; i++)
-		h = (h ^ (uint8_t)t.text[i]) * 0x100000001b3u;
-	free(t.text);
-	return h;
 }

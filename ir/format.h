@@ -119,8 +119,6 @@ const kir_format *kir_format_find(const kir_module *m, const char *name);
  * that lists what is accepted otherwise. */
 const kir_format *kir_format_get(kir_module *m, const char *name, kir_diag *d);
 void kir_format_print(const kir_format *f, kir_text *out);
-/* The element as declarations write it: s4 for 4 bits of s8. */
-const char *kir_side_elem_name(const kir_side *s);
 /* Of the canonical print without the name's aliases: part of every kernel's key. */
 uint64_t kir_format_hash(const kir_format *f);
 /* False and a message naming the field when the declaration doesn't fit the shape (a group

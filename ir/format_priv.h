@@ -40,6 +40,22 @@ struct kir_format_tensor {
 
 extern const char *const kir_stream_names[KIR_NSTREAM];
 
+/* Statements about a side, in printing order, and the words of their values. */
+enum format_statement {
+	FORMAT_ELEM,
+	FORMAT_SCALE,
+	FORMAT_APPLY,
+	FORMAT_ROUND,
+	FORMAT_NAN,
+	FORMAT_PACK,
+	FORMAT_STATEMENTS
+};
+extern const char *const format_statements[FORMAT_STATEMENTS + 1];
+extern const char *const format_grans[], *const format_rounds[], *const format_nans[],
+                                                                     *const format_applies[];
+/* Integers of 4 bits: elements of stored codes only, s8 wherever they are values. */
+#define FORMAT_S4 "s4"
+
 static inline int format_side(kir_stream s)
 {
 	return (int)s % KIR_SIDES;

@@ -372,6 +372,8 @@ enum { KIR_AMX_TILES = 8, KIR_AMX_ROWS = 16, KIR_AMX_BYTES = 64 };
 kir_amx kir_amx_shape(const kir_func *f, int64_t t);
 bool kir_is_amx(kir_op op); /* one of the amx.* ops */
 
+/* The yield or ret that ends the region n stands in. */
+kir_ref kir_region_yield(const kir_func *f, kir_ref n);
 /* First node after the region op's last yield and results: the end of its extent. */
 kir_ref kir_region_end(const kir_func *f, kir_ref op);
 /* How often each node is an operand; an array of nnode in the module's arena. */

@@ -65,7 +65,8 @@ bool kir_problem_parse(kir_module *m, const char *text, size_t len, kir_problem 
                        kir_diag *d);
 /* Canonical: fields in table order, defaults left out. parse(print(p)) == p. */
 void kir_problem_print(const kir_problem *p, kir_text *out);
-/* Appends the level-A function named as the kind to m as a person could have written it; NULL and messages on contradiction. */
+/* Appends the level-A function named as the kind to m as a person could have written it; NULL
+ * and messages on contradiction. */
 kir_func *kir_problem_expand(kir_module *m, const kir_problem *p, const kir_target *t,
                              kir_diag *d);
 

@@ -103,6 +103,20 @@ kir_amx kir_amx_shape(const kir_func *f, int64_t t)
 	return (kir_amx){ 0, 0 };
 }
 
+kir_ref kir_region_yield(const kir_func *f, kir_ref n)
+{
+	for (unsigned depth = 0;; n++) {
+		uint16_t flags = kir_ops[f->node[n].op].flags;
+
+		if (flags & KIR_REGION)
+			depth++;
+		if (flags & KIR_REGION2)
+			depth += 2;
+		if (flags & KIR_ENDS && depth-- == 0)
+			return n;
+	}
+}
+
 kir_ref kir_region_end(const kir_func *f, kir_ref op)
 {
 	unsigned open = 0;

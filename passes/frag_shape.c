@@ -132,27 +132,13 @@ static void same_order(solver *s, kir_ref a, kir_ref b)
 	}
 }
 
-static kir_ref region_yield(const kir_func *f, kir_ref n)
-{
-	for (unsigned depth = 0;; n++) {
-		uint16_t flags = kir_ops[f->node[n].op].flags;
-
-		if (flags & KIR_REGION)
-			depth++;
-		if (flags & KIR_REGION2)
-			depth += 2;
-		if (flags & KIR_ENDS && depth-- == 0)
-			return n;
-	}
-}
-
 static void visit_region(solver *s, kir_ref n)
 {
 	const kir_func *in = s->g->in;
 	bool loop = in->node[n].op == KIR_OP_for;
 	unsigned count = loop ? in->node[n].nsrc - 2u : 0;
-	kir_ref y = region_yield(in, loop ? n + 2 + count : n + 1);
-	kir_ref z = loop ? y : region_yield(in, y + 1);
+	kir_ref y = kir_region_yield(in, loop ? n + 2 + count : n + 1);
+	kir_ref z = loop ? y : kir_region_yield(in, y + 1);
 
 	for (unsigned i = 0; i < in->node[y].nsrc; i++) {
 		same(s, z + 1 + i, kir_src(in, y, i));

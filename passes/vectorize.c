@@ -340,25 +340,11 @@ static unsigned yield_values(vec *v, kir_ref yield, const vec_tile *home, kir_re
 
 static kir_ref lower_seq(vec *v, kir_ref n);
 
-static kir_ref region_yield(const kir_func *f, kir_ref n)
-{
-	for (unsigned depth = 0;; n++) {
-		uint16_t flags = kir_ops[f->node[n].op].flags;
-
-		if (flags & KIR_REGION)
-			depth++;
-		if (flags & KIR_REGION2)
-			depth += 2;
-		if (flags & KIR_ENDS && depth-- == 0)
-			return n;
-	}
-}
-
 static kir_ref lower_for(vec *v, kir_ref n)
 {
 	const kir_func *in = v->in;
 	unsigned count = in->node[n].nsrc - 2, ns = 0;
-	kir_ref yield = region_yield(in, n + 2 + count), init[KIR_MAX_SRC], out[KIR_MAX_SRC];
+	kir_ref yield = kir_region_yield(in, n + 2 + count), init[KIR_MAX_SRC], out[KIR_MAX_SRC];
 	vec_tile home[KIR_MAX_SRC];
 	int64_t rows, cols;
 
@@ -414,7 +400,7 @@ static kir_ref lower_for(vec *v, kir_ref n)
 static kir_ref lower_if(vec *v, kir_ref n)
 {
 	const kir_func *in = v->in;
-	kir_ref y1 = region_yield(in, n + 1), y2 = region_yield(in, y1 + 1), out[KIR_MAX_SRC];
+	kir_ref y1 = kir_region_yield(in, n + 1), y2 = kir_region_yield(in, y1 + 1), out[KIR_MAX_SRC];
 	unsigned count = in->node[y1].nsrc, ns;
 	vec_tile home[KIR_MAX_SRC];
 
@@ -624,7 +610,7 @@ static kir_ref lower_seq(vec *v, kir_ref n)
 		kir_op op = (kir_op)v->in->node[n].op;
 
 		if (v->why->n)
-			return region_yield(v->in, n);
+			return kir_region_yield(v->in, n);
 		if (op == KIR_OP_for) {
 			n = lower_for(v, n);
 		} else if (op == KIR_OP_if) {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* test_ref.c -- the interpreter: every op against values worked out by hand, and every
- * refusal. Whole attention calls and writers are in test_ref_golden.c. */
+ * refusal. Whole attention calls and writers are in test_ref_golden.c. Long as it is one table,
+ * which is held against that of all ops: none may be missing. */
 #include "../backends/ref/ref.h"
 
 #include <math.h>

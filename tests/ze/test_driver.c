@@ -5,6 +5,7 @@
  * A process has one driver and its environment is read once: each test is a child of its own,
  * and the parent never calls Level Zero.
  */
+#include "skip.h"
 #include "zecl.h"
 
 #include <setjmp.h>
@@ -674,15 +675,8 @@ int main(void)
 		cmocka_unit_test(test_memory),         cmocka_unit_test(test_modules),
 		cmocka_unit_test(test_products_named), cmocka_unit_test(test_faults),
 	};
-	const char *vendors = getenv("OCL_ICD_VENDORS");
-	char icd[512];
 
-	snprintf(icd, sizeof(icd), "%s/intel.icd", vendors ? vendors : "");
-	if (access(icd, R_OK)) {
-		printf("SKIPPED: no OpenCL runtime for CPUs at %s; tests/ze/setup.sh installs "
-		       "it\n",
-		       icd);
+	if (!ze_has_runtime())
 		return 77;
-	}
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

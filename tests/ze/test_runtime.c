@@ -6,6 +6,7 @@
  * A hand-written kernel takes the place of a backend's, so that this runs under a sanitizer.
  * Each test is a child, as a process has one driver and reads its environment once.
  */
+#include "skip.h"
 #include "../../backends/device.h"
 #include "zecl.h"
 
@@ -302,15 +303,8 @@ int main(void)
 		cmocka_unit_test(test_faults),
 		cmocka_unit_test(test_native),
 	};
-	const char *vendors = getenv("OCL_ICD_VENDORS");
-	char icd[512];
 
-	snprintf(icd, sizeof(icd), "%s/intel.icd", vendors ? vendors : "");
-	if (access(icd, R_OK)) {
-		printf("SKIPPED: no OpenCL runtime for CPUs at %s; tests/ze/setup.sh installs "
-		       "it\n",
-		       icd);
+	if (!ze_has_runtime())
 		return 77;
-	}
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

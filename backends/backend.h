@@ -24,7 +24,7 @@
 #include "../ir/kir.h"
 #include "isa.h"
 
-#define KBE_VERSION 2
+#define KBE_VERSION 3
 
 typedef struct kbe_blob {
 	void *bytes;              /* malloc'd; the caller frees */
@@ -38,6 +38,7 @@ typedef enum kbe_dump { KBE_DUMP_SOURCE, KBE_DUMP_ASM, KBE_DUMP_OBJECT } kbe_dum
 typedef struct kbe_backend {
 	unsigned version; /* KBE_VERSION */
 	const char *name; /* "x86", "c"  */
+	const kir_build *build; /* &kir_own_build */
 	/* Whether this backend compiles for t at all (not: whether this machine runs it). */
 	bool (*supports)(const kir_target *t);
 	/* f is at level V. False and a message if it can't. */

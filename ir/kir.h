@@ -227,6 +227,15 @@ struct kir_module {
 	unsigned nfunc, func_cap;
 };
 
+/* What these structs and tables look like in a build. Who gets a function from another shared
+ * object compares first: two builds mixed up read each other's memory as something else. */
+typedef struct kir_build {
+	size_t size[8];
+	const char *tables; /* every row that has a number, in order */
+} kir_build;
+extern const kir_build kir_own_build;
+bool kir_same_build(const kir_build *a, const kir_build *b);
+
 /* -- diagnostics -------------------------------------------------------------- */
 
 #define KIR_DIAG_MAX 16

@@ -69,20 +69,33 @@ static void refuse_version(kvjit_loaded *l, const char *what, const char *name, 
 	dlclose(so);
 }
 
+/* A function is handed over as it lies in memory. */
+static void refuse_build(kvjit_loaded *l, const char *name, void *so)
+{
+	snprintf(l->why, sizeof(l->why),
+	         "backend '%s' can't be used: %s comes from another build than libkvjit, with "
+	         "other ops, elements or knobs; install both from one",
+	         name, l->path);
+	dlclose(so);
+}
+
 void kvjit_load_from(const char *dir, int i, kvjit_loaded *l)
 {
 	const char *name = kvjit_backend_names[i];
 	void *so, *symbol = open_object(dir, "backend", name, "kvjit_backend", l, &so);
+	const kbe_backend *b;
 	kbe_get get;
 
 	if (!so)
 		return;
 	memcpy(&get, &symbol, sizeof(get));
-	l->backend = symbol ? get() : NULL;
-	if (l->backend && l->backend->version == KBE_VERSION && !strcmp(l->backend->name, name))
-		return;
-	l->backend = NULL;
-	refuse_version(l, "backend", name, KBE_VERSION, so);
+	b = symbol ? get() : NULL;
+	if (!b || b->version != KBE_VERSION || strcmp(b->name, name) != 0)
+		refuse_version(l, "backend", name, KBE_VERSION, so);
+	else if (!kir_same_build(b->build, &kir_own_build))
+		refuse_build(l, name, so);
+	else
+		l->backend = b;
 }
 
 const kbe_runtime *kvjit_load_runtime(const char *dir, kvjit_loaded *l)

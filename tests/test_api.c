@@ -114,6 +114,30 @@ static void test_missing_backend(void **state)
 	kvjit_close(kv);
 }
 
+/* A backend of another build, whose op table had a row more: its functions lie otherwise in
+ * memory, and were walked into until it crashed. */
+static void test_backend_of_another_build(void **state)
+{
+	const char *dir = getenv("KVJIT_BACKEND_DIR"), *other = getenv("KVJIT_OTHER_BUILD");
+	char *old = dir ? strdup(dir) : NULL;
+	kvjit_kernel *k = NULL;
+	kvjit *kv;
+
+	(void)state;
+	assert_non_null(other);
+	setenv("KVJIT_BACKEND_DIR", other, 1);
+	kv = open_with("c", "generic");
+	if (old)
+		setenv("KVJIT_BACKEND_DIR", old, 1);
+	else
+		unsetenv("KVJIT_BACKEND_DIR");
+	free(old);
+	assert_int_equal(kvjit_compile(kv, scale_ir, NULL, &k), KVJIT_NO_BACKEND);
+	assert_null(k);
+	assert_says(kvjit_error(kv), "'c'|libkvjit-c.so|another build|install both from one");
+	kvjit_close(kv);
+}
+
 static bool maps_have(const char *word)
 {
 	FILE *f = fopen("/proc/self/maps", "r");
@@ -621,6 +645,7 @@ int main(void)
 		cmocka_unit_test(test_open_refuses),
 		cmocka_unit_test(test_info),
 		cmocka_unit_test(test_missing_backend),
+		cmocka_unit_test(test_backend_of_another_build),
 		cmocka_unit_test(test_compile_refuses),
 		cmocka_unit_test(test_params),
 		cmocka_unit_test(test_cache_params),

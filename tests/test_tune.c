@@ -3,6 +3,7 @@
  * wins, and tuning goes on. They are put in a candidate's place by trial_hooks, in the child
  * that would have run it. */
 #include "../tools/tune.h"
+#include "support_patience.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -124,7 +125,8 @@ static void each_is_found_out(void **state)
 
 	(void)state;
 	for (unsigned i = 0; i < NBAD; i++) {
-		trial_bench *b = open_bench(&bad[i].hooks, i == 1 ? 1 : 20);
+		trial_bench *b =
+		    open_bench(&bad[i].hooks, support_patience(problem, i == 1 ? 1 : 20));
 
 		trial_race(b, other, NULL, &rule, 5, &r);
 		if (r.state != bad[i].race)
@@ -177,7 +179,7 @@ static void nothing_bad_wins(void **state)
 		           .budget = 6,
 		           .effort = KT_EFFORT_quick,
 		           .policy = KT_WARM,
-		           .limit = 2 };
+		           .limit = support_patience(problem, 2) };
 	kt_store *s;
 
 	(void)state;

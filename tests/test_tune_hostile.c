@@ -6,6 +6,7 @@
  * Every candidate but the default is replaced; the default runs as it is.
  */
 #include "../tools/tune.h"
+#include "support_patience.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -111,9 +112,10 @@ static void learn_default(villain *v)
 	snprintf(v->fallback, sizeof v->fallback, "%s", keys.sched);
 }
 
-/* A tune of at most 6 s; p is released by the caller. */
+/* A tune of at most 6 s, or more where a trial takes longer; p is released by the caller. */
 static void tune_with(crime kind, tune_place *p)
 {
+	double limit = support_patience(problem, 0.4), budget = limit > 1 ? 6 * limit : 6;
 	static villain v;
 	static trial_hooks hooks;
 	char why[600] = "";
@@ -123,17 +125,17 @@ static void tune_with(crime kind, tune_place *p)
 	learn_default(&v);
 	hooks = (trial_hooks){ commit, spoil, &v };
 	tune_options o = { .threads = 1,
-		           .budget = 6,
+		           .budget = budget,
 		           .effort = KT_EFFORT_quick,
 		           .policy = KT_WARM,
 		           .hooks = &hooks,
-		           .limit = 0.4 };
+		           .limit = limit };
 
 	if (!tune_one(&o, problem, p, why, sizeof why))
 		fail_msg("%s", why);
 	/* room for a machine that does other things */
-	if (measure_now() - start > 12)
-		fail_msg("a budget of 6 s took %.1f s", measure_now() - start);
+	if (measure_now() - start > 2 * budget)
+		fail_msg("a budget of %.1f s took %.1f s", budget, measure_now() - start);
 }
 
 /* The default stays, and of its rivals some ended as they must, none well. */

@@ -38,7 +38,11 @@ static const kbe_backend *loaded_backend(const char *name)
 	void *so = dlopen(l.path, RTLD_NOW | RTLD_NOLOAD);
 	void *symbol = so ? dlsym(so, "kvjit_backend") : NULL;
 	memcpy(&get, &symbol, sizeof get);
-	return get ? get() : NULL;
+	const kbe_backend *b = get ? get() : NULL;
+	/* the library refused another build's, but it stays in the process */
+	return b && b->version == KBE_VERSION && kir_same_build(b->build, &kir_own_build)
+	           ? b
+	           : NULL;
 }
 
 static const kbe_backend *backend_of(const kvjit_kernel *k, const char *name, kir_diag *why)

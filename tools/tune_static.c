@@ -22,6 +22,7 @@ typedef struct ranking {
 	double *cost; /* of those that were tried */
 	kbe_counts *counts;
 	unsigned n;
+	char why[600]; /* the last one that has no counts hasn't */
 } ranking;
 
 static void sched_text(const kir_sched *s, char *out, size_t len)
@@ -85,9 +86,14 @@ static void try_all(ranking *r, kvjit *kv, const char *text, double budget)
 
 		sched_text(&r->space.at[r->n], sched, sizeof sched);
 		k = gpu_compile(kv, r->t, text, sched);
-		r->cost[r->n] = k && gpu_count(k, NULL, &r->counts[r->n], &d)
-		                    ? cost_of(r, &r->space.at[r->n], &r->counts[r->n])
-		                    : INFINITY;
+		if (k && gpu_count(k, NULL, &r->counts[r->n], &d))
+			r->cost[r->n] = cost_of(r, &r->space.at[r->n], &r->counts[r->n]);
+		else
+			r->cost[r->n] = INFINITY;
+		if (!k)
+			snprintf(r->why, sizeof r->why, "%s", kvjit_error(kv));
+		else if (d.n)
+			kir_diag_text(&d, r->why, sizeof r->why);
 		kvjit_release(k);
 	}
 }
@@ -97,8 +103,10 @@ static int tell(const ranking *r)
 	unsigned *order = malloc(r->n * sizeof *order), fit = 0;
 	char sched[400];
 
-	if (!order)
+	if (!order) {
+		fprintf(stderr, "kvjit: out of memory\n");
 		return TOOL_FAILED;
+	}
 	kt_static_rank(r->cost, r->n, order);
 	for (unsigned i = 0; i < r->n; i++)
 		fit += isfinite(r->cost[i]);
@@ -114,6 +122,10 @@ static int tell(const ranking *r)
 		    order[i] ? "" : ", the default", sched);
 	}
 	free(order);
+	if (!fit)
+		fprintf(stderr,
+		        "kvjit: no schedule of those tried has code that can be ranked: %s\n",
+		        r->why[0] ? r->why : "all spill registers or call functions");
 	return fit ? TOOL_OK : TOOL_FAILED;
 }
 
@@ -130,6 +142,8 @@ int tune_static(const kir_target *t, const char *text, double budget)
 		if (r.cost && r.counts) {
 			try_all(&r, kv, text, budget);
 			status = tell(&r);
+		} else {
+			fprintf(stderr, "kvjit: out of memory\n");
 		}
 	} else if (kv)
 		fprintf(stderr, "kvjit: %s\n", why);

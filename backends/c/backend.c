@@ -194,6 +194,7 @@ static bool dump(const kir_func *f, kbe_dump what, kir_text *out, kir_diag *why)
 static const kbe_backend backend = {
 	.version = KBE_VERSION,
 	.name = "c",
+	.build = &kir_own_build,
 	.supports = supports,
 	.compile = compile,
 	.dump = dump,

@@ -239,7 +239,7 @@ static bool dump(const kir_func *f, kbe_dump what, kir_text *out, kir_diag *why)
 }
 
 /* Its name is the emitter's, which no constant expression knows. */
-static kbe_backend backend = { KBE_VERSION, NULL, supports, compile, dump };
+static kbe_backend backend = { KBE_VERSION, NULL, &kir_own_build, supports, compile, dump };
 
 __attribute__((visibility("default"))) const kbe_backend *kvjit_backend(void);
 

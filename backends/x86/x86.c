@@ -340,7 +340,9 @@ static bool dump(const kir_func *f, kbe_dump what, kir_text *out, kir_diag *why)
 	return check(f, why) && run(f, NULL, what, out, why);
 }
 
-static const kbe_backend backend = { KBE_VERSION, "x86", supports, compile, dump };
+static const kbe_backend backend = {
+	KBE_VERSION, "x86", &kir_own_build, supports, compile, dump
+};
 
 __attribute__((visibility("default"))) const kbe_backend *kvjit_backend(void);
 

@@ -608,7 +608,8 @@ static bool check_side(const kir_format *f, int side, int line, kir_diag *d)
 		          c);
 		return false;
 	}
-	if (s->gran == KIR_GRAN_none && kir_elems[s->elem].bits < 16) {
+	/* 8-bit floats without a scale saturate, as engines store rotary parts of keys */
+	if (s->gran == KIR_GRAN_none && (s->bits < 8 || !kir_is_float(s->elem))) {
 		kir_error(d, line, 1,
 		          "format %s: %c.elem %s has too small a range for scale none", f->name,
 		          c, kir_elems[s->elem].name);

@@ -123,6 +123,12 @@ static const struct whole {
 	{ "mla_528", "format mla_528 v1 {\nelem e4m3fn\nscale e8m0 group 32 amax/448 "
 	             "floor 2.2321429e-07 pow2\n"
 	             "keys 512\nvalues shared\ntensor kv_cache [t] { k[d] ks[g] }\n}" },
+	/* 352 bytes: e2m1 with an e4m3 scale for 16, e4m3 as it is; scale g is byte 8 (g % 4) +
+	   g / 4 */
+	{ "mla_352",
+	  "format mla_352 v1 {\nelem e2m1\nscale e4m3fn group 16 amax/6 floor 0.001953125\n"
+	  "apply reciprocal\nkeys 576\nrest 64\nr.elem e4m3fn\nr.scale none\n"
+	  "values shared\ntensor kv_cache [t] { k[d] r[d] ks[g%4 g/4] }\n}" },
 	/* keys of an indexer: codes of a page, then its scales */
 	{ "index_e4m3", "format index_e4m3 v1 {\nelem e4m3fn\n"
 	                "scale f32 token-head amax/448 floor 2.2321429e-07 pow2\n"

@@ -133,6 +133,18 @@ static kir_ref row_codes(kir_func *f, const kir_side *s, kir_ref x, kir_ref d, k
 	return narrow(f, s, t);
 }
 
+/* x as codes that are values. What is that already is stored bit for bit, NaN too. */
+static kir_ref plain_codes(kir_func *f, const kir_side *s, kir_ref x)
+{
+	kir_type_id t = kir_with_elem(f->module, f->node[x].type, s->elem);
+
+	if (s->bits >= 16)
+		return as_elem(f, x, s->elem);
+	x = as_elem(f, x, KIR_f32);
+	return kir_emit(f, KIR_OP_convert, t, &x, 1,
+	                (int64_t[KIR_MAX_ATTRS]){ s->round, s->nan, KIR_OVER_sat });
+}
+
 /* Rows of codes as they are stored: two a byte where the side says so. */
 static kir_ref as_stored(kir_func *f, const kir_side *s, kir_ref codes)
 {
@@ -193,7 +205,7 @@ static void write_rows(kir_func *f, const kir_side *s, kir_ref x, kir_ref given,
 	kir_ref xf, d = given, codes, over = 0;
 
 	if (s->gran == KIR_GRAN_none) {
-		store_as(f, as_elem(f, x, s->elem), 2 + between, codes_to);
+		store_as(f, plain_codes(f, s, x), 2 + between, codes_to);
 		return;
 	}
 	xf = as_elem(f, x, KIR_f32);

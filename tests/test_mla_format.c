@@ -39,6 +39,8 @@ static void test_layouts(void **state)
 		{ "mla_584", 512, 512, 37440, 5 * 576, 5 * 576 + 448, 64 * 576 + 5 * 8,
 		  KIR_bf16 },
 		{ "mla_528", 512, 512, 64 * 528, 5 * 528, -1, 5 * 528 + 512, KIR_VOID },
+		{ "mla_352", 576, 512, 64 * 352, 5 * 352, 5 * 352 + 256, 5 * 352 + 320,
+		  KIR_e4m3fn },
 		{ "index_e4m3", 128, 128, 8448, 5 * 128, -1, 64 * 128 + 5 * 4, KIR_VOID },
 	};
 	static const int64_t at[4] = { 0, 0, 5, 0 };
@@ -81,10 +83,10 @@ static void test_layouts(void **state)
  * any order of both. */
 static void test_round_trip(void **state)
 {
-	static const char *const names[] = { "mla_bf16",      "mla_f16",        "mla_e4m3",
-		                             "mla_584",       "mla_528",        "fp8_ds_mla",
-		                             "mla_584_floor", "fp8_ds_mla_f32", "index_e4m3",
-		                             "index_e4m3_f32" };
+	static const char *const names[] = { "mla_bf16",   "mla_f16",       "mla_e4m3",
+		                             "mla_584",    "mla_528",       "fp8_ds_mla",
+		                             "mla_352",    "mla_584_floor", "fp8_ds_mla_f32",
+		                             "index_e4m3", "index_e4m3_f32" };
 	static const char *const texts[] = {
 		"format x v1 { elem s8; scale f32 token-head amax/127 floor 1e-6; round away\n"
 		"apply reciprocal; rest 32; r.apply divide; r.round even; r.nan zero\n"
@@ -164,6 +166,8 @@ static void test_refusals(void **state)
 		  "fp8_ds_mla is for keys of 576 elements, not dim_k=560" },
 		{ "write kv=mla_528 heads=1 dim=576:512 page=64",
 		  "mla_528 is for keys of 512 elements, not dim_k=576" },
+		{ "write kv=mla_352 heads=1 dim=512:448 page=64",
+		  "mla_352 is for keys of 576 elements, not dim_k=512" },
 		{ "write kv=fp8_ds_mla heads=2 dim=576:512 page=64",
 		  "no piece of k is along h, so it is for one KV head (heads=N:1), not 2" },
 		{ "write k=fp8_ds_mla v=int8 heads=1 dim=576:512 page=64",

@@ -16,6 +16,7 @@ for backend in c x86; do
 	"$KVJIT" info | grep -q "^backend  $backend" || continue
 	right "write in=f16 kv=mla_e4m3 heads=1 dim=576:512 page=16" --backend $backend --target generic
 	right "write in=bf16 kv=fp8_ds_mla heads=1 dim=576:512 page=64" --backend $backend --target generic
+	right "write in=bf16 kv=mla_352 heads=1 dim=576:512 page=16" --backend $backend --target generic
 	right "write in=f32 kv=mla_584 heads=1 dim=512 page=8" --backend $backend --target generic
 done
 
@@ -34,6 +35,7 @@ attn generic q=f16 kv=mla_e4m3 heads=3:1 dim=576:512 page=32 sparse=33 sink lse
 attn avx512 q=e4m3 qscale out=f32 kv=mla_584 heads=32:1 dim=512 page=16 sparse=100 sink split=16
 attn avx2 q=s8 qscale out=bf16 kv=fp8_ds_mla_f32 heads=1:1 dim=576:512 page=16 sparse=1
 attn avx512-bf16 q=bf16 kv=mla_528 heads=4:1 dim=512 page=16 sparse=40
+attn avx512 q=bf16 kv=mla_352 heads=4:1 dim=576:512 page=16 sparse=40 lse
 attn avx512-vnni q=bf16 kv=int8/token-head heads=8:2 dim=64 page=16 sparse=77 split=32 lse
 
 # the bench knows records, index lists and what it doesn't take

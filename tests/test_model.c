@@ -21,6 +21,8 @@ static const char lone[] =
     "attn q=bf16 kv=int8/token-head heads=4:1 dim=128 page=128 causal batch=1 ctx=16384";
 static const char prefill[] =
     "attn q=bf16 kv=bf16 heads=8:2 dim=128 page=128 causal batch=1 ctx=2048 qlen=512";
+static const char product[] =
+    "gemm acts=e4m3/g128 weights=e4m3/g128 block=128 packed dim=4096 batch=256";
 static const char writer[] =
     "write in=bf16 kv=int8/token-head heads=8 dim=128 page=128 batch=4 ctx=512";
 
@@ -76,6 +78,9 @@ static void knobs_have_their_price(void **state)
 	/* two digits are two products; integers take four elements at once */
 	faster(decode, &warm, "kv_tile=64 qk=int8 pv=int8", "kv_tile=64 qk=int8x2 pv=int8x2");
 	faster(decode, &warm, "kv_tile=64 qk=int8x2 pv=int8x2", "kv_tile=64 qk=f32 pv=f32");
+	/* weights that are widened once for more rows, rows once for more columns */
+	faster(product, &warm, "m_tile=32 n_tile=64", "m_tile=8 n_tile=64");
+	faster(product, &warm, "m_tile=32 n_tile=64", "m_tile=32 n_tile=32");
 	/* queries that share the reading of a cache */
 	faster(prefill, &cold, "kv_tile=64 q_tile=8", "kv_tile=64 q_tile=1");
 	/* rows that don't fit are read again */

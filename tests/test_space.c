@@ -44,6 +44,10 @@ static const sample samples[] = {
 	  "auto,f32,bf16,int8,int8x2", 1000 },
 	{ "write in=bf16 kv=int8/token-head heads=8 dim=128 page=128", "avx512", "parts=0",
 	  "auto", "auto", 6 },
+	{ "gemm acts=e4m3/g128 weights=e4m3/g128 block=128 packed dim=4096 batch=256",
+	  "avx512-bf16", "", "auto", "auto", 1000 },
+	{ "gemm acts=bf16 weights=bf16 dim=1024:48 batch=16", "avx512-bf16", "", "auto", "auto",
+	  100 },
 };
 enum { SAMPLES = sizeof(samples) / sizeof(samples[0]) };
 
@@ -172,6 +176,14 @@ static void sizes_are_meaningful(void **state)
 		for (unsigned c = 0; c < x.s.n; c++) {
 			const kir_sched *s = &x.s.at[c];
 
+			if (x.p.kind == KIR_GEMM) {
+				assert_true(!s->kv_tile && !s->split && !s->stores);
+				assert_true(s->m_tile <= x.p.batch);
+				assert_true(s->n_tile <= x.p.dim_v);
+				assert_true(x.p.block <= 1 || !s->n_tile ||
+				            x.p.block % s->n_tile == 0);
+				continue;
+			}
 			if (x.p.kind != KIR_ATTN) {
 				assert_true(!s->kv_tile && !s->split && !s->rows);
 				continue;
@@ -311,9 +323,10 @@ static void what_cant_vary_is_refused(void **state)
 {
 	(void)state;
 	refused("quant in=bf16 to=int8/token-head heads=8 dim=128",
-	        "there is nothing to tune: schedules vary for attn and write problems");
-	refused("merge out=bf16 heads=8 dim=128",
-	        "there is nothing to tune: schedules vary for attn and write problems");
+	        "there is nothing to tune: schedules vary for attn, write, gemm and index "
+	        "problems");
+	refused("merge out=bf16 heads=8 dim=128", "there is nothing to tune: schedules vary "
+	                                          "for attn, write, gemm and index problems");
 	refused(
 	    "write in=bf16 kv=int8/token-head heads=8 dim=128 page=128 parts=4 stores=cached",
 	    "there is nothing to tune: every knob was given");

@@ -21,7 +21,8 @@
 
 static const char usage[] =
     "tune PROBLEM | --list FILE  [--budget SECONDS] [--effort model|quick|full|exhaustive] "
-    "[--shard I/N] [--threads N] [--cold|--warm] [--target T] [--cache DIR] [--again] [--json] "
+    "[--shard I/N] [--threads N] [--cold|--warm] [--target T] [--cache DIR] [--again] [--seed "
+    "N] [--json] "
     "[--report FILE.html] [--record FILE]";
 
 typedef struct session {
@@ -354,6 +355,7 @@ int tool_tune(args *a)
 	s.o.threads = (int)args_number(a, "--threads", 1, 1024, 1);
 	s.o.policy = warm ? KT_WARM : KT_COLD;
 	s.o.again = args_flag(a, "--again");
+	s.o.seed = (unsigned)args_number(a, "--seed", 0, 1000000, 0);
 	s.o.record = args_value(a, "--record");
 	s.o.seen = after_trial;
 	s.o.ctx = &s;

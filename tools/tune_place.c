@@ -69,7 +69,8 @@ static bool read_problem(job *j, const char *text, char *why, size_t len)
 	return true;
 }
 
-/* Keys and the default schedule, from the library that would compile it. */
+/* Keys and the default schedule, from the library that would compile it: which tiles fit, only
+ * a compile knows. */
 static bool ask_library(job *j, char *why, size_t len)
 {
 	kvjit_options o = { .size = sizeof o,
@@ -81,21 +82,26 @@ static bool ask_library(job *j, char *why, size_t len)
 	kvjit_compile_options c = { .size = sizeof c, .flags = KVJIT_UNTUNED };
 	kvjit_keys keys = { .size = sizeof keys };
 	kvjit *kv = NULL;
-	bool ok;
+	kvjit_kernel *k = NULL;
+	char *sched = NULL;
 
 	if (kvjit_open(&o, &kv) != KVJIT_OK) {
 		snprintf(why, len, "%s", kvjit_open_error());
 		return false;
 	}
-	ok = kvjit_keys_of(kv, j->p->text, &c, &keys) == KVJIT_OK;
-	if (!ok)
+	if (kvjit_keys_of(kv, j->p->text, &c, &keys) == KVJIT_OK &&
+	    kvjit_compile(kv, j->p->text, &c, &k) == KVJIT_OK)
+		sched = kvjit_kernel_text(k, "schedule");
+	if (!sched)
 		snprintf(why, len, "%s", kvjit_error(kv));
+	else
+		sched[strcspn(sched, "\n")] = 0;
+	snprintf(j->p->fallback, sizeof j->p->fallback, "%s", sched ? sched : "");
+	snprintf(j->p->chosen, sizeof j->p->chosen, "%s", j->p->fallback);
+	kvjit_release(k);
 	kvjit_close(kv);
-	if (!ok)
-		return false;
-	snprintf(j->p->fallback, sizeof j->p->fallback, "%s", keys.sched);
-	snprintf(j->p->chosen, sizeof j->p->chosen, "%s", keys.sched);
-	return kt_key_parse(keys.program, &j->p->where.program) &&
+	free(sched);
+	return *j->p->fallback && kt_key_parse(keys.program, &j->p->where.program) &&
 	       kt_key_parse(keys.machine, &j->p->where.machine);
 }
 
@@ -482,9 +488,11 @@ static bool search(job *j, char *why, size_t len)
 		              .cold = cold_bytes(j->o),
 		              .limit = j->o->limit,
 		              .deadline = j->p->deadline + grace,
+		              .seed = j->o->seed,
 		              .hooks = j->o->hooks };
 	kt_search_host host = { trial, left, expect, seen, j };
 	kt_search_options o = { .effort = j->o->effort,
+		                .seed = j->o->seed,
 		                .first = j->first,
 		                .nfirst = j->nfirst,
 		                .known = j->known,

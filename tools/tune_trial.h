@@ -29,6 +29,7 @@ typedef struct trial_setup {
 	double limit;    /* seconds of a trial, 0: 60 */
 	double deadline; /* measure_now() at which every trial ends, 0: none */
 	size_t memory;   /* bytes that a trial may take, 0: 4 GiB */
+	unsigned seed;   /* of the data of checks */
 	const trial_hooks *hooks;
 } trial_setup;
 

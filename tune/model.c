@@ -186,11 +186,77 @@ static double write_time(const sizes *z, const kir_sched *s)
 	return bytes / stream * more * (s->stores && s->stores != STREAMED ? 1.2 : 1);
 }
 
+/* -- products --------------------------------------------------------------------------------
+ */
+
+typedef struct matrices {
+	double rows, cols, depth, step;
+	kir_elem elem[2]; /* of rows, weights */
+} matrices;
+
+enum { STEP = 128, M_TILE = 32, N_TILE = 64 }; /* as passes/expand_gemm.c has them */
+
+static bool look_at_product(const kt_model_of *m, matrices *z)
+{
+	for (kir_ref n = 1; n < m->f->nnode; n++) {
+		const kir_type *a, *w;
+
+		if (m->f->node[n].op != KIR_OP_gemm)
+			continue;
+		a = kir_type_of(m->f, kir_operand(m->f, n, "a"));
+		w = kir_type_of(m->f, kir_operand(m->f, n, "w"));
+		z->rows = m->p && m->p->batch ? (double)m->p->batch : 1;
+		z->rows *= m->p && m->p->qlen ? (double)m->p->qlen : 1;
+		z->cols = (double)w->dim[0];
+		z->depth = (double)w->dim[1];
+		z->step = z->depth < STEP ? z->depth : STEP;
+		z->elem[0] = (kir_elem)a->elem;
+		z->elem[1] = (kir_elem)w->elem;
+		return true;
+	}
+	return false;
+}
+
+/* Weights are widened once for each tile of rows, rows once for each tile of columns; each
+ * block of the contraction is scaled and added once for each output. */
+static double product_time(const kt_model_of *m, const matrices *z, const kir_sched *s)
+{
+	enum arith a = m->target->features & KIR_HAS_bf16 ? A_BF16 : A_F32;
+	double m_tile = s->m_tile ? s->m_tile : M_TILE, n_tile = s->n_tile ? s->n_tile : N_TILE;
+	double lanes = m->target->vector_bits / 32.0, left = fmod(z->rows, m_tile);
+	/* what whole tiles leave is taken 4 rows at a time, then singly */
+	double passes = floor(z->rows / m_tile) + floor(left / 4) + fmod(left, 4);
+	double steps = ceil(z->depth / z->step), blocks = ceil(z->cols / n_tile);
+	double held = s->rows > 0 ? s->rows : 8,
+	       again = ceil((m_tile < z->rows ? m_tile : z->rows) / held);
+	double widen[2], tile[2] = { m_tile, n_tile }, cycles, local = 0, memory, compute;
+
+	for (int i = 0; i < 2; i++) {
+		widen[i] = decode_cycles(m, z->elem[i], a, s->decode);
+		local += tile[i] * z->step * (a == A_BF16 ? 2 : 4);
+	}
+	cycles = z->rows * z->cols * z->depth / lanes * product_cycles(m, a);
+	cycles +=
+	    passes * z->cols * z->depth / lanes * widen[1] * (s->fuse == FUSE_OFF ? 1 : again);
+	cycles += blocks * z->rows * z->depth / lanes * widen[0];
+	cycles += steps * z->cols * z->rows / lanes * 2 + steps * passes * blocks * 60;
+	if (local > m->target->l1_bytes)
+		cycles *= 1.2;
+	memory = z->cols * z->depth * kir_elems[z->elem[1]].bits / 8 /
+	         (m->cold ? stream * m->threads : l2_rate * m->threads);
+	compute = cycles / hz / m->threads;
+	return (compute > memory ? compute : memory) +
+	       0.3 * (compute < memory ? compute : memory);
+}
+
 double kt_model_time(const kt_model_of *m, const kir_sched *s)
 {
 	parts p = { 0 };
+	matrices x;
 	sizes z;
 
+	if (look_at_product(m, &x))
+		return product_time(m, &x, s);
 	if (!look(m, &z))
 		return 1;
 	if (!z.attn)

@@ -194,6 +194,16 @@ static bool is_like_a_tried_one(const search *x, unsigned c)
 	return false;
 }
 
+/* Below what anything is predicted to; the same for the same seed. */
+static double shuffle(const search *x, unsigned c)
+{
+	uint32_t h = (c + 1) * 2654435761u ^ x->o->seed * 2246822519u;
+
+	h = (h ^ h >> 15) * 2246822519u;
+	h = (h ^ h >> 13) * 3266489917u;
+	return x->o->seed ? 1e-3 * (double)(h >> 8) / (1 << 24) : 0;
+}
+
 static int best_of(const search *x, bool waiting)
 {
 	double best = INFINITY;
@@ -204,7 +214,7 @@ static int best_of(const search *x, bool waiting)
 
 		if (x->tried[i] || x->waits[i] != waiting || !isfinite(x->cost[i]))
 			continue;
-		p = predict(x, i) - bonus(x, i);
+		p = predict(x, i) - bonus(x, i) + shuffle(x, i);
 		if (p < best) {
 			best = p;
 			c = (int)i;

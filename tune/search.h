@@ -56,6 +56,8 @@ typedef struct kt_search_options {
 	                        * cut short, KT_NSTATE: none; NULL: none              */
 	const double *known_ratio; /* time / the default's of those that are ok or slow    */
 	double tie;                /* 0: 0.01 */
+	unsigned seed; /* in which order candidates come that are predicted alike, within 1 in
+	                * 1,000; 0: in that of their numbers */
 } kt_search_options;
 
 typedef struct kt_search_result {

@@ -16,9 +16,10 @@ enum { MOST = 20000, BUSY = 64 };
 typedef struct maker {
 	const kir_func *f;
 	const kir_problem *p;
-	const kir_format *format;
+	const char *kind; /* as in column `tries`; NULL: no op that knobs shape */
+	kir_elem elem[2]; /* of keys, values; of a product's rows, weights */
 	int64_t page, group, kv_heads;
-	bool attn, prefill;
+	bool prefill;
 	kt_space *s;
 } maker;
 
@@ -39,18 +40,13 @@ static bool is_number(const kir_knob_info *k)
 /* -- what makes sense ------------------------------------------------------------------------
  */
 
-static kir_elem elem_of(const maker *m, int side)
-{
-	return m->format ? m->format->side[side].elem : KIR_VOID;
-}
-
 /* The least exact arithmetic is that of auto (passes/arith.c): integers for s8 codes where the
  * target multiplies them, in two digits for queries that no 16 bits hold. Codes and queries
  * that came from 16 bits lose nothing in bf16 scores; weights do, unless auto would have
  * rounded them to 8 bits. */
 static bool exact_enough(const maker *m, bool scores, const char *word, size_t n)
 {
-	kir_elem e = elem_of(m, scores ? 0 : 1);
+	kir_elem e = m->elem[scores ? 0 : 1];
 	bool query_exact = m->p && m->p->q != KIR_f32 && m->p->q != KIR_f16;
 	bool ints = e == KIR_s8 && m->f->target && m->f->target->features & KIR_HAS_vnni;
 
@@ -72,6 +68,13 @@ static bool is_small_float(kir_elem e)
 	return kir_is_float(e) && kir_elems[e].bits == 8;
 }
 
+/* Of a product, when hints say it. */
+static int64_t rows_of(const kir_problem *p)
+{
+	return p->batch || p->qlen ? (p->batch ? p->batch : 1) * (p->qlen ? p->qlen : 1)
+	                           : INT64_MAX;
+}
+
 static bool makes_sense(const maker *m, const char *knob, const char *word, size_t n)
 {
 	long x = strtol(word, NULL, 10);
@@ -90,8 +93,24 @@ static bool makes_sense(const maker *m, const char *knob, const char *word, size
 	if (!strcmp(knob, "tiles") || !strcmp(knob, "stream"))
 		return m->f->target && m->f->target->features & KIR_HAS_amx_tile;
 	if (!strcmp(knob, "decode"))
-		return is_small_float(elem_of(m, 0)) || is_small_float(elem_of(m, 1));
+		return is_small_float(m->elem[0]) || is_small_float(m->elem[1]);
+	if (!strcmp(knob, "m_tile"))
+		return !m->p || x <= rows_of(m->p);
+	if (!strcmp(knob, "n_tile")) /* columns of a block share a scale */
+		return !m->p ||
+		       (x <= m->p->dim_v && (m->p->block <= 1 || m->p->block % x == 0));
 	return true;
+}
+
+/* Whether a word is among the n characters of kinds with '|' between. */
+static bool is_kind(const char *kinds, size_t n, const char *word)
+{
+	size_t len = strlen(word);
+
+	for (const char *k = kinds; k < kinds + n; k += strcspn(k, "| ") + 1)
+		if (strcspn(k, "| ") == len && !memcmp(k, word, len))
+			return true;
+	return false;
 }
 
 /* A knob's column `tries`, if it is for this kind of program. */
@@ -99,13 +118,10 @@ static const char *tries_of(const maker *m, unsigned knob)
 {
 	const char *t = kir_knobs[knob].tries, *values = strchr(t, ' ');
 	size_t n = values ? (size_t)(values - t) : 0;
-	const char *kind = m->attn ? "attn" : "write";
 
-	if (!values)
-		return "";
-	if (n == strlen(kind) && !memcmp(t, kind, n))
-		return values + 1;
-	return m->prefill && n == 7 && !memcmp(t, "prefill", 7) ? values + 1 : "";
+	return values && (is_kind(t, n, m->kind) || (m->prefill && is_kind(t, n, "prefill")))
+	           ? values + 1
+	           : "";
 }
 
 static void add_value(kt_space *s, int value)
@@ -209,28 +225,42 @@ static bool fill(kt_space *s, const kir_sched *first)
 	}
 }
 
+static void look_at_cache(maker *m, kir_ref n)
+{
+	int64_t i = kir_attr_of(m->f, n, KIR_ATTR_format);
+	const kir_type *k = kir_type_of(m->f, kir_operand(m->f, n, "k")), *out;
+
+	for (int side = 0; side < 2 && i >= 0 && i < (int64_t)m->f->module->nformat; side++)
+		m->elem[side] = m->f->module->format[i]->side[side].elem;
+	if (m->f->node[n].op == KIR_OP_cache_write)
+		return;
+	m->page = k->dim[2];
+	m->kv_heads = k->dim[1];
+	if (m->f->node[n].op != KIR_OP_attention)
+		return;
+	out = kir_type_of(m->f, kir_operand(m->f, n, "out"));
+	m->group = k->dim[1] > 0 ? out->dim[1] / k->dim[1] : 1;
+}
+
 static void look(maker *m)
 {
-	for (kir_ref n = 1; n < m->f->nnode; n++) {
-		kir_op op = m->f->node[n].op;
-		const kir_type *k, *out;
-		int64_t i;
-
-		if (op != KIR_OP_attention && op != KIR_OP_cache_write)
-			continue;
-		m->attn = op == KIR_OP_attention;
-		i = kir_attr_of(m->f, n, KIR_ATTR_format);
-		if (i >= 0 && i < (int64_t)m->f->module->nformat)
-			m->format = m->f->module->format[i];
-		if (!m->attn)
-			return;
-		k = kir_type_of(m->f, kir_operand(m->f, n, "k"));
-		out = kir_type_of(m->f, kir_operand(m->f, n, "out"));
-		m->page = k->dim[2];
-		m->kv_heads = k->dim[1];
-		m->group = k->dim[1] > 0 ? out->dim[1] / k->dim[1] : 1;
-		return;
-	}
+	for (kir_ref n = 1; n < m->f->nnode && !m->kind; n++)
+		switch (m->f->node[n].op) {
+		case KIR_OP_attention:
+		case KIR_OP_cache_write:
+		case KIR_OP_index_topk:
+			m->kind = m->f->node[n].op == KIR_OP_attention     ? "attn"
+			          : m->f->node[n].op == KIR_OP_cache_write ? "write"
+			                                                   : "index";
+			look_at_cache(m, n);
+			break;
+		case KIR_OP_gemm:
+			m->kind = "gemm";
+			m->elem[0] = kir_type_of(m->f, kir_operand(m->f, n, "a"))->elem;
+			m->elem[1] = kir_type_of(m->f, kir_operand(m->f, n, "w"))->elem;
+			break;
+		default: break;
+		}
 }
 
 bool kt_space_make(const kir_func *f, const bool *given, const kir_problem *p, kt_space *out,
@@ -240,14 +270,14 @@ bool kt_space_make(const kir_func *f, const bool *given, const kir_problem *p, k
 
 	memset(out, 0, sizeof(*out));
 	look(&m);
-	m.prefill = m.attn && p && p->qlen > 1;
-	if (f->level != KIR_A || !m.format) {
+	if (f->level != KIR_A || !m.kind) {
 		kir_error(
 		    d, 0, 0,
-		    "there is nothing to tune: schedules vary for attn and write problems, "
-		    "and their IR at level A");
+		    "there is nothing to tune: schedules vary for attn, write, gemm and index "
+		    "problems, and their IR at level A");
 		return false;
 	}
+	m.prefill = !strcmp(m.kind, "attn") && p && p->qlen > 1;
 	for (unsigned i = 0; i < kir_nknobs; i++)
 		add_knob(&m, i, given);
 	limit(out);

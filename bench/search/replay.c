@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* replay.c -- the tuner's search on a recorded space, without a clock or a kernel.
  *
- *     kvjit-replay FILE [TRIALS]
+ *     kvjit-replay FILE [TRIALS [SEED]]
  *
  * FILE is what `kvjit tune --effort exhaustive --record FILE` wrote. A trial's outcome is the
  * recorded one, so that every search sees the same numbers. Prints one JSON line: the sizes,
  * the best there is, what the model's cheapest and the search's best cost beside it, and the
- * candidates in the order they were tried. TRIALS: 5 % of the space when left out or 0; as in
+ * candidates in the order they were tried. TRIALS: 5 % of the space when left out or 0; SEED
+ * as in kvjit tune; as in
  * the tuner, twins of what was tried and what a pass refuses aren't counted.
  */
 #include "../../tune/search.h"
@@ -276,13 +277,14 @@ int main(int argc, char **argv)
 	kt_search_result r;
 	unsigned model;
 
-	if (argc < 2 || argc > 3) {
-		fprintf(stderr, "kvjit-replay FILE [TRIALS]\n");
+	if (argc < 2 || argc > 4) {
+		fprintf(stderr, "kvjit-replay FILE [TRIALS [SEED]]\n");
 		return 2;
 	}
 	read_file(&x, argv[1]);
 	model = model_pick(&x);
-	o.max_trials = argc == 3 ? (unsigned)strtoul(argv[2], NULL, 10) : 0;
+	o.seed = argc == 4 ? (unsigned)strtoul(argv[3], NULL, 10) : 0;
+	o.max_trials = argc >= 3 ? (unsigned)strtoul(argv[2], NULL, 10) : 0;
 	if (!o.max_trials)
 		o.max_trials = x.s.n < 40 ? 2 : (x.s.n + 10) / 20;
 	kt_search_run(&x.s, x.cost, &o, &host, &r);

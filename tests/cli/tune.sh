@@ -38,6 +38,10 @@ refuse 2 "--shard takes I/N with I from 0 to N - 1" --shard 4/4 --list "$tmp/non
 refuse 2 "--shard takes" --shard 1/0 --list "$tmp/none"
 refuse 2 "--shard divides a list" --shard 0/2 $problem
 refuse 2 "--threads takes a number from 1" --threads 0 $problem
+refuse 2 "--seed takes a number from 0" --seed -1 $problem
+refuse 2 "--seed takes a number from 0" --seed x $problem
+refuse 1 "there is nothing to tune: schedules vary for" --cache "$tmp/c" \
+	quant in=bf16 to=e4m3/g128 dim=1024
 refuse 2 "--target takes" --target avx9 $problem
 refuse 2 "exclude each other" --cold --warm $problem
 refuse 2 "unknown option" --fast $problem
@@ -98,6 +102,16 @@ grep -q 'tuned before' "$tmp/again.out" || fail "a finished problem is tuned aga
 # A place is a policy, too.
 "$KVJIT" tune --effort model --cache "$tmp/a" $problem | grep -q "model's pick" ||
 	fail "a warm schedule stands for a cold one"
+
+# A product, checked on a corner of its weights; and keys in 4 bits, whose default queries of a
+# tile are fewer than the sizes alone say, because they wouldn't fit.
+for other in "gemm acts=e4m3/g128 weights=e4m3/g128 block=128 packed dim=512:256 batch=16" \
+	"attn q=bf16 kv=int4/g32 heads=8:2 dim=128 page=128 causal batch=1 ctx=256 qlen=64"; do
+	"$KVJIT" tune --warm --budget 2 --seed 3 --json --cache "$tmp/a" $other >"$tmp/g.jsonl" ||
+		fail "$other isn't tuned"
+	grep -q '"trial":0,.*"state":"ok"' "$tmp/g.jsonl" || fail "$other: its default isn't ok"
+	"$KVJIT" cache why --cache "$tmp/a" $other | grep -q '^schedule:' || fail "$other: no why"
+done
 
 # Killed at some moment: what was acknowledged is kept, and isn't repeated.
 "$KVJIT" tune --warm --budget 20 --json --cache "$tmp/k" $problem >"$tmp/k1.jsonl" 2>/dev/null &

@@ -225,6 +225,9 @@ static void result_text(const session *s, const tune_place *p)
 	printf("%s\n  ", p->problem);
 	if (p->ratio.ratio <= 0)
 		printf("the model's pick, not measured:");
+	else if (s->o.aa)
+		printf("%.3f of its own time (%.3f to %.3f)", p->ratio.ratio, p->ratio.lo,
+		       p->ratio.hi);
 	else if (!strcmp(p->fallback, p->chosen))
 		printf("the default stays: nothing was faster beyond the interval");
 	else
@@ -359,11 +362,17 @@ int tool_tune(args *a)
 	s.o.record = args_value(a, "--record");
 	s.o.seen = after_trial;
 	s.o.ctx = &s;
+	s.o.aa = args_flag(a, "--aa");
 	s.json = args_flag(a, "--json");
 	s.bar = !s.json && isatty(STDERR_FILENO);
 	s.report = args_value(a, "--report");
 	if (warm && cold) {
 		fprintf(stderr, "kvjit: options --warm and --cold exclude each other\n");
+		a->wrong = true;
+	}
+	if (s.o.aa && (dir || s.o.record || s.o.effort == KT_EFFORT_model)) {
+		fprintf(stderr, "kvjit: option --aa keeps nothing and measures; it excludes "
+		                "--cache, --record and --effort model\n");
 		a->wrong = true;
 	}
 	if (!list && shards > 1) {
@@ -385,8 +394,8 @@ int tool_tune(args *a)
 	}
 	ok = list ? read_list(&s, list, shard, shards)
 	          : text && add_line(&s, text, strlen(text));
-	s.o.store = ok ? open_store(dir) : NULL;
-	if (s.o.store) {
+	s.o.store = ok && !s.o.aa ? open_store(dir) : NULL;
+	if (ok && (s.o.aa || s.o.store)) {
 		run(&s);
 		code = s.failed ? TOOL_FAILED : TOOL_OK;
 		if (s.report && !write_report(&s))

@@ -21,6 +21,7 @@ typedef struct tune_options {
 	double budget; /* seconds a problem */
 	kt_effort effort;
 	kt_policy policy;
+	bool aa;                  /* every candidate is the default: what differs is noise */
 	unsigned seed;            /* of the order among equals and of the data of checks */
 	bool again;               /* what was tuned before, too */
 	const char *record;       /* file for the complete space, NULL: none */

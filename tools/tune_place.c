@@ -249,11 +249,20 @@ static kt_trial describe(job *j, const char *sched, trial_report *r)
 	return t;
 }
 
+/* The schedule that is compiled for a candidate. */
+static void candidate_text(const job *j, unsigned c, char *out, size_t len)
+{
+	if (j->o->aa)
+		snprintf(out, len, "%s", j->p->fallback);
+	else
+		sched_text(&j->space.at[c], out, len);
+}
+
 static int same_as(const job *j, unsigned candidate, const uint8_t program[32])
 {
 	static const uint8_t none[32];
 
-	for (unsigned i = 0; i < j->space.n; i++)
+	for (unsigned i = 0; i < j->space.n && !j->o->aa; i++)
 		if (i != candidate && memcmp(j->program[i], none, 32) != 0 &&
 		    !memcmp(j->program[i], program, 32))
 			return (int)i;
@@ -285,8 +294,8 @@ static void trial(unsigned candidate, unsigned incumbent, const kt_rule *rule, k
 	kt_trial t;
 	int same;
 
-	sched_text(&j->space.at[candidate], sched, sizeof sched);
-	sched_text(&j->space.at[incumbent], other, sizeof other);
+	candidate_text(j, candidate, sched, sizeof sched);
+	candidate_text(j, incumbent, other, sizeof other);
 	if (candidate != incumbent && trial_program(j->bench, sched, &r) == KT_IS_ok &&
 	    (same = same_as(j, candidate, r.program)) >= 0) {
 		out->state = r.state = KT_IS_same;
@@ -393,7 +402,7 @@ static void confirm(job *j, unsigned best)
 
 	j->p->ratio = (kt_ratio){ 1, 1, 1, KT_PAIRED, 0 };
 	if (best) {
-		sched_text(&j->space.at[best], sched, sizeof sched);
+		candidate_text(j, best, sched, sizeof sched);
 		trial_race(j->bench, sched, j->p->fallback, &rule,
 		           j->p->deadline - measure_now(), &r);
 		r.ratio = kt_ratio_of(&r.pairs, 0.95); /* one look */

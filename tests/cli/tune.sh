@@ -40,6 +40,8 @@ refuse 2 "--shard divides a list" --shard 0/2 $problem
 refuse 2 "--threads takes a number from 1" --threads 0 $problem
 refuse 2 "--seed takes a number from 0" --seed -1 $problem
 refuse 2 "--seed takes a number from 0" --seed x $problem
+refuse 2 "--aa keeps nothing" --aa --cache "$tmp/c" $problem
+refuse 2 "--aa keeps nothing" --aa --effort model $problem
 refuse 1 "there is nothing to tune: schedules vary for" --cache "$tmp/c" \
 	quant in=bf16 to=e4m3/g128 dim=1024
 refuse 2 "--target takes" --target avx9 $problem

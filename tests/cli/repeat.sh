@@ -1,0 +1,29 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# repeat.sh -- tunes of equal candidates, and two tunes of one problem, a few times: the long run
+# is bench/tune/README.md's. Under load a verdict may be wrong now and then; most may not.
+set -eu
+command -v python3 >/dev/null && command -v taskset >/dev/null || {
+	echo "SKIPPED: there is no python3 or no taskset here"
+	exit 77
+}
+tmp=${KVJIT_TMP:-/tmp}/repeat.$$
+mkdir -p "$tmp"
+trap 'rm -rf "$tmp"' EXIT
+repeat=$KVJIT_SOURCE_DIR/bench/tune/repeat.py
+
+python3 "$repeat" aa --kvjit "$KVJIT" --count 4 --json >"$tmp/aa"
+python3 "$repeat" pairs --kvjit "$KVJIT" --count 2 --budget 3 --json >"$tmp/pairs"
+python3 - "$tmp/aa" "$tmp/pairs" <<'END'
+import json, sys
+aa, pairs = (json.loads(open(f).read()) for f in sys.argv[1:])
+assert aa["tunes"] == 4 and aa["races"] >= 4, aa
+assert aa["called over 1 % apart"] <= 1, aa
+assert all(0.5 < r < 2 for r in aa["ratios, 5 % 50 % 95 %"]), aa
+assert pairs["pairs"] == 2 and pairs["same or equal within the interval"] >= 1, pairs
+END
+# nothing of it is kept, whatever the user's cache is
+KVJIT_CACHE_DIR=$tmp/c "$KVJIT" tune --aa --warm --budget 1 \
+	write in=bf16 kv=int8/token-head heads=2 dim=64 page=64 ctx=64 >"$tmp/out"
+grep -q 'of its own time' "$tmp/out"
+[ ! -e "$tmp/c" ]

@@ -85,8 +85,19 @@ static void knobs_have_their_price(void **state)
 	faster(prefill, &cold, "kv_tile=64 q_tile=8", "kv_tile=64 q_tile=1");
 	/* rows that don't fit are read again */
 	faster(prefill, &cold, "kv_tile=64 q_tile=8 rows=8", "kv_tile=64 q_tile=8 rows=2");
-	/* written past the caches */
-	faster(writer, &cold, "stores=streamed", "stores=cached");
+	/* each part looks at every slot */
+	faster(writer, &cold, "parts=1", "parts=16");
+	/* eight sums at once, not two: a short tile has a vector of scores for each row */
+	faster(decode, &warm, "kv_tile=64 rows=4 cols=4", "kv_tile=64 rows=2 cols=1");
+	/* a tile that is widened into memory is read from there */
+	faster(decode, &warm, "kv_tile=64 fuse=on", "kv_tile=64 fuse=off");
+	/* nothing hides what is waited for */
+	assert_true(time_of(floats, &cold, "kv_tile=64 prefetch=off") >
+	            1.2 * time_of(floats, &cold, "kv_tile=64 prefetch=one"));
+	/* a head that the caches hold is read from memory once, however many query tiles there
+	 * are */
+	assert_true(time_of(prefill, &cold, "kv_tile=64 q_tile=1") <
+	            4 * time_of(prefill, &cold, "kv_tile=64 q_tile=16"));
 }
 
 /* Pieces are for cores that would idle, and cost a join. */

@@ -359,7 +359,8 @@ static void the_model_orders_candidates(void **state)
 			least = t < least ? t : least;
 			most = t > most ? t : most;
 		}
-		assert_true(most > 1.02 * least);
+		/* a write is bound by memory, whatever its knobs */
+		assert_true(most > (x.p.kind == KIR_WRITE ? 1 : 1.02) * least);
 		kt_model_explain(&cold, &x.s.at[0], &text);
 		assert_true(text.len > 10);
 		free(text.text);

@@ -2,7 +2,8 @@
 /* model.c -- see model.h.
  *
  * A call's time is what memory takes and what arithmetic takes, the longer of the two hiding
- * most of the shorter, plus what each tile and each piece costs once. Costs are cycles a
+ * most of the shorter where lines are asked for early, plus what each tile and each piece costs
+ * once. Products are cut as passes/vec_dot.c cuts them. Costs are cycles a
  * vector, of an AVX-512 core at 3 GHz; what they stand for is written beside them. They needn't
  * be right to be useful: only the order of schedules of one program matters.
  */
@@ -12,11 +13,15 @@
 #include <string.h>
 
 enum arith { A_AUTO, A_F32, A_BF16, A_INT8, A_INT8X2 }; /* words of knobs.def */
-enum { OFF = 1, FUSE_OFF = 1, TABLE = 1, STREAMED = 2 };
+enum { OFF = 1, FUSE_OFF = 1, TABLE = 1 };
 
 static const double hz = 3e9;
-static const double stream = 11e9, most_stream = 80e9; /* bytes/s of a core, of all */
-static const double l2_rate = 60e9;
+static const double stream = 20e9, most_stream = 80e9; /* bytes/s of a core, of all */
+static const double l2_rate = 60e9, l3_rate = 25e9;
+/* What stays visible of the shorter of memory and arithmetic, where lines are asked for early;
+ * where they aren't, nothing hides and every line is waited for. */
+static const double seen = 0.3, waiting = 1.5;
+enum { CHAINS = 8 }; /* sums that a core's multipliers work on at once: latency times units */
 
 typedef struct sizes {
 	int64_t heads, kv_heads, page, dim[2]; /* 0 K, 1 V */
@@ -28,6 +33,7 @@ typedef struct sizes {
 
 typedef struct parts {
 	double memory, decode, product, softmax, tiles, pieces, balance;
+	bool early; /* lines are asked for before they are needed */
 } parts;
 
 static const kir_format *format_of(const kir_func *f, kir_ref n)
@@ -52,22 +58,25 @@ static bool look(const kt_model_of *m, sizes *z)
 		format = format_of(f, n);
 		k = kir_type_of(f, kir_operand(f, n, "k"));
 		v = kir_type_of(f, kir_operand(f, n, "v"));
-		if (!format || k->rank != 4 || v->rank != 4)
+		if (!format || k->rank != 4 || (v->rank != 4 && !format->shared))
 			return false;
 		z->attn = op == KIR_OP_attention;
 		z->kv_heads = k->dim[1];
 		z->page = k->dim[2];
 		z->dim[0] = k->dim[3] * kir_side_per(&format->side[0]);
-		z->dim[1] = v->dim[3] * kir_side_per(&format->side[1]);
+		z->dim[1] = format->shared ? (m->p ? m->p->dim_v : z->dim[0])
+		                           : v->dim[3] * kir_side_per(&format->side[1]);
 		z->bits[0] = format->side[0].bits;
-		z->bits[1] = format->side[1].bits;
+		z->bits[1] = format->shared ? 0 : format->side[1].bits; /* read with the keys */
 		z->elem[0] = format->side[0].elem;
-		z->elem[1] = format->side[1].elem;
+		z->elem[1] = format->side[format->shared ? 0 : 1].elem;
 		z->heads =
 		    z->attn ? kir_type_of(f, kir_operand(f, n, "out"))->dim[1] : z->kv_heads;
 		z->batch = m->p && m->p->batch ? m->p->batch : 1;
 		z->ctx = m->p && m->p->ctx ? m->p->ctx : 4096;
 		z->qlen = m->p && m->p->qlen ? m->p->qlen : 1;
+		if (m->p && m->p->sparse && m->p->sparse < z->ctx)
+			z->ctx = m->p->sparse;
 		z->query_exact = m->p && m->p->q != KIR_f32 && m->p->q != KIR_f16;
 		return true;
 	}
@@ -116,40 +125,99 @@ static double product_cycles(const kt_model_of *m, enum arith a)
 	}
 }
 
-/* Rows that a product keeps in registers: its knob, or what is left of 32. */
-static double rows_held(const kir_sched *s, double rows)
+/* Elements of a row that one instruction multiplies in each lane of 32 bits. */
+static double depth_of(enum arith a)
 {
-	double held = s->rows > 0 ? s->rows : 8;
+	return a == A_INT8 || a == A_INT8X2 ? 4 : a == A_BF16 ? 2 : 1;
+}
 
-	return held < rows ? held : rows;
+/* -- a product of tiles, as passes/vec_dot.c cuts it ------------------------------------------
+ */
+
+typedef struct blocks {
+	double rows, cols; /* of a block: rows times vectors of sums in registers */
+	double n;          /* blocks that take the same vectors one after the other */
+	bool fused;        /* each block widens them again, none stores them */
+} blocks;
+
+static blocks blocks_of(const kt_model_of *m, const kir_sched *s, double rows, double vectors)
+{
+	double room = m->target->vector_regs >= 32 ? 24 : 10;
+	blocks b = { .rows = s->rows > 0 ? s->rows : rows <= 8 ? rows : 8 };
+
+	if (b.rows > rows)
+		b.rows = rows;
+	b.cols = s->cols > 0 ? s->cols : floor(room / b.rows);
+	b.cols = b.cols < 1 ? 1 : b.cols > 8 ? 8 : b.cols;
+	if (b.cols > vectors)
+		b.cols = vectors;
+	b.n = ceil(rows / b.rows);
+	b.fused = s->fuse ? s->fuse != FUSE_OFF : b.n <= 1;
+	return b;
+}
+
+/* Cycles of one vector of codes times all rows: multiplications, unless loading their factors
+ * takes longer; more where there are too few sums to hide an instruction's latency. */
+static double times_rows(const kt_model_of *m, const blocks *b, double rows, enum arith a)
+{
+	double sums = b->rows * b->cols, stall = sums < CHAINS ? CHAINS / sums : 1;
+	double loads = 0.5 * (1 / b->cols + 1 / b->rows) / depth_of(a);
+	double multiply = product_cycles(m, a) * stall;
+
+	return rows * (multiply > loads ? multiply : loads);
+}
+
+/* Cycles of widening one vector: again for each block, or once, then stored and read again. */
+static double widened(const kt_model_of *m, const blocks *b, kir_elem e, enum arith a, int how)
+{
+	double decode = decode_cycles(m, e, a, how);
+
+	return b->fused ? decode * b->n : decode + (1 + 0.5 * b->n) / depth_of(a);
+}
+
+/* Bytes of the first reading come from where the cache is; query tiles after the first find
+ * those of their head in the caches. */
+static double memory_time(const kt_model_of *m, const sizes *z, double once, double all,
+                          bool early)
+{
+	double head = once / (double)(z->batch * z->kv_heads), rate = stream * m->threads;
+	double again = head * 2 < m->target->l2_bytes ? l2_rate : l3_rate;
+	double first = once < all ? once : all;
+
+	if (!m->cold)
+		rate = again * m->threads;
+	else if (rate > most_stream)
+		rate = most_stream;
+	return first / rate * (early || !m->cold ? 1 : waiting) +
+	       (all - first) / again / m->threads;
 }
 
 static void count(const kt_model_of *m, const sizes *z, const kir_sched *s, parts *p)
 {
-	double lanes = m->target->vector_bits / 32.0, width = 16 / lanes;
+	double lanes = m->target->vector_bits / 32.0;
 	double q_tile = s->q_tile > 0 ? s->q_tile : 1,
 	       kv_tile = s->kv_tile > 0 ? s->kv_tile : 64;
 	double rows = q_tile * (double)(z->heads / z->kv_heads);
 	double passes = ceil((double)z->qlen / q_tile) * (double)(z->batch * z->kv_heads);
 	double tokens = passes * (double)z->ctx * (z->qlen > 1 ? 0.6 : 1);
-	double tiles = tokens / kv_tile, blocks = ceil(rows / rows_held(s, rows)), work, each;
 	double pieces = s->split ? ceil((double)z->ctx / s->split) : 1, local = 0, bytes = 0;
+	double work, each;
 
 	for (int side = 0; side < 2; side++) {
-		double vectors = tokens * (double)z->dim[side] / 16 * width;
+		double vectors = tokens * (double)z->dim[side] / lanes;
 		enum arith a = arith_of(m, z, side, side ? s->pv : s->qk);
-		double decode = decode_cycles(m, z->elem[side], a, s->decode);
+		blocks b = blocks_of(m, s, rows, (side ? (double)z->dim[1] : kv_tile) / lanes);
 
-		bytes += tokens * (double)z->dim[side] * z->bits[side] / 8;
-		p->decode += s->fuse == FUSE_OFF ? vectors * (decode + 1 + blocks)
-		                                 : vectors * decode * blocks;
-		p->product += vectors * rows * product_cycles(m, a);
-		local += kv_tile * (double)z->dim[side] * (s->fuse == FUSE_OFF ? 4 : 1);
+		bytes += (double)z->dim[side] * z->bits[side] / 8;
+		p->decode += vectors * widened(m, &b, z->elem[side], a, s->decode);
+		p->product += vectors * times_rows(m, &b, rows, a);
+		local += kv_tile * (double)z->dim[side] * (b.fused ? 1 : 4 / depth_of(a));
 	}
 	/* exponentials, maxima, sums: some 25 operations for 16 scores */
 	p->softmax = tokens * rows * 25 / lanes / 2;
-	/* loop ends, and the output's rows rescaled once a tile */
-	p->tiles = tiles * (80 + rows * (12 + (double)z->dim[1] / lanes * 1.5));
+	/* loop ends, sums and maxima across lanes, and the output's rows rescaled once a tile
+	 */
+	p->tiles = tokens / kv_tile * (80 + rows * (12 + (double)z->dim[1] / lanes * 1.5));
 	if (local + rows * (double)z->dim[1] * 4 > m->target->l1_bytes)
 		p->tiles *= 1.3;
 	p->pieces =
@@ -157,33 +225,31 @@ static void count(const kt_model_of *m, const sizes *z, const kir_sched *s, part
 	work = passes * pieces;
 	each = work / m->threads;
 	p->balance = each > 0 ? ceil(each) / each : 1;
-	if (m->cold) {
-		double rate = stream * m->threads;
-
-		p->memory = bytes / (rate < most_stream ? rate : most_stream);
-		if (s->prefetch == OFF)
-			p->memory *= 1.08;
-	} else {
-		p->memory = bytes / l2_rate / m->threads;
-	}
+	/* auto: of single queries, as passes/prefetch.c has it */
+	p->early = s->prefetch ? s->prefetch != OFF : q_tile <= 1;
+	p->memory = memory_time(m, z, (double)(z->batch * z->kv_heads * z->ctx) * bytes,
+	                        tokens * bytes, p->early);
 }
 
 static double total(const kt_model_of *m, const parts *p)
 {
-	double cycles = p->decode + p->product + p->softmax + p->tiles + p->pieces;
+	double cycles = p->decode + p->product + p->softmax, ends = p->tiles + p->pieces;
 	double compute = cycles / hz / m->threads, memory = p->memory;
-	double longer = compute > memory ? compute : memory;
+	double longer = compute > memory ? compute : memory,
+	       shorter = compute + memory - longer;
+	double hidden = m->cold && !p->early ? shorter : seen * shorter;
 
-	return (longer + 0.3 * (compute + memory - longer)) * p->balance;
+	return (longer + hidden + ends / hz / m->threads) * p->balance;
 }
 
-/* A cache write is bound by memory; what is written past the caches isn't read first. */
+/* A cache write is bound by memory, and each part looks at every slot. What is written past the
+ * caches isn't read first, which neither of two machines showed: no opinion about that. */
 static double write_time(const sizes *z, const kir_sched *s)
 {
-	double bytes = (double)(z->batch * z->ctx * z->kv_heads * (z->dim[0] + z->dim[1])) * 3;
-	double more = s->parts > 1 ? 1 + 0.01 * s->parts : 1;
+	double tokens = (double)(z->batch * z->ctx);
+	double bytes = tokens * (double)(z->kv_heads * (z->dim[0] + z->dim[1])) * 3;
 
-	return bytes / stream * more * (s->stores && s->stores != STREAMED ? 1.2 : 1);
+	return bytes / stream + tokens * (s->parts ? s->parts : 4) / hz;
 }
 
 /* -- products --------------------------------------------------------------------------------
@@ -226,7 +292,7 @@ static double product_time(const kt_model_of *m, const matrices *z, const kir_sc
 	double lanes = m->target->vector_bits / 32.0, left = fmod(z->rows, m_tile);
 	/* what whole tiles leave is taken 4 rows at a time, then singly */
 	double passes = floor(z->rows / m_tile) + floor(left / 4) + fmod(left, 4);
-	double steps = ceil(z->depth / z->step), blocks = ceil(z->cols / n_tile);
+	double steps = ceil(z->depth / z->step), bands = ceil(z->cols / n_tile);
 	double held = s->rows > 0 ? s->rows : 8,
 	       again = ceil((m_tile < z->rows ? m_tile : z->rows) / held);
 	double widen[2], tile[2] = { m_tile, n_tile }, cycles, local = 0, memory, compute;
@@ -238,8 +304,8 @@ static double product_time(const kt_model_of *m, const matrices *z, const kir_sc
 	cycles = z->rows * z->cols * z->depth / lanes * product_cycles(m, a);
 	cycles +=
 	    passes * z->cols * z->depth / lanes * widen[1] * (s->fuse == FUSE_OFF ? 1 : again);
-	cycles += blocks * z->rows * z->depth / lanes * widen[0];
-	cycles += steps * z->cols * z->rows / lanes * 2 + steps * passes * blocks * 60;
+	cycles += bands * z->rows * z->depth / lanes * widen[0];
+	cycles += steps * z->cols * z->rows / lanes * 2 + steps * passes * bands * 60;
 	if (local > m->target->l1_bytes)
 		cycles *= 1.2;
 	memory = z->cols * z->depth * kir_elems[z->elem[1]].bits / 8 /
@@ -270,8 +336,14 @@ double kt_model_time(const kt_model_of *m, const kir_sched *s)
 void kt_model_explain(const kt_model_of *m, const kir_sched *s, kir_text *out)
 {
 	parts p = { 0 };
+	matrices x;
 	sizes z;
 
+	if (look_at_product(m, &x)) {
+		kir_text_add(out, "a product of %.0f rows: %.3g ms\n", x.rows,
+		             product_time(m, &x, s) * 1e3);
+		return;
+	}
 	if (!look(m, &z) || !z.attn) {
 		kir_text_add(out, "memory decides\n");
 		return;

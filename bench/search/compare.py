@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The tuner's search beside random search and Kernel Tuner's strategies, on recorded spaces.
 
-    compare.py [--replay build/kvjit-replay] [--seeds 20] [--share 0.05] [--only random] FILE...
+    compare.py [--replay build/kvjit-replay] [--seeds 20] [--share 0.05] [--only random] [--model] FILE...
 
 FILE: what `kvjit tune --effort exhaustive --record FILE` wrote. All see the same recorded
 times and get the same number of trials. A trial is a program that was measured: a twin of one
@@ -168,11 +168,12 @@ class Library:
         return self.space.found(order, trials)
 
 
-def replay(program, space, trials):
-    out = subprocess.run(
-        [program, space.path, str(trials)], capture_output=True, text=True, check=True
-    ).stdout
-    return json.loads(out)
+def replay(a, space, trials, seed):
+    command = [a.replay] + (["--model"] if a.model else []) + [space.path, str(trials), str(seed)]
+    out = subprocess.run(command, capture_output=True, text=True)
+    if out.returncode:
+        sys.exit(out.stderr.strip())
+    return json.loads(out.stdout)
 
 
 def random_search(space, seed, trials):
@@ -187,11 +188,12 @@ def mean(x):
 
 def compare(space, a, table, failed):
     trials = space.trials(a.share)
-    ours = replay(a.replay, space, trials)
+    ours = replay(a, space, trials, 0)
     row = {
         "default": [ours["default"]],
         "model alone": [ours["model"]],
         "kvjit": [ours["search"]],
+        "kvjit, other seeds": [replay(a, space, trials, s + 1)["search"] for s in range(a.seeds)],
         "random": [random_search(space, s, trials) for s in range(a.seeds)],
     }
     if "random" not in a.only:
@@ -218,6 +220,7 @@ def main():
     p.add_argument("--seeds", type=int, default=20)
     p.add_argument("--share", type=float, default=0.05)
     p.add_argument("--only", action="append", default=[], help="a strategy; random: no library")
+    p.add_argument("--model", action="store_true", help="today's tune/model.c, not the recorded one")
     p.add_argument("--json", action="store_true")
     p.add_argument("file", nargs="+")
     a = p.parse_args()

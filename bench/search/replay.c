@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* replay.c -- the tuner's search on a recorded space, without a clock or a kernel.
  *
- *     kvjit-replay FILE [TRIALS [SEED]]
+ *     kvjit-replay [--model] FILE [TRIALS [SEED]]
  *
  * FILE is what `kvjit tune --effort exhaustive --record FILE` wrote. A trial's outcome is the
  * recorded one, so that every search sees the same numbers. Prints one JSON line: the sizes,
@@ -10,6 +10,7 @@
  * as in kvjit tune; as in
  * the tuner, twins of what was tried and what a pass refuses aren't counted.
  */
+#include "../../tune/model.h"
 #include "../../tune/search.h"
 
 #include <cjson/cJSON.h>
@@ -30,6 +31,9 @@ typedef struct replay {
 	row *row; /* by candidate */
 	double *cost;
 	unsigned *order, norder;
+	char problem[4000], target[40]; /* of the first line */
+	int threads;
+	bool cold;
 } replay;
 
 static void die(const char *what, const char *why)
@@ -78,6 +82,25 @@ static void read_knobs(const cJSON *head, kt_space *s)
 		s->nvalue[s->nknob] = n;
 		s->knob[s->nknob++] = k;
 	}
+}
+
+/* --model: what tune/model.c says today, of the problem and the target that were recorded. */
+static void ask_model(replay *x, const char *file)
+{
+	const kir_target *t = kir_target_find(x->target);
+	kir_module *m = kir_module_new();
+	kir_problem p;
+	kir_diag d = { 0 };
+	kt_model_of of = { NULL, &p, t, x->threads, x->cold };
+
+	if (!t || !kir_problem_parse(m, x->problem, strlen(x->problem), &p, &d))
+		die(file, "its problem or target is none");
+	of.f = kir_problem_expand(m, &p, t, &d);
+	if (!of.f)
+		die(file, "its problem can't be expanded");
+	for (unsigned i = 0; i < x->s.n; i++)
+		x->row[i].model = x->cost[i] = kt_model_time(&of, &x->s.at[i]);
+	kir_module_free(m);
 }
 
 static row read_row(const char *file, const cJSON *line)
@@ -165,6 +188,10 @@ static void read_file(replay *x, const char *file)
 			die(file, "a line isn't JSON");
 		if (head) {
 			read_knobs(j, &x->s);
+			snprintf(x->problem, sizeof(x->problem), "%s", word(j, "problem"));
+			snprintf(x->target, sizeof(x->target), "%s", word(j, "target"));
+			x->threads = (int)number(j, "threads", 1);
+			x->cold = !strcmp(word(j, "policy"), "cold");
 		} else {
 			x->row = realloc(x->row, (x->s.n + 1) * sizeof(*x->row));
 			if (!x->row)
@@ -276,12 +303,18 @@ int main(int argc, char **argv)
 	kt_search_host host = { .trial = trial, .ctx = &x };
 	kt_search_result r;
 	unsigned model;
+	bool anew;
 
+	anew = argc > 1 && !strcmp(argv[1], "--model");
+	argc -= anew;
+	argv += anew;
 	if (argc < 2 || argc > 4) {
-		fprintf(stderr, "kvjit-replay FILE [TRIALS [SEED]]\n");
+		fprintf(stderr, "kvjit-replay [--model] FILE [TRIALS [SEED]]\n");
 		return 2;
 	}
 	read_file(&x, argv[1]);
+	if (anew)
+		ask_model(&x, argv[1]);
 	model = model_pick(&x);
 	o.seed = argc == 4 ? (unsigned)strtoul(argv[3], NULL, 10) : 0;
 	o.max_trials = argc >= 3 ? (unsigned)strtoul(argv[2], NULL, 10) : 0;

@@ -198,6 +198,13 @@ typedef struct kvjit_batch {
 	int64_t table_stride;        /* elements                                     */
 	int64_t npages;              /* pages in the pool: entries are in [0, npages) */
 	uint64_t format; /* kvjit_format_hash of what the cache was written in; 0: not told */
+	/* The same of the second cache, of problems with kv2=: seq_lens2[s] of a sequence's
+	 * tokens are in it and come after the seq_lens[s] of the first; the new tokens are
+	 * among the two. Without kv2=: NULL and 0. */
+	const int32_t *seq_lens2;
+	const int32_t *block_table2;
+	int64_t table_stride2, npages2;
+	uint64_t format2;
 } kvjit_batch;
 
 /* Checks the batch (KVJIT_BAD_ARGUMENT names the field) and makes the balanced work list,

@@ -557,6 +557,27 @@ static bool check_sparse(const parser *p)
 	return true;
 }
 
+/* A second cache's keys are named in the way the first's are. */
+static bool check_second(parser *p)
+{
+	kir_problem *o = p->p;
+	const word *page = &p->seen[F_page2], *sparse = &p->seen[F_sparse2];
+	const word *w = page->name ? page : sparse;
+
+	if (!o->format2 && w->name)
+		return FAIL(p, w, "%.*s= is of a second cache: it goes with kv2=",
+		            SHOWN(w->nname), w->name);
+	if (!o->format2)
+		return true;
+	if (!o->sparse != !o->sparse2)
+		return FAIL(p, &p->seen[F_kv2],
+		            "kv2= needs sparse= and sparse2=, or neither: both caches' keys "
+		            "are named by index lists, or both by tables");
+	if (!o->page2)
+		o->page2 = o->page;
+	return true;
+}
+
 static bool check_all(parser *p)
 {
 	kir_problem *o = p->p;
@@ -582,7 +603,7 @@ static bool check_all(parser *p)
 		    (long long)o->heads, (long long)o->kv_heads);
 	if (p->seen[F_window].name && p->seen[F_chunk].name)
 		ok = FAIL(p, &p->seen[F_chunk], "window and chunk exclude each other");
-	ok = check_sparse(p) && ok;
+	ok = check_sparse(p) && check_second(p) && ok;
 	if (o->nwith && !o->score && !o->mask)
 		ok = FAIL(p, &p->seen[F_with],
 		          "with= needs a score= or mask= that reads the operands");

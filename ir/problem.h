@@ -39,6 +39,8 @@ typedef struct kir_problem {
 	int scales; /* 0 rows, 1 columns, 2 packed: how a quantizer's scales lie        */
 	const char *k_format, *v_format; /* equal unless k= and v= are given: one
 	                                  * format then supplies K, the other V        */
+	const char *format2; /* of a second cache, whose keys follow the first's; NULL: none */
+	int64_t page2, sparse2; /* of it: tokens of a page, 0: as the first; list entries     */
 	int64_t heads, kv_heads, dim_k, dim_v, page;
 	int causal;               /* 0 no, 1 yes, 2 per sequence (operand `causal`)     */
 	int64_t window, chunk;    /* 0: none                                            */

@@ -27,6 +27,18 @@ kir_ref problem_param(expansion *x, const char *name, kir_type_id type, kir_dir 
 	return kir_add_param(x->f, name, type, dir);
 }
 
+/* A parameter of one of several caches, that is the operand `name`. */
+static kir_ref own_operand(expansion *x, const char *name, kir_type_id type, kir_dir dir)
+{
+	char own[40];
+	kir_ref n;
+
+	snprintf(own, sizeof(own), "%s%s", name, x->suffix);
+	n = problem_param(x, own, type, dir);
+	x->operand[kir_operand_index(x->op, name)] = n;
+	return n;
+}
+
 /* A parameter that is an operand of the same name. */
 kir_ref problem_operand(expansion *x, const char *name, kir_type_id type, kir_dir dir)
 {
@@ -114,7 +126,8 @@ static void add_tensor(expansion *x, int l, unsigned i, kir_dir dir)
 	for (unsigned k = 0; k < b->ntensor; k++)
 		clash = clash || (tensor_used(x, !l, k) &&
 		                  !strcmp(a->tensor[i].name, b->tensor[k].name));
-	snprintf(name, sizeof(name), "%s%s", clash ? l ? "v_" : "k_" : "", a->tensor[i].name);
+	snprintf(name, sizeof(name), "%s%s%s", clash ? l ? "v_" : "k_" : "", a->tensor[i].name,
+	         x->suffix);
 	x->tensor[l][i] =
 	    problem_param(x, name, problem_strided(x, KIR_u8, rank, rank + 1, dim), dir);
 }
@@ -129,6 +142,8 @@ static void add_tensors(expansion *x, kir_dir dir)
 
 static void add_views(expansion *x)
 {
+	char name[16];
+
 	for (int s = 0; s < KIR_NSTREAM; s++) {
 		int l = layout_of(x, s), tensor = x->layout[l].stream[s].tensor;
 
@@ -138,7 +153,8 @@ static void add_views(expansion *x)
 		    x->f, KIR_OP_view, kir_type_intern(x->m, &x->layout[l].stream[s].type),
 		    &x->tensor[l][tensor], 1,
 		    (int64_t[KIR_MAX_ATTRS]){ x->layout[l].stream[s].offset });
-		x->f->node[x->stream[s]].name = kir_stream_names[s];
+		snprintf(name, sizeof(name), "%s%s", kir_stream_names[s], x->suffix);
+		x->f->node[x->stream[s]].name = kir_strdup(x->m, name, strlen(name));
 		x->operand[kir_operand_index(x->op, kir_stream_names[s])] = x->stream[s];
 	}
 }
@@ -198,6 +214,24 @@ static kir_ref s64c(expansion *x, int64_t v)
 	return kir_const_i(x->f, KIR_s64, v);
 }
 
+/* p plus what the list of lengths says of the region's sequence. */
+static kir_ref past_cache(expansion *x, kir_ref lens, kir_ref b, kir_ref p)
+{
+	kir_ref n = kir_emit(x->f, KIR_OP_load, kir_scalar(x->m, KIR_s32),
+	                     (kir_ref[]){ lens, b }, 2, NULL);
+
+	return op(x, NULL, KIR_OP_add, KIR_s64, p, op(x, NULL, KIR_OP_convert, KIR_s64, n, 0));
+}
+
+/* From places in one of two caches to positions in both. */
+static void to_positions(expansion *x, place *r)
+{
+	if (x->beside)
+		r->i = past_cache(x, x->beside, r->b, r->i);
+	if (x->before)
+		r->j = past_cache(x, x->before, r->b, r->j);
+}
+
 static kir_ref infix(expansion *x, const char *field, const char *text, const place *r,
                      kir_elem type)
 {
@@ -252,6 +286,8 @@ static void score_region(expansion *x)
 	place r = region_args(x, true);
 	kir_ref s = r.s;
 
+	if (x->p->alibi || x->p->score)
+		to_positions(x, &r);
 	if (x->p->softcap > 0) {
 		kir_ref cap = f32c(x, x->p->softcap);
 
@@ -278,6 +314,8 @@ static void mask_region(expansion *x)
 	place r = region_args(x, false);
 	kir_ref mask = 0, c;
 
+	if (p->causal || p->window || p->chunk || p->mask)
+		to_positions(x, &r);
 	if (p->causal)
 		mask = op(x, "past", KIR_OP_le, KIR_i1, r.j, r.i);
 	if (p->causal == 2) {
@@ -318,7 +356,24 @@ static kir_ref emit_op(expansion *x, bool format)
 	return kir_emit(x->f, x->op, KIR_NO_TYPE, x->operand, kir_row(x->op, slot), attr);
 }
 
-static void attn_params(expansion *x)
+/* What is a cache's own: scales handed over, and the list that names its keys. */
+static void key_params(expansion *x)
+{
+	const kir_problem *p = x->p;
+	kir_type_id per_seq =
+	    problem_strided(x, KIR_f32, 2, 2, (int64_t[]){ KIR_DYN, p->kv_heads });
+	int64_t columns = p->sparse ? p->sparse : KIR_DYN;
+
+	if (given(x, 0))
+		own_operand(x, "kd", per_seq, KIR_IN);
+	if (given(x, 1))
+		own_operand(x, "vd", per_seq, KIR_IN);
+	own_operand(x, p->sparse ? "index" : "table",
+	            problem_strided(x, KIR_s32, 1, 2, (int64_t[]){ KIR_DYN, columns }), KIR_IN);
+	own_operand(x, "lens", list(x, KIR_s32), KIR_IN);
+}
+
+static void query_params(expansion *x)
 {
 	const kir_problem *p = x->p;
 	kir_type_id per_seq =
@@ -329,20 +384,7 @@ static void attn_params(expansion *x)
 	add_tensors(x, KIR_IN);
 	if (p->qscale)
 		problem_operand(x, "qd", per_seq, KIR_IN);
-	if (given(x, 0))
-		problem_operand(x, "kd", per_seq, KIR_IN);
-	if (given(x, 1))
-		problem_operand(x, "vd", per_seq, KIR_IN);
-	if (p->sparse)
-		problem_operand(
-		    x, "index",
-		    problem_strided(x, KIR_s32, 1, 2, (int64_t[]){ KIR_DYN, p->sparse }),
-		    KIR_IN);
-	else
-		problem_operand(
-		    x, "table",
-		    problem_strided(x, KIR_s32, 1, 2, (int64_t[]){ KIR_DYN, KIR_DYN }), KIR_IN);
-	problem_operand(x, "lens", list(x, KIR_s32), KIR_IN);
+	key_params(x);
 	problem_operand(x, "starts", list(x, KIR_s32), KIR_IN);
 	problem_scalar(x, "scale", KIR_f32);
 	if (p->sink)
@@ -354,6 +396,12 @@ static void attn_params(expansion *x)
 	for (unsigned i = 0; i < p->nwith; i++)
 		x->with[i] =
 		    problem_param(x, p->with[i].name, list(x, p->with[i].elem), KIR_IN);
+}
+
+static void result_params(expansion *x)
+{
+	const kir_problem *p = x->p;
+
 	problem_operand(x, "out", rows(x, p->out, p->heads, p->dim_v), KIR_OUT);
 	if (p->lse)
 		problem_operand(
@@ -362,24 +410,141 @@ static void attn_params(expansion *x)
 		    KIR_OUT);
 }
 
-static void expand_attn(expansion *x)
+static void plan_params(expansion *x)
 {
 	kir_type_id items = kir_buffer(x->m, KIR_s32, 2, (int64_t[]){ KIR_DYN, KIR_ITEM });
 	kir_type_id part =
 	    kir_buffer(x->m, KIR_f32, 2, (int64_t[]){ KIR_DYN, x->p->dim_v + KIR_PART_HEAD });
+	kir_type_id count = kir_scalar(x->m, KIR_s64);
 
-	attn_params(x);
-	problem_operand(x, "work", items, KIR_IN);
-	problem_scalar(x, "nwork", KIR_s64);
-	problem_operand(x, "join", items, KIR_IN);
-	problem_scalar(x, "njoin", KIR_s64);
-	problem_operand(x, "part", part, KIR_INOUT);
+	own_operand(x, "work", items, KIR_IN);
+	own_operand(x, "nwork", count, KIR_IN);
+	own_operand(x, "join", items, KIR_IN);
+	own_operand(x, "njoin", count, KIR_IN);
+	own_operand(x, "part", part, KIR_INOUT);
 	if (x->p->sparse)
-		problem_scalar(x, "limit", KIR_s64);
+		own_operand(x, "limit", count, KIR_IN);
+}
+
+static void emit_attn(expansion *x)
+{
 	add_views(x);
 	emit_op(x, true);
 	score_region(x);
 	mask_region(x);
+}
+
+/* Rows of one cache, or of both side by side, in a buffer f32[rows, 2, heads, n]; n 0: one
+ * number each. cache < 0: [2, rows, heads, n]. */
+static kir_ref both_view(expansion *x, kir_ref both, int64_t n, int cache)
+{
+	int64_t heads = x->p->heads, one = heads * (n ? n : 1) * 4;
+	kir_type t = { .elem = KIR_f32, .buffer = true };
+
+	if (cache < 0) {
+		t.dim[t.rank] = 2;
+		t.piece[t.rank] = (kir_piece){ .axis = t.rank, .div = 1, .stride = one };
+		t.rank++;
+	}
+	t.dim[t.rank] = KIR_DYN;
+	t.piece[t.rank] = (kir_piece){ .axis = t.rank, .div = 1, .stride = 2 * one };
+	t.rank++;
+	t.dim[t.rank] = heads;
+	t.piece[t.rank] = (kir_piece){ .axis = t.rank, .div = 1, .stride = one / heads };
+	t.rank++;
+	if (n) {
+		t.dim[t.rank] = n;
+		t.piece[t.rank] = (kir_piece){ .axis = t.rank, .div = 1, .stride = 4 };
+		t.rank++;
+	}
+	t.npieces = t.rank;
+	return kir_emit(x->f, KIR_OP_view, kir_type_intern(x->m, &t), &both, 1,
+	                (int64_t[KIR_MAX_ATTRS]){ cache > 0 ? one : 0 });
+}
+
+static void set_operand(expansion *x, const char *name, kir_ref n)
+{
+	x->operand[kir_operand_index(x->op, name)] = n;
+}
+
+/* An attention over each cache, as if it were alone, into rows of both and their log-sum-exps,
+ * which a merge joins. A sink has its share there, once. */
+static void expand_two(expansion *x)
+{
+	static const char *const shared[] = { "q", "qd", "starts", "scale" };
+	kir_problem second = *x->p;
+	expansion y = *x, z = *x;
+	int64_t heads = x->p->heads, dim = x->p->dim_v;
+
+	second.k_format = second.v_format = x->p->format2;
+	second.page = x->p->page2;
+	second.sparse = x->p->sparse2;
+	y.p = &second;
+	y.suffix = "2";
+	memset(y.layout, 0, sizeof(y.layout));
+	z.op = KIR_OP_merge;
+	for (unsigned i = 0; i < x->layout[0].ntensor; i++) {
+		const char *name = x->layout[0].tensor[i].name;
+
+		if (name[strlen(name) - 1] == '2')
+			problem_refuse(x, "kv2= marks what is a second cache's by a 2 at the "
+			                  "end of its name: a tensor of the first format has "
+			                  "one already; rename it");
+	}
+	if (!make_layouts(&y)) {
+		x->failed = true;
+		return;
+	}
+	query_params(x);
+	for (size_t i = 0; i < sizeof(shared) / sizeof(*shared); i++) {
+		int at = kir_operand_index(x->op, shared[i]);
+
+		y.operand[at] = x->operand[at];
+	}
+	if (x->p->sink)
+		set_operand(&z, "sink", x->operand[kir_operand_index(x->op, "sink")]);
+	set_operand(x, "sink", 0);
+	y.alibi = x->alibi;
+	y.causal = x->causal;
+	memcpy(y.with, x->with, sizeof(y.with));
+	add_tensors(&y, KIR_IN);
+	key_params(&y);
+	x->beside = y.operand[kir_operand_index(y.op, "lens")];
+	y.before = y.beside = x->operand[kir_operand_index(x->op, "lens")];
+	result_params(&z);
+	plan_params(x);
+	plan_params(&y);
+	kir_ref both = problem_param(
+	    x, "both", kir_buffer(x->m, KIR_f32, 4, (int64_t[]){ KIR_DYN, 2, heads, dim }),
+	    KIR_INOUT);
+	kir_ref logs = problem_param(
+	    x, "both_lse", kir_buffer(x->m, KIR_f32, 3, (int64_t[]){ KIR_DYN, 2, heads }),
+	    KIR_INOUT);
+
+	set_operand(&z, "n", problem_param(x, "rows", kir_scalar(x->m, KIR_s64), KIR_IN));
+	set_operand(&z, "p", s64c(x, 2));
+	set_operand(x, "out", both_view(x, both, dim, 0));
+	set_operand(x, "lse", both_view(x, logs, 0, 0));
+	emit_attn(x);
+	set_operand(&y, "out", both_view(x, both, dim, 1));
+	set_operand(&y, "lse", both_view(x, logs, 0, 1));
+	emit_attn(&y);
+	set_operand(&z, "parts", both_view(x, both, dim, -1));
+	set_operand(&z, "lses", both_view(x, logs, 0, -1));
+	emit_op(&z, false);
+	x->failed = x->failed || y.failed || z.failed;
+}
+
+static void expand_attn(expansion *x)
+{
+	if (x->p->format2) {
+		expand_two(x);
+		return;
+	}
+	query_params(x);
+	result_params(x);
+	plan_params(x);
+	emit_attn(x);
 }
 
 static void expand_write(expansion *x)
@@ -571,7 +736,7 @@ kir_func *kir_problem_expand(kir_module *m, const kir_problem *p, const kir_targ
 		      [KIR_GEMM] = { "gemm", KIR_OP_gemm, problem_gemm },
 		      [KIR_PACK] = { "pack", KIR_OP_relayout, problem_pack },
 		      [KIR_INDEX] = { "index", KIR_OP_index_topk, expand_index } };
-	expansion x = { .m = m, .p = p, .d = d, .op = kinds[p->kind].op };
+	expansion x = { .m = m, .p = p, .d = d, .op = kinds[p->kind].op, .suffix = "" };
 
 	if (p->kind == KIR_QUANT && !(x.rule = kir_format_get(m, p->k_format, d)))
 		return NULL;

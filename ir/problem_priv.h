@@ -38,6 +38,8 @@ typedef struct expansion {
 	kir_ref tensor[2][KIR_MAX_TENSORS], stream[KIR_NSTREAM];
 	kir_ref operand[KIR_MAX_SRC]; /* of the op, in its row's order                    */
 	kir_op op;
+	const char *suffix;     /* of names of what is this cache's: "" or "2"             */
+	kir_ref before, beside; /* lengths s32[?] of the caches before, and of the other one */
 	kir_ref alibi, causal, with[KIR_MAX_WITH];
 } expansion;
 

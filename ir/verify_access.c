@@ -237,6 +237,7 @@ static const struct {
 	{ KIR_OP_merge, "lses", KIR_f32, 3, 3, KIR_IN },
 	{ KIR_OP_merge, "n", KIR_s64, 0, 0, 0 },
 	{ KIR_OP_merge, "p", KIR_s64, 0, 0, 0 },
+	{ KIR_OP_merge, "sink", KIR_f32, 1, 1, KIR_IN },
 };
 
 /* Rows as wide as a plan makes them: nobody checks that again. */

@@ -125,7 +125,10 @@ static int64_t rows_needed(const kvjit_frame *f, int i)
 	case KVJIT_ROWS_table:
 	case KVJIT_ROWS_seqs: return p ? p->nseq : -1;
 	case KVJIT_ROWS_starts: return p && p->nseq ? p->nseq + 1 : -1;
-	case KVJIT_ROWS_pages: return p && p->npages ? p->npages : -1;
+	case KVJIT_ROWS_pages:
+		return p && p->list[f->k->slot[i].cache].npages
+		           ? p->list[f->k->slot[i].cache].npages
+		           : -1;
 	case KVJIT_ROWS_iterations: return f->count;
 	case KVJIT_ROWS_parts: return f->parts;
 	default: return -1;
@@ -136,7 +139,8 @@ static int64_t rows_needed(const kvjit_frame *f, int i)
 static int64_t columns_needed(const kvjit_frame *f, int i)
 {
 	switch (f->k->slot[i].rows) {
-	case KVJIT_ROWS_table: return f->plan ? f->plan->seq_pages : -1;
+	case KVJIT_ROWS_table:
+		return f->plan ? f->plan->list[f->k->slot[i].cache].seq_pages : -1;
 	case KVJIT_ROWS_parts:
 	case KVJIT_ROWS_across: return f->count;
 	default: return -1;
@@ -208,8 +212,9 @@ static kvjit_status follow(const kvjit_frame *f, int i, int s, int64_t *out)
 }
 
 /* Of what the bytes of argument i and its run-time strides must be multiples. A device reads
- * whole blocks of a cache: one whose pages are records of so many bytes, with run-time strides for
- * page and head only, lies as its format says, at multiples of 64 (docs/backend-spirv.md). */
+ * whole blocks of a cache: one whose pages are records of so many bytes, with run-time strides
+ * for page and head only, lies as its format says, at multiples of 64 (docs/backend-spirv.md).
+ */
 static int grain(const kvjit_kernel *k, int i)
 {
 	const kvjit_param *p = &k->param[i];
@@ -272,8 +277,9 @@ static kvjit_status fill_tensor(kvjit_frame *f, int i)
 		return BAD("argument '%s': data is %p; it must be aligned to %d bytes, its %s",
 		           p->name, a->data, k->slot[i].bytes, dtype_name(p->dtype));
 	if ((uintptr_t)a->data % grain(k, i))
-		return BAD("argument '%s': data is %p; on a device it must be aligned to %d bytes",
-		           p->name, a->data, grain(k, i));
+		return BAD(
+		    "argument '%s': data is %p; on a device it must be aligned to %d bytes",
+		    p->name, a->data, grain(k, i));
 	f->cell[k->slot[i].cell].p = a->data;
 	return fill_strides(f, i);
 }
@@ -282,17 +288,21 @@ static void fill_planned(kvjit_frame *f, int i)
 {
 	const kvjit_slot *s = &f->k->slot[i];
 	const kvjit_plan *p = f->plan;
+	const kvjit_lists *l = &p->list[s->cache];
 	kvjit_cell *c = &f->cell[s->cell];
-	int64_t n = s->planned == KVJIT_PLAN_nwork ? p->nwork : p->njoin;
+	int32_t *lists = p->device ? p->there : p->memory;
+	int64_t n = 0;
 
 	switch (s->planned) {
-	case KVJIT_PLAN_work: c->p = p->device ? p->there : p->work; return;
-	case KVJIT_PLAN_join:
-		c->p = p->device ? p->there + (p->join - p->work) : p->join;
-		return;
-	case KVJIT_PLAN_part: c->p = f->scratch; return;
-	case KVJIT_PLAN_limit: c->i = f->pages * f->k->shape.page; return;
-	default: break;
+	case KVJIT_PLAN_work: c->p = lists + (l->work - (int32_t *)p->memory); return;
+	case KVJIT_PLAN_join: c->p = lists + (l->join - (int32_t *)p->memory); return;
+	case KVJIT_PLAN_part: c->p = f->scratch ? (char *)f->scratch + l->part : NULL; return;
+	case KVJIT_PLAN_both: c->p = (char *)f->scratch + p->both; return;
+	case KVJIT_PLAN_both_lse: c->p = (char *)f->scratch + p->both_lse; return;
+	case KVJIT_PLAN_nwork: n = l->nwork; break;
+	case KVJIT_PLAN_njoin: n = l->njoin; break;
+	case KVJIT_PLAN_limit: n = f->pages[s->cache] * f->k->shape.page[s->cache]; break;
+	default: n = p->nrows; break;
 	}
 	if (s->elem == KIR_s32)
 		c->w = (int32_t)n;
@@ -315,15 +325,16 @@ static kvjit_status check_plan(kvjit_frame *f, void *scratch)
 	if (!f->plan)
 		return BAD("plan is NULL; this kernel needs one (kvjit_plan_new)");
 	b = &f->plan->shape;
-	if (a->heads != b->heads || a->kv_heads != b->kv_heads || a->page != b->page ||
-	    a->dim_v != b->dim_v || a->q_tile != b->q_tile || a->split != b->split ||
-	    a->sparse != b->sparse)
+	if (a->heads != b->heads || a->kv_heads != b->kv_heads ||
+	    memcmp(a->page, b->page, sizeof(a->page)) != 0 || a->dim_v != b->dim_v ||
+	    a->q_tile != b->q_tile || a->split != b->split || a->ncache != b->ncache ||
+	    memcmp(a->sparse, b->sparse, sizeof(a->sparse)) != 0)
 		return BAD(
 		    "the plan is another kernel's: heads=%ld:%ld dim=%ld page=%ld q_tile=%ld "
 		    "split=%ld, this one has %ld:%ld, %ld, %ld, %ld, %ld",
-		    (long)b->heads, (long)b->kv_heads, (long)b->dim_v, (long)b->page,
+		    (long)b->heads, (long)b->kv_heads, (long)b->dim_v, (long)b->page[0],
 		    (long)b->q_tile, (long)b->split, (long)a->heads, (long)a->kv_heads,
-		    (long)a->dim_v, (long)a->page, (long)a->q_tile, (long)a->split);
+		    (long)a->dim_v, (long)a->page[0], (long)a->q_tile, (long)a->split);
 	if (k->device != f->plan->device)
 		return BAD("the plan is of another device than the kernel, or of another "
 		           "context's");
@@ -360,21 +371,24 @@ static kvjit_status fill_scalars(kvjit_frame *f)
 	return KVJIT_OK;
 }
 
-/* Entries of index lists are rows of every tensor of the cache. */
+/* Entries of index lists are rows of every tensor of their cache. */
 static kvjit_status count_pages(kvjit_frame *f)
 {
 	const kvjit_kernel *k = f->k;
 
-	f->pages = INT64_MAX / (k->shape.page > 0 ? k->shape.page : 1);
-	for (int i = 0; k->shape.sparse && i < k->nparam; i++) {
+	for (int c = 0; c < 2; c++)
+		f->pages[c] = INT64_MAX / (k->shape.page[c] > 0 ? k->shape.page[c] : 1);
+	for (int i = 0; k->shape.sparse[0] && i < k->nparam; i++) {
+		int64_t *pages = &f->pages[k->slot[i].cache];
+
 		if (k->slot[i].rows != KVJIT_ROWS_pages)
 			continue;
 		if (!f->arg[i]->rank)
 			return BAD("argument '%s' needs rank and shape: entries of index lists "
 			           "are held against its pages",
 			           k->param[i].name);
-		if (f->arg[i]->shape[0] < f->pages)
-			f->pages = f->arg[i]->shape[0];
+		if (f->arg[i]->shape[0] < *pages)
+			*pages = f->arg[i]->shape[0];
 	}
 	return KVJIT_OK;
 }

@@ -6,6 +6,7 @@
 #include "jit.h"
 
 #include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 
 const uint8_t kvjit_dtype_elem[KVJIT_NDTYPE] = {
@@ -46,6 +47,9 @@ static const struct {
 	{ "nwork", KVJIT_PLAN_nwork, KVJIT_ROWS_any },
 	{ "njoin", KVJIT_PLAN_njoin, KVJIT_ROWS_any },
 	{ "limit", KVJIT_PLAN_limit, KVJIT_ROWS_any },
+	{ "both", KVJIT_PLAN_both, KVJIT_ROWS_any },
+	{ "both_lse", KVJIT_PLAN_both_lse, KVJIT_ROWS_any },
+	{ "rows", KVJIT_PLAN_rows, KVJIT_ROWS_any },
 	{ "q", KVJIT_PLAN_none, KVJIT_ROWS_queries },
 	{ "index", KVJIT_PLAN_none, KVJIT_ROWS_queries },
 	{ "out", KVJIT_PLAN_none, KVJIT_ROWS_queries },
@@ -59,26 +63,39 @@ static const struct {
 	{ "causal_seq", KVJIT_PLAN_none, KVJIT_ROWS_seqs },
 };
 
-static bool has_plan(const kir_func *f)
+static bool has_param(const kir_func *f, const char *name)
 {
 	for (unsigned i = 0; i < f->nparam; i++)
-		if (!strcmp(f->param[i].name, "work"))
+		if (!strcmp(f->param[i].name, name))
 			return true;
 	return false;
+}
+
+/* Copies the name without the 2 that marks what is a second cache's; whether there was one. */
+static bool plain_name(const kir_func *f, const char *name, char *out, size_t len)
+{
+	size_t n = strlen(name);
+	bool second = has_param(f, "work2") && n > 1 && name[n - 1] == '2';
+
+	snprintf(out, len, "%.*s", (int)(n - second), name);
+	return second;
 }
 
 static void classify(const kir_func *f, unsigned i, kvjit_slot *s)
 {
 	const kir_type *t = kir_type_at(f->module, f->param[i].type);
-	const char *name = f->param[i].name;
-	bool plan = has_plan(f), dyn = t->buffer && t->rank && t->dim[0] == KIR_DYN;
+	char name[100];
+	bool plan = has_param(f, "work"), dyn = t->buffer && t->rank && t->dim[0] == KIR_DYN;
+	bool two = has_param(f, "work2");
 
+	s->cache = plain_name(f, f->param[i].name, name, sizeof(name));
 	for (unsigned j = 0; plan && j < sizeof(meanings) / sizeof(meanings[0]); j++) {
 		if (strcmp(name, meanings[j].name) != 0)
 			continue;
 		/* operands of with= may have these names */
 		if ((!strcmp(name, "index") && t->rank != 2) ||
-		    (!strcmp(name, "limit") && t->buffer))
+		    (!strcmp(name, "limit") && t->buffer) ||
+		    (!two && meanings[j].planned >= KVJIT_PLAN_both))
 			continue;
 		s->planned = meanings[j].planned;
 		s->rows = dyn ? meanings[j].rows : KVJIT_ROWS_any;
@@ -90,7 +107,8 @@ static void classify(const kir_func *f, unsigned i, kvjit_slot *s)
 		s->rows = KVJIT_ROWS_parts;
 	else if (!plan && t->buffer && t->rank == 2 && !dyn && t->dim[1] == KIR_DYN)
 		s->rows = KVJIT_ROWS_across;
-	else if (!plan && dyn && t->elem != KIR_u8 && strcmp(name, "table") != 0) /* by sequence */
+	else if (!plan && dyn && t->elem != KIR_u8 &&
+	         strcmp(name, "table") != 0) /* by sequence */
 		s->rows = KVJIT_ROWS_iterations;
 }
 
@@ -117,13 +135,13 @@ static int64_t contiguous(const kir_type *t, int axis)
 
 /* A page may be longer than what its type's extents say. Only a tensor of the same record
  * counts: K and V may come from formats of their own. */
-static void layout_strides(const kir_layout *layout, const kir_param *in, const kir_type *t,
-                           kvjit_param *p)
+static void layout_strides(const kir_layout *layout, const char *name, const kir_param *in,
+                           const kir_type *t, kvjit_param *p)
 {
 	for (unsigned i = 0; i < layout->ntensor; i++) {
 		unsigned n = layout->tensor[i].nstride;
 
-		if (!strcmp(layout->tensor[i].name, in->name) && n && n == in->nstride &&
+		if (!strcmp(layout->tensor[i].name, name) && n && n == in->nstride &&
 		    t->elem == KIR_u8 && t->dim[t->rank - 1] == layout->tensor[i].stride[n - 1])
 			memcpy(p->stride, layout->tensor[i].stride, sizeof(p->stride));
 	}
@@ -133,6 +151,7 @@ static bool describe_buffer(const kir_func *f, const kir_param *in, const kir_la
                             kvjit_param *p, kvjit_slot *s, kir_diag *d)
 {
 	const kir_type *t = kir_type_at(f->module, in->type);
+	char name[100];
 
 	p->rank = t->rank;
 	p->role = (kvjit_role)in->dir;
@@ -156,13 +175,14 @@ static bool describe_buffer(const kir_func *f, const kir_param *in, const kir_la
 		s->axis[k] = (uint8_t)axis;
 		p->stride[k] = contiguous(t, axis);
 	}
+	plain_name(f, in->name, name, sizeof(name));
 	if (layout)
-		layout_strides(layout, in, t, p);
+		layout_strides(layout, name, in, t, p);
 	return true;
 }
 
 static bool describe_param(kvjit_kernel *k, const kir_func *f, unsigned i,
-                           const kir_layout *layout, kir_diag *d)
+                           const kir_layout layout[2], const bool known[2], kir_diag *d)
 {
 	const kir_param *in = &f->param[i];
 	const kir_type *t = kir_type_at(f->module, in->type);
@@ -185,7 +205,8 @@ static bool describe_param(kvjit_kernel *k, const kir_func *f, unsigned i,
 	k->ngiven += !p->planned;
 	s->buffer = t->buffer;
 	if (t->buffer) {
-		if (!describe_buffer(f, in, layout, p, s, d))
+		if (!describe_buffer(f, in, known[s->cache] ? &layout[s->cache] : NULL, p, s,
+		                     d))
 			return false;
 		k->types[k->ncell++] = &ffi_type_pointer;
 		for (unsigned j = 0; j < in->nstride; j++)
@@ -253,22 +274,27 @@ static void find_slots(kvjit_kernel *k, const kir_func *ir)
 	}
 }
 
-/* The format of what the kernel reads, so that plans can hold a cache's against it. */
-static void find_format(kvjit_kernel *k, const kir_func *ir)
+/* The formats of what the kernel reads, so that plans can hold a cache's against them. */
+static void find_formats(kvjit_kernel *k, const kir_func *ir)
 {
-	kir_ref n = kvjit_find_op(ir, KIR_OP_attention);
-	int64_t format = n ? kir_attr_of(ir, n, KIR_ATTR_format) : -1;
+	for (int c = 0; c < 2; c++) {
+		kir_ref n = kvjit_find_attention(ir, c);
+		int64_t format = n ? kir_attr_of(ir, n, KIR_ATTR_format) : -1;
 
-	if (format < 0 || format >= (int64_t)ir->module->nformat)
-		return;
-	k->format = kir_format_hash(ir->module->format[format]);
-	k->format_name = ir->module->format[format]->name;
+		if (format < 0 || format >= (int64_t)ir->module->nformat)
+			continue;
+		k->format[c] = kir_format_hash(ir->module->format[format]);
+		k->format_name[c] = ir->module->format[format]->name;
+	}
 }
 
 static bool describe_params(kvjit_kernel *k, const kir_func *f, const kir_func *ir, kir_diag *d)
 {
-	kir_layout layout;
-	bool known = kvjit_layout_of(ir, &layout);
+	kir_layout layout[2];
+	bool known[2];
+
+	for (int c = 0; c < 2; c++)
+		known[c] = kvjit_layout_of(ir, c, &layout[c]);
 
 	k->nparam = (int)f->nparam;
 	k->param = calloc(f->nparam + 1, sizeof(*k->param));
@@ -277,11 +303,38 @@ static bool describe_params(kvjit_kernel *k, const kir_func *f, const kir_func *
 		return false;
 	}
 	for (unsigned i = 0; i < f->nparam; i++)
-		if (!describe_param(k, f, i, known ? &layout : NULL, d))
+		if (!describe_param(k, f, i, layout, known, d))
 			return false;
 	for (int i = 0; i < 3; i++)
 		k->types[k->ncell++] = &ffi_type_sint64;
 	return true;
+}
+
+/* The type that a plan's parameter must have: rank 0 of numbers. */
+static kvjit_param planned_type(const kvjit_shape *s, int planned)
+{
+	kvjit_param p = { .dtype = KVJIT_S32, .rank = 2, .shape = { -1, KIR_ITEM } };
+
+	switch (planned) {
+	case KVJIT_PLAN_work:
+	case KVJIT_PLAN_join: return p;
+	case KVJIT_PLAN_part: p.shape[1] = s->dim_v + KIR_PART_HEAD; break;
+	case KVJIT_PLAN_both: p.rank = 4; p.shape[3] = s->dim_v; /* fall through */
+	case KVJIT_PLAN_both_lse:
+		p.rank = p.rank == 4 ? 4 : 3;
+		p.shape[1] = 2;
+		p.shape[2] = s->heads;
+		break;
+	default: p.rank = 0; return p;
+	}
+	p.dtype = KVJIT_F32;
+	return p;
+}
+
+static bool same_type(const kvjit_param *p, const kvjit_param *want)
+{
+	return p->dtype == want->dtype && p->rank == want->rank && !p->nstride &&
+	       !memcmp(p->shape, want->shape, (size_t)p->rank * sizeof(*p->shape));
 }
 
 /* Kernels read what a plan fills in as a plan makes it, whoever wrote the loops. */
@@ -289,25 +342,23 @@ static bool check_planned(const kvjit_kernel *k, kir_diag *d)
 {
 	for (int i = 0; i < k->nparam; i++) {
 		const kvjit_param *p = &k->param[i];
-		int planned = k->slot[i].planned;
-		bool part = planned == KVJIT_PLAN_part;
-		int64_t width = part ? k->shape.dim_v + KIR_PART_HEAD : KIR_ITEM;
+		kvjit_param want = planned_type(&k->shape, k->slot[i].planned);
+		char shape[80] = "?";
 
-		if (!planned)
+		if (!k->slot[i].planned ||
+		    (want.rank ? same_type(p, &want)
+		               : !k->slot[i].buffer && p->dtype != KVJIT_F32))
 			continue;
-		if (planned == KVJIT_PLAN_nwork || planned == KVJIT_PLAN_njoin ||
-		    planned == KVJIT_PLAN_limit) {
-			if (!k->slot[i].buffer && p->dtype != KVJIT_F32)
-				continue;
+		for (int a = 1; a < want.rank; a++)
+			snprintf(shape + strlen(shape), sizeof(shape) - strlen(shape), ",%lld",
+			         (long long)want.shape[a]);
+		if (want.rank)
+			kir_error(d, 0, 0,
+			          "parameter %%%s comes from the plan: it must be %s[%s]",
+			          p->name, want.dtype == KVJIT_F32 ? "f32" : "s32", shape);
+		else
 			kir_error(d, 0, 0, "parameter %%%s comes from the plan: it must be s64",
 			          p->name);
-			return false;
-		}
-		if (p->rank == 2 && p->nstride == 0 && p->shape[1] == width &&
-		    p->dtype == (part ? KVJIT_F32 : KVJIT_S32))
-			continue;
-		kir_error(d, 0, 0, "parameter %%%s comes from the plan: it must be %s[?,%lld]",
-		          p->name, part ? "f32" : "s32", (long long)width);
 		return false;
 	}
 	return true;
@@ -329,7 +380,7 @@ bool kvjit_describe(kvjit_kernel *k, const kir_func *f, const kir_func *ir, kir_
 		return false;
 	}
 	find_slots(k, ir);
-	find_format(k, ir);
+	find_formats(k, ir);
 	if (k->planned && !kvjit_shape_of(ir, &k->shape)) {
 		kir_error(d, 0, 0,
 		          "@%s has a parameter %%work, but neither an attention nor a "

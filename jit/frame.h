@@ -13,7 +13,7 @@ typedef struct kvjit_frame {
 	void *scratch;
 	const kvjit_arg *arg[KVJIT_MAX_PARAMS];
 	kvjit_cell cell[KVJIT_MAX_CELLS];
-	int64_t pages;        /* of the caches, where an index list is held against them */
+	int64_t pages[2];     /* of each cache, where an index list is held against them */
 	int64_t count, parts; /* scalars n and p of a kernel without a plan, or -1 */
 } kvjit_frame;
 

@@ -30,11 +30,14 @@ int64_t kvjit_reach(const kvjit_frame *f, int i)
 int64_t kvjit_planned_bytes(const kvjit_frame *f, int i)
 {
 	const kvjit_plan *p = f->plan;
+	const kvjit_lists *l = &p->list[f->k->slot[i].cache];
 
 	switch (f->k->slot[i].planned) {
-	case KVJIT_PLAN_work: return p->nwork * KIR_ITEM * 4;
-	case KVJIT_PLAN_join: return p->njoin * KIR_ITEM * 4;
-	case KVJIT_PLAN_part: return (int64_t)p->scratch_bytes;
+	case KVJIT_PLAN_work: return l->nwork * KIR_ITEM * 4;
+	case KVJIT_PLAN_join: return l->njoin * KIR_ITEM * 4;
+	case KVJIT_PLAN_part: return (int64_t)(p->scratch_bytes - l->part);
+	case KVJIT_PLAN_both: return (int64_t)(p->scratch_bytes - p->both);
+	case KVJIT_PLAN_both_lse: return (int64_t)(p->scratch_bytes - p->both_lse);
 	default: break;
 	}
 	switch (f->k->slot[i].rows) {

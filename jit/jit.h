@@ -109,7 +109,7 @@ void kvjit_emit(const char *text, void *kv);
 
 /* -- kernels --------------------------------------------------------------------- */
 
-#define KVJIT_MAX_PARAMS   32
+#define KVJIT_MAX_PARAMS   48
 #define KVJIT_MAX_CELLS    (KVJIT_MAX_PARAMS * 5 + 3)
 #define KVJIT_MAX_PHASES   8
 #define KVJIT_MAX_VARIANTS 16
@@ -134,7 +134,10 @@ typedef enum kvjit_planned {
 	KVJIT_PLAN_part,
 	KVJIT_PLAN_nwork,
 	KVJIT_PLAN_njoin,
-	KVJIT_PLAN_limit /* slots of the cache, from the tensors of a call */
+	KVJIT_PLAN_limit,    /* slots of the cache, from the tensors of a call */
+	KVJIT_PLAN_both,     /* of two caches: rows of each, before they are merged */
+	KVJIT_PLAN_both_lse, /* their log-sum-exps */
+	KVJIT_PLAN_rows      /* how many: query_starts[nseq] */
 } kvjit_planned;
 
 /* What extent 0 of a tensor must cover at least. */
@@ -156,6 +159,7 @@ typedef struct kvjit_slot {
 	uint8_t elem;  /* enum kir_elem */
 	uint8_t bytes; /* of an element */
 	uint8_t planned, rows;
+	uint8_t cache; /* 0 or, of the second of two caches, 1 */
 	bool buffer;
 	uint8_t axis[4]; /* axis a stride belongs to, for defaults of -1 */
 } kvjit_slot;
@@ -163,8 +167,10 @@ typedef struct kvjit_slot {
 /* What a plan must agree on with a kernel. kv_heads: as many as work lists have, which is more
  * than the cache's where a KV head's query heads are handled in tiles. */
 typedef struct kvjit_shape {
-	int64_t heads, kv_heads, dim_v, page;
-	int64_t sparse; /* entries of a query's index list; 0: keys by block table */
+	int64_t heads, kv_heads, dim_v;
+	int ncache;
+	int64_t page[2];
+	int64_t sparse[2]; /* entries of a query's index list; 0: keys by block table */
 	int64_t q_tile, split;
 } kvjit_shape;
 
@@ -200,8 +206,8 @@ struct kvjit_kernel {
 	int nphase;
 	bool planned;       /* has parameters a plan fills in */
 	kvjit_shape shape;  /* only if planned */
-	uint64_t format;    /* hash of the cache's format; 0: not known, nothing is level A */
-	const char *format_name;
+	uint64_t format[2]; /* hash of a cache's format; 0: not known, nothing is level A */
+	const char *format_name[2];
 	int slots_param;    /* cache writes: parameter whose values are slots */
 	int64_t slots_page; /* tokens a page; 0: no such parameter */
 	kvjit_map code;
@@ -234,8 +240,11 @@ static inline kvjit_kernel *kvjit_retain(kvjit_kernel *k)
 bool kvjit_describe(kvjit_kernel *k, const kir_func *f, const kir_func *ir, kir_diag *d);
 /* Attention's sizes: from the attention op, or from the views of lower levels. */
 bool kvjit_shape_of(const kir_func *f, kvjit_shape *out);
-/* Where the cache tensors of f's attention or cache.write lie; false if f has neither. */
-bool kvjit_layout_of(const kir_func *f, kir_layout *out);
+/* Where the tensors of cache 0 or 1 of f's attention, or of its cache.write, lie; false if f
+ * has none. */
+bool kvjit_layout_of(const kir_func *f, int cache, kir_layout *out);
+/* f's attention over its first (0) or second (1) cache; 0 if it has none. */
+kir_ref kvjit_find_attention(const kir_func *f, int cache);
 kir_ref kvjit_find_op(const kir_func *f, kir_op op); /* 0 if f has none */
 
 /* Knobs still 0 get their value from sizes, hints and target. p: NULL for IR text. */
@@ -259,20 +268,28 @@ const kvjit_kernel *kvjit_variant(const kvjit_kernel *k, unsigned pick);
 
 /* -- plans ----------------------------------------------------------------------- */
 
+/* The lists of one cache. */
+typedef struct kvjit_lists {
+	int64_t nwork, njoin, nslots;
+	int32_t *work, *join; /* into the plan's memory */
+	int64_t npages;
+	int64_t seq_pages; /* of the longest sequence with new tokens */
+	size_t part;       /* its pieces' results, from the start of scratch */
+} kvjit_lists;
+
 struct kvjit_plan {
 	uint64_t id;   /* of the kernel that made it */
 	unsigned pick; /* of its family */
 	kvjit_shape shape;
-	int64_t nseq, nrows, npages;
-	int64_t seq_pages; /* of the longest sequence with new tokens */
-	int64_t nwork, njoin, nslots;
-	int32_t *work, *join; /* into memory */
+	int64_t nseq, nrows;
+	kvjit_lists list[2];
+	size_t both, both_lse; /* from the start of scratch */
 	void *memory;
 	size_t capacity;
 	size_t scratch_bytes, scratch_cap;
 	void *scratch; /* the device's memory, if there is one */
 	kvjit_device *device; /* NULL: none */
-	int32_t *there;       /* work and join once more, in the device's memory */
+	int32_t *there;       /* the lists once more, in the device's memory */
 	size_t there_cap;
 };
 

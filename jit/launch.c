@@ -48,8 +48,11 @@ static kvjit_status check_place(const kvjit_frame *f, int i)
 /* What the plan itself allocated needs no look. */
 static bool is_plans(const kvjit_frame *f, int i)
 {
-	return f->k->param[i].planned &&
-	       (f->k->slot[i].planned != KVJIT_PLAN_part || f->scratch == f->plan->scratch);
+	int planned = f->k->slot[i].planned;
+	bool scratch = planned == KVJIT_PLAN_part || planned == KVJIT_PLAN_both ||
+	               planned == KVJIT_PLAN_both_lse;
+
+	return planned && (!scratch || f->scratch == f->plan->scratch);
 }
 
 static kvjit_status check_places(const kvjit_frame *f)

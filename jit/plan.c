@@ -12,6 +12,9 @@
  * puts them together. Pieces are ordered by falling cost, to 1/8 of a power of two, equals
  * in the order of sequences.
  *
+ * Two caches (kv2=) have lists of their own, both with every tile of queries; positions in the
+ * second follow those in the first. Their rows stand side by side in `both` and are merged.
+ *
  * One allocation holds everything and is kept for the next step. A device gets a copy of the
  * lists in its own memory, which the plan waits for, and scratch there.
  */
@@ -28,48 +31,125 @@ enum { MAX_WORK = INT32_MAX / KIR_ITEM };
 
 #define BAD(...) kvjit_fail((kvjit_errors *)&k->errors, KVJIT_BAD_ARGUMENT, __VA_ARGS__)
 
-static kvjit_status check_sequence(const kvjit_kernel *k, const kvjit_batch *b, int64_t s)
+/* What a batch says of one of a kernel's caches, and how its fields are called. */
+typedef struct source {
+	const int32_t *lens, *table;
+	int64_t stride, npages, page, sparse;
+	uint64_t format;
+	const char *suffix;
+} source;
+
+static source source_of(const kvjit_kernel *k, const kvjit_batch *b, int cache)
 {
-	int32_t len = b->seq_lens[s], begin = b->query_starts[s], end = b->query_starts[s + 1];
-	int64_t pages = (len + k->shape.page - 1) / k->shape.page, bad = -1;
+	source s = { b->seq_lens, b->block_table,      b->table_stride,
+		     b->npages,   .format = b->format, .suffix = "" };
+
+	if (cache)
+		s = (source){ b->seq_lens2, b->block_table2,      b->table_stride2,
+			      b->npages2,   .format = b->format2, .suffix = "2" };
+	s.page = k->shape.page[cache];
+	s.sparse = k->shape.sparse[cache];
+	return s;
+}
+
+static kvjit_status check_table(const kvjit_kernel *k, const source *b, int64_t s)
+{
+	int32_t len = b->lens[s];
+	int64_t pages = (len + b->page - 1) / b->page, bad = -1;
 	const int32_t *row;
 
+	if (!b->table)
+		return KVJIT_OK;
+	if (pages > b->stride)
+		return BAD("table_stride%s is %ld, but sequence %ld (seq_lens%s %d) uses %ld "
+		           "pages of %ld tokens",
+		           b->suffix, (long)b->stride, (long)s, b->suffix, len, (long)pages,
+		           (long)b->page);
+	row = b->table + s * b->stride;
+	for (int64_t i = 0; i < pages; i++)
+		if ((uint64_t)(int64_t)row[i] >= (uint64_t)b->npages)
+			bad = i;
+	if (bad >= 0)
+		return BAD("block_table%s[%ld][%ld] is %d; pages are 0 to %ld", b->suffix,
+		           (long)s, (long)bad, row[bad], (long)b->npages - 1);
+	return KVJIT_OK;
+}
+
+static kvjit_status check_length(const kvjit_kernel *k, const source *b, int64_t s)
+{
+	int32_t len = b->lens[s];
+
 	if (len < 0)
-		return BAD("seq_lens[%ld] is %d; it must be 0 or more", (long)s, len);
+		return BAD("seq_lens%s[%ld] is %d; it must be 0 or more", b->suffix, (long)s,
+		           len);
 	if (len > KVJIT_MAX_LEN)
-		return BAD("seq_lens[%ld] is %d; it must be at most %d", (long)s, len,
-		           KVJIT_MAX_LEN);
+		return BAD("seq_lens%s[%ld] is %d; it must be at most %d", b->suffix, (long)s,
+		           len, KVJIT_MAX_LEN);
+	if (b->sparse && len > b->sparse)
+		return BAD("seq_lens%s[%ld] is %d; with sparse%s=%ld it says how many entries "
+		           "of its queries' index lists are used, so it must be at most %ld",
+		           b->suffix, (long)s, len, b->suffix, (long)b->sparse,
+		           (long)b->sparse);
+	return KVJIT_OK;
+}
+
+static kvjit_status check_sequence(const kvjit_kernel *k, const kvjit_batch *b, int64_t s)
+{
+	int32_t begin = b->query_starts[s], end = b->query_starts[s + 1];
+	bool two = k->shape.ncache > 1;
+	kvjit_status st = KVJIT_OK;
+	int64_t len = 0;
+
+	for (int c = 0; c < k->shape.ncache && st == KVJIT_OK; c++) {
+		source from = source_of(k, b, c);
+
+		st = check_length(k, &from, s);
+		len += from.lens[s];
+	}
+	if (st != KVJIT_OK)
+		return st;
+	if (len > KVJIT_MAX_LEN)
+		return BAD("seq_lens[%ld] and seq_lens2[%ld] are %ld together; they must be at "
+		           "most %d",
+		           (long)s, (long)s, (long)len, KVJIT_MAX_LEN);
 	if (end < begin)
 		return BAD(
 		    "query_starts[%ld] is %d, less than query_starts[%ld], %d; they must "
 		    "rise",
 		    (long)s + 1, end, (long)s, begin);
-	if (k->shape.sparse && len > k->shape.sparse)
-		return BAD(
-		    "seq_lens[%ld] is %d; with sparse=%ld it says how many entries of its "
-		    "queries' index lists are used, so it must be at most %ld",
-		    (long)s, len, (long)k->shape.sparse, (long)k->shape.sparse);
-	if (k->shape.sparse)
+	if (k->shape.sparse[0])
 		return KVJIT_OK;
 	if (len && end - begin > len)
 		return BAD(
-		    "sequence %ld has %d queries but seq_lens[%ld] is %d; the new tokens "
+		    "sequence %ld has %d queries but seq_lens%s[%ld] is %ld; the new tokens "
 		    "are part of the length",
-		    (long)s, end - begin, (long)s, len);
-	if (!b->block_table)
-		return KVJIT_OK;
-	if (pages > b->table_stride)
-		return BAD(
-		    "table_stride is %ld, but sequence %ld (seq_lens %d) uses %ld pages of "
-		    "%ld tokens",
-		    (long)b->table_stride, (long)s, len, (long)pages, (long)k->shape.page);
-	row = b->block_table + s * b->table_stride;
-	for (int64_t i = 0; i < pages; i++)
-		if ((uint64_t)(int64_t)row[i] >= (uint64_t)b->npages)
-			bad = i;
-	if (bad >= 0)
-		return BAD("block_table[%ld][%ld] is %d; pages are 0 to %ld", (long)s,
-		           (long)bad, row[bad], (long)b->npages - 1);
+		    (long)s, end - begin, two ? " + seq_lens2" : "", (long)s, (long)len);
+	for (int c = 0; c < k->shape.ncache && st == KVJIT_OK; c++) {
+		source from = source_of(k, b, c);
+
+		st = check_table(k, &from, s);
+	}
+	return st;
+}
+
+/* What concerns a whole cache, not one sequence. */
+static kvjit_status check_source(const kvjit_kernel *k, const kvjit_batch *b, int cache)
+{
+	source s = source_of(k, b, cache);
+	uint64_t want = k->format[cache];
+
+	if (s.format && want && s.format != want)
+		return BAD("%s's format has the hash %016llx; the kernel reads %s, %016llx: "
+		           "the bytes don't mean the same",
+		           cache ? "the second cache" : "the cache",
+		           (unsigned long long)s.format, k->format_name[cache],
+		           (unsigned long long)want);
+	if (!s.lens && b->nseq)
+		return BAD("seq_lens%s is NULL; it must hold %ld lengths", s.suffix,
+		           (long)b->nseq);
+	if (s.table && (s.npages < 0 || s.stride < 0))
+		return BAD("npages%s is %ld and table_stride%s %ld; both must be 0 or more",
+		           s.suffix, (long)s.npages, s.suffix, (long)s.stride);
 	return KVJIT_OK;
 }
 
@@ -81,23 +161,21 @@ static kvjit_status check_batch(const kvjit_kernel *k, const kvjit_batch *in, kv
 		return BAD("batch.size must be sizeof(kvjit_batch), %zu", sizeof(*b));
 	memset(b, 0, sizeof(*b));
 	memcpy(b, in, in->size);
-	if (b->format && k->format && b->format != k->format)
-		return BAD(
-		    "the cache's format has the hash %016llx; the kernel reads %s, %016llx: "
-		    "the bytes don't mean the same",
-		    (unsigned long long)b->format, k->format_name,
-		    (unsigned long long)k->format);
 	if (b->nseq < 0 || b->nseq > INT32_MAX)
 		return BAD("nseq is %ld; it must be 0 to %d", (long)b->nseq, INT32_MAX);
-	if (!b->seq_lens && b->nseq)
-		return BAD("seq_lens is NULL; it must hold %ld lengths", (long)b->nseq);
+	if (k->shape.ncache == 1 && (b->seq_lens2 || b->block_table2))
+		return BAD(
+		    "%s is of a second cache, which this kernel doesn't read: kv2= names "
+		    "one",
+		    b->seq_lens2 ? "seq_lens2" : "block_table2");
+	for (int c = 0; c < k->shape.ncache && s == KVJIT_OK; c++)
+		s = check_source(k, b, c);
+	if (s != KVJIT_OK)
+		return s;
 	if (!b->query_starts && b->nseq)
 		return BAD("query_starts is NULL; it must hold %ld rows", (long)b->nseq + 1);
 	if (b->nseq && b->query_starts[0] < 0)
 		return BAD("query_starts[0] is %d; it must be 0 or more", b->query_starts[0]);
-	if (b->block_table && (b->npages < 0 || b->table_stride < 0))
-		return BAD("npages is %ld and table_stride %ld; both must be 0 or more",
-		           (long)b->npages, (long)b->table_stride);
 	for (int64_t i = 0; i < b->nseq && s == KVJIT_OK; i++)
 		s = check_sequence(k, b, i);
 	return s;
@@ -114,20 +192,20 @@ static int64_t tiles_of(const kvjit_batch *b, int64_t s, int64_t q_tile)
 	return (b->query_starts[s + 1] - b->query_starts[s] + q_tile - 1) / q_tile;
 }
 
-static int64_t pieces_of(const kvjit_batch *b, int64_t s, int64_t split)
+static int64_t pieces_of(int32_t len, int64_t split)
 {
-	return split > 0 && b->seq_lens[s] > split ? (b->seq_lens[s] + split - 1) / split : 1;
+	return split > 0 && len > split ? (len + split - 1) / split : 1;
 }
 
 /* False and a message if the items are more than an s32 can index. */
-static bool count(const kvjit_kernel *k, const kvjit_batch *b, counts *c)
+static bool count(const kvjit_kernel *k, const kvjit_batch *b, const int32_t *lens, counts *c)
 {
 	const kvjit_shape *sh = &k->shape;
 
 	*c = (counts){ 0, 0, 0 };
 	for (int64_t s = 0; s < b->nseq; s++) {
 		int64_t tiles = tiles_of(b, s, sh->q_tile) * sh->kv_heads;
-		int64_t pieces = pieces_of(b, s, sh->split), items;
+		int64_t pieces = pieces_of(lens[s], sh->split), items;
 
 		if (__builtin_mul_overflow(tiles, pieces, &items) ||
 		    items > MAX_WORK - c->work) {
@@ -146,12 +224,12 @@ static bool count(const kvjit_kernel *k, const kvjit_batch *b, counts *c)
 }
 
 /* Pages that the longest sequence with new tokens reads. */
-static int64_t pages_needed(const kvjit_shape *sh, const kvjit_batch *b)
+static int64_t pages_needed(const kvjit_batch *b, const source *from)
 {
 	int64_t most = 0;
 
 	for (int64_t s = 0; s < b->nseq; s++) {
-		int64_t pages = (b->seq_lens[s] + sh->page - 1) / sh->page;
+		int64_t pages = (from->lens[s] + from->page - 1) / from->page;
 
 		if (b->query_starts[s + 1] > b->query_starts[s] && pages > most)
 			most = pages;
@@ -164,6 +242,7 @@ static int64_t pages_needed(const kvjit_shape *sh, const kvjit_batch *b)
 typedef struct filler {
 	const kvjit_shape *shape;
 	const kvjit_batch *batch;
+	const int32_t *lens;
 	int32_t *work, *join;
 	int32_t nwork, njoin, nslots;
 } filler;
@@ -179,8 +258,8 @@ static void put(int32_t *at, int32_t a, int32_t b, int32_t c, int32_t d, int32_t
 /* The pieces of one tile of queries of one KV head. */
 static void fill_tile(filler *f, int32_t seq, int32_t head, int32_t first, int32_t nq)
 {
-	int32_t len = f->batch->seq_lens[seq], row = f->batch->query_starts[seq] + first;
-	int64_t pieces = pieces_of(f->batch, seq, f->shape->split), split = f->shape->split;
+	int32_t len = f->lens[seq], row = f->batch->query_starts[seq] + first;
+	int64_t pieces = pieces_of(len, f->shape->split), split = f->shape->split;
 
 	if (pieces == 1) {
 		put(f->work + (int64_t)f->nwork++ * KIR_ITEM, seq, head, first, 0, len, -1, nq,
@@ -247,12 +326,26 @@ static void sort_items(const int32_t *from, int32_t *to, int64_t n)
 
 /* -- the plan -------------------------------------------------------------------- */
 
-static size_t scratch_of(const kvjit_shape *s, int64_t slots)
+static size_t lines(int64_t bytes)
 {
-	size_t rows = (size_t)(s->q_tile * (s->heads / s->kv_heads));
-	size_t bytes = (size_t)slots * rows * (size_t)(s->dim_v + KIR_PART_HEAD) * 4;
+	return ((size_t)bytes + 63) / 64 * 64;
+}
 
-	return (bytes + 63) / 64 * 64;
+/* Sets where things lie in scratch, and gives its bytes. */
+static size_t lay_out(const kvjit_shape *s, kvjit_plan *p)
+{
+	int64_t rows = s->q_tile * (s->heads / s->kv_heads), both = 2 * p->nrows * s->heads * 4;
+	size_t at = 0;
+
+	for (int c = 0; c < s->ncache; c++) {
+		p->list[c].part = at;
+		at += lines(p->list[c].nslots * rows * (s->dim_v + KIR_PART_HEAD) * 4);
+	}
+	p->both = at;
+	if (s->ncache == 1)
+		return at;
+	p->both_lse = at + lines(both * s->dim_v);
+	return p->both_lse + lines(both);
 }
 
 /* Makes *p hold at least bytes, 64-aligned. The old contents are lost if that worked, and kept
@@ -291,12 +384,16 @@ static bool reserve_there(const kvjit_device *d, void **p, size_t *cap, size_t b
 	return true;
 }
 
-/* Items that each list has room for. A device's compiler may load an item of either list before
- * it looks which phase this is (Intel's for CPUs does): both then have as many, the rest zeros,
+/* Items that each list has room for. A device's compiler may load an item of any list before
+ * it looks which phase this is (Intel's for CPUs does): all then have as many, the rest zeros,
  * which name the first sequence and head. */
-static int64_t room_for(const kvjit_plan *p, int64_t n, int64_t other)
+static int64_t room_for(const kvjit_plan *p, int64_t n)
 {
-	return p->device && other > n ? other : n;
+	for (int c = 0; p->device && c < p->shape.ncache; c++) {
+		n = p->list[c].nwork > n ? p->list[c].nwork : n;
+		n = p->list[c].njoin > n ? p->list[c].njoin : n;
+	}
+	return n;
 }
 
 static kvjit_status to_device(const kvjit_kernel *k, kvjit_plan *p, size_t bytes)
@@ -307,7 +404,7 @@ static kvjit_status to_device(const kvjit_kernel *k, kvjit_plan *p, size_t bytes
 	bool ok = reserve_there(d, &there, &p->there_cap, bytes, &why);
 
 	p->there = there;
-	if (ok && d->runtime->copy(d->queue, there, p->work, bytes, &why) &&
+	if (ok && d->runtime->copy(d->queue, there, p->memory, bytes, &why) &&
 	    d->runtime->wait(d->queue, &why))
 		return KVJIT_OK;
 	return kvjit_fault((kvjit_errors *)&k->errors, &why);
@@ -327,51 +424,89 @@ static bool reserve_scratch(const kvjit_kernel *k, kvjit_plan *p, size_t bytes, 
 	return false;
 }
 
+static kvjit_status no_memory(const kvjit_kernel *k, int64_t items, size_t scratch)
+{
+	return kvjit_fail((kvjit_errors *)&k->errors, KVJIT_NO_MEMORY,
+	                  "no memory for a plan with %ld work items and %zu bytes of scratch",
+	                  (long)items, scratch);
+}
+
+/* The lists of one cache, at and behind `at`; where room for as many items is, sorting them
+ * needs it. */
+static void fill_lists(const kvjit_batch *b, kvjit_plan *p, int cache, const source *from,
+                       int32_t *at, int32_t *room)
+{
+	kvjit_lists *l = &p->list[cache];
+	int64_t work = room_for(p, l->nwork), join = room_for(p, l->njoin);
+	size_t item = KIR_ITEM * sizeof(int32_t);
+	filler f = { .shape = &p->shape, .batch = b, .lens = from->lens };
+
+	l->work = at;
+	l->join = at + work * KIR_ITEM;
+	memset(l->work + l->nwork * KIR_ITEM, 0, (size_t)(work - l->nwork) * item);
+	memset(l->join + l->njoin * KIR_ITEM, 0, (size_t)(join - l->njoin) * item);
+	f.join = l->join;
+	f.work = room ? room : l->work;
+	fill(&f);
+	if (room)
+		sort_items(f.work, l->work, l->nwork);
+	l->npages = from->table && !from->sparse ? from->npages : 0;
+	l->seq_pages = from->sparse ? 0 : pages_needed(b, from);
+}
+
+static void adopt(kvjit_plan *p, const kvjit_plan *next)
+{
+	p->shape = next->shape;
+	p->nseq = next->nseq;
+	p->nrows = next->nrows;
+	memcpy(p->list, next->list, sizeof(p->list));
+	p->both = next->both;
+	p->both_lse = next->both_lse;
+	p->scratch_bytes = next->scratch_bytes;
+}
+
 static kvjit_status build(const kvjit_kernel *k, const kvjit_batch *b, kvjit_plan *p)
 {
-	counts c;
+	const kvjit_shape *sh = &k->shape;
 	size_t item = KIR_ITEM * sizeof(int32_t), scratch;
-	int64_t work, join;
+	int64_t items = 0, most = 0;
 	bool sort = b->nseq > 1;
 	kvjit_status s = KVJIT_OK;
-	filler f = { 0 };
+	counts c[2];
+	kvjit_plan next = *p;
+	int32_t *at;
 
-	if (!count(k, b, &c))
-		return KVJIT_BAD_ARGUMENT;
-	scratch = scratch_of(&k->shape, c.slots);
-	work = room_for(p, c.work, c.join);
-	join = room_for(p, c.join, c.work);
-	/* scratch first: work and join point into memory until they are set again below */
+	for (int i = 0; i < sh->ncache; i++)
+		if (!count(k, b, source_of(k, b, i).lens, &c[i]))
+			return KVJIT_BAD_ARGUMENT;
+	/* what fails below leaves the old plan as it was */
+	next.shape = *sh;
+	next.nseq = b->nseq;
+	next.nrows = b->nseq ? b->query_starts[b->nseq] : 0;
+	for (int i = 0; i < sh->ncache; i++) {
+		next.list[i] = (kvjit_lists){ .nwork = c[i].work,
+			                      .njoin = c[i].join,
+			                      .nslots = c[i].slots };
+		most = c[i].work > most ? c[i].work : most;
+	}
+	for (int i = 0; i < sh->ncache; i++)
+		items += room_for(&next, c[i].work) + room_for(&next, c[i].join);
+	next.scratch_bytes = scratch = lay_out(sh, &next);
 	if (!reserve_scratch(k, p, scratch, &s) && s != KVJIT_NO_MEMORY)
 		return s;
 	if (scratch > p->scratch_cap ||
-	    !reserve(&p->memory, &p->capacity,
-	             (size_t)(work + join + (sort ? c.work : 0) + 1) * item))
-		return kvjit_fail((kvjit_errors *)&k->errors, KVJIT_NO_MEMORY,
-		                  "no memory for a plan with %ld work items and %zu bytes of "
-		                  "scratch",
-		                  (long)c.work, scratch);
-	p->work = p->memory;
-	p->join = p->work + work * KIR_ITEM;
-	memset(p->work + c.work * KIR_ITEM, 0, (size_t)(work - c.work) * item);
-	memset(p->join + c.join * KIR_ITEM, 0, (size_t)(join - c.join) * item);
-	f.shape = &k->shape;
-	f.batch = b;
-	f.join = p->join;
-	f.work = sort ? p->join + join * KIR_ITEM : p->work;
-	fill(&f);
-	if (sort)
-		sort_items(f.work, p->work, c.work);
-	p->shape = k->shape;
-	p->nseq = b->nseq;
-	p->nrows = b->nseq ? b->query_starts[b->nseq] : 0;
-	p->npages = b->block_table && !k->shape.sparse ? b->npages : 0;
-	p->seq_pages = k->shape.sparse ? 0 : pages_needed(&k->shape, b);
-	p->nwork = c.work;
-	p->njoin = c.join;
-	p->nslots = c.slots;
-	p->scratch_bytes = scratch;
-	return p->device ? to_device(k, p, (size_t)(work + join) * item) : KVJIT_OK;
+	    !reserve(&p->memory, &p->capacity, (size_t)(items + (sort ? most : 0) + 1) * item))
+		return no_memory(k, most, scratch);
+	adopt(p, &next);
+	at = p->memory;
+	for (int i = 0; i < sh->ncache; i++) {
+		source from = source_of(k, b, i);
+
+		fill_lists(b, p, i, &from, at,
+		           sort ? (int32_t *)p->memory + items * KIR_ITEM : NULL);
+		at += (room_for(p, c[i].work) + room_for(p, c[i].join)) * KIR_ITEM;
+	}
+	return p->device ? to_device(k, p, (size_t)items * item) : KVJIT_OK;
 }
 
 /* The sizes that a schedule goes by: the longest context, the most new tokens. */
@@ -382,7 +517,9 @@ static unsigned pick(const kvjit_kernel *k, const kvjit_batch *b)
 	for (int64_t i = 0; k->family && i < b->nseq; i++) {
 		int64_t n = b->query_starts[i + 1] - b->query_starts[i];
 
-		ctx = b->seq_lens[i] > ctx ? b->seq_lens[i] : ctx;
+		int64_t len = b->seq_lens[i] + (b->seq_lens2 ? b->seq_lens2[i] : 0);
+
+		ctx = len > ctx ? len : ctx;
 		qlen = n > qlen ? n : qlen;
 	}
 	return kvjit_pick(k, b->nseq, ctx, qlen);

@@ -42,6 +42,26 @@ static const kir_type *param_type(const kir_func *f, const char *name)
 	return NULL;
 }
 
+kir_ref kvjit_find_attention(const kir_func *f, int cache)
+{
+	for (kir_ref n = 1; n < f->nnode; n++)
+		if (f->node[n].op == KIR_OP_attention && !cache--)
+			return n;
+	return 0;
+}
+
+/* What is the second cache's own, from its attention or from a kernel's parameters. */
+static void second_shape(const kir_func *f, kvjit_shape *out)
+{
+	kir_ref a = kvjit_find_attention(f, 1);
+	const kir_type *pages = a ? kir_type_of(f, kir_operand(f, a, "k")) : NULL;
+	const kir_type *index = param_type(f, "index2");
+
+	out->ncache = param_type(f, "work2") ? 2 : 1;
+	out->page[1] = pages && pages->rank == 4 ? pages->dim[2] : 0;
+	out->sparse[1] = out->ncache == 2 && index && index->rank == 2 ? index->dim[1] : 0;
+}
+
 bool kvjit_shape_of(const kir_func *f, kvjit_shape *out)
 {
 	kir_ref a = kvjit_find_op(f, KIR_OP_attention);
@@ -58,24 +78,26 @@ bool kvjit_shape_of(const kir_func *f, kvjit_shape *out)
 		out->kv_heads =
 		    out->heads / kpass_head_tile(out->heads / out->kv_heads, out->dim_v);
 	index = a ? kir_type_of(f, kir_operand(f, a, "index")) : param_type(f, "index");
-	out->sparse = index && index->rank == 2 ? index->dim[1] : 0;
-	out->page = pages->dim[2];
+	out->sparse[0] = index && index->rank == 2 ? index->dim[1] : 0;
+	out->page[0] = pages->dim[2];
+	second_shape(f, out);
 	out->q_tile = f->sched.q_tile > 0 ? f->sched.q_tile : 1;
 	out->split = param_type(f, "part") ? f->sched.split : 0;
-	return out->heads > 0 && out->kv_heads > 0 && out->page > 0 && out->dim_v > 0 &&
+	return out->heads > 0 && out->kv_heads > 0 && out->page[0] > 0 &&
+	       (out->ncache == 1 || out->page[1] > 0) && out->dim_v > 0 &&
 	       out->heads % out->kv_heads == 0;
 }
 
-bool kvjit_layout_of(const kir_func *f, kir_layout *out)
+bool kvjit_layout_of(const kir_func *f, int cache, kir_layout *out)
 {
-	kir_ref n = kvjit_find_op(f, KIR_OP_attention);
+	kir_ref n = kvjit_find_attention(f, cache);
 	const kir_format *fmt;
 	const kir_type *k;
 	kir_shape s;
 	kir_diag d = { 0 };
 	int64_t format;
 
-	if (!n)
+	if (!n && !cache)
 		n = kvjit_find_op(f, KIR_OP_cache_write);
 	if (!n)
 		return false;
@@ -114,11 +136,11 @@ static int default_q_tile(const kir_func *f, int64_t qlen, int64_t group)
  * prefill has query tiles enough. */
 static int default_split(const kir_problem *p, const kvjit_shape *s)
 {
-	int64_t pages = (SPLIT + s->page - 1) / s->page;
+	int64_t pages = (SPLIT + s->page[0] - 1) / s->page[0];
 
 	if (p->qlen > 1 || p->batch * s->kv_heads >= BUSY)
 		return 0;
-	return (int)(pages * s->page);
+	return (int)(pages * s->page[0]);
 }
 
 static bool is_given(const bool *given, const char *name)
@@ -127,6 +149,20 @@ static bool is_given(const bool *given, const char *name)
 		if (!strcmp(kir_knobs[i].name, name))
 			return given[i];
 	return false;
+}
+
+/* Tokens that the pages of all caches are multiples of. */
+static int64_t common_page(const kvjit_shape *s)
+{
+	int64_t a = s->page[0], b = s->page[1];
+
+	while (s->ncache > 1 && b) {
+		int64_t rest = a % b;
+
+		a = b;
+		b = rest;
+	}
+	return a;
 }
 
 void kvjit_default_schedule(kir_func *f, const kir_problem *p)
@@ -138,10 +174,10 @@ void kvjit_default_schedule(kir_func *f, const kir_problem *p)
 		return;
 	if (!f->sched.q_tile)
 		f->sched.q_tile =
-		    s.sparse ? 1 : default_q_tile(f, p ? p->qlen : 1, s.heads / s.kv_heads);
+		    s.sparse[0] ? 1 : default_q_tile(f, p ? p->qlen : 1, s.heads / s.kv_heads);
 	if (!f->sched.kv_tile)
 		f->sched.kv_tile = (int)kpass_default_kv_tile(
-		    s.page, kir_type_of(f, kir_operand(f, n, "q"))->dim[2],
+		    common_page(&s), kir_type_of(f, kir_operand(f, n, "q"))->dim[2],
 		    kir_operand(f, n, "v") ? s.dim_v : 0, f->sched.q_tile);
 	if (!f->sched.split && p && !is_given(p->has_knob, "split") && param_type(f, "part"))
 		f->sched.split = default_split(p, &s);

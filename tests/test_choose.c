@@ -77,7 +77,7 @@ static void an_unsized_kernel_picks_by_the_batch(void **state)
 {
 	static const int32_t starts[] = { 0, 1, 2, 3, 4 };
 	int32_t lens[] = { 4000, 4000, 4000, 4000 };
-	kvjit_batch b = { sizeof(b), 4, lens, starts, NULL, 0, 0, 0 };
+	kvjit_batch b = { .size = sizeof(b), .nseq = 4, .seq_lens = lens, .query_starts = starts };
 	kvjit_plan *plan = NULL;
 	kvjit_kernel *k;
 	kvjit *kv;
@@ -95,7 +95,7 @@ static void an_unsized_kernel_picks_by_the_batch(void **state)
 	lens[0] = 70000;
 	assert_int_equal(kvjit_plan_new(k, &b, &plan), KVJIT_OK);
 	assert_int_equal(picked(k, plan)->ir->sched.kv_tile, 16);
-	assert_true(plan->njoin > 0); /* its split */
+	assert_true(plan->list[0].njoin > 0); /* its split */
 	lens[0] = 100;
 	assert_int_equal(kvjit_plan_new(k, &b, &plan), KVJIT_OK);
 	assert_ptr_equal(picked(k, plan), k);

@@ -407,7 +407,13 @@ static void call_attention(const kvjit_kernel *k, const pool *p, float *out, flo
 {
 	static uint16_t q[SEQS * DIM];
 	static int32_t lens[SEQS], starts[SEQS + 1], table[SEQS];
-	kvjit_batch batch = { sizeof batch, SEQS, lens, starts, table, 1, SEQS, 0 };
+	kvjit_batch batch = { .size = sizeof batch,
+		              .nseq = SEQS,
+		              .seq_lens = lens,
+		              .query_starts = starts,
+		              .block_table = table,
+		              .table_stride = 1,
+		              .npages = SEQS };
 	kvjit_arg a[7 + KIR_MAX_TENSORS] = {
 		{ .name = "q", .dtype = KVJIT_BF16, .data = q },
 		{ .name = "table",

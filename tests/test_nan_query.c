@@ -30,7 +30,13 @@ static void attend(kvjit *kv, const char *sched, float *out)
 {
 	kvjit_compile_options options = { .size = sizeof options, .sched = sched };
 	int32_t table = 0, len = KEYS, starts[2] = { 0, 1 };
-	kvjit_batch batch = { sizeof batch, 1, &len, starts, &table, 1, 1, 0 };
+	kvjit_batch batch = { .size = sizeof batch,
+		              .nseq = 1,
+		              .seq_lens = &len,
+		              .query_starts = starts,
+		              .block_table = &table,
+		              .table_stride = 1,
+		              .npages = 1 };
 	uint16_t q[2 * DIM];
 	kvjit_kernel *k = NULL;
 	kvjit_plan *plan = NULL;

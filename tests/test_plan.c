@@ -44,7 +44,7 @@ typedef struct cover {
 	int slot_uses[4096];
 } cover;
 
-static void check_work(const kvjit_plan *p, const batch *x, int64_t q_tile, int64_t split,
+static void check_work(const kvjit_lists *p, const batch *x, int64_t q_tile, int64_t split,
                        cover *c)
 {
 	memset(c, 0, sizeof(*c));
@@ -66,7 +66,7 @@ static void check_work(const kvjit_plan *p, const batch *x, int64_t q_tile, int6
 	}
 }
 
-static void check_joins(const kvjit_plan *p, const batch *x, const cover *c)
+static void check_joins(const kvjit_lists *p, const batch *x, const cover *c)
 {
 	int64_t next = 0;
 
@@ -97,16 +97,16 @@ static void check_plan(const kvjit_kernel *k, const batch *x, int64_t q_tile, in
 
 	if (kvjit_plan_new(k, &x->b, plan) != KVJIT_OK)
 		fail_msg("%s", kvjit_kernel_error(k));
-	check_work(*plan, x, q_tile, split, &c);
+	check_work((*plan)->list, x, q_tile, split, &c);
 	for (int s = 0; s < x->b.nseq; s++)
 		for (int r = x->starts[s]; r < x->starts[s + 1]; r++)
 			for (int h = 0; h < 2; h++)
 				for (int j = 0; j < 1024; j++)
 					assert_int_equal(c.seen[r][h][j], j < x->lens[s]);
-	check_joins(*plan, x, &c);
+	check_joins((*plan)->list, x, &c);
 	assert_int_equal(kvjit_plan_scratch(*plan) % 64, 0);
 	assert_true(kvjit_plan_scratch(*plan) >=
-	            (size_t)((*plan)->nslots * q_tile * 4 * (64 + 16) * 4));
+	            (size_t)((*plan)->list[0].nslots * q_tile * 4 * (64 + 16) * 4));
 }
 
 static void test_plan(void **state)
@@ -153,8 +153,8 @@ static void test_plan_reuse(void **state)
 	(void)state;
 	make_batch(&x, 4, lens, queries);
 	assert_int_equal(kvjit_plan_new(k, &x.b, &plan), KVJIT_OK);
-	assert_true(plan->work[0] == 1 && plan->work[1] == 0 && plan->work[8] == 1 &&
-	            plan->work[16] == 3 && plan->work[7 * 8] == 0);
+	assert_true(plan->list[0].work[0] == 1 && plan->list[0].work[1] == 0 && plan->list[0].work[8] == 1 &&
+	            plan->list[0].work[16] == 3 && plan->list[0].work[7 * 8] == 0);
 	old = plan;
 	memory = plan->memory;
 	x.b.nseq = 3;

@@ -64,6 +64,12 @@ bool attn_open(attn *a, const char *text, char *why, size_t len)
 	memset(a, 0, sizeof *a);
 	a->m = kir_module_new();
 	if (kir_problem_parse(a->m, text, strlen(text), &a->p, &d)) {
+		if (a->p.format2) {
+			snprintf(why, len,
+			         "kv2=%s: no second cache is made up here; kvjit run takes one",
+			         a->p.format2);
+			return false;
+		}
 		a->shape = (kir_shape){ a->p.kv_heads, a->p.dim_k, a->p.dim_v, a->p.page };
 		if (a->p.kind != KIR_ATTN && a->p.kind != KIR_WRITE)
 			return true;

@@ -151,30 +151,54 @@ static bool complete(run *r)
 	return true;
 }
 
+/* The least pages of a cache's tensors; those of a second cache have names that end in 2. */
+static int64_t pages_of(const run *r, bool second)
+{
+	int64_t n = -1;
+	bool two = param_of(r->k, "work2") != NULL;
+	for (unsigned i = 0; i < r->b.n; i++) {
+		const bind_arg *x = &r->b.at[i];
+		bool marked = two && x->name[strlen(x->name) - 1] == '2';
+		if (x->dtype == KVJIT_U8 && x->rank && marked == second &&
+		    (n < 0 || x->shape[0] < n))
+			n = x->shape[0];
+	}
+	return n < 0 ? 0 : n;
+}
+
 /* The batch of a kernel with a plan comes from its own inputs. */
 static bool make_plan(run *r, kvjit_plan **plan)
 {
-	const kvjit_param *work = param_of(r->k, "work");
 	const bind_arg *lens = bind_find(&r->b, "lens"), *starts = bind_find(&r->b, "starts");
-	const bind_arg *table = bind_find(&r->b, "table");
-	if (!work)
+	const bind_arg *table = bind_find(&r->b, "table"), *lens2 = bind_find(&r->b, "lens2");
+	const bind_arg *table2 = bind_find(&r->b, "table2");
+	bool listed = param_of(r->k, "index") != NULL, two = param_of(r->k, "work2") != NULL;
+	if (!param_of(r->k, "work"))
 		return true;
-	if (!lens || !starts || !table || table->rank != 2 ||
+	if (!lens || !starts || (!listed && (!table || table->rank != 2)) ||
 	    starts->shape[0] != lens->shape[0] + 1)
 		return fail(r, "%s needs arrays lens [n], starts [n + 1] and table [n, pages]",
 		            "this kernel");
-	int64_t npages = -1;
-	for (unsigned i = 0; i < r->b.n; i++)
-		if (r->b.at[i].dtype == KVJIT_U8 && r->b.at[i].rank &&
-		    (npages < 0 || r->b.at[i].shape[0] < npages))
-			npages = r->b.at[i].shape[0];
+	if (two && (!lens2 || lens2->shape[0] != lens->shape[0] ||
+	            (!listed && (!table2 || table2->rank != 2))))
+		return fail(r, "%s needs arrays lens2 [n] and table2 [n, pages]",
+		            "this kernel's second cache");
 	kvjit_batch batch = { .size = sizeof batch,
 		              .nseq = lens->shape[0],
 		              .seq_lens = lens->data,
 		              .query_starts = starts->data,
-		              .block_table = table->data,
-		              .table_stride = table->shape[1],
-		              .npages = npages < 0 ? 0 : npages };
+		              .npages = pages_of(r, false),
+		              .npages2 = pages_of(r, true) };
+	if (!listed) {
+		batch.block_table = table->data;
+		batch.table_stride = table->shape[1];
+	}
+	if (two)
+		batch.seq_lens2 = lens2->data;
+	if (two && !listed) {
+		batch.block_table2 = table2->data;
+		batch.table_stride2 = table2->shape[1];
+	}
 	if (kvjit_plan_new(r->k, &batch, plan) == KVJIT_OK)
 		return true;
 	snprintf(r->why, sizeof r->why, "%s", kvjit_kernel_error(r->k));

@@ -5,6 +5,7 @@
 #include "../ir/format.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -207,10 +208,22 @@ static bool make_plan(batch *b)
 
 /* -- extents and strides ------------------------------------------------------------ */
 
+/* What a parameter is called without the 2 of a second cache, which gets the same lengths,
+ * tables and work as the first. */
+static const char *plain_name(const kir_func *f, unsigned i, char out[64])
+{
+	size_t n = strlen(f->param[i].name);
+	bool second = n > 1 && f->param[i].name[n - 1] == '2' && param_of(f, "work2") >= 0;
+
+	snprintf(out, 64, "%.*s", (int)(n - second), f->param[i].name);
+	return out;
+}
+
 /* Length of a `?` first dimension. */
 static int64_t rows_of(const kir_func *f, const batch *b, unsigned i)
 {
-	const char *name = f->param[i].name;
+	char buf[64];
+	const char *name = plain_name(f, i, buf);
 	struct {
 		const char *name;
 		int64_t n;
@@ -221,6 +234,8 @@ static int64_t rows_of(const kir_func *f, const batch *b, unsigned i)
 		{ "work", b->nwork + 1 },
 		{ "join", b->njoin + 1 },
 		{ "part", (b->nslots + 1) * b->q_tile * (b->heads / b->kv_heads) },
+		{ "both", b->tokens },
+		{ "both_lse", b->tokens },
 		{ "parts", PARTS },
 		{ "lses", PARTS },
 	};
@@ -238,7 +253,9 @@ static int64_t extent(const kir_func *f, const batch *b, unsigned i, const kir_t
 {
 	if (t->dim[axis] != KIR_DYN)
 		return t->dim[axis];
-	if (!strcmp(f->param[i].name, "table") && axis == 1)
+	char buf[64];
+
+	if (!strcmp(plain_name(f, i, buf), "table") && axis == 1)
 		return MAX_PAGES;
 	if (axis && (!strcmp(f->param[i].name, "parts") || !strcmp(f->param[i].name, "lses")))
 		return b->tokens;
@@ -415,7 +432,8 @@ static void put_slots(batch *b, const kir_type *t, const kref_arg *arg, int64_t 
 
 static void fill_known(const kir_func *f, batch *b, unsigned i, const kref_arg *arg)
 {
-	const char *name = f->param[i].name;
+	char buf[64];
+	const char *name = plain_name(f, i, buf);
 	const kir_type *t = kir_type_at(f->module, f->param[i].type);
 
 	if (!strcmp(name, "lens"))
@@ -434,14 +452,15 @@ static void fill_known(const kir_func *f, batch *b, unsigned i, const kref_arg *
 
 static void fill_scalar(const kir_func *f, batch *b, unsigned i, kref_arg *arg)
 {
-	const char *name = f->param[i].name;
+	char buf[64];
+	const char *name = plain_name(f, i, buf);
 
 	arg->f = 0.25 + 0.0625 * (double)below(b, 8);
 	if (!strcmp(name, "nwork"))
 		arg->i = b->nwork;
 	else if (!strcmp(name, "njoin"))
 		arg->i = b->njoin;
-	else if (!strcmp(name, "n"))
+	else if (!strcmp(name, "n") || !strcmp(name, "rows"))
 		arg->i = b->tokens;
 	else if (!strcmp(name, "p"))
 		arg->i = PARTS;

@@ -16,6 +16,8 @@
  */
 #include "fragment.h"
 
+#include <math.h>
+
 typedef struct factor {
 	frag_factor b;
 	kir_ref buf, at[KIR_RANK], upto; /* in f                                    */
@@ -200,8 +202,8 @@ static kir_ref *left_blocks(frag *g, kir_ref a, bool bytes)
 		return out;
 	out = kir_alloc(g->f->module, (size_t)(rb * cb) * sizeof *out);
 	for (int64_t i = 0; i < rb * cb / 2; i++)
-		out[i] = (g->paired[a] ? pair_bytes
-		                       : deal_bytes)(g, g->val[a][2 * i], g->val[a][2 * i + 1]);
+		out[i] = (g->paired[a] ? pair_bytes : deal_bytes)(g, g->val[a][2 * i],
+		                                                  g->val[a][2 * i + 1]);
 	return out;
 }
 
@@ -217,14 +219,16 @@ static bool has_engine(const kir_target *t)
 static void begin(frag *g, kir_ref n, kir_ref acc)
 {
 	bool ints = kir_type_of(g->in, n)->elem == KIR_s32;
-	kir_ref *val = frag_new(g, n), zero = ints ? kir_const_i(g->f, KIR_s32, 0) : f32c(g->f, 0);
+	kir_ref *val = frag_new(g, n),
+	        zero = ints ? kir_const_i(g->f, KIR_s32, 0) : f32c(g->f, 0);
 
 	zero = acc ? 0 : e1(g->f, KIR_OP_splat, frag_type(g, n), zero);
 	for (int64_t i = 0; i < frag_blocks(g, n); i++)
 		val[i] = acc ? g->val[acc][i] : zero;
 }
 
-/* Block column c of the product, a step of the contraction further: left block k of each row. */
+/* Block column c of the product, a step of the contraction further: left block k of each row.
+ */
 static void step(frag *g, kir_ref n, const kir_ref *left, int64_t nleft, int64_t c, int64_t k,
                  kir_ref b)
 {
@@ -237,34 +241,77 @@ static void step(frag *g, kir_ref n, const kir_ref *left, int64_t nleft, int64_t
 	}
 }
 
+/* `by` in each lane, NaN where one of its words has a bit of `mask`, as a block of n. */
+static kir_ref lanes_factor(frag *g, kir_ref n, kir_ref words, uint32_t mask, double by)
+{
+	int64_t own = kir_type_of(g->f, words)->dim[0] / g->lanes;
+	kir_type_id w = frag_vector(g, KIR_s32, 1);
+	kir_ref bad;
+
+	while ((own /= 2) > 0)
+		words = e2(g->f, KIR_OP_or, frag_vector(g, KIR_s32, own),
+		           frag_part(g, words, 0, own), frag_part(g, words, own, own));
+	words = e2(g->f, KIR_OP_and, w, words, kir_const_i(g->f, KIR_s32, (int32_t)mask));
+	bad = e2(g->f, KIR_OP_ne, frag_vector(g, KIR_i1, 1), words,
+	         kir_const_i(g->f, KIR_s32, 0));
+	words = e3(g->f, KIR_OP_select, frag_vector(g, KIR_f32, 1), bad, f32c(g->f, NAN),
+	           f32c(g->f, by));
+	return frag_height(frag_nrows(g, n)) == 1
+	           ? words
+	           : e1(g->f, KIR_OP_xe_repeat, frag_type(g, n), words);
+}
+
+/* Block column c of the product, that began as 0: times `by`, and then what was there before.
+ */
+static void finish(frag *g, kir_ref n, int64_t c, kir_ref by)
+{
+	kir_ref acc = kir_src(g->in, n, 2);
+	int64_t cb = frag_col_blocks(g, n);
+
+	for (int64_t i = c; i < frag_blocks(g, n); i += cb) {
+		kir_ref *v = &g->val[n][i];
+		kir_type_id t = g->f->node[*v].type;
+
+		*v = acc ? e3(g->f, KIR_OP_fma, t, *v, by, g->val[acc][i])
+		         : e2(g->f, KIR_OP_mul, t, *v, by);
+	}
+}
+
 /* Codes of 8 bits as two blocks of f16: of keys the even and the odd elements of the head, of
- * values the even and the odd columns. A factor that all codes share is multiplied in at the end. */
+ * values the even and the odd columns. A factor that all codes share is multiplied in at the
+ * end, and NaN with it. */
 static void widened(frag *g, kir_ref n, factor *x)
 {
 	kir_ref a = kir_src(g->in, n, 0), acc = kir_src(g->in, n, 2);
 	int64_t nleft = frag_col_blocks(g, a), cb = frag_col_blocks(g, n);
-	kir_type_id t = frag_type(g, n), words = frag_vector(g, KIR_s32, 8);
-	double by = 1;
+	kir_type_id words = frag_vector(g, KIR_s32, 8);
+	bool nans = x->stored == KIR_e4m3fn;
 
-	begin(g, n, x->stored == KIR_e4m3fn ? 0 : acc);
+	begin(g, n, nans ? 0 : acc);
 	x->step = 32;
 	if (!x->trans)
 		x->unit = 2;
-	for (int64_t c = 0; c < cb; c += x->trans ? 1 : 2)
+	for (int64_t c = 0; c < cb; c += x->trans ? 1 : 2) {
+		kir_ref any = 0;
+		double by = 1;
+
 		for (int64_t k = 0; k < nleft; k += x->trans ? 2 : 1) {
 			kir_ref b[2] = { load_block(g, x, x->trans ? c : c / 2, k * g->lanes) };
 
 			b[0] = e1(g->f, KIR_OP_bitcast, words, b[0]);
+			if (nans)
+				any = frag_nans(g, b[0], !x->trans, any);
 			by = frag_widen(g, x->stored, b);
 			step(g, n, g->val[a], nleft, c, k, b[0]);
 			step(g, n, g->val[a], nleft, x->trans ? c : c + 1, x->trans ? k + 1 : k,
 			     b[1]);
 		}
-	for (int64_t i = 0; by != 1 && i < frag_blocks(g, n); i++) {
-		kir_ref *v = &g->val[n][i];
-
-		*v = acc ? e3(g->f, KIR_OP_fma, t, *v, f32c(g->f, by), g->val[acc][i])
-		         : e2(g->f, KIR_OP_mul, t, *v, f32c(g->f, by));
+		if (nans && x->trans) {
+			finish(g, n, c, lanes_factor(g, n, any, 0x80808080, by));
+		} else if (nans) {
+			finish(g, n, c, lanes_factor(g, n, any, 0x00800080, by));
+			finish(g, n, c + 1, lanes_factor(g, n, any, 0x80008000, by));
+		}
 	}
 }
 

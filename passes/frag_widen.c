@@ -4,15 +4,16 @@
  *     word of codes   c3 c2 c1 c0
  *     even            f16(c2) f16(c0)       odd   f16(c3) f16(c1)
  *
- * An odd code is in the upper byte of its half already, where f16 has sign and exponent; an even
- * one is moved there. The product takes even and odd elements one after the other, so they never
- * have to be put side by side.
+ * An odd code is in the upper byte of its half already, where f16 has sign and exponent; an
+ * even one is moved there. The product takes even and odd elements one after the other, so they
+ * never have to be put side by side.
  *
  *   e5m2   is the upper half of f16: nothing is left to do.
- *   e4m3   has a bit of exponent less: the seven bits go one to the right, what comes out is the
- *          value / 256, subnormals included, as f16's are 2^-24 wide. The code of NaN, all ones,
- *          carries into the bit that is still free and so gets f16's largest exponent.
- *   s8     c + 128 as the lower bits of 1024 + 128 + c, less 1152: both exact.
+ *   e4m3   has a bit of exponent less: the seven bits go one to the right, what comes out is
+ * the value / 256, subnormals included, as f16's are 2^-24 wide. The code of NaN, all ones,
+ *          comes out as a number. A NaN makes its whole column of the product NaN, whatever it
+ * is multiplied by: so it is enough to know which lanes had one. s8     c + 128 as the lower
+ * bits of 1024 + 128 + c, less 1152: both exact.
  */
 #include "fragment.h"
 
@@ -29,17 +30,25 @@ static kir_ref either(frag *g, kir_ref x, kir_ref y)
 static kir_ref e4m3(frag *g, kir_ref x)
 {
 	kir_ref low = op(g, KIR_OP_and, op(g, KIR_OP_shr, x, 1), 0x3f803f80);
-	kir_ref nan = op(g, KIR_OP_and, op(g, KIR_OP_add, low, 0x00800080), 0x40004000);
 
-	return either(g, either(g, op(g, KIR_OP_and, x, 0x80008000), low), nan);
+	return either(g, op(g, KIR_OP_and, x, 0x80008000), low);
+}
+
+kir_ref frag_nans(frag *g, kir_ref x, bool apart, kir_ref any)
+{
+	kir_ref low = apart ? op(g, KIR_OP_and, x, 0x7f7f7f7f) : x;
+	kir_ref y = op(g, KIR_OP_add, low, 0x01010101);
+
+	if (!apart)
+		y = e2(g->f, KIR_OP_xor, g->f->node[x].type, y, x);
+	return any ? either(g, y, any) : y;
 }
 
 static kir_ref s8(frag *g, kir_ref x)
 {
 	kir_type_id t = frag_vector(g, KIR_f16, 16);
 
-	x = either(g, op(g, KIR_OP_and, x, 0x00ff00ff),
-	           kir_const_i(g->f, KIR_s32, 0x64006400));
+	x = either(g, op(g, KIR_OP_and, x, 0x00ff00ff), kir_const_i(g->f, KIR_s32, 0x64006400));
 	return e2(g->f, KIR_OP_sub, t, e1(g->f, KIR_OP_bitcast, t, x),
 	          kir_const_f(g->f, KIR_f16, 1152));
 }

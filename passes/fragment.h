@@ -55,8 +55,11 @@ bool frag_widens(const frag *g, kir_ref n);
  * were computed; there are few of them, so they change lanes (frag_dot.c). */
 bool frag_loads_pairs(const frag *g, kir_ref n);
 /* Elements of f16 from words of four codes of e each: x[0] the even ones, x[1] the odd ones, of
- * what x[0] was. Returns what they are to be multiplied by. */
+ * what x[0] was. Returns what they are to be multiplied by. NaN of e4m3 comes out as a number. */
 double frag_widen(frag *g, kir_elem e, kir_ref x[2]);
+/* Words whose upper bits of bytes say where x, codes of e4m3, is NaN or where `any` (or 0: nothing)
+ * said so. Not apart: beside a NaN that of its word's next code may be wrong, an instruction less. */
+kir_ref frag_nans(frag *g, kir_ref x, bool apart, kir_ref any);
 
 int64_t frag_nrows(const frag *g, kir_ref n); /* 1 for FRAG_COL                    */
 int64_t frag_ncols(const frag *g, kir_ref n); /* 1 for FRAG_ROW                    */

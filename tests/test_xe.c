@@ -350,12 +350,53 @@ static void every_code(void **state)
 	}
 }
 
+/* A NaN among the codes that a carry out of it would reach: its column is NaN in every row,
+ * those multiplied by nothing too, and no other column is. */
+static void nan_stays_in_its_column(void **state)
+{
+	static const unsigned char nans[] = { 0x7f, 0xff }, beside[] = { 0xfe, 0x7e, 0x00 };
+	uint16_t a[8 * 32] = { 0 };
+	unsigned char v[16 * 32];
+	float out[8 * 32];
+	kref_arg arg[3] = { { .base = a, .bytes = sizeof a },
+		            { .base = v, .bytes = sizeof v },
+		            { .base = out, .bytes = sizeof out } };
+
+	(void)state;
+	for (int i = 0; i < 2 * 512 * 6; i++) {
+		bool keys = i % 2;
+		int at = i / 2 % 512, wide = keys ? 16 : 32, column = keys ? at / 32 : at % 32;
+		static kir_func *f[2];
+		kir_diag d = { 0 };
+
+		if (!f[keys])
+			f[keys] = widened(keys ? as_keys : as_values, "e4m3fn");
+		memset(v, beside[i / 1024 % 3], sizeof v);
+		v[at] = nans[i / 3072];
+		a[0] = 0x3c00; /* row 0 takes one step of the contraction, the others none */
+		assert_true(kref_run(f[keys], arg, KREF_ROUND, NULL, &d));
+		for (int k = 0; k < 8 * wide; k++)
+			if ((isnan(out[k]) != 0) != (k % wide == column))
+				fail_msg("%s, NaN at %d: row %d, column %d is %g",
+				         keys ? "key" : "value", at, k / wide, k % wide,
+				         out[k]);
+		if (i >= 2 * 512 * 6 - 2) {
+			kir_module_free(f[keys]->module);
+			f[keys] = NULL;
+		}
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(dpas),       cmocka_unit_test(load2d),
-		cmocka_unit_test(structure),  cmocka_unit_test(load2d_bounds),
-		cmocka_unit_test(reduce_nan), cmocka_unit_test(every_code),
+		cmocka_unit_test(dpas),
+		cmocka_unit_test(load2d),
+		cmocka_unit_test(structure),
+		cmocka_unit_test(load2d_bounds),
+		cmocka_unit_test(reduce_nan),
+		cmocka_unit_test(every_code),
+		cmocka_unit_test(nan_stays_in_its_column),
 	};
 
 	return cmocka_run_group_tests_name("xe", tests, NULL, NULL);

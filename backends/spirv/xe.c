@@ -143,7 +143,8 @@ static block block_of(kll *l, kir_ref n)
 	b.size = kir_elem_bytes(kll_elem(l, n));
 	b.own = own_of(l, n);
 	b.words = own_bytes(l, n) / 4;
-	b.align = 1u << (kll_zeros(l, n) < 4 ? kll_zeros(l, n) : 4); /* as bases and strides are */
+	b.align =
+	    1u << (kll_zeros(l, n) < 4 ? kll_zeros(l, n) : 4); /* as bases and strides are */
 	while (b.pitch % b.align || b.x * b.unit * b.size % b.align ||
 	       (!b.trans && b.unit * b.size % b.align))
 		b.align /= 2;
@@ -174,7 +175,8 @@ static const char *block_name(kll *l, kir_ref n, const block *b)
 /* Sizes less one, and where it begins: at a multiple of 64 bytes, the rest are columns. Caches
  * and their run-time strides are such multiples (docs/backend-spirv.md), so that rows are
  * inside as wide as they are apart. Rows that don't exist lie past the height; where none does,
- * the block begins there. */
+ * the block begins there. A height that is the pitch costs an instruction less: it is written
+ * into the message together with the width beside it. */
 static LLVMValueRef block_load(kll *l, kir_ref n, const block *b, const char *name)
 {
 	LLVMValueRef x = word(l, (uint64_t)(b->trans ? b->x * b->size / 4 : b->x));
@@ -194,7 +196,9 @@ static LLVMValueRef block_load(kll *l, kir_ref n, const block *b, const char *na
 		x = LLVMBuildAdd(l->b, x, low, "");
 	}
 	arg[1] = arg[3] = word(l, (uint64_t)b->pitch - 1);
-	arg[2] = word(l, SURFACE_MAX - 1);
+	arg[2] = b->y + (b->trans ? 16 : b->own / b->unit) <= b->pitch
+	             ? arg[1]
+	             : word(l, SURFACE_MAX - 1);
 	if (b->live) {
 		LLVMValueRef live = LLVMBuildTrunc(l->b, b->live, l->i32, "");
 
@@ -401,9 +405,9 @@ static LLVMValueRef to_bytes(kll *l, kir_ref n)
 		return NULL;
 	own = kspv_split(l, l->val[s], each);
 	for (unsigned i = 0; i < own; i++)
-		each[i] = kspv_call(l, e == KIR_u8 ? "_Z21convert_uchar_sat_rtef"
-		                                   : "_Z20convert_char_sat_rtef",
-		                    l->i8, &each[i], 1, false);
+		each[i] = kspv_call(
+		    l, e == KIR_u8 ? "_Z21convert_uchar_sat_rtef" : "_Z20convert_char_sat_rtef",
+		    l->i8, &each[i], 1, false);
 	return kspv_build(l, each, own);
 }
 
@@ -418,6 +422,25 @@ LLVMValueRef kspv_exp2(kll *l, LLVMValueRef x)
 	return kll_width(x) ? kspv_build(l, each, own) : each[0];
 }
 
+/* Larger and smaller of f32, one instruction each: as they are defined, a NaN gives way. */
+static LLVMValueRef extreme(kll *l, kir_ref n)
+{
+	const char *name = l->f->node[n].op == KIR_OP_max ? "_Z4fmaxff" : "_Z4fminff";
+	LLVMValueRef x[KLL_MAX_OWN], y[KLL_MAX_OWN], v = kll_operand(l, n, 0);
+	unsigned own;
+
+	if (kll_elem(l, n) != KIR_f32)
+		return NULL;
+	own = kspv_split(l, v, x);
+	kspv_split(l, kll_operand(l, n, 1), y);
+	for (unsigned i = 0; i < own; i++) {
+		LLVMValueRef arg[2] = { x[i], y[i] };
+
+		x[i] = kspv_call(l, name, l->f32, arg, 2, false);
+	}
+	return kll_width(v) ? kspv_build(l, x, own) : x[0];
+}
+
 LLVMValueRef kspv_xe(kll *l, kir_ref n)
 {
 	switch (l->f->node[n].op) {
@@ -430,6 +453,8 @@ LLVMValueRef kspv_xe(kll *l, kir_ref n)
 	case KIR_OP_xe_part: return part(l, n);
 	case KIR_OP_bitcast: return cast(l, n);
 	case KIR_OP_convert: return to_bytes(l, n);
+	case KIR_OP_min:
+	case KIR_OP_max: return extreme(l, n);
 	default: return NULL;
 	}
 }

@@ -216,3 +216,19 @@ double kir_pow2_ceil(double x)
 
 	return ldexp(1, part == 0.5 ? exp - 1 : exp);
 }
+
+double kir_side_split(const kir_side *s, double x, double *zero)
+{
+	uint32_t mask = kir_side_zero_mask(s), bits = (uint32_t)kir_encode(KIR_f32, x, 0, 0, 0);
+
+	*zero = bits & mask;
+	return mask ? kir_decode(KIR_f32, bits & ~mask) : x;
+}
+
+double kir_side_join(const kir_side *s, double scale, double zero)
+{
+	uint32_t mask = kir_side_zero_mask(s);
+	uint32_t bits = (uint32_t)kir_encode(KIR_f32, scale, 0, 0, 0);
+
+	return mask ? kir_decode(KIR_f32, (bits & ~mask) | (uint32_t)zero) : scale;
+}

@@ -143,7 +143,8 @@ static bool code_elem(kir_elem e)
 {
 	const kir_elem_info *i = &kir_elems[e];
 
-	return e == KIR_s8 || (kir_is_float(e) && i->kind != 'E' && i->bits <= 32);
+	return e == KIR_s8 || e == KIR_u8 ||
+	       (kir_is_float(e) && i->kind != 'E' && i->bits <= 32);
 }
 
 static bool scale_elem(kir_elem e)
@@ -168,14 +169,14 @@ static bool parse_elem(parser *p, const char *what, bool (*ok)(kir_elem), kir_el
 		                         used ? ", " : "", kir_elems[e].name);
 	}
 	if (ok == code_elem)
-		snprintf(list + used, sizeof(list) - used, ", " FORMAT_S4);
+		snprintf(list + used, sizeof(list) - used, ", " FORMAT_S4 ", " FORMAT_U4);
 	return FAIL(p, "%s '%.*s' is none of %s", what, shown(p), p->s, list);
 }
 
 static bool parse_code_elem(parser *p, kir_side *s)
 {
-	if (is_word(p, FORMAT_S4)) {
-		s->elem = KIR_s8;
+	if (is_word(p, FORMAT_S4) || is_word(p, FORMAT_U4)) {
+		s->elem = is_word(p, FORMAT_S4) ? KIR_s8 : KIR_u8;
 		s->bits = 4;
 		advance(p);
 		return true;
@@ -190,16 +191,25 @@ static bool parse_rule(parser *p, kir_side *s)
 {
 	static const char *const rules[] = { "pow2", "pow2-down", "pow2-near", NULL };
 	int pow2 = -1;
-	size_t head = p->kind == 'w' && p->n > 7 && !memcmp(p->s, "amax*1/", 7) ? 7 : 5;
+	static const char *const heads[] = { "amax/", "amax*1/", "range/" };
+	size_t head = 0;
+	int h = 0;
 
 	s->global = false;
-	if (p->kind != 'w' || p->n < 6 || (head == 5 && memcmp(p->s, "amax/", 5)))
-		return FAIL(p,
-		            "a computed scale's rule is amax/NUMBER or amax*1/NUMBER, then "
-		            "[eps NUMBER] [floor NUMBER] [pow2|pow2-down|pow2-near] [global]");
-	if (!positive(p, p->s + head, p->n - head, "the divisor of amax", &s->divisor))
+	for (; h < 3; h++) {
+		head = strlen(heads[h]);
+		if (p->kind == 'w' && p->n > head && !memcmp(p->s, heads[h], head))
+			break;
+	}
+	if (h == 3)
+		return FAIL(
+		    p, "a computed scale's rule is amax/NUMBER, amax*1/NUMBER or range/NUMBER, "
+		       "then [eps NUMBER] [floor NUMBER] [pow2|pow2-down|pow2-near] [global]");
+	if (!positive(p, p->s + head, p->n - head,
+	              h == 2 ? "the divisor of range" : "the divisor of amax", &s->divisor))
 		return false;
-	s->inverse = head == 7;
+	s->inverse = h == 1;
+	s->range = h == 2;
 	advance(p);
 	for (; same_statement(p); advance(p)) {
 		bool eps = is_word(p, "eps");
@@ -223,9 +233,9 @@ static bool parse_rule(parser *p, kir_side *s)
 	s->rule = pow2 >= 0 ? (kir_scale_rule)(KIR_RULE_pow2 + pow2) : KIR_RULE_amax;
 	if (pow2 < 0 && s->floor == 0 && s->eps == 0 && !s->global)
 		return FAIL(p,
-		            "a scale amax/%g needs eps or a floor, or a row of zeros would "
+		            "a scale %s/%g needs eps or a floor, or a row of zeros would "
 		            "divide by zero",
-		            s->divisor);
+		            s->range ? "range" : "amax", s->divisor);
 	return true;
 }
 
@@ -238,9 +248,9 @@ static bool check_range(const kir_format *f, int side, int line, kir_diag *d)
 	if (!format_stored(s))
 		return true;
 	if (!isnormal((float)s->divisor)) {
-		kir_error(d, line, 1,
-		          "format %s: %c.scale amax/%g: the divisor must be a normal f32",
-		          f->name, format_letter(side), s->divisor);
+		kir_error(
+		    d, line, 1, "format %s: %c.scale %s/%g: the divisor must be a normal f32",
+		    f->name, format_letter(side), s->range ? "range" : "amax", s->divisor);
 		return false;
 	}
 	double least = s->rule == KIR_RULE_amax ? s->eps / s->divisor : 0;
@@ -269,7 +279,7 @@ static bool parse_scale(parser *p, kir_side *s)
 
 	s->rule = KIR_RULE_given;
 	s->divisor = s->eps = s->floor = 0;
-	s->inverse = false;
+	s->inverse = s->range = false;
 	s->group = 0;
 	s->global = false;
 	if (is_word(p, "none")) {
@@ -521,6 +531,7 @@ static void set_all(kir_format *f, int statement)
 			s->rule = k->rule;
 			s->divisor = k->divisor;
 			s->inverse = k->inverse;
+			s->range = k->range;
 			s->eps = k->eps;
 			s->floor = k->floor;
 			s->global = k->global;
@@ -597,6 +608,34 @@ static bool parse_all(parser *p)
 
 /* -- declared formats --------------------------------------------------------------- */
 
+/* Unsigned codes need a zero point, and that needs them and a scale with bits to spare. */
+static bool check_zero(const kir_format *f, int side, int line, kir_diag *d)
+{
+	const kir_side *s = &f->side[side];
+	char c = format_letter(side);
+
+	if (s->range != (s->elem == KIR_u8))
+		kir_error(
+		    d, line, 1,
+		    "format %s: %c.scale range/N and elements u4 and u8 go together: codes "
+		    "with a zero point are unsigned, others signed",
+		    f->name, c);
+	else if (s->range && s->scale_elem != KIR_f32)
+		kir_error(d, line, 1,
+		          "format %s: %c.scale range/N keeps the zero point in the lowest %u "
+		          "bits of the scale, which must be f32, not %s",
+		          f->name, c, s->bits, kir_elems[s->scale_elem].name);
+	else if (s->range && s->global)
+		kir_error(
+		    d, line, 1,
+		    "format %s: %c.scale range/N with global: a zero point is of the rows "
+		    "as they are",
+		    f->name, c);
+	else
+		return true;
+	return false;
+}
+
 static bool check_side(const kir_format *f, int side, int line, kir_diag *d)
 {
 	const kir_side *s = &f->side[side];
@@ -615,6 +654,8 @@ static bool check_side(const kir_format *f, int side, int line, kir_diag *d)
 		          c, kir_elems[s->elem].name);
 		return false;
 	}
+	if (!check_zero(f, side, line, d))
+		return false;
 	if (s->bits != 4 && s->pack != 1) {
 		kir_error(d, line, 1, "format %s: %c.pack is about codes of 4 bits, %s has %u",
 		          f->name, c, kir_elems[s->elem].name, s->bits);

@@ -47,6 +47,7 @@ typedef struct kir_side {
 	double divisor, eps, floor; /* eps, floor: 0 is none                      */
 	bool inverse;               /* amax * fl(1/divisor) instead of amax / divisor        */
 	bool global;                /* stored scales are times one that is handed over       */
+	bool range;                 /* of max - min, not amax: codes have a zero point       */
 	bool reciprocal;            /* x * fl(1/s) instead of x / s                          */
 	int round;                  /* KIR_ROUND_*                                           */
 	int nan;                    /* KIR_NAN_*                                             */
@@ -143,6 +144,15 @@ double kir_pow2_ceil(double x);
 double kir_pow2_by(kir_scale_rule rule, double x);
 /* What is added to the bits of a positive f32 before the mantissa is cut off, to that end. */
 uint32_t kir_pow2_carry(kir_scale_rule rule);
+/* A stored scale of a side with zero points (kir_side.range): the code of 0 is in its lowest
+ * bits, as many as a code has, and no part of the scale. */
+static inline uint32_t kir_side_zero_mask(const kir_side *s)
+{
+	return s->range ? (UINT32_C(1) << s->bits) - 1 : 0;
+}
+/* Takes the stored scale x apart, and puts both together; without zero points it is itself. */
+double kir_side_split(const kir_side *s, double x, double *zero);
+double kir_side_join(const kir_side *s, double scale, double zero);
 /* Whether a side's scales lie in the cache. */
 static inline bool format_stored(const kir_side *s)
 {

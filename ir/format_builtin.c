@@ -26,6 +26,7 @@ static const struct elem_word {
 	{ "e4m3fnuz", NULL, "e4m3fnuz", "224", "even", 8 },
 	{ "e5m2fnuz", NULL, "e5m2fnuz", "57344", "even", 8 },
 	{ "int4", "s4", "s4", "7", "away", 4 },
+	{ "uint4", "u4", "u4", "15", "away", 4 },
 	{ "e2m1", NULL, "e2m1", "6", "even", 4 },
 };
 
@@ -262,8 +263,10 @@ static bool read_spec(spec *f, const char *name)
 		f->round = find(rounds, f->elem->round, strlen(f->elem->round));
 	if (f->rule < 0 && f->block)
 		f->rule = f->block->rule;
-	/* eight bits without a scale, and 16 with one, are no formats of anybody's */
-	return (f->gran == GRAN_NONE) == (f->elem->bits == 16);
+	/* eight bits without a scale, and 16 with one, are no formats of anybody's; a zero
+	 * point lies in a stored scale */
+	return (f->gran == GRAN_NONE) == (f->elem->bits == 16) &&
+	       (f->elem->elem[0] != 'u' || stored(f));
 }
 
 static void add_name(const spec *f, kir_text *t)
@@ -289,7 +292,9 @@ static void add_name(const spec *f, kir_text *t)
 static void add_scale(const spec *f, kir_text *t)
 {
 	/* a group of 32 codes of 4 bits is 16 bytes: 4 for its scale would be many */
-	bool small = f->elem->bits == 4 && f->gran == GRAN_GROUP;
+	bool zero = f->elem->elem[0] == 'u'; /* unsigned codes: with a zero point in an f32 */
+	bool small = f->elem->bits == 4 && f->gran == GRAN_GROUP && !zero;
+	const char *of = zero ? "range" : "amax";
 	const char *elem = f->block ? f->block->scale : small ? "bf16" : "f32";
 
 	kir_text_add(t, "scale ");
@@ -298,14 +303,15 @@ static void add_scale(const spec *f, kir_text *t)
 	case GRAN_TENSOR:
 	case GRAN_HEAD: kir_text_add(t, "%s %s given\n", elem, grans[f->gran]); break;
 	case GRAN_TOKEN_HEAD:
-		kir_text_add(t, "%s token-head amax/%s floor 1e-06\n", elem, f->elem->divisor);
+		kir_text_add(t, "%s token-head %s/%s floor 1e-06\n", elem, of,
+		             f->elem->divisor);
 		break;
 	default:
 		kir_text_add(t, "%s group %d ", elem, f->group);
 		if (f->block)
 			kir_text_add(t, "%s\n", f->block->text[f->rule]);
 		else
-			kir_text_add(t, "amax/%s floor 1e-06\n", f->elem->divisor);
+			kir_text_add(t, "%s/%s floor 1e-06\n", of, f->elem->divisor);
 	}
 }
 
@@ -418,7 +424,7 @@ static void refuse(const char *name, kir_diag *d)
 	    d, 0, 0,
 	    "ELEM[/none|tensor|head|token-head|gN][/native|inline|split|nhd|hnd|x|amx|page]"
 	    "[/div|rcp][/even|away|zero][/nan-max], ELEM one of bf16 f16 int8 e4m3 e5m2 "
-	    "e4m3fnuz e5m2fnuz int4 e2m1 mxfp8[/ceil|ocp] mxfp4[/ceil|ocp|near] nvfp4");
+	    "e4m3fnuz e5m2fnuz int4 uint4 e2m1 mxfp8[/ceil|ocp] mxfp4[/ceil|ocp|near] nvfp4");
 	kir_error(d, 0, 0, "a host's name: %s", hosts);
 	used = 0;
 	for (size_t i = 0; i < sizeof(wholes) / sizeof(wholes[0]); i++)

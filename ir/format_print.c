@@ -39,7 +39,7 @@ static void print_scale(const kir_side *s, kir_text *out)
 		kir_text_add(out, " given");
 		return;
 	}
-	kir_text_add(out, s->inverse ? " amax*1/" : " amax/");
+	kir_text_add(out, s->range ? " range/" : s->inverse ? " amax*1/" : " amax/");
 	format_print_number(s->divisor, out);
 	if (s->eps > 0) {
 		kir_text_add(out, " eps ");
@@ -61,7 +61,10 @@ static void print_scale(const kir_side *s, kir_text *out)
 /* As declarations write it. */
 static const char *elem_name(const kir_side *s)
 {
-	return s->bits == 4 && s->elem == KIR_s8 ? FORMAT_S4 : kir_elems[s->elem].name;
+	return s->bits != 4        ? kir_elems[s->elem].name
+	       : s->elem == KIR_s8 ? FORMAT_S4
+	       : s->elem == KIR_u8 ? FORMAT_U4
+	                           : kir_elems[s->elem].name;
 }
 
 /* A statement's value as text. */

@@ -55,6 +55,7 @@ extern const char *const format_grans[], *const format_rounds[], *const format_n
                                                                      *const format_applies[];
 /* Integers of 4 bits: elements of stored codes only, s8 wherever they are values. */
 #define FORMAT_S4 "s4"
+#define FORMAT_U4 "u4"
 
 static inline int format_side(kir_stream s)
 {

@@ -27,6 +27,10 @@
  * subtracted in integers, exactly. Tiles and matrix engines take signed times signed: the codes
  * as they are.
  *
+ * Weights times codes with zero points (fold_scales.c) have the sums with those taken from the
+ * weights as they were rounded: else both errors, of codes and of zero points, would be seen
+ * instead of that of their difference. Integers don't take them, nor f16.
+ *
  * auto, for queries that came from bf16 or fewer bits: s8 codes take int8 where the target has
  * vnni or tiles (int8x2 where both digits fit one tile); other codes of at most 8 bits, and
  * bf16, take bf16 where the target has tiles, or bf16 but not fp16. For finer queries, s8 codes
@@ -82,8 +86,10 @@ static int shift_of(const kir_func *f, kir_ref b)
 /* A scale as it is read from memory, or a column of them. */
 static bool is_scale(const kir_func *f, kir_ref s)
 {
+	/* without the bits that hold a zero point */
 	while (f->node[s].op == KIR_OP_reshape || f->node[s].op == KIR_OP_slice ||
-	       f->node[s].op == KIR_OP_convert)
+	       f->node[s].op == KIR_OP_convert || f->node[s].op == KIR_OP_bitcast ||
+	       f->node[s].op == KIR_OP_and)
 		s = kir_src(f, s, 0);
 	return f->node[s].op == KIR_OP_load;
 }
@@ -176,6 +182,26 @@ static enum arith_kind choose_engine(const kir_func *f, kir_ref n, kir_elem e, k
 	return exact_in_bf16(e) ? A_BF16 : A_F32;
 }
 
+/* An accumulator acc - (sum of w * z's row), as fold_scales leaves it: its parts. */
+static bool less_zeros(const kir_func *f, kir_ref n, kir_ref *acc, kir_ref *z)
+{
+	kir_ref w = kir_src(f, n, 0), sub = kir_src(f, n, 2);
+	kir_ref sum = sub && f->node[sub].op == KIR_OP_sub ? kir_src(f, sub, 1) : 0;
+	kir_ref mul = sum && f->node[sum].op == KIR_OP_reduce_add ? kir_src(f, sum, 0) : 0;
+
+	if (!mul || f->node[mul].op != KIR_OP_mul || kir_src(f, mul, 0) != w)
+		return false;
+	*acc = kir_src(f, sub, 0);
+	*z = kir_src(f, mul, 1);
+	return true;
+}
+
+/* Codes with zero points, which only such codes are: unsigned. */
+static bool has_zeros(kir_elem e)
+{
+	return e == KIR_u8;
+}
+
 static enum arith_kind choose(const kir_func *f, kir_ref n, kir_elem query)
 {
 	bool query_exact = exact_in_bf16(query);
@@ -189,6 +215,12 @@ static enum arith_kind choose(const kir_func *f, kir_ref n, kir_elem query)
 	bool int8 = b && shift_of(f, b) >= 0 && depth % 4 == 0 &&
 	            (scores || is_weights(f, kir_src(f, n, 0)));
 
+	if (b && has_zeros(e) && !scores) {
+		kir_ref acc, z;
+
+		if (!less_zeros(f, n, &acc, &z))
+			return A_F32;
+	}
 	switch (knob) {
 	case A_F32: return A_F32;
 	case A_BF16: return bf16 ? A_BF16 : A_F32;
@@ -196,6 +228,8 @@ static enum arith_kind choose(const kir_func *f, kir_ref n, kir_elem query)
 	case A_INT8X2: return int8 ? (enum arith_kind)knob : A_F32;
 	default: break;
 	}
+	if (b && has_engine(f->target) && has_zeros(e))
+		return scores ? choose_engine(f, n, e, query) : A_F32;
 	if (b && has_engine(f->target))
 		return choose_engine(f, n, e, query);
 	if (int8 && has_int8(f))
@@ -212,6 +246,20 @@ static kir_ref to_bf16(kir_func *f, kir_ref x)
 	if (exact_in_bf16((kir_elem)kir_type_of(f, s)->elem))
 		x = s;
 	return as_elem(f, x, KIR_bf16);
+}
+
+/* acc - sum of w * z's row + w . v with w in bf16, in both places. */
+static kir_ref bf16_zeros(kir_func *f, kir_ref w, kir_ref v, kir_ref acc, kir_ref z,
+                          kir_type_id t)
+{
+	kir_type_id wt = f->node[w].type;
+	kir_type_id rt = kir_vector(f->module, KIR_f32, kir_type_at(f->module, wt)->dim[0]);
+	kir_ref half = as_elem(f, w, KIR_bf16), sum;
+
+	sum = e2x(f, KIR_OP_mul, wt, as_elem(f, half, KIR_f32), z,
+	          kir_type_of(f, z)->rank ? 1 : -1);
+	sum = e1x(f, KIR_OP_reduce_add, rt, sum, 1);
+	return e3(f, KIR_OP_dot, t, half, to_bf16(f, v), e2x(f, KIR_OP_sub, t, acc, sum, 0));
 }
 
 /* The codes as s8, and the rows' scale of what they are multiplied with to match. */
@@ -434,7 +482,10 @@ static kir_ref rewrite(const kir_func *in, kir_ref n, kir_func *f, const kir_ref
 	int64_t trans = kir_attr_of(in, n, KIR_ATTR_trans);
 	kir_type_id t = in->node[n].type;
 	int count = kind == A_INT8X2 ? 2 : 1;
+	kir_ref zacc, z;
 
+	if (kind == A_BF16 && !trans && less_zeros(in, n, &zacc, &z))
+		return bf16_zeros(f, x, b, map[zacc], map[z], t);
 	if (kind == A_BF16)
 		return kir_emit(f, KIR_OP_dot, t,
 		                (kir_ref[]){ to_bf16(f, x), to_bf16(f, b), acc }, acc ? 3 : 2,

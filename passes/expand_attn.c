@@ -48,6 +48,7 @@ typedef struct part {
 	int64_t from, dim;      /* of the whole head               */
 	int64_t column, group;  /* of the stream; group -1: all of its scales */
 	const kir_side *packed; /* codes are two a byte; NULL: one element each */
+	const kir_side *zero;   /* scales hold zero points; NULL: they don't    */
 } part;
 
 typedef struct attn {
@@ -185,6 +186,29 @@ static item read_item(const attn *a, kir_ref work, kir_ref w)
 	return it;
 }
 
+/* Codes x times stored scales s (f32, one a token or one a token and group), less zero points
+ * where the scales hold any. */
+static kir_ref scaled(const attn *a, const part *p, kir_ref x, kir_ref s, int64_t group)
+{
+	kir_func *f = a->f;
+	const kir_type *xt = kir_type_of(f, x);
+	kir_type_id st = f->node[s].type, it = kir_with_elem(f->module, st, KIR_s32);
+	kir_ref src[3] = { x, s };
+	bool zero = p->zero != NULL;
+
+	if (zero) {
+		int32_t mask = (int32_t)kir_side_zero_mask(p->zero);
+		kir_ref b = e1(f, KIR_OP_bitcast, it, s);
+		kir_ref z = e2(f, KIR_OP_and, it, b, kir_const_i(f, KIR_s32, mask));
+		kir_ref d = e2(f, KIR_OP_and, it, b, kir_const_i(f, KIR_s32, ~mask));
+
+		src[1] = e1(f, KIR_OP_bitcast, st, d);
+		src[2] = as_elem(f, z, KIR_f32);
+	}
+	return kir_emit(f, KIR_OP_dequant, kir_tile(f->module, KIR_f32, xt->dim[0], xt->dim[1]),
+	                src, 2u + zero, (int64_t[KIR_MAX_ATTRS]){ group ? -1 : 0, group });
+}
+
 /* One tile of K or V as stored, times its stored scales: f32<N x D>. Only tokens before
  * `upto` are touched when `cut`; of codes of 4 bits all are, which are never a NaN: there a
  * weight of 0 is enough. */
@@ -205,8 +229,6 @@ static kir_ref load_tile(const attn *a, const part *p, const kir_ref at[4], kir_
 		x = kir_emit(f, KIR_OP_unpack, kir_tile(m, p->packed->elem, a->kv_tile, dim),
 		             &x, 1, (int64_t[KIR_MAX_ATTRS]){ p->packed->pack });
 	}
-	kir_type_id ft = kir_tile(m, KIR_f32, a->kv_tile, dim);
-
 	if (!sc)
 		return as_elem(f, x, KIR_f32);
 	const kir_type *st = kir_type_of(f, sc);
@@ -218,8 +240,7 @@ static kir_ref load_tile(const attn *a, const part *p, const kir_ref at[4], kir_
 		                     upto ? 6 : 5, NULL);
 
 		g = e1(f, KIR_OP_reshape, kir_vector(m, se, a->kv_tile), g);
-		return kir_emit(f, KIR_OP_dequant, ft, (kir_ref[]){ x, as_elem(f, g, KIR_f32) },
-		                2, (int64_t[KIR_MAX_ATTRS]){ 0, 0 });
+		return scaled(a, p, x, as_elem(f, g, KIR_f32), 0);
 	}
 	int64_t group = st->rank == 4 ? kir_type_of(f, p->codes)->dim[3] * per / st->dim[3] : 0;
 	int64_t groups = group ? (dim + group - 1) / group : 0;
@@ -229,8 +250,7 @@ static kir_ref load_tile(const attn *a, const part *p, const kir_ref at[4], kir_
 	bool end = upto != 0;
 	kir_ref s = kir_emit(f, KIR_OP_load, stt, ssrc, (groups ? 5u : 4u) + end, NULL);
 
-	return kir_emit(f, KIR_OP_dequant, ft, (kir_ref[]){ x, as_elem(f, s, KIR_f32) }, 2,
-	                (int64_t[KIR_MAX_ATTRS]){ groups ? -1 : 0, group });
+	return scaled(a, p, x, as_elem(f, s, KIR_f32), group);
 }
 
 /* q . k over all parts of the keys: f32<R x N>. */
@@ -324,7 +344,8 @@ static bool key_loop(const attn *a, const item *it, softmax_state *s, kir_diag *
 	kir_ref first = it->first;
 
 	if (!a->gather.index)
-		first = imul(a, e2(f, KIR_OP_fdiv, s64, first, s64c(f, a->kv_tile)), a->kv_tile);
+		first =
+		    imul(a, e2(f, KIR_OP_fdiv, s64, first, s64c(f, a->kv_tile)), a->kv_tile);
 	kir_ref lj = kir_for(f, first, it->end, a->kv_tile, false, carry, n), j = lj + 1;
 	softmax_state old = softmax_from(lj + 2, a->nvalue), now = old;
 
@@ -639,6 +660,8 @@ static bool find_parts(attn *a, kir_diag *why)
 			continue;
 		if (format && format->side[i].bits == 4)
 			side[i].packed = &format->side[i];
+		if (format && format->side[i].range)
+			side[i].zero = &format->side[i];
 		side[i].dim =
 		    kir_type_of(a->f, side[i].codes)->dim[3] * (side[i].packed ? 2 : 1);
 	}

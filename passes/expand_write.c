@@ -17,6 +17,9 @@
  *
  * The arithmetic is formats.md A1: one f32 rounding an operation,
  *     s = max(max(amax, eps) / divisor, floor); t = x * (1 / s) or x / s; code = convert(t).
+ * With range/N in place of amax/N, s = max((max - min) / N, floor), z = convert(-min / s) and
+ * code = convert(x * (1 / s) + z); a NaN counts as 0.
+ *
  * amax ignores NaN and is clamped to the largest finite value of the input's element, and t to
  * the divisor (of a scale stored with fewer bits: x to that value): an infinity is stored as if
  * it were that value instead of making the whole row NaN.
@@ -50,9 +53,16 @@ static kir_ref row_scale(kir_func *f, const kir_side *s, kir_ref x, kir_elem fro
 	const kir_type *xt = kir_type_of(f, x);
 	kir_type_id t = xt->rank == 2 ? kir_vector(f->module, KIR_f32, xt->dim[0])
 	                              : kir_scalar(f->module, KIR_f32);
-	kir_ref a = e1x(f, KIR_OP_reduce_amax, t, x, xt->rank - 1);
+	kir_ref a;
 
-	a = e2(f, KIR_OP_min, t, a, f32c(f, kir_elem_max(from)));
+	if (s->range) {
+		a = e2(f, KIR_OP_sub, t, e1x(f, KIR_OP_reduce_max, t, x, xt->rank - 1),
+		       e1x(f, KIR_OP_reduce_min, t, x, xt->rank - 1));
+		a = e2(f, KIR_OP_min, t, a, f32c(f, kir_elem_max(KIR_f32)));
+	} else {
+		a = e1x(f, KIR_OP_reduce_amax, t, x, xt->rank - 1);
+		a = e2(f, KIR_OP_min, t, a, f32c(f, kir_elem_max(from)));
+	}
 	if (over)
 		a = e2(f, KIR_OP_mul, t, a, over);
 	if (s->eps > 0)
@@ -65,6 +75,14 @@ static kir_ref row_scale(kir_func *f, const kir_side *s, kir_ref x, kir_elem fro
 	if (s->rule >= KIR_RULE_pow2)
 		a = pow2_of(f, s->rule, a);
 	return as_elem(f, a, s->scale_elem);
+}
+
+/* x with 0 for NaN: codes with a zero point hold none. */
+static kir_ref no_nan(kir_func *f, kir_ref x)
+{
+	kir_type_id t = f->node[x].type;
+
+	return e3(f, KIR_OP_select, t, e2(f, KIR_OP_eq, i1_like(f, t), x, x), x, f32c(f, 0));
 }
 
 /* x within [-most, most]; NaN stays. Compare and select: one instruction each. */
@@ -83,7 +101,7 @@ static kir_ref clamp(kir_func *f, kir_ref x, double most)
 static bool clamps_late(const kir_side *s)
 {
 	return s->rule == KIR_RULE_amax && s->scale_elem == KIR_f32 &&
-	       s->round != KIR_ROUND_zero && !s->global;
+	       s->round != KIR_ROUND_zero && !s->global && !s->range;
 }
 
 /* over / d, 0 where d is 0. */
@@ -107,8 +125,34 @@ static kir_ref narrow(kir_func *f, const kir_side *s, kir_ref x)
 	return e2(f, KIR_OP_max, t, x, kir_const_i(f, s->elem, least));
 }
 
-/* Codes of x (f32) under scale d (f32): a scalar, or one for each row of x. */
-static kir_ref row_codes(kir_func *f, const kir_side *s, kir_ref x, kir_ref d, kir_ref over)
+/* The zero point of each row of x <R x D> under scales d: the code of 0, as an s32. */
+static kir_ref row_zeros(kir_func *f, const kir_side *s, kir_ref x, kir_ref d)
+{
+	kir_type_id t = f->node[d].type, it = kir_with_elem(f->module, t, KIR_s32);
+	kir_ref z = e1x(f, KIR_OP_reduce_min, t, x, 1);
+
+	z = e2(f, KIR_OP_div, t, e1(f, KIR_OP_neg, t, z), d);
+	z = e2(f, KIR_OP_min, t, z, f32c(f, (double)kir_side_max(s)));
+	z = e2(f, KIR_OP_max, t, z, f32c(f, 0));
+	return kir_emit(f, KIR_OP_convert, it, &z, 1,
+	                (int64_t[KIR_MAX_ATTRS]){ KIR_ROUND_away });
+}
+
+/* Scales d with zero points in their lowest bits. */
+static kir_ref with_zeros(kir_func *f, const kir_side *s, kir_ref d, kir_ref zero)
+{
+	kir_type_id t = f->node[d].type, it = f->node[zero].type;
+	int32_t mask = (int32_t)kir_side_zero_mask(s);
+	kir_ref b = e1(f, KIR_OP_bitcast, it, d);
+
+	b = e2(f, KIR_OP_and, it, b, kir_const_i(f, KIR_s32, ~mask));
+	return e1(f, KIR_OP_bitcast, t, e2(f, KIR_OP_or, it, b, zero));
+}
+
+/* Codes of x (f32) under scale d (f32): a scalar, or one for each row of x. zero: s32 zero
+ * points, or 0. */
+static kir_ref row_codes(kir_func *f, const kir_side *s, kir_ref x, kir_ref d, kir_ref zero,
+                         kir_ref over)
 {
 	kir_type_id xt = f->node[x].type, dt = f->node[d].type;
 	int64_t axis = kir_type_at(f->module, dt)->rank ? 0 : -1;
@@ -125,6 +169,8 @@ static kir_ref row_codes(kir_func *f, const kir_side *s, kir_ref x, kir_ref d, k
 	} else {
 		t = e2x(f, KIR_OP_div, xt, x, d, axis);
 	}
+	if (zero)
+		t = e2x(f, KIR_OP_add, xt, t, as_elem(f, zero, KIR_f32), axis);
 	/* where the divisor is the element's largest value, the conversion does the same */
 	if (clamps_late(s) && !(kir_is_float(s->elem) && s->divisor == kir_elem_max(s->elem)))
 		t = clamp(f, t, s->divisor);
@@ -202,7 +248,7 @@ static void write_rows(kir_func *f, const kir_side *s, kir_ref x, kir_ref given,
 	kir_module *m = f->module;
 	kir_type t = *kir_type_of(f, x);
 	int64_t rows = t.dim[0], dim = t.dim[1], groups = s->group ? dim / s->group : 1;
-	kir_ref xf, d = given, codes, over = 0;
+	kir_ref xf, d = given, codes, over = 0, zero = 0;
 
 	if (s->gran == KIR_GRAN_none) {
 		store_as(f, plain_codes(f, s, x), 2 + between, codes_to);
@@ -211,6 +257,8 @@ static void write_rows(kir_func *f, const kir_side *s, kir_ref x, kir_ref given,
 	xf = as_elem(f, x, KIR_f32);
 	if (format_stored(s) && !clamps_late(s))
 		xf = clamp(f, xf, kir_elem_max((kir_elem)t.elem));
+	if (s->range)
+		xf = no_nan(f, xf);
 	if (s->gran == KIR_GRAN_group)
 		xf = e1(f, KIR_OP_reshape, kir_tile(m, KIR_f32, rows * groups, s->group), xf);
 	if (s->global) {
@@ -224,12 +272,16 @@ static void write_rows(kir_func *f, const kir_side *s, kir_ref x, kir_ref given,
 		kir_ref stored = row_scale(f, s, xf, (kir_elem)t.elem, over), out = stored;
 
 		d = as_elem(f, stored, KIR_f32);
+		if (s->range) {
+			zero = row_zeros(f, s, xf, d);
+			out = with_zeros(f, s, d, zero);
+		}
 		if (s->gran == KIR_GRAN_group)
 			out = e1(f, KIR_OP_reshape, kir_tile(m, s->scale_elem, rows, groups),
-			         stored);
+			         out);
 		store_as(f, out, (s->gran == KIR_GRAN_group ? 2 : 1) + between, scales_to);
 	}
-	codes = row_codes(f, s, xf, d, over);
+	codes = row_codes(f, s, xf, d, zero, over);
 	if (s->gran == KIR_GRAN_group)
 		codes =
 		    e1(f, KIR_OP_reshape, kir_with_elem(m, f->node[x].type, s->elem), codes);
@@ -566,7 +618,7 @@ static void quantize_groups(const quant_op *o, kir_ref t, kir_ref h, kir_ref g, 
 		kir_emit(f, KIR_OP_store, KIR_NO_TYPE, (kir_ref[]){ scale, o->s, t, h, g }, 5,
 		         NULL);
 	}
-	codes = row_codes(f, s, x[1], as_elem(f, scale, KIR_f32), 0);
+	codes = row_codes(f, s, x[1], as_elem(f, scale, KIR_f32), 0, 0);
 	kir_emit(f, KIR_OP_store, KIR_NO_TYPE, (kir_ref[]){ codes, o->q, t, h, g, at[4] }, 6,
 	         NULL);
 }
@@ -621,7 +673,8 @@ bool expand_quantize(const kir_func *in, kir_ref n, kir_func *f, kir_ref *map, k
 	(void)why;
 	o.heads = heads_together(heads, dim);
 	o.group = o.side->group ? o.side->group : whole ? dim : 1;
-	bool plain = o.side->bits != 4 && !o.side->global; /* codes an element each */
+	/* codes an element each, made of a group's elements and its scale alone */
+	bool plain = o.side->bits != 4 && !o.side->global && !o.side->range;
 	bool groups = plain && o.side->group && o.heads == 1 &&
 	              plain_row(kir_type_of(f, o.x)) && plain_row(kir_type_of(f, o.q));
 

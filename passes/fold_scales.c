@@ -18,6 +18,11 @@
  * The columns of a tile that was loaded are loaded by themselves, so that a product still reads
  * the cache; x_g is a slice, which costs nothing.
  *
+ * Zero points z, one for each scale, leave the products too, as sums that are a row long:
+ *
+ *     dot(x, dequant(q, d, z)) {trans=1}  =>  (dot(x, q) - z * (sum of x's row)) * d
+ *     dot(w, dequant(q, d, z), acc)       =>  dot(w * d, q, acc - (sum of (w * d) * z's row))
+ *
  * Hazard: w * d must not be rounded to a format with less range than f32 (f16 underflows,
  * formats.md, fact 5); arith only offers bf16 and integers scaled a row.
  *
@@ -141,23 +146,26 @@ static kir_ref columns(kir_func *f, kir_ref x, int64_t start, int64_t cols)
 	return kir_emit(f, KIR_OP_load, t, src, d.nsrc, d.attr);
 }
 
-/* Column g of the scales d as a vector. It is one before it is converted, so that conversions
- * are of vectors. */
+/* Column g of the scales d as a vector. It is one before it is converted or taken apart, so
+ * that such ops are of vectors. */
 static kir_ref column(kir_func *f, kir_ref d, int64_t g)
 {
 	const kir_type *t = kir_type_of(f, d);
 	kir_type_id vt = kir_vector(f->module, (kir_elem)t->elem, t->dim[0]);
-	kir_ref x;
+	kir_node n = f->node[d];
+	kir_ref x[2];
 
-	if (f->node[d].op != KIR_OP_convert)
+	if (n.op != KIR_OP_convert && n.op != KIR_OP_bitcast &&
+	    (n.op != KIR_OP_and || kir_type_of(f, kir_src(f, d, 1))->rank))
 		return e1(f, KIR_OP_reshape, vt, columns(f, d, g, 1));
-	x = column(f, kir_src(f, d, 0), g);
-	return kir_emit(f, KIR_OP_convert, vt, &x, 1, f->node[d].attr);
+	x[1] = kir_src(f, d, 1);
+	x[0] = column(f, kir_src(f, d, 0), g);
+	return kir_emit(f, (kir_op)n.op, vt, x, n.nsrc, n.attr);
 }
 
 /* What one group of columns, or the whole tile, needs. */
 typedef struct piece {
-	kir_ref q, d;        /* codes as f32, scales: f32 or f32<N> */
+	kir_ref q, d, z;     /* codes as f32, scales, zero points or 0: f32 or f32<N> */
 	int64_t start, cols; /* of the dequantized tile            */
 } piece;
 
@@ -166,16 +174,40 @@ static piece piece_of(const kir_func *in, kir_ref deq, int64_t g, kir_func *f,
 {
 	int64_t group = kir_attr_of(in, deq, KIR_ATTR_group), groups = groups_of(in, deq);
 	int64_t all = kir_type_of(in, deq)->dim[1];
-	piece p = { map[kir_src(in, deq, 0)], map[kir_src(in, deq, 1)], 0, all };
+	piece p = { map[kir_src(in, deq, 0)], map[kir_src(in, deq, 1)], 0, 0, all };
+
+	if (kir_src(in, deq, 2))
+		p.z = map[kir_src(in, deq, 2)];
 
 	if (groups) {
 		p.start = g * group;
 		p.cols = all - p.start < group ? all - p.start : group;
 		p.q = columns(f, p.q, p.start, p.cols);
 		p.d = column(f, p.d, g);
+		p.z = p.z ? column(f, p.z, g) : 0;
 	}
 	p.q = as_elem(f, p.q, KIR_f32);
 	return p;
+}
+
+static kir_ref row_sums(kir_func *f, kir_ref x)
+{
+	kir_type_id t = kir_vector(f->module, KIR_f32, kir_type_of(f, x)->dim[0]);
+
+	return e1x(f, KIR_OP_reduce_add, t, as_elem(f, x, KIR_f32), 1);
+}
+
+/* s <R x N>, the products of x's rows with codes, less those with zero points z. */
+static kir_ref less_zeros(kir_func *f, kir_ref s, kir_ref x, kir_ref z)
+{
+	kir_type_id t = f->node[s].type;
+	kir_ref sums = row_sums(f, x);
+
+	if (!kir_type_of(f, z)->rank)
+		return e2x(f, KIR_OP_sub, t, s, e2(f, KIR_OP_mul, f->node[sums].type, sums, z),
+		           0);
+	z = e1x(f, KIR_OP_spread, t, z, 1);
+	return e2(f, KIR_OP_sub, t, s, e2x(f, KIR_OP_mul, t, z, sums, 0));
 }
 
 static kir_ref fold_scores(const kir_func *in, kir_ref n, kir_func *f, const kir_ref *map)
@@ -190,6 +222,8 @@ static kir_ref fold_scores(const kir_func *in, kir_ref n, kir_func *f, const kir
 		kir_ref src[2] = { slice(f, x, p.start, p.cols), p.q };
 		kir_ref s = kir_emit(f, KIR_OP_dot, t, src, 2, (int64_t[KIR_MAX_ATTRS]){ 1 });
 
+		if (p.z)
+			s = less_zeros(f, s, src[0], p.z);
 		sum = sum ? e3x(f, KIR_OP_fma, t, s, p.d, sum, axis)
 		          : e2x(f, KIR_OP_mul, t, s, p.d, axis);
 	}
@@ -209,8 +243,15 @@ static kir_ref fold_weights(const kir_func *in, kir_ref n, kir_func *f, const ki
 		kir_type_id pt = groups ? kir_tile(f->module, KIR_f32, rows, p.cols) : t;
 		kir_ref src[3] = { e2x(f, KIR_OP_mul, f->node[w].type, w, p.d, axis), p.q,
 			           acc ? slice(f, acc, p.start, p.cols) : 0 };
-		kir_ref o = kir_emit(f, KIR_OP_dot, pt, src, acc ? 3 : 2, NULL);
+		kir_ref o, z = 0;
 
+		if (p.z)
+			z = row_sums(f, e2x(f, KIR_OP_mul, f->node[w].type, src[0], p.z, axis));
+		if (z && acc)
+			src[2] = e2x(f, KIR_OP_sub, pt, src[2], z, 0);
+		o = kir_emit(f, KIR_OP_dot, pt, src, acc ? 3 : 2, NULL);
+		if (z && !acc)
+			o = e2x(f, KIR_OP_sub, pt, o, z, 0);
 		out = out ? e2x(f, KIR_OP_concat,
 		                kir_tile(f->module, KIR_f32, rows, p.start + p.cols), out, o, 1)
 		          : o;

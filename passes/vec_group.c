@@ -82,7 +82,7 @@ static bool in_place(const vec *v, kir_ref n, kir_ref s)
 		return false;
 	domain(v, n, &r, &c);
 	domain(v, s, &sr, &sc);
-	if (v->in->node[n].op == KIR_OP_dequant && s == kir_src(v->in, n, 1))
+	if (v->in->node[n].op == KIR_OP_dequant && s != kir_src(v->in, n, 0))
 		return false;
 	return r == sr && c == sc && kir_type_of(v->in, s)->rank == (r == 1 ? 1 : 2);
 }
@@ -192,25 +192,33 @@ static kir_ref lane_index(vec *v, kir_ref n, const place *p, kir_type_id t)
 	return e2(v->f, KIR_OP_add, t, e0x(v->f, KIR_OP_iota, t, 0), b);
 }
 
-/* float(q) * d: d a scalar, an element of the row, or one of the row and group. */
+/* What dequant n has for the elements at p of scales or zero points dn: a scalar, an element of
+ * the row, or one of the row and group. */
+static kir_ref of_group(vec *v, group_run *run, kir_ref n, kir_ref dn, const place *p)
+{
+	int64_t group = kir_attr_of(v->in, n, KIR_ATTR_group);
+	kir_type_id s64 = kir_scalar(v->f->module, KIR_s64);
+
+	if (!group)
+		return operand(v, run, n, dn, p);
+	vec_ix g = ix(p->c.k / group);
+
+	if (p->c.var)
+		g = (vec_ix){ e2(v->f, KIR_OP_fdiv, s64, vec_ref(v, p->c), s64c(v->f, group)),
+			      0 };
+	return vec_read1(v, &v->val[dn], p->r, g);
+}
+
+/* (float(q) - z) * d */
 static kir_ref dequant_at(vec *v, group_run *run, kir_ref n, const place *p)
 {
-	kir_ref qn = kir_src(v->in, n, 0), dn = kir_src(v->in, n, 1), d;
-	int64_t group = kir_attr_of(v->in, n, KIR_ATTR_group);
-	kir_ref q = as_elem(v->f, operand(v, run, n, qn, p), KIR_f32);
+	kir_ref q = as_elem(v->f, operand(v, run, n, kir_src(v->in, n, 0), p), KIR_f32);
+	kir_ref d = of_group(v, run, n, kir_src(v->in, n, 1), p);
+	kir_type_id t = v->f->node[q].type;
 
-	if (!group) {
-		d = operand(v, run, n, dn, p);
-	} else {
-		kir_type_id s64 = kir_scalar(v->f->module, KIR_s64);
-		vec_ix g = p->c.var ? (vec_ix){ e2(v->f, KIR_OP_fdiv, s64, vec_ref(v, p->c),
-			                           s64c(v->f, group)),
-			                        0 }
-		                    : ix(p->c.k / group);
-
-		d = vec_read1(v, &v->val[dn], p->r, g);
-	}
-	return e2(v->f, KIR_OP_mul, v->f->node[q].type, q, d);
+	if (kir_src(v->in, n, 2))
+		q = e2(v->f, KIR_OP_sub, t, q, of_group(v, run, n, kir_src(v->in, n, 2), p));
+	return e2(v->f, KIR_OP_mul, t, q, d);
 }
 
 static kir_ref each(vec *v, group_run *run, kir_ref n, const place *p)

@@ -76,7 +76,7 @@ static void add_format(rng *r, char *text, const char *field)
 	if (one_in(r, 4)) { /* codes of 4 bits, and block formats: the rule names the rest */
 		add(text, " %s=%s/%s", field,
 		    WORD(r, "int4", "int4/g32", "mxfp4", "mxfp4/ceil", "mxfp4/near", "nvfp4",
-		         "mxfp8", "mxfp8/ocp"),
+		         "mxfp8", "mxfp8/ocp", "uint4", "uint4/g32"),
 		    strcmp(place, "x") ? place : "page");
 		return;
 	}
@@ -170,7 +170,8 @@ static void make_writer(rng *r, char *text)
 		quant = one_in(r, 4);
 		add(text, "%s in=%s %s=%s", quant ? "quant" : "write",
 		    WORD(r, "bf16", "f16", "f32"), quant ? "to" : "kv",
-		    WORD(r, "int4", "int4/g32", "mxfp4", "mxfp4/near", "nvfp4", "mxfp8/ocp"));
+		    WORD(r, "int4", "int4/g32", "mxfp4", "mxfp4/near", "nvfp4", "mxfp8/ocp",
+		         "uint4", "uint4/g32"));
 		add(text, "%s heads=%d dim=%d", WORD(r, "", "/inline", "/split", "/page"),
 		    (int)pick(r, 1, 9), (dk + 31) / 32 * 32);
 		if (!quant)

@@ -178,20 +178,42 @@ static int part_of(const attn *a, int side, int64_t *d)
 	return 2;
 }
 
-double attn_element(const attn *a, int side, int64_t page, int64_t h, int64_t t, int64_t d)
+/* With the zero point in it, where the format has some; 1 where none is stored. */
+static double stored_scale(const attn *a, int part, int64_t page, int64_t h, int64_t t,
+                           int64_t d)
 {
-	int part = part_of(a, side, &d);
-	return attn_value(a, (kir_stream)(KIR_S_k + part), page, h, t, d);
-}
-
-double attn_scale(const attn *a, int side, int64_t page, int64_t h, int64_t t, int64_t d)
-{
-	int part = part_of(a, side, &d);
 	kir_stream s = (kir_stream)(KIR_S_ks + part);
 	const kir_side *k = &a->format->side[part];
 	if (a->layout.stream[s].tensor < 0)
 		return 1;
 	return attn_value(a, s, page, h, t, k->gran == KIR_GRAN_group ? d / k->group : 0);
+}
+
+double attn_element(const attn *a, int side, int64_t page, int64_t h, int64_t t, int64_t d)
+{
+	int64_t i = d;
+	int part = part_of(a, side, &i);
+	double zero = 0;
+	if (a->format->side[part].range)
+		kir_side_split(&a->format->side[part], stored_scale(a, part, page, h, t, i),
+		               &zero);
+	return attn_value(a, (kir_stream)(KIR_S_k + part), page, h, t, i) - zero;
+}
+
+double attn_scale(const attn *a, int side, int64_t page, int64_t h, int64_t t, int64_t d)
+{
+	int part = part_of(a, side, &d);
+	double zero;
+	return kir_side_split(&a->format->side[part], stored_scale(a, part, page, h, t, d),
+	                      &zero);
+}
+
+double attn_zero(const attn *a, int side, int64_t page, int64_t h, int64_t t, int64_t d)
+{
+	int part = part_of(a, side, &d);
+	double zero;
+	kir_side_split(&a->format->side[part], stored_scale(a, part, page, h, t, d), &zero);
+	return zero;
 }
 
 /* NaN where the element has one, else all ones. */

@@ -29,7 +29,8 @@ void attn_close(attn *a);
  * Formats declared in the text are kept. free() it. */
 char *attn_text(const attn *a, const kir_problem *p);
 
-/* Binds the batch (arrays are copied; table NULL with sparse=) and a poisoned cache of npages pages. */
+/* Binds the batch (arrays are copied; table NULL with sparse=) and a poisoned cache of npages
+ * pages. */
 void attn_batch(attn *a, int64_t nseq, const int32_t *lens, const int32_t *starts,
                 const int32_t *table, int64_t max_pages, int64_t npages);
 /* Binds the poisoned cache tensors alone. */
@@ -48,11 +49,13 @@ void attn_set(attn *a, kir_stream s, int64_t page, int64_t h, int64_t t, int64_t
 double attn_value(const attn *a, kir_stream s, int64_t page, int64_t h, int64_t t, int64_t i);
 /* Of a code as a value; codes of 4 bits lie two a byte, which attn_code and attn_set know. */
 kir_elem attn_elem(const attn *a, kir_stream s);
-/* Element d of a whole key (side 0) or value, without scales: keys may lie in two parts, and
- * values inside keys. */
+/* Element d of a whole key (side 0) or value, without scales, less its zero point: keys may lie
+ * in two parts, and values inside keys. */
 double attn_element(const attn *a, int side, int64_t page, int64_t h, int64_t t, int64_t d);
 /* Its stored scale; 1 where none is stored. */
 double attn_scale(const attn *a, int side, int64_t page, int64_t h, int64_t t, int64_t d);
+/* Its zero point; 0 where the format has none. */
+double attn_zero(const attn *a, int side, int64_t page, int64_t h, int64_t t, int64_t d);
 /* Given scale (kd, vd, qd) of a sequence and KV head; 1 if the kernel has none. */
 double attn_given(const attn *a, const char *name, int64_t seq, int64_t h);
 /* The name of the scale of the values: that of the keys, where values are inside them. */

@@ -41,6 +41,12 @@
  *     dq = scale ks_j a / 2L sum_d |code_jd|,   dw = T / 2L max_j vs_j max|code|,
  * since the m of all tiles of T keys sum to at most the largest vs.
  *
+ * Zero points: products are of codes c and of zero points z, whose difference is what the terms
+ * above are of. Sums of f32 then round by what c + z is more, scores by
+ *     (gamma + 4 u32) |scale ks| sum_d |q_d| (c + z - |c - z|),
+ * outputs by (S + 8) u32 sum_j w_j vs_j (c + z - |c - z|). A query that bf16 rounds is rounded
+ * in the product with c alone: dq = u16 |scale ks| sum |q| c.
+ *
  * u32 terms of the query's scaling (two multiplications) are in the 4 u32 of the score.
  */
 #include "bound.h"
@@ -241,6 +247,8 @@ static double score_of(const row *r, int64_t j, double s)
 /* Sums over key j: the score, |scale q k|, |scale k|, and what rounding moves the score by. */
 typedef struct key_sums {
 	double score, qk, codes, dq;
+	double raw,
+	    more; /* of codes with zero points: |scale q c|, and that and |scale q z| less qk */
 } key_sums;
 
 static key_sums sum_key(const row *r, int64_t j)
@@ -254,6 +262,14 @@ static key_sums sum_key(const row *r, int64_t j)
 		k.score += r->q[d] * x;
 		k.qk += fabs(r->q[d] * x);
 		k.codes += fabs(x);
+		if (r->a->format->side[0].range) {
+			double s =
+			    r->q[d] * r->factor * attn_scale(r->a, 0, page, r->h, token, d);
+			double z = attn_zero(r->a, 0, page, r->h, token, d);
+			double c = attn_element(r->a, 0, page, r->h, token, d) + z;
+			k.raw += fabs(s) * c;
+			k.more += fabs(s) * (c + z) - fabs(r->q[d] * x);
+		}
 		if (r->p->qk >= ARITH_int8) {
 			moved += r->e[d] * x;
 			ties += r->ties[d] * fabs(x);
@@ -337,6 +353,21 @@ static void f16_terms(const row *r, double vs, double *dw)
 	}
 }
 
+/* What sums with codes and with zero points of values round by, more than with differences. */
+static void zero_terms(const row *r, double *dw)
+{
+	const attn *a = r->a;
+	for (int64_t j = 0; j < r->len; j++) {
+		int64_t token, page = slot_of(r, j, &token);
+		for (int64_t d = 0; r->w[j] > 0 && d < a->shape.dim_v; d++) {
+			double v = attn_element(a, 1, page, r->h, token, d);
+			double z = attn_zero(a, 1, page, r->h, token, d);
+			dw[d] += ((double)r->len + 8) * U32 * r->w[j] *
+			         attn_scale(a, 1, page, r->h, token, d) * (v + 2 * z - fabs(v));
+		}
+	}
+}
+
 /* The worst case over all data, for scores that aren't known here. */
 static void worst_terms(const row *r, double codes, double vs, bound_terms *t)
 {
@@ -354,7 +385,8 @@ bound_terms bound_terms_of(const attn *a, const bound_profile *p, int64_t at, in
 {
 	row r;
 	bool exact, known = !a->p.score && !a->p.mask;
-	double codes = 0, vs = 0;
+	double codes = 0, vs = 0, raw = 0, more = 0;
+	bool zeros = a->format->side[1].range;
 	bound_terms t = { 0 };
 
 	open_row(&r, a, p, at, head, &exact);
@@ -370,6 +402,8 @@ bound_terms bound_terms_of(const attn *a, const bound_profile *p, int64_t at, in
 		key_sums k = sum_key(&r, j);
 		t.sabs = fmax(t.sabs, k.qk);
 		codes = fmax(codes, k.codes);
+		raw = fmax(raw, k.raw);
+		more = fmax(more, k.more);
 		for (int64_t d = 0; d < a->shape.dim_v; d++)
 			vs = fmax(vs, attn_scale(a, 1, page, r.h, token, d));
 		r.w[j] = known ? score_of(&r, j, k.score) : 0;
@@ -378,18 +412,21 @@ bound_terms bound_terms_of(const attn *a, const bound_profile *p, int64_t at, in
 	}
 	if (!known)
 		worst_terms(&r, codes, vs, &t);
-	else if (p->qk >= ARITH_int8 || p->pv >= ARITH_int8) {
+	else if (p->qk >= ARITH_int8 || p->pv >= ARITH_int8 || zeros) {
 		double z = weigh(&r);
+		if (zeros)
+			zero_terms(&r, t.dw);
 		int64_t tile = p->pv >= ARITH_int8 ? p->kv_tile : r.len;
 		for (int64_t j = 0; j < r.len; j += tile)
 			tile_terms(&r, j, j + tile < r.len ? j + tile : r.len, z, t.dw);
 	}
 	if (p->qk == ARITH_bf16 && !exact)
-		t.ds = t.sabs * U16;
+		t.ds = fmax(t.sabs, raw) * U16;
 	if (p->qk == ARITH_f16)
 		t.ds = codes * r.amax * 0x1p-25;
 	if (p->pv == ARITH_f16)
 		f16_terms(&r, vs, t.dw);
+	t.ds += ((double)a->shape.dim_k + 8) * U32 * more;
 	free(r.w);
 	return t;
 }

@@ -275,7 +275,7 @@ static void make_abs(attn *a)
 				}
 }
 
-/* Values inside keys can't lose their sign alone. */
+/* Values inside keys can't lose their sign alone, nor can codes with a zero point. */
 static bool sum_abs(check *c, kvjit_kernel *k, reference *r, char *why, size_t len)
 {
 	attn *a = &c->a;
@@ -283,7 +283,8 @@ static bool sum_abs(check *c, kvjit_kernel *k, reference *r, char *why, size_t l
 	if (a->p.score || a->p.mask) {
 		snprintf(
 		    why, len,
-		    "check doesn't know the weights of a score= or mask= over shared values");
+		    "check doesn't know the weights of a score= or mask= over shared values or "
+		    "ones with zero points");
 		return false;
 	}
 	attn_outputs(a, k);
@@ -300,7 +301,7 @@ static bool sum_abs(check *c, kvjit_kernel *k, reference *r, char *why, size_t l
 static bool run_reference(check *c, kvjit_kernel *k, reference *r, char *why, size_t len)
 {
 	attn *a = &c->a;
-	if (a->format->shared)
+	if (a->format->shared || a->format->side[1].range)
 		return sum_abs(c, k, r, why, len);
 	const char *name = a->layout.tensor[a->layout.stream[KIR_S_v].tensor].name;
 	bind_arg *cache = bind_find(&a->b, name);

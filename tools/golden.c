@@ -44,7 +44,6 @@ static const struct skip {
 } skips[] = {
 	{ "quant_rotated", NULL, NULL, "rotated formats aren't built yet" },
 	{ "cache_write_per_token_head", "kind", "int4", "rotated formats aren't built yet" },
-	{ "paged_attention", "fmt", "int4_pth", "zero points aren't built yet" },
 };
 #define NSKIPS (sizeof skips / sizeof *skips)
 

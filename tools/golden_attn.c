@@ -18,10 +18,10 @@
 /* fmt of the manifest, without its granularity. */
 static const struct {
 	const char *fmt, *elem;
-} elems[] = { { "bf16", "bf16" },   { "f16", "f16" },           { "fp8", "e4m3" },
-	      { "e4m3", "e4m3" },   { "e5m2", "e5m2" },         { "e4m3fnuz", "e4m3fnuz" },
-	      { "int8", "int8" },   { "e5m2fnuz", "e5m2fnuz" }, { "mxfp8", "mxfp8" },
-	      { "mxfp4", "mxfp4" }, { "nvfp4", "nvfp4" } };
+} elems[] = { { "bf16", "bf16" },   { "f16", "f16" },     { "fp8", "e4m3" },
+	      { "e4m3", "e4m3" },   { "e5m2", "e5m2" },   { "e4m3fnuz", "e4m3fnuz" },
+	      { "int4", "uint4" },  { "int8", "int8" },   { "e5m2fnuz", "e5m2fnuz" },
+	      { "mxfp8", "mxfp8" }, { "mxfp4", "mxfp4" }, { "nvfp4", "nvfp4" } };
 
 static const struct {
 	const char *fmt, *gran;

@@ -14,7 +14,7 @@
 /* What lies in one stream: codes and their stored scales. */
 typedef struct part {
 	const kref_mem *code, *scale;
-	const kir_side *packed; /* two codes a byte, or NULL */
+	const kir_side *rule, *packed; /* packed: two codes a byte, or NULL */
 	int64_t dim, group;
 } part;
 
@@ -104,8 +104,13 @@ static bool read_row(kref_state *r, kir_ref n, const attn *a, side *s, int64_t h
 			continue;
 		if (!kref_get_row(r, n, p->scale, at, 3, groups, s->scale))
 			return false;
-		for (int64_t d = 0; d < p->dim; d++)
-			row[d] *= s->scale[d / p->group];
+		for (int64_t d = 0; d < p->dim; d++) {
+			double zero = 0, x = s->scale[d / p->group];
+
+			if (p->rule)
+				x = kir_side_split(p->rule, x, &zero);
+			row[d] = (row[d] - zero) * x;
+		}
 	}
 	s->have[j] = 1;
 	return true;
@@ -310,6 +315,7 @@ static bool add_part(kref_state *r, kir_ref n, side *s, int which, const char *c
 	p->scale = kref_buffer(r, n, scale);
 	if (!p->code)
 		return true;
+	p->rule = rule;
 	p->packed = rule && rule->bits == 4 ? rule : NULL;
 	p->dim = p->code->type->dim[3] * (p->packed ? 2 : 1);
 	if (p->scale && p->scale->type->rank == 4)

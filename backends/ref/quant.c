@@ -11,6 +11,12 @@
  *
  *     g  = 1 / G;  s = max((a * g) / divisor, floor);  t = x * (g / s'), 0 where s' is 0
  *
+ * With zero points (range/N) the scale is of the largest less the smallest element, a NaN being
+ * taken as 0, and z, the code of 0, is stored in the scale's lowest bits:
+ *
+ *     s = max(max(max - min, eps) / divisor, floor);  z = -min / s, rounded away, as a code;
+ *     t = x * (1 / s) + z
+ *
  *     q  = t in the code's element, rounded as declared, beyond the range the last value
  *
  * In KREF_ROUND every step is rounded to f32, as writers do.
@@ -33,10 +39,15 @@ static double step(const kref_state *r, double x)
 static double scale_of(const kref_state *r, const kir_side *f, double over, const double *x,
                        int64_t n)
 {
-	double a = 0, s;
+	double a = 0, s, lo = n ? x[0] : 0, hi = lo;
 
-	for (int64_t k = 0; k < n; k++)
+	for (int64_t k = 0; k < n; k++) {
 		a = fabs(x[k]) > a ? fabs(x[k]) : a;
+		lo = x[k] < lo ? x[k] : lo;
+		hi = x[k] > hi ? x[k] : hi;
+	}
+	if (f->range)
+		a = fmin(step(r, hi - lo), kir_elem_max(KIR_f32));
 	if (f->global)
 		a = step(r, a * over);
 	a = a < step(r, f->eps) ? step(r, f->eps) : a;
@@ -63,6 +74,18 @@ static double code_of(const kir_side *f, double t)
 	return kref_to_float(f->elem, t, f->round, f->nan, KIR_OVER_sat);
 }
 
+/* The code of 0 under scale s. */
+static double zero_of(const kref_state *r, const kir_side *f, double s, const double *x,
+                      int64_t n)
+{
+	double lo = n ? x[0] : 0, most = (double)kir_side_max(f);
+
+	for (int64_t k = 1; k < n; k++)
+		lo = x[k] < lo ? x[k] : lo;
+	lo = fmax(fmin(step(r, -lo / s), most), 0);
+	return (double)kref_to_int(KIR_s32, lo, KIR_ROUND_away, KIR_NAN_keep);
+}
+
 /* w->q and w->s from the dim inputs in w->x of element `from`. */
 static void quantize_row(const kref_state *r, const kir_side *f, kir_elem from, double given,
                          int64_t dim, const row *w)
@@ -72,21 +95,27 @@ static void quantize_row(const kref_state *r, const kir_side *f, kir_elem from, 
 
 	for (int64_t k = 0; k < dim; k += group) {
 		int64_t n = k + group < dim ? group : dim - k;
-		double s = given, over = f->global ? step(r, 1 / given) : 1, rcp;
+		double s = given, over = f->global ? step(r, 1 / given) : 1, rcp, zero = 0;
 
 		if (f->gran != KIR_GRAN_none && f->rule != KIR_RULE_given) {
 			for (int64_t i = k; i < k + n; i++)
 				if (isinf(w->x[i]))
 					w->x[i] = copysign(most, w->x[i]);
+				else if (f->range && isnan(w->x[i]))
+					w->x[i] = 0;
 			s = scale_of(r, f, over, w->x + k, n);
 		}
-		w->s[k / group] = s;
+		if (f->range)
+			zero = zero_of(r, f, s, w->x + k, n);
+		w->s[k / group] = kir_side_join(f, s, zero);
 		rcp = f->global && s == 0 ? 0 : step(r, over / s);
 		for (int64_t i = k; i < k + n; i++) {
 			double t = w->x[i];
 
 			if (f->gran != KIR_GRAN_none)
 				t = step(r, f->reciprocal || f->global ? t * rcp : t / s);
+			if (f->range)
+				t = step(r, t + zero);
 			w->q[i] = code_of(f, t);
 		}
 	}

@@ -139,7 +139,7 @@ static void concat(kref_slot *s, const kref_slot *x, const kref_slot *y, int64_t
 }
 
 static void dequant(kref_state *r, kir_ref n, kref_slot *s, const kref_slot *q,
-                    const kref_slot *d)
+                    const kref_slot *d, const kref_slot *z)
 {
 	int64_t group = kir_attr_of(r->f, n, KIR_ATTR_group);
 	int64_t cols = s->type->rank ? s->type->dim[s->type->rank - 1] : 1;
@@ -152,7 +152,12 @@ static void dequant(kref_state *r, kir_ref n, kref_slot *s, const kref_slot *q,
 			at = k / cols * ((cols + group - 1) / group) + k % cols / group;
 		else if (d->count != 1)
 			at = k / a.inner % a.dim;
-		s->f[k] = (q->flt ? q->f[k] : (double)q->i[k]) * d->f[at];
+		s->f[k] = q->flt ? q->f[k] : (double)q->i[k];
+		if (z) {
+			s->f[k] -= z->f[at];
+			kref_round(r, s->elem, &s->f[k], 1);
+		}
+		s->f[k] *= d->f[at];
 	}
 	kref_round(r, s->elem, s->f, s->count);
 }
@@ -275,7 +280,10 @@ bool kref_tile(kref_state *r, kir_ref n)
 	case KIR_OP_reshape: memcpy(s->p, x->p, (size_t)s->count * 8); return true;
 	case KIR_OP_slice: return slice(r, n, s, x);
 	case KIR_OP_concat: concat(s, x, kref_in(r, n, 1), axis_of(r, n)); return true;
-	case KIR_OP_dequant: dequant(r, n, s, x, kref_in(r, n, 1)); return true;
+	case KIR_OP_dequant:
+		dequant(r, n, s, x, kref_in(r, n, 1),
+		        r->f->node[n].nsrc == 3 ? kref_in(r, n, 2) : NULL);
+		return true;
 	case KIR_OP_unpack: unpack(r, n, s, x); return true;
 	case KIR_OP_pack: pack(r, n, s, x); return true;
 	case KIR_OP_dot: return dot(r, n);

@@ -41,7 +41,7 @@ cut_case attn_e5m2 | sed 's/"op": "paged_attention"/"op": "paged_tension"/' | ma
 test "$(last)" = "0 passed, 1 failed, 0 skipped"
 cut_case attn_e5m2 | sed 's/"features": {}/"features": {"window": 3}/' | manifest
 test "$(last)" = "0 passed, 1 failed, 0 skipped"
-cut_case attn_e5m2 | sed 's/e5m2_tensor/int4_pth/' | manifest
+cut_case attn_e5m2 | sed 's/"op": "paged_attention"/"op": "quant_rotated"/' | manifest
 test "$(last)" = "0 passed, 0 failed, 1 skipped"
 cut_case codec_decode_e5m2 | manifest
 test "$(last)" = "1 passed, 0 failed, 0 skipped"

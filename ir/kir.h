@@ -385,6 +385,22 @@ bool kir_is_amx(kir_op op); /* one of the amx.* ops */
 kir_ref kir_region_yield(const kir_func *f, kir_ref n);
 /* First node after the region op's last yield and results: the end of its extent. */
 kir_ref kir_region_end(const kir_func *f, kir_ref op);
+/* The memory a local takes. */
+uint64_t kir_local_bytes(const kir_func *f, kir_ref n);
+
+/* Where locals lie if those that never live at once share a slot; a slot is as large as the
+ * largest of them. */
+typedef struct kir_slots {
+	unsigned *of;    /* by node, of a local: its slot      */
+	uint64_t *bytes; /* by slot                            */
+	uint64_t total;  /* of all, each filled up to 64 bytes */
+	unsigned n;
+} kir_slots;
+
+/* False: out of memory; what s has then is dropped all the same. */
+bool kir_find_slots(const kir_func *f, kir_slots *s);
+void kir_drop_slots(kir_slots *s);
+
 /* How often each node is an operand; an array of nnode in the module's arena. */
 unsigned *kir_count_uses(const kir_func *f);
 

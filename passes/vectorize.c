@@ -12,7 +12,8 @@
  * value later (mark_want).
  *
  * Requires level T. Reads the target's vector width, knobs rows, cols, unroll. Rejects
- * functions whose locals exceed 256 KiB at any place, naming the knobs that size them.
+ * functions whose locals exceed 256 KiB at any place, or all the local memory of a GPU, naming
+ * the knobs that size them.
  */
 #include "vectorize.h"
 
@@ -344,7 +345,8 @@ static kir_ref lower_for(vec *v, kir_ref n)
 {
 	const kir_func *in = v->in;
 	unsigned count = in->node[n].nsrc - 2, ns = 0;
-	kir_ref yield = kir_region_yield(in, n + 2 + count), init[KIR_MAX_SRC], out[KIR_MAX_SRC];
+	kir_ref yield = kir_region_yield(in, n + 2 + count), init[KIR_MAX_SRC],
+	        out[KIR_MAX_SRC];
 	vec_tile home[KIR_MAX_SRC];
 	int64_t rows, cols;
 
@@ -400,7 +402,8 @@ static kir_ref lower_for(vec *v, kir_ref n)
 static kir_ref lower_if(vec *v, kir_ref n)
 {
 	const kir_func *in = v->in;
-	kir_ref y1 = kir_region_yield(in, n + 1), y2 = kir_region_yield(in, y1 + 1), out[KIR_MAX_SRC];
+	kir_ref y1 = kir_region_yield(in, n + 1), y2 = kir_region_yield(in, y1 + 1),
+	        out[KIR_MAX_SRC];
 	unsigned count = in->node[y1].nsrc, ns;
 	vec_tile home[KIR_MAX_SRC];
 
@@ -732,6 +735,29 @@ static void find_direct(vec *v)
 	}
 }
 
+/* A GPU's backend has locals share memory where their lives allow it. */
+static bool fits(const vec *v, kir_diag *why)
+{
+	const kir_sched *s = &v->in->sched;
+	int64_t most = LOCAL_MAX, bytes = v->local_most;
+	kir_slots slots;
+
+	if (v->in->target->lanes && bytes <= most) {
+		most = (int64_t)v->in->target->slm_bytes;
+		bytes = kir_find_slots(v->f, &slots) ? (int64_t)slots.total : INT64_MAX;
+		kir_drop_slots(&slots);
+	}
+	if (bytes <= most)
+		return true;
+	kir_error(
+	    why, 0, 0,
+	    "tiles take %lld bytes of local memory, more than %lld: knobs q_tile (now %d) "
+	    "and kv_tile (now %d) size them, m_tile (now %d) and n_tile (now %d) those of "
+	    "a product",
+	    (long long)bytes, (long long)most, s->q_tile, s->kv_tile, s->m_tile, s->n_tile);
+	return false;
+}
+
 kpass_result kpass_vectorize(const kir_func *in, kir_func *out, kir_diag *why)
 {
 	kir_module *m = out->module;
@@ -757,15 +783,6 @@ kpass_result kpass_vectorize(const kir_func *in, kir_func *out, kir_diag *why)
 	lower_seq(&v, 1);
 	if (why->n)
 		return KPASS_REJECT;
-	if (v.local_most > LOCAL_MAX) {
-		kir_error(why, 0, 0,
-		          "tiles take %lld bytes of local memory, more than %d: knobs q_tile "
-		          "(now %d) and kv_tile (now %d) size them, m_tile (now %d) and n_tile "
-		          "(now %d) those of a product",
-		          (long long)v.local_most, LOCAL_MAX, in->sched.q_tile,
-		          in->sched.kv_tile, in->sched.m_tile, in->sched.n_tile);
-		return KPASS_REJECT;
-	}
 	kir_ret(out);
-	return KPASS_CHANGED;
+	return fits(&v, why) ? KPASS_CHANGED : KPASS_REJECT;
 }

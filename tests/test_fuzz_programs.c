@@ -385,6 +385,8 @@ static void local_op(gen *g)
 	kir_emit(g->f, KIR_OP_vstore, KIR_NO_TYPE, (kir_ref[]){ x.ref, l, s64(g, 8) }, 3, NULL);
 	kir_emit(g->f, KIR_OP_vstore, KIR_NO_TYPE, (kir_ref[]){ y.ref, l, s64(g, 8 + lanes) },
 	         3, NULL);
+	if (below(g, 2)) /* others live at the same time */
+		local_op(g);
 	put(g,
 	    emit(g, KIR_OP_vload, e, lanes, (kir_ref[]){ l, s64(g, 8 + below(g, lanes)) }, 2,
 	         NULL),

@@ -39,6 +39,9 @@ static const char *const problems[] = {
 	"quant in=bf16 to=int8/token-head heads=8 dim=128",
 	"quant in=f32 to=mxfp8 heads=2 dim=64",
 	"merge out=bf16 heads=8 dim=128",
+	"gemm acts=e4m3/g128 weights=e4m3/g128 block=128 dim=320:200 out=f32 n_tile=32 "
+	"m_tile=8",
+	"attn q=bf16 kv=fp8_ds_mla heads=4:1 dim=576:512 page=64 sparse=64 kv_tile=8",
 };
 enum { NPROBLEMS = sizeof problems / sizeof *problems, ROUNDS = 2 };
 
@@ -73,12 +76,13 @@ enum {
 };
 
 /* Of the SPIR-V specification: Addresses, Linkage, Kernel, Vector16, Float16Buffer, Float16,
- * Float64, Int64, Groups, Int16, Int8, GenericPointer, SubgroupDispatch, GroupNonUniform and its
- * Shuffle. */
+ * Float64, Int64, Groups, Int16, Int8, GenericPointer, SubgroupDispatch, GroupNonUniform and
+ * its Shuffle. */
 static bool known_capability(uint32_t c)
 {
-	static const uint32_t known[] = { 4,  5,  6,  7,  8,  9,  10, 11,
-		                         18, 22, 38, 39, 58, 61, 65 };
+	static const uint32_t known[] = {
+		4, 5, 6, 7, 8, 9, 10, 11, 18, 22, 38, 39, 58, 61, 65
+	};
 
 	for (size_t i = 0; i < sizeof known / sizeof *known; i++)
 		if (known[i] == c)
@@ -273,6 +277,91 @@ static void test_refusals(void **state)
 	}
 }
 
+/* -- local memory ------------------------------------------------------------------------- */
+
+static unsigned count(const char *text, const char *what)
+{
+	unsigned n = 0;
+
+	for (const char *at = text; (at = strstr(at, what)) != NULL; at += strlen(what))
+		n++;
+	return n;
+}
+
+/* The body of a program of f32 x: how many pieces of local memory it has, and barriers. */
+static void shared(const kbe_backend *be, const char *body, unsigned slots, unsigned barriers)
+{
+	kir_diag d = { 0 };
+	char text[2000], msg[2000];
+	kir_text out = { 0 };
+	kir_module *m;
+	unsigned found[2];
+
+	snprintf(text, sizeof text,
+	         "func @f(%%x: inout f32[?], %%n: s64) level=V target=xe-pvc {\n"
+	         "for %%i = 0 to %%n par {\n%syield\n}\nret\n}\n",
+	         body);
+	m = kir_parse(text, strlen(text), &d);
+	if (!m || !be->dump(m->func[0], KBE_DUMP_SOURCE, &out, &d))
+		fail_msg("%s%s", text, kir_diag_text(&d, msg, sizeof msg));
+	found[0] = count(out.text, "internal addrspace(3) global");
+	found[1] = count(out.text, "call spir_func void @_Z21__spirv_MemoryBarrierjj");
+	if (found[0] != slots || found[1] != barriers)
+		fail_msg("%s: %u pieces and %u barriers, not %u and %u:\n%s\n%s", be->name,
+		         found[0], found[1], slots, barriers, text, out.text);
+	free(out.text);
+	kir_module_free(m);
+}
+
+static void test_shared_locals(void **state)
+{
+	(void)state;
+	for (int i = 0; i < NEMITTERS; i++) {
+		const kbe_backend *be = support_backend(emitters[i]);
+
+		if (!be)
+			continue;
+		/* one after the other, and more together than there is; the second is written
+		 * when all lanes are through with the first */
+		shared(be,
+		       "%v = vload %x[0] : f32<16>\n%a = local : f32[20000]\n"
+		       "vstore %v, %a[0]\n%w = vload %a[0] : f32<16>\n"
+		       "%b = local : f32[20000]\nvstore %w, %b[0]\n"
+		       "%y = vload %b[0] : f32<16>\nvstore %y, %x[0]\n",
+		       1, 1);
+		/* both live: each lane has its own elements of both */
+		shared(be,
+		       "%v = vload %x[0] : f32<16>\n%a = local : f32[16]\n"
+		       "%b = local : f32[16]\nvstore %v, %a[0]\nvstore %v, %b[0]\n"
+		       "%w = vload %a[0] : f32<16>\n%y = vload %b[0] : f32<16>\n"
+		       "vstore %w, %x[0]\nvstore %y, %x[0]\n",
+		       2, 0);
+		/* made outside a loop and read in it: it lives as long as the loop goes on */
+		shared(be,
+		       "%v = vload %x[0] : f32<16>\n%a = local : f32[16]\nvstore %v, %a[0]\n"
+		       "for %k = 0 to 4 {\n%w = vload %a[0] : f32<16>\n"
+		       "%b = local : f32[16]\nvstore %w, %b[0]\n"
+		       "%y = vload %b[0] : f32<16>\nvstore %y, %x[0]\nyield\n}\n",
+		       2, 0);
+		/* of two branches one is taken; the smaller shares with the larger */
+		shared(be,
+		       "%v = vload %x[0] : f32<16>\n%c = lt %i, 4 : i1\nif %c {\n"
+		       "%a = local : f32[16]\nvstore %v, %a[0]\n"
+		       "%w = vload %a[0] : f32<16>\nvstore %w, %x[0]\nyield\n} else {\n"
+		       "%b = local : f32[32]\nvstore %v, %b[0]\n"
+		       "%y = vload %b[0] : f32<16>\nvstore %y, %x[0]\nyield\n}\n",
+		       1, 0);
+		/* round a loop: the first is written again after the second was */
+		shared(be,
+		       "%v = vload %x[0] : f32<16>\nfor %k = 0 to 4 {\n"
+		       "%a = local : f32[16]\nvstore %v, %a[0]\n"
+		       "%w = vload %a[0] : f32<16>\n%b = local : f32[16]\n"
+		       "vstore %w, %b[0]\n%y = vload %b[0] : f32<16>\nvstore %y, %x[0]\n"
+		       "yield\n}\n",
+		       1, 2);
+	}
+}
+
 /* -- many in one process ------------------------------------------------------------------- */
 
 static void test_labels(void **state)
@@ -339,9 +428,8 @@ static void test_threads(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_modules),
-		cmocka_unit_test(test_refusals),
-		cmocka_unit_test(test_labels),
+		cmocka_unit_test(test_modules),       cmocka_unit_test(test_refusals),
+		cmocka_unit_test(test_shared_locals), cmocka_unit_test(test_labels),
 		cmocka_unit_test(test_threads),
 	};
 

@@ -499,18 +499,7 @@ static LLVMTypeRef array_type(LLVMTypeRef e, uint64_t n)
 
 uint64_t kll_local_bytes(const kll *l, kir_ref n)
 {
-	const kir_type *t = kir_type_of(l->f, n);
-	uint64_t bytes = kir_elem_bytes((kir_elem)t->elem);
-
-	for (unsigned i = 0; i < t->npieces; i++) {
-		const kir_piece *k = &t->piece[i];
-		int64_t div = k->div ? k->div : 1, steps = (t->dim[k->axis] + div - 1) / div;
-
-		if (k->mod && steps > k->mod)
-			steps = k->mod;
-		bytes += (uint64_t)((steps - 1) * k->stride);
-	}
-	return bytes;
+	return kir_local_bytes(l->f, n);
 }
 
 /* LLVM gives one place to locals that don't live at once, if it is told when they do. That is

@@ -12,9 +12,13 @@
  * So for each piece of memory it is kept how it was accessed since the last barrier: by its
  * `way`, which says what lane touches what element. Accesses of one way, each lane its own
  * elements, don't meet; nor do those where every lane does the same. A barrier ends everything.
- * Rows of a parameter that are a run-time stride apart are taken for one and the same or
- * disjoint. At a loop's start all is true that may hold before it or at its end: found by going
- * round until nothing is added. A branch adds up what its two sides leave.
+ * Locals that share a slot (ir/slots.c) never live at once, but lanes may still be at the
+ * earlier one: where a local is made it is as if its slot's others had been accessed in an
+ * unknown way. Rows of a parameter that are a run-time stride apart are taken for one and the
+ * same or disjoint. A par loop's iterations are work-groups of their own, so that memory is as
+ * nobody left it where one begins. At another loop's start all is true that may hold before it
+ * or at its end: found by going round until nothing is added. A branch adds up what its two
+ * sides leave.
  */
 #include "spirv.h"
 
@@ -39,6 +43,8 @@ typedef struct walk {
 	bool *mark;
 	unsigned nuse;
 	unsigned *index; /* by node: of the memory it is, for parameters and locals */
+	const kir_slots *slots;
+	kir_ref *next; /* by node: the next local of its slot, the last one's is the first */
 } walk;
 
 static uint8_t join(uint8_t a, uint8_t b)
@@ -93,6 +99,19 @@ static void access_memory(walk *w, kir_ref n, bool store, use *state)
 		u->read = join(u->read, way);
 }
 
+/* Local n takes the memory of others. */
+static void take_over(walk *w, kir_ref n, use *state)
+{
+	use *u = &state[w->index[n]];
+
+	for (kir_ref o = w->next[n]; o != n; o = w->next[o]) {
+		const use *past = &state[w->index[o]];
+
+		u->read = past->read ? MIXED : u->read;
+		u->written = past->written ? MIXED : u->written;
+	}
+}
+
 /* Adds b to a; whether a has grown. */
 static bool add(use *a, const use *b, unsigned n)
 {
@@ -122,11 +141,14 @@ static use *copy(const walk *w, const use *state)
 static kir_ref loop(walk *w, kir_ref n, use *state)
 {
 	kir_ref begin = n + 1, end = 0;
+	bool par = kir_for_par(w->l->f, n);
 	use *s = copy(w, state);
 
 	while (w->l->f->node[begin].op == KIR_OP_arg)
 		begin++;
-	for (bool more = s; more;) {
+	if (s && par)
+		end = region(w, begin, s);
+	for (bool more = s && !par; more;) {
 		memcpy(s, state, w->nuse * sizeof *s);
 		end = region(w, begin, s);
 		more = end && add(state, s, w->nuse);
@@ -160,6 +182,8 @@ static kir_ref region(walk *w, kir_ref n, use *state)
 			n = loop(w, n, state);
 		else if (op == KIR_OP_if)
 			n = branch(w, n, state);
+		else if (op == KIR_OP_local)
+			take_over(w, n, state);
 		else if (is_access(op, &store))
 			access_memory(w, n, store, state);
 		n += n != 0;
@@ -167,23 +191,46 @@ static kir_ref region(walk *w, kir_ref n, use *state)
 	return n;
 }
 
-bool kspv_find_barriers(const kir_func *f, bool *marks)
+/* Numbers memory, and makes a ring of each slot's locals. */
+static bool number(walk *w, const kir_func *f)
+{
+	kir_ref *last = calloc(w->slots->n + 1u, sizeof *last);
+	bool ok = last != NULL;
+
+	for (kir_ref n = 1; ok && n < f->nnode; n++) {
+		if (f->node[n].op == KIR_OP_local || f->node[n].op == KIR_OP_param)
+			w->index[n] = w->nuse++;
+		if (f->node[n].op == KIR_OP_local) {
+			kir_ref *l = &last[w->slots->of[n]];
+
+			w->next[n] = *l ? w->next[*l] : n;
+			if (*l)
+				w->next[*l] = n;
+			*l = n;
+		}
+	}
+	free(last);
+	return ok;
+}
+
+bool kspv_find_barriers(const kir_func *f, const kir_slots *slots, bool *marks)
 {
 	kll_options o = { .spread = f->target->lanes };
 	kll l = { .f = f, .o = &o };
-	walk w = { &l, marks, 0, calloc(f->nnode, sizeof(unsigned)) };
+	walk w = { .l = &l,
+		   .mark = marks,
+		   .slots = slots,
+		   .index = calloc(f->nnode, sizeof *w.index),
+		   .next = calloc(f->nnode, sizeof *w.next) };
 	use *state = NULL;
 	bool ok = false;
 
-	if (w.index) {
-		for (kir_ref n = 1; n < f->nnode; n++)
-			if (f->node[n].op == KIR_OP_local || f->node[n].op == KIR_OP_param)
-				w.index[n] = w.nuse++;
+	if (w.index && w.next && number(&w, f))
 		state = calloc(w.nuse + 1, sizeof *state);
-	}
 	if (state)
 		ok = region(&w, 1, state) != 0;
 	free(state);
 	free(w.index);
+	free(w.next);
 	return ok;
 }

@@ -38,19 +38,19 @@ static LLVMValueRef pointer_to(kll *l, LLVMTypeRef t, LLVMValueRef at)
 
 static LLVMValueRef local(kll *l, kir_ref n)
 {
-	uint64_t bytes = kll_local_bytes(l, n), most = l->f->target->slm_bytes;
-	LLVMTypeRef t = LLVMArrayType(l->i8, (unsigned)bytes);
-	LLVMValueRef at = LLVMAddGlobalInAddressSpace(l->m, t, "local", KSPV_LOCAL);
+	const kir_slots *s = kspv_of(l)->slots;
+	unsigned slot = s->of[n];
+	LLVMValueRef at = kspv_of(l)->at[slot];
 
-	kspv_of(l)->local += (bytes + 63) & ~(uint64_t)63;
-	if (kspv_of(l)->local > most)
-		return kll_fail(l, n,
-		                "locals take more than the %llu bytes of local memory that a "
-		                "work-group of %s has",
-		                (unsigned long long)most, l->f->target->name);
-	LLVMSetLinkage(at, LLVMInternalLinkage);
-	LLVMSetInitializer(at, LLVMGetUndef(t));
-	LLVMSetAlignment(at, 1u << LOCAL_ZEROS);
+	if (!at) {
+		LLVMTypeRef t = LLVMArrayType(l->i8, (unsigned)s->bytes[slot]);
+
+		at = LLVMAddGlobalInAddressSpace(l->m, t, "local", KSPV_LOCAL);
+		LLVMSetLinkage(at, LLVMInternalLinkage);
+		LLVMSetInitializer(at, LLVMGetUndef(t));
+		LLVMSetAlignment(at, 1u << LOCAL_ZEROS);
+		kspv_of(l)->at[slot] = at;
+	}
 	return LLVMConstBitCast(at, LLVMPointerType(l->i8, KSPV_LOCAL));
 }
 
@@ -166,7 +166,7 @@ static LLVMValueRef load_whole(kll *l, const access *a)
 	if (!a->lanes)
 		return kspv_load(l, t, a->at, a->align);
 	return kspv_load(l, t, element_at(l, a, kspv_first(l, a->own)),
-	               least(a->align, a->own * a->bytes));
+	                 least(a->align, a->own * a->bytes));
 }
 
 /* Elements below the limit, the rest 0. There is at least one. */
@@ -179,8 +179,9 @@ static LLVMValueRef load_some(kll *l, const access *a)
 		LLVMValueRef there = LLVMBuildICmp(l->b, LLVMIntULT, at, a->limit, "");
 
 		at = element_at(l, a, kll_select(l, there, at, last));
-		each[i] = kll_select(l, there, kspv_load(l, a->e, at, least(a->align, a->bytes)),
-		                     LLVMConstNull(a->e));
+		each[i] =
+		    kll_select(l, there, kspv_load(l, a->e, at, least(a->align, a->bytes)),
+		               LLVMConstNull(a->e));
 	}
 	return kspv_build(l, each, a->own);
 }

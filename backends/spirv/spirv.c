@@ -140,9 +140,9 @@ static bool produce(job *j, LLVMContextRef c, LLVMModuleRef m)
 }
 
 /* From function to module, in a context of its own. */
-static bool once_through(job *j, bool *barriers)
+static bool once_through(job *j, bool *barriers, const kir_slots *slots, LLVMValueRef *at)
 {
-	kspv own = { .barrier = barriers };
+	kspv own = { .barrier = barriers, .slots = slots, .at = at };
 	kll_options o = {
 		.half = true,
 		.half_math = true,
@@ -171,21 +171,47 @@ static bool once_through(job *j, bool *barriers)
 	return ok;
 }
 
+/* What a work-group may have is the target's. */
+static bool fits(const kir_func *f, const kir_slots *s, kir_diag *why)
+{
+	if (s->total <= f->target->slm_bytes)
+		return true;
+	kir_error(why, 0, 0,
+	          "locals that live at once take %llu bytes, more than the %llu bytes of local "
+	          "memory that a work-group of %s has: smaller tiles take less",
+	          (unsigned long long)s->total, (unsigned long long)f->target->slm_bytes,
+	          f->target->name);
+	return false;
+}
+
+static bool attempts(job *j, bool *barriers, const kir_slots *slots, LLVMValueRef *at)
+{
+	bool ok;
+
+	do {
+		j->out.again = false;
+		memset(at, 0, slots->n * sizeof *at);
+		ok = once_through(j, barriers, slots, at);
+	} while (j->out.again && ++j->attempt < ATTEMPTS);
+	if (j->out.again)
+		kir_error(j->why, 0, 0, "%s", j->out.why);
+	return ok;
+}
+
 static bool work(void *ctx)
 {
 	job *j = ctx;
 	bool *barriers = calloc(j->f->nnode, sizeof *barriers), ok = false;
+	LLVMValueRef *at = calloc(j->f->nnode, sizeof *at);
+	kir_slots slots = { 0 };
 
-	if (!barriers || !kspv_find_barriers(j->f, barriers)) {
+	if (!barriers || !at || !kir_find_slots(j->f, &slots) ||
+	    !kspv_find_barriers(j->f, &slots, barriers))
 		kir_error(j->why, 0, 0, "out of memory");
-	} else {
-		do {
-			j->out.again = false;
-			ok = once_through(j, barriers);
-		} while (j->out.again && ++j->attempt < ATTEMPTS);
-		if (j->out.again)
-			kir_error(j->why, 0, 0, "%s", j->out.why);
-	}
+	else if (fits(j->f, &slots, j->why))
+		ok = attempts(j, barriers, &slots, at);
+	kir_drop_slots(&slots);
+	free(at);
 	free(barriers);
 	return ok;
 }

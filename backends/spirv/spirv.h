@@ -16,9 +16,10 @@ enum { KSPV_GLOBAL = 1, KSPV_LOCAL = 3 };
 
 /* What the lowering of one function carries; kll_options.own. */
 typedef struct kspv {
-	bool *barrier;     /* by node: one is due before it (barrier.c)           */
+	bool *barrier; /* by node: one is due before it (barrier.c)           */
+	const kir_slots *slots;
+	LLVMValueRef *at;  /* by slot: its memory; NULL before the first use      */
 	LLVMValueRef lane; /* number of this lane in its sub-group, an i32        */
-	uint64_t local;    /* bytes of local memory given out                     */
 } kspv;
 
 static inline kspv *kspv_of(const kll *l)
@@ -26,9 +27,9 @@ static inline kspv *kspv_of(const kll *l)
 	return l->o->own;
 }
 
-/* barrier.c: marks the accesses of f before which lanes have to see each other's stores. False: out
- * of memory. */
-bool kspv_find_barriers(const kir_func *f, bool *marks);
+/* barrier.c: marks the accesses of f before which lanes have to see each other's stores. False:
+ * out of memory. */
+bool kspv_find_barriers(const kir_func *f, const kir_slots *s, bool *marks);
 void kspv_barrier(kll *l);
 
 /* lanes.c: what moves elements from lane to lane. */

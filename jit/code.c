@@ -2,6 +2,7 @@
 /* code.c -- where a kernel's code comes from: a cache, or passes and a backend.
  *
  *     key -> user's cache, read-only caches, packs        no LLVM is loaded
+ *            of a GPU: its native code, else SPIR-V
  *         -> claim the key; whoever waited looks again      one compile across processes
  *         -> passes -> backend -> blob -> the user's cache
  *         -> executable memory
@@ -63,8 +64,9 @@ static kir_func *run_passes(kvjit_job *j)
 	return kpass_run(j->f, &o, &j->d);
 }
 
-/* The default tiles are as large as registers and caches allow; whether they fit in local memory
- * only the passes know. Sizes that somebody chose stay, and their refusal is the answer. */
+/* The default tiles are as large as registers and caches allow; whether they fit in local
+ * memory only the passes know. Sizes that somebody chose stay, and their refusal is the answer.
+ */
 static kvjit_status lower(kvjit_job *j)
 {
 	kir_func *f = run_passes(j);
@@ -277,13 +279,13 @@ static void forget(kvjit_kernel *k)
 
 /* False: an entry that doesn't fit the function, which a sound cache never holds; the kernel
  * is compiled then. */
-static bool adopt(kvjit_job *j, const kt_code *c, kvjit_status *s)
+static bool adopt(kvjit_job *j, const kt_code *c, const char *kind, kvjit_status *s)
 {
 	kir_sched sched = kir_sched_default(), old = j->f->sched;
 	kvjit_kernel *k = j->k;
 	bool given[32] = { 0 };
 
-	if (c->entry >= c->size || c->text > c->size || strcmp(c->kind, kind_of(j)) != 0 ||
+	if (c->entry >= c->size || c->text > c->size || strcmp(c->kind, kind) != 0 ||
 	    !kir_sched_parse(&sched, given, c->sched, &j->d))
 		return false;
 	j->f->sched = sched;
@@ -293,12 +295,49 @@ static bool adopt(kvjit_job *j, const kt_code *c, kvjit_status *s)
 		return false;
 	}
 	*s = map_code(j, c->bytes, c->size, c->entry, c->text);
-	if (*s != KVJIT_UNSUPPORTED)
+	if (*s != KVJIT_UNSUPPORTED && !(*s == KVJIT_INTERNAL && !strcmp(kind, "native")))
 		return true;
-	/* the driver refuses what it, or an older one, took before */
+	/* the driver refuses what it, or an older one, took before; of a binary that it can't
+	 * read it may say that it doesn't know what is wrong */
 	forget(k);
 	j->f->sched = old;
 	return false;
+}
+
+/* The native code of this very kind of device that somebody put beside the SPIR-V. A driver
+ * that refuses it, because it is of another device or of a compiler too new or too old, loses
+ * nothing but the time: the SPIR-V is taken. */
+static bool native_from_cache(kvjit_job *j, kvjit_status *s)
+{
+	const kvjit_device *on = j->kv->device;
+	char origin[sizeof(j->k->origin)], line[1400];
+	kt_code c = { 0 };
+	kt_key key;
+	bool done;
+
+	if (!on || !j->f->target->lanes || j->flags & KVJIT_FOREIGN)
+		return false;
+	kt_native_key(&j->code, j->f->target->name, &key);
+	if (!kvjit_find_code(j->kv, &key, &c, origin, sizeof(origin), NULL))
+		return false;
+	j->d.n = 0;
+	done = adopt(j, &c, "native", s);
+	j->d.n = 0;
+	if (done)
+		snprintf(j->k->origin, sizeof(j->k->origin), "%.540s, native", origin);
+	else if (j->kv->log) {
+		snprintf(
+		    line, sizeof(line),
+		    "kvjit: %s has native code for %s that %s doesn't take; SPIR-V is taken "
+		    "instead: %s\n",
+		    origin, c.target, on->info.name,
+		    *s == KVJIT_OK ? "the entry doesn't fit the program" : kvjit_error(j->kv));
+		j->kv->log(line, j->kv->log_ctx);
+	}
+	kt_code_free(&c);
+	if (!done)
+		*s = KVJIT_OK;
+	return done;
 }
 
 static bool from_cache(kvjit_job *j, kvjit_status *s)
@@ -307,10 +346,12 @@ static bool from_cache(kvjit_job *j, kvjit_status *s)
 	kt_code c = { 0 };
 	bool done;
 
+	if (native_from_cache(j, s))
+		return true;
 	if (!kvjit_find_code(j->kv, &j->code, &c, origin, sizeof(origin), NULL))
 		return false;
 	j->d.n = 0;
-	done = adopt(j, &c, s);
+	done = adopt(j, &c, kind_of(j), s);
 	j->d.n = 0;
 	if (done)
 		memcpy(j->k->origin, origin, sizeof(origin));

@@ -118,7 +118,8 @@ static bool describe_near(const kt_code *c, void *ctx)
 	const kvjit_job *j = n->j;
 	char hex[KT_HEX], theirs[24], ours[24];
 
-	if (!kt_key_equal(&c->program, &j->program) || kt_key_equal(&c->key, &j->code))
+	if (!kt_key_equal(&c->program, &j->program) || kt_key_equal(&c->key, &j->code) ||
+	    !strcmp(c->kind, "native")) /* it stands beside SPIR-V, which is told */
 		return true;
 	kt_key_hex(&c->key, hex);
 	kir_text_add(n->out, "  of this program there is %.12s:\n", hex);
@@ -167,6 +168,24 @@ static void print_schedules(const kvjit_job *j, kir_text *out)
 	kvjit_schedules_free(r, n);
 }
 
+/* A device's own code beside the SPIR-V: taken first, where the driver takes it. */
+static void print_native(const kvjit_job *j, kir_text *out)
+{
+	char origin[560];
+	kt_code c = { 0 };
+	kt_key key;
+
+	if (!j->f->target->lanes)
+		return;
+	kt_native_key(&j->code, j->f->target->name, &key);
+	if (!kvjit_find_code(j->kv, &key, &c, origin, sizeof(origin), NULL)) {
+		kir_text_add(out, "native: none, the driver compiles SPIR-V\n");
+		return;
+	}
+	kir_text_add(out, "native: %zu bytes for %s in %s\n", c.size, c.target, origin);
+	kt_code_free(&c);
+}
+
 static void print_why(kvjit_job *j, const char *by, kir_text *out)
 {
 	char hex[KT_HEX], origin[560];
@@ -188,6 +207,7 @@ static void print_why(kvjit_job *j, const char *by, kir_text *out)
 		kt_code_free(&c);
 	else
 		print_near(j, sched.text ? sched.text : "", out);
+	print_native(j, out);
 	free(sched.text);
 }
 

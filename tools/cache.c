@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* cache.c -- kvjit cache: a table of its subcommands, and what they share. */
 #include "cache.h"
+#include "gpu.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -29,7 +30,7 @@ static const struct subcommand {
 	{ "unpin", cache_unpin, "PROBLEM", "undoes pin" },
 	{ "pack", cache_pack,
 	  "-o FILE.kvpack --name NAME --version N [--expires YYYY-MM-DD] [--list FILE] "
-	  "[--targets T,T]",
+	  "[--targets T,T] [--native]",
 	  "one file to ship: schedules and code" },
 	{ "sign", cache_sign, "FILE.kvpack --key FILE.key", "signs a pack" },
 	{ "keygen", cache_keygen, "-o NAME", "makes NAME.key and NAME.pub" },
@@ -109,14 +110,23 @@ kt_store *cache_open(const char *dir, bool make)
 	return NULL;
 }
 
-kvjit *cache_front(void)
+kvjit *cache_front_of(const kir_target *t)
 {
 	kvjit_options o = { .size = sizeof o, .cache = "off", .cache_path = "", .pins = "" };
 	kvjit *kv = NULL;
 
+	if (t && t->lanes) {
+		o.target = "generic";
+		o.backend = gpu_backend(NULL);
+	}
 	if (kvjit_open(&o, &kv) != KVJIT_OK)
 		cache_fail("%s", kvjit_open_error());
 	return kv;
+}
+
+kvjit *cache_front(void)
+{
+	return cache_front_of(NULL);
 }
 
 /* The sizes a problem names; IR names none. */

@@ -31,6 +31,8 @@ kt_store *cache_open(const char *dir, bool make);
 bool cache_exists(const char *dir);
 /* A context that uses no cache, to ask about problems; NULL after telling why not. */
 kvjit *cache_front(void);
+/* The same for problems of target t: that of a GPU has another backend, and opens no device. */
+kvjit *cache_front_of(const kir_target *t);
 /* Keys of a problem under sched (may be NULL), and the sizes it names; false and a sentence in
  * why. */
 typedef struct cache_of {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* cache_keep.c -- kvjit cache why, gc, verify, merge. */
 #include "cache.h"
+#include "gpu.h"
 #include "../tune/pack.h"
 
 #include <stdio.h>
@@ -17,9 +18,9 @@ static void log_line(const char *line, void *ctx)
 
 /* -- why ------------------------------------------------------------------------------ */
 
-static int why(kvjit *kv, const char *text, const char *sched)
+static int why(kvjit *kv, const char *text, const char *sched, unsigned flags)
 {
-	kvjit_compile_options o = { .size = sizeof o, .sched = sched };
+	kvjit_compile_options o = { sizeof o, sched, flags };
 	char *out = NULL;
 
 	if (kvjit_why(kv, text, &o, &out) != KVJIT_OK)
@@ -37,12 +38,22 @@ int cache_why(args *a, const char *dir)
 	              "cache why PROBLEM [--sched KNOBS] [--target T] [--cache DIR]"))
 		return TOOL_USAGE;
 	kvjit_options o = { .size = sizeof o, .target = target, .log = log_line, .cache = dir };
+	char *text = tool_program(a), *whole = NULL;
+	const kir_target *gpu = text ? gpu_target(target, text) : NULL;
 	kvjit *kv = NULL;
+	int status = TOOL_FAILED;
+
+	if (gpu) { /* asked as it is compiled: with no device */
+		o.target = "generic";
+		o.backend = gpu_backend(NULL);
+		whole = gpu_text(gpu, text);
+	}
 	if (kvjit_open(&o, &kv) != KVJIT_OK)
-		return cache_fail("%s", kvjit_open_error());
-	char *text = tool_program(a);
-	int status = text ? why(kv, text, sched) : TOOL_FAILED;
+		cache_fail("%s", kvjit_open_error());
+	else if (text)
+		status = why(kv, whole ? whole : text, sched, gpu ? KVJIT_FOREIGN : 0);
 	free(text);
+	free(whole);
 	kvjit_close(kv);
 	return status;
 }
@@ -75,20 +86,36 @@ int cache_gc(args *a, const char *dir)
 
 /* -- verify --------------------------------------------------------------------------- */
 
+static bool count_native(const kt_code *c, void *ctx)
+{
+	*(unsigned *)ctx += !strcmp(c->kind, "native");
+	return true;
+}
+
+/* "", or how much of the code is a GPU's own. */
+static const char *native_text(unsigned n, char out[48])
+{
+	snprintf(out, 48, n ? ", %u of them a GPU's own" : "", n);
+	return out;
+}
+
 static int verify_store(const char *dir)
 {
 	kt_store *s = cache_open(dir, false);
 	int64_t n = 0;
-	char text[600];
+	unsigned native = 0;
+	char text[600], beside[48];
 
 	if (!s)
 		return TOOL_FAILED;
+	kt_each_code(s, false, count_native, &native);
 	kt_reason r = kt_store_verify(s, text, sizeof text, &n);
 	if (r != KT_WHY_none && !*text)
 		snprintf(text, sizeof text, "%s %s", kt_store_path(s), kt_reasons[r].sentence);
 	int status = r == KT_WHY_none ? TOOL_OK : cache_fail("%s", text);
 	if (status == TOOL_OK)
-		printf("%s: %lld pieces of code, all sound\n", kt_store_path(s), (long long)n);
+		printf("%s: %lld pieces of code%s, all sound\n", kt_store_path(s), (long long)n,
+		       native_text(native, beside));
 	r = kt_store_trust(s);
 	if (r != KT_WHY_none)
 		status = cache_fail("%s %s: its schedules are used, its code isn't",
@@ -101,13 +128,16 @@ static int judge(kt_pack *p, const char *path)
 {
 	const kt_pack_head *h = kt_pack_head_of(p);
 	int64_t n = 0;
-	char text[600];
+	unsigned native = 0;
+	char text[600], beside[48];
 	kt_reason r = kt_pack_verify(p, text, sizeof text, &n);
 
 	if (r != KT_WHY_none)
 		return cache_fail("%s %s", path, text);
-	printf("%s: %s version %lld, %u schedules, %u pieces of code, all sound\n", path,
-	       h->name, (long long)h->version, h->nschedule, h->ncode);
+	kt_pack_each_code(p, count_native, &native);
+	printf("%s: %s version %lld, %u schedules, %u pieces of code%s, all sound\n", path,
+	       h->name, (long long)h->version, h->nschedule, h->ncode,
+	       native_text(native, beside));
 	r = kt_pack_trust(p);
 	if (r != KT_WHY_none)
 		return cache_fail("%s %s", path, kt_reasons[r].sentence);

@@ -170,9 +170,10 @@ static void print_line(const cJSON *o)
 	const char *kind = text_of(o, "kind");
 
 	if (!strcmp(kind, "code"))
-		printf("code      %.12s  %-12s %-4s %7.0f B  %5.0f uses  %s\n",
+		printf("code      %.12s  %-12s %-4s %-6s %7.0f B  %5.0f uses  %s\n",
 		       text_of(o, "key"), text_of(o, "target"), text_of(o, "backend"),
-		       number_of(o, "size"), number_of(o, "uses"), text_of(o, "problem"));
+		       text_of(o, "bytes_are"), number_of(o, "size"), number_of(o, "uses"),
+		       text_of(o, "problem"));
 	else if (!strcmp(kind, "schedule"))
 		printf("schedule  %.12s  %-12s %3.0f threads  %-4s  %-12s %-8s  ratio %.3f  "
 		       "%s\n",

@@ -3,11 +3,12 @@
  * targets, into one file.
  *
  * Each problem is compiled with the default schedule of every target and with each schedule
- * that was tuned for that target: what a machine that reads the pack would ask for. The code
- * goes through a cache of its own in a temporary folder, so that what is packed is what
- * kvjit_compile keeps.
+ * that was tuned for that target: what a machine that reads the pack would ask for. With
+ * --native a GPU's own machine code stands beside the SPIR-V. The code goes through a cache of
+ * its own in a temporary folder, so that what is packed is what kvjit_compile keeps.
  */
 #include "cache.h"
+#include "gpu.h"
 #include "../tune/pack.h"
 
 #include <ctype.h>
@@ -36,7 +37,7 @@ typedef struct pack {
 	unsigned njob;
 	kt_code *code;
 	unsigned ncode;
-	bool failed;
+	bool native, failed;
 } pack;
 
 /* -- what is to be packed --------------------------------------------------------------- */
@@ -245,27 +246,39 @@ static bool compile_one(kvjit *kv, const job *j)
 	return ok;
 }
 
-static bool compile_all(const pack *p, const char *folder)
+/* Those of GPUs, or the others: a context has one backend. */
+static bool compile_kind(const pack *p, const char *folder, bool gpu)
 {
 	kvjit_options o = { .size = sizeof o, .cache = folder, .cache_path = "", .pins = "" };
 	kvjit *kv = NULL;
 	bool ok = true;
 
-	/* nothing may be evicted before it is packed; there is no option for the cap */
-	setenv("KVJIT_CACHE_MB", "1048576", 1);
-	if (kvjit_open(&o, &kv) != KVJIT_OK) {
-		cache_fail("%s", kvjit_open_error());
-		return false;
+	if (gpu) {
+		o.target = "generic";
+		o.backend = gpu_backend(NULL);
 	}
 	for (unsigned i = 0; i < p->njob && ok; i++) {
+		if ((kir_target_find(p->job[i].target)->lanes != 0) != gpu)
+			continue;
+		if (!kv && kvjit_open(&o, &kv) != KVJIT_OK) {
+			cache_fail("%s", kvjit_open_error());
+			return false;
+		}
 		ok = compile_one(kv, &p->job[i]);
 		if (isatty(STDERR_FILENO))
 			fprintf(stderr, "\r%u of %u kernels", i + 1, p->njob);
 	}
-	if (isatty(STDERR_FILENO))
+	if (kv && isatty(STDERR_FILENO))
 		fputc('\n', stderr);
 	kvjit_close(kv);
 	return ok;
+}
+
+static bool compile_all(const pack *p, const char *folder)
+{
+	/* nothing may be evicted before it is packed; there is no option for the cap */
+	setenv("KVJIT_CACHE_MB", "1048576", 1);
+	return compile_kind(p, folder, false) && compile_kind(p, folder, true);
 }
 
 static bool take_code(const kt_code *c, void *ctx)
@@ -302,28 +315,59 @@ static bool has_code(const pack *p, const kt_key *key)
 	return false;
 }
 
-/* A kernel that couldn't be kept (instructions unknown to isa.def) is told, not left out. */
-static bool check_all(const pack *p)
+/* The devices' own code of all that is SPIR-V. */
+static bool add_native(pack *p)
 {
-	kvjit *kv = cache_front();
-	bool ok = kv;
+	unsigned n = p->ncode;
+	char why[700];
+
+	for (unsigned i = 0; i < n; i++) {
+		kir_diag d = { 0 };
+		kt_code *more;
+
+		if (!gpu_is_spirv(&p->code[i]))
+			continue;
+		more = cache_grow(p->code, p->ncode, sizeof *p->code);
+		if (!more)
+			return !(p->failed = true);
+		p->code = more;
+		if (!gpu_native_beside(&p->code[i], &p->code[p->ncode], &d)) {
+			cache_fail("problem '%s': %s", p->code[i].problem,
+			           kir_diag_text(&d, why, sizeof why));
+			return false;
+		}
+		p->ncode++;
+	}
+	if (p->ncode == n)
+		cache_fail("option --native needs a GPU among --targets");
+	return p->ncode > n;
+}
+
+/* A kernel that couldn't be kept (instructions unknown to isa.def) is told, not left out. */
+static bool check_job(const pack *p, const job *j)
+{
+	kvjit *kv = cache_front_of(kir_target_find(j->target));
 	char why[900];
 	cache_of of;
+	bool ok = kv && cache_resolve(kv, j->problem, j->sched, KVJIT_FOREIGN | KVJIT_UNTUNED,
+	                              &of, why, sizeof why);
 
-	for (unsigned i = 0; i < p->njob && ok; i++) {
-		const job *j = &p->job[i];
-
-		ok = cache_resolve(kv, j->problem, j->sched, KVJIT_FOREIGN | KVJIT_UNTUNED, &of,
-		                   why, sizeof why);
-		if (!ok)
-			cache_fail("problem '%s': %s", j->problem, why);
-		else if (!(ok = has_code(p, &of.code)))
-			cache_fail("problem '%s': its code can't be kept (are KVJIT_PRINT, "
-			           "KVJIT_CHECK or KVJIT_BACKEND set?)",
-			           j->problem);
-	}
+	if (kv && !ok)
+		cache_fail("problem '%s': %s", j->problem, why);
+	else if (ok && !(ok = has_code(p, &of.code)))
+		cache_fail("problem '%s': its code can't be kept (are KVJIT_PRINT, "
+		           "KVJIT_CHECK or KVJIT_BACKEND set?)",
+		           j->problem);
 	kvjit_close(kv);
 	return ok;
+}
+
+static bool check_all(const pack *p)
+{
+	for (unsigned i = 0; i < p->njob; i++)
+		if (!check_job(p, &p->job[i]))
+			return false;
+	return true;
 }
 
 static void remove_folder(const char *folder)
@@ -354,7 +398,8 @@ static bool make_code(pack *p)
 	if (compile_all(p, folder)) {
 		kt_store *s = cache_open(folder, false);
 
-		ok = s && kt_each_code(s, true, take_code, p) && !p->failed && check_all(p);
+		ok = s && kt_each_code(s, true, take_code, p) && !p->failed && check_all(p) &&
+		     (!p->native || add_native(p));
 		kt_store_close(s);
 	}
 	remove_folder(folder);
@@ -463,7 +508,7 @@ int cache_pack(args *a, const char *dir)
 	kt_pack_head head = { 0 };
 	const char *path = args_value(a, "-o"), *list = args_value(a, "--list");
 	const char *targets = args_value(a, "--targets");
-	pack p = { 0 };
+	pack p = { .native = args_flag(a, "--native") };
 
 	if (!path || strlen(path) < 8 || strcmp(path + strlen(path) - 7, ".kvpack") != 0) {
 		cache_fail("option -o takes a file NAME.kvpack");
@@ -473,7 +518,7 @@ int cache_pack(args *a, const char *dir)
 		read_head(a, &head);
 	if (!args_end(a, 0, 0,
 	              "cache pack -o FILE.kvpack --name NAME --version N [--expires "
-	              "YYYY-MM-DD] [--list FILE] [--targets T,T] [--cache DIR]"))
+	              "YYYY-MM-DD] [--list FILE] [--targets T,T] [--native] [--cache DIR]"))
 		return TOOL_USAGE;
 	char *words = strdup(targets ? targets : "avx2,avx512,avx512-bf16");
 	int status = TOOL_FAILED;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* compile.c -- kvjit compile: a program to machine code, printing the stage asked for. What
  * --emit ir, tile or vector prints can be edited and compiled again. */
+#include "cache.h"
 #include "gpu.h"
 #include "object.h"
 #include "tool.h"
@@ -11,7 +12,7 @@
 
 static const char usage[] =
     "compile PROGRAM [--emit ir|tile|vector|llvm|asm|c|obj|schedule|spirv|native|native-asm|"
-    "counts] [--target T] [--backend B] [--sched KNOBS] [-o FILE]";
+    "counts] [--target T] [--backend B] [--sched KNOBS] [-o FILE] [--native]";
 
 /* -- any stage ----------------------------------------------------------------------------- */
 
@@ -82,11 +83,41 @@ static int emit(kvjit *kv, kvjit_kernel *k, const char *stage, const char *backe
 	return status;
 }
 
+/* The device's own code into the user's cache, beside the SPIR-V that compiling kept there. */
+static int keep_native(kvjit *kv, const char *text, const kir_target *t, const char *sched)
+{
+	kvjit_compile_options o = { sizeof o, sched, KVJIT_FOREIGN | KVJIT_UNTUNED };
+	kt_store *s = NULL;
+	kt_code spirv = { 0 }, native = { 0 };
+	kt_reason r = KT_WHY_miss;
+	char why[900] = "";
+	kir_diag d = { 0 };
+	char *whole = gpu_text(t, text);
+	cache_of of;
+
+	if (whole && cache_resolve(kv, whole, o.sched, o.flags, &of, why, sizeof why) &&
+	    (s = cache_open(NULL, true)))
+		r = kt_code_get(s, &of.code, &spirv);
+	if (r != KT_WHY_none)
+		cache_fail("no native code is kept: %s",
+		           *why ? why : "the cache has no SPIR-V of this kernel");
+	else if (!gpu_native_beside(&spirv, &native, &d))
+		r = (cache_fail("%s", kir_diag_text(&d, why, sizeof why)), KT_WHY_miss);
+	else if ((r = kt_code_put(s, &native)) != KT_WHY_none)
+		cache_fail("cache %s %s", kt_store_path(s), kt_reasons[r].sentence);
+	kt_code_free(&spirv);
+	kt_code_free(&native);
+	kt_store_close(s);
+	free(whole);
+	return r == KT_WHY_none ? TOOL_OK : TOOL_FAILED;
+}
+
 int tool_compile(args *a)
 {
 	const char *stage = args_value(a, "--emit"), *target = args_value(a, "--target");
 	const char *backend = args_value(a, "--backend"), *sched = args_value(a, "--sched");
 	const char *path = args_value(a, "-o");
+	bool native = args_flag(a, "--native");
 	kvjit_compile_options o = { .size = sizeof o, .sched = sched };
 	kvjit_kernel *k = NULL;
 	const kir_target *gpu;
@@ -109,6 +140,10 @@ int tool_compile(args *a)
 		else if (kvjit_compile(kv, text, &o, &k) != KVJIT_OK)
 			k = NULL;
 		status = emit(kv, k, stage, backend, path);
+		if (native && status == TOOL_OK)
+			status = gpu ? keep_native(kv, text, gpu, sched)
+			             : cache_fail("option --native needs a GPU's target, as "
+			                          "--target xe-pvc");
 	}
 	free(text);
 	kvjit_close(kv);

@@ -23,7 +23,7 @@ const kir_target *gpu_target(const char *target, const char *text)
 	return t && t->lanes ? t : NULL;
 }
 
-static const char *emitter(const char *backend)
+const char *gpu_backend(const char *backend)
 {
 	const char *said = getenv("KVJIT_BACKEND"), *spirv = getenv("KVJIT_SPIRV");
 
@@ -37,7 +37,7 @@ kvjit *gpu_open(const kir_target *t, const char *backend)
 {
 	kvjit_options o = { .size = sizeof o,
 		            .target = "generic",
-		            .backend = emitter(backend) };
+		            .backend = gpu_backend(backend) };
 	kvjit *kv = NULL;
 
 	(void)t;
@@ -47,47 +47,97 @@ kvjit *gpu_open(const kir_target *t, const char *backend)
 	return NULL;
 }
 
+char *gpu_text(const kir_target *t, const char *text)
+{
+	size_t len = strlen(text);
+	bool named = strstr(text, "target=") != NULL;
+	char *whole = malloc(len + 64);
+
+	while (len && strchr(" \t\r\n", text[len - 1]))
+		len--;
+	if (whole)
+		sprintf(whole, "%.*s%s%s", (int)len, text,
+		        named ? "" : " target=", named ? "" : t->name);
+	return whole;
+}
+
 kvjit_kernel *gpu_compile(kvjit *kv, const kir_target *t, const char *text, const char *sched)
 {
 	kvjit_compile_options o = { .size = sizeof o,
 		                    .sched = sched,
 		                    .flags = KVJIT_FOREIGN | KVJIT_UNTUNED };
-	size_t len = strlen(text);
-	bool named = strstr(text, "target=") != NULL;
-	char *whole = malloc(len + 64);
+	char *whole = gpu_text(t, text);
 	kvjit_kernel *k = NULL;
 
-	if (!whole)
-		return NULL;
-	while (len && strchr(" \t\r\n", text[len - 1]))
-		len--;
-	sprintf(whole, "%.*s%s%s", (int)len, text,
-	        named ? "" : " target=", named ? "" : t->name);
-	if (kvjit_compile(kv, whole, &o, &k) != KVJIT_OK)
+	if (whole && kvjit_compile(kv, whole, &o, &k) != KVJIT_OK)
 		k = NULL;
 	free(whole);
 	return k;
 }
 
+/* Of code with a call of what nobody defines there is none. */
+static bool of_spirv(const char *target, const void *spirv, size_t length, void **elf,
+                     size_t *size, kbe_counts *counts, kir_diag *why)
+{
+	if (!kbe_native(target, spirv, length, elf, size, why))
+		return false;
+	if (kbe_native_count(target, *elf, *size, counts, why)) {
+		if (!counts->calls)
+			return true;
+		kir_error(why, 0, 0,
+		          "the code for '%s' calls functions that this compiler doesn't have",
+		          target);
+	}
+	free(*elf);
+	return false;
+}
+
 static bool native(const kvjit_kernel *k, const char *backend, void **elf, size_t *size,
                    kbe_counts *counts, kir_diag *why)
 {
-	const char *target = kvjit_kernel_target(k);
 	kir_text spirv = { 0 };
-	bool ok = object_of(k, emitter(backend), &spirv, why) &&
-	          kbe_native(target, spirv.text, spirv.len, elf, size, why);
+	bool ok =
+	    object_of(k, gpu_backend(backend), &spirv, why) &&
+	    of_spirv(kvjit_kernel_target(k), spirv.text, spirv.len, elf, size, counts, why);
 
 	free(spirv.text);
-	if (!ok || !kbe_native_count(target, *elf, *size, counts, why)) {
-		if (ok)
-			free(*elf);
+	return ok;
+}
+
+/* -- beside SPIR-V in a cache -------------------------------------------------------------- */
+
+bool gpu_is_spirv(const kt_code *c)
+{
+	return !strcmp(c->kind, "spirv");
+}
+
+bool gpu_native_beside(const kt_code *spirv, kt_code *out, kir_diag *why)
+{
+	kbe_counts counts;
+	void *elf = NULL;
+	size_t size = 0;
+
+	memset(out, 0, sizeof *out);
+	if (!of_spirv(spirv->target, spirv->bytes, spirv->size, &elf, &size, &counts, why))
 		return false;
-	}
-	if (!counts->calls)
+	*out = *spirv;
+	kt_native_key(&spirv->key, spirv->target, &out->key);
+	kt_hash(elf, size, &out->hash);
+	out->kind = strdup("native");
+	out->backend = strdup(spirv->backend);
+	out->target = strdup(spirv->target);
+	out->problem = strdup(spirv->problem);
+	out->sched = strdup(spirv->sched);
+	out->phases = strdup(spirv->phases);
+	out->bytes = elf;
+	out->size = out->text = size;
+	out->entry = 0;
+	out->compile_us = out->uses = out->last_used = 0;
+	if (out->kind && out->backend && out->target && out->problem && out->sched &&
+	    out->phases)
 		return true;
-	kir_error(why, 0, 0,
-	          "the code for '%s' calls functions that this compiler doesn't have", target);
-	free(*elf);
+	kt_code_free(out);
+	kir_error(why, 0, 0, "out of memory");
 	return false;
 }
 
@@ -118,7 +168,7 @@ bool gpu_emit(const kvjit_kernel *k, const char *backend, gpu_stage stage, kir_t
 		return false;
 	}
 	if (stage == GPU_SPIRV)
-		return object_of(k, emitter(backend), out, why);
+		return object_of(k, gpu_backend(backend), out, why);
 	if (!native(k, backend, &elf, &size, &counts, why))
 		return false;
 	if (stage == GPU_NATIVE) {

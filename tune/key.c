@@ -189,6 +189,16 @@ void kt_code_key(const kt_code_of *c, kt_key *out)
 	kt_code_key_of(&program, c, out);
 }
 
+void kt_native_key(const kt_key *code, const char *device, kt_key *out)
+{
+	keyer k;
+
+	begin(&k, "native");
+	add_bytes(&k, "code", code->b, sizeof(code->b));
+	add_text(&k, "device", device);
+	end(&k, out);
+}
+
 /* -- machines ----------------------------------------------------------------------------- */
 
 void kt_machine_text(const kir_target *host, uint64_t isa, int processors, kir_text *out)

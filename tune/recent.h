@@ -17,7 +17,8 @@
  *     lock (kts_forget). Killed in between, it has cost others an opening.
  *   - It names the very file it was read from (device, number, time it was made), so that one
  *     set aside or removed takes it along.
- * New code under a new key changes no answer: a miss is never an answer.
+ * New code under a new key changes no answer: a miss is never an answer. Native code is the one
+ * kind that is put anew under a key, by another compiler: it removes the file as well.
  */
 #ifndef KVJIT_TUNE_RECENT_H
 #define KVJIT_TUNE_RECENT_H

@@ -68,7 +68,7 @@ typedef struct kt_trial {
 /* Finished code. */
 typedef struct kt_code {
 	kt_key key, program, hash; /* hash: of bytes                             */
-	char *kind;                /* "x86-64": what bytes are                   */
+	char *kind;                /* what bytes are: "x86-64", "spirv", "native" */
 	char *backend, *target, *problem, *sched;
 	uint64_t isa; /* backends/isa.h: what it executes           */
 	uint8_t *bytes;

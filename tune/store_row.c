@@ -397,7 +397,9 @@ kt_reason kts_put(kt_store *s, kt_table t, const void *record)
 
 	if (!q)
 		return s->state == KT_WHY_none ? KT_WHY_unreadable : s->state;
-	if (t == KT_SCHEDULES || t == KT_PINS)
+	/* a GPU's own code may be made anew under its key, by another compiler */
+	if (t == KT_SCHEDULES || t == KT_PINS ||
+	    (t == KT_CODE && !strcmp(((const kt_code *)record)->kind, "native")))
 		kts_forget(s);
 	kts_bind(q, t, record);
 	if (t == KT_CODE) {

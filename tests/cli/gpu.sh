@@ -54,3 +54,43 @@ grep -q '^for xe-pvc, by its code alone: [0-9]* of [0-9]* schedules tried' "$tmp
 grep -q 'cycles an element.*kv_tile=' "$tmp/ranked"
 sed -n 's/^ *\([0-9.]*\) cycles.*/\1/p' "$tmp/ranked" >"$tmp/cycles"
 sort -n "$tmp/cycles" | cmp - "$tmp/cycles"
+
+# native code beside SPIR-V in the user's cache and in packs, which are the same bytes each time
+refuse() {
+	word=$1
+	shift
+	if "$@" >"$tmp/out" 2>&1; then
+		echo "$*: no failure"
+		exit 1
+	fi
+	grep -q -- "$word" "$tmp/out" || { cat "$tmp/out"; exit 1; }
+}
+export KVJIT_CACHE_DIR="$tmp/cache"
+"$KVJIT" compile "$problem" --target xe-pvc >"$tmp/out"
+"$KVJIT" cache why "$problem" --target xe-pvc >"$tmp/why"
+grep -q '^answer: hit' "$tmp/why"
+grep -q '^native: none' "$tmp/why"
+"$KVJIT" compile "$problem" --target xe-pvc --native >"$tmp/out"
+"$KVJIT" cache ls --code >"$tmp/ls"
+grep -q 'xe-pvc .* native ' "$tmp/ls"
+grep -q 'xe-pvc .* spirv  ' "$tmp/ls"
+"$KVJIT" cache why "$problem" --target xe-pvc | grep -q '^native: [0-9]* bytes for xe-pvc in cache'
+"$KVJIT" cache verify | grep -q '2 pieces of code, 1 of them a GPU'
+"$KVJIT" cache show "$problem" | grep -q '^bytes_are *native'
+refuse "needs a GPU" "$KVJIT" compile "$problem" --native
+refuse "ocloc can't compile this" "$KVJIT" compile "$problem" --target xe-bmg --native
+refuse "no native code is kept\|switched off" env KVJIT_CACHE_DIR=off \
+	"$KVJIT" compile "$problem" --target xe-pvc --native
+echo "$problem" >"$tmp/list"
+for n in one two; do
+	"$KVJIT" cache pack -o "$tmp/$n.kvpack" --name gpu --version 1 --list "$tmp/list" \
+		--targets xe-pvc,xe-dg2 --native >"$tmp/out"
+	grep -q ' 4 pieces of code' "$tmp/out"
+done
+cmp "$tmp/one.kvpack" "$tmp/two.kvpack"
+"$KVJIT" cache verify "$tmp/one.kvpack" 2>"$tmp/err" | grep -q '4 pieces of code, 2 of them a GPU'
+refuse "needs a GPU among --targets" "$KVJIT" cache pack -o "$tmp/no.kvpack" --name gpu \
+	--version 1 --list "$tmp/list" --targets generic --native
+refuse "ocloc can't compile this" "$KVJIT" cache pack -o "$tmp/no.kvpack" --name gpu \
+	--version 1 --list "$tmp/list" --targets xe-lnl --native
+test ! -e "$tmp/no.kvpack"

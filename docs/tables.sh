@@ -11,7 +11,7 @@ ops) # name, levels, attributes, flags, meaning
 			printf "%-12s %-3s %-15s %-4s  %s\n", $1, $2, $3, $4, d }' ;;
 operands) # of ops with named operands
 	sed -nE 's/^OP\( *([a-z0-9_]+), *A, *"([^"]*:[^"]*)".*/\1: \2/p' ops.def |
-		sed 's/_/./; s/:[sb]\([ ?]\)/\1/g; s/:[sb]$//' | fold -s -w 96 ;;
+		sed -E 's/^([a-z]+)_/\1./; s/:[sb]([ ?])/\1/g; s/:[sb]$//' | fold -s -w 96 ;;
 attrs)
 	sed -nE 's/^ATTR\( *([a-z]+), *([A-Z]+), *(-?[0-9]+), *"([^"]*)", *"([^"]*)".*/\1;\4;\5/p' attrs.def |
 		awk -F';' '{ printf "%-7s %-14s  %s\n", $1, $2, $3 }' ;;

@@ -159,6 +159,25 @@ static inline bool format_stored(const kir_side *s)
 	return s->gran == KIR_GRAN_token_head || s->gran == KIR_GRAN_group;
 }
 
+/* Whether what side a stored means the same as side b's: it can be moved as it is. How a scale
+ * was found is of no account, save that a side of powers of two must hold such. */
+static inline bool kir_side_moves(const kir_side *a, const kir_side *b)
+{
+	return a->elem == b->elem && a->bits == b->bits && a->gran == b->gran &&
+	       (a->gran == KIR_GRAN_none ||
+	        (a->scale_elem == b->scale_elem && a->group == b->group &&
+	         a->global == b->global && a->range == b->range &&
+	         (b->rule < KIR_RULE_pow2 || a->rule >= KIR_RULE_pow2)));
+}
+/* Whether a transcoding from a to b needs the scales that are handed over for side s of the one
+ * (to 0) or the other. */
+static inline bool kir_side_wants(const kir_format *a, const kir_format *b, int s, int to)
+{
+	const kir_side *side = &(to ? b : a)->side[s];
+	bool stored = s == 0 || (s == 1 ? !a->shared : a->rest > 0);
+
+	return stored && !kir_side_moves(&a->side[s], &b->side[s]) && kir_side_given(side);
+}
 /* Elements of a side that a row of stored bytes holds for each of its items: 2 or 1. */
 static inline int64_t kir_side_per(const kir_side *s)
 {

@@ -23,7 +23,8 @@ enum {
 	M = 1 << KIR_MERGE,
 	G = 1 << KIR_GEMM,
 	P = 1 << KIR_PACK,
-	I = 1 << KIR_INDEX
+	I = 1 << KIR_INDEX,
+	T = 1 << KIR_TRANSCODE
 };
 
 typedef struct field {
@@ -57,7 +58,8 @@ static const struct {
 };
 /* clang-format on */
 
-static const char *const kinds[] = { "attn", "write", "quant", "merge", "gemm", "pack", "index" };
+static const char *const kinds[] = { "attn", "write", "quant", "merge",
+	                             "gemm", "pack",  "index", "transcode" };
 
 enum { MAX_KNOBS = 32 };
 
@@ -305,7 +307,7 @@ static bool read_format(parser *p, const field *f, const word *w)
 	*(const char **)member(p->p, f) = format->name;
 	if (f == &fields[F_weights] && p->p->kind == KIR_PACK)
 		p->p->k_format = format->name;
-	if (f == &fields[F_kv] || f == &fields[F_to])
+	if (f == &fields[F_kv] || (f == &fields[F_to] && p->p->kind == KIR_QUANT))
 		p->p->k_format = p->p->v_format = format->name;
 	return true;
 }
@@ -589,6 +591,8 @@ static bool check_all(parser *p)
 		ok = need(p, F_to);
 	else if (o->kind == KIR_GEMM || o->kind == KIR_PACK)
 		ok = need(p, F_weights) & (o->kind == KIR_PACK || need(p, F_acts));
+	else if (o->kind == KIR_TRANSCODE)
+		ok = need(p, F_from) & need(p, F_to) & need(p, F_page);
 	o->fused = o->kind == KIR_GEMM && o->q != KIR_VOID;
 	if (o->kind != KIR_ATTN && o->kind != KIR_WRITE && o->kind != KIR_MERGE &&
 	    !p->seen[F_heads].name)
@@ -632,7 +636,8 @@ static bool read_kind(parser *p)
 		return true;
 	}
 	return FAIL(p, &w,
-	            "a problem begins with attn, write, quant, merge, gemm, pack or index, not '%.*s'",
+	            "a problem begins with attn, write, quant, merge, gemm, pack, index or "
+	            "transcode, not '%.*s'",
 	            SHOWN(w.nname), w.nname ? w.name : "");
 }
 
@@ -686,10 +691,10 @@ bool kir_problem_parse(kir_module *m, const char *text, size_t len, kir_problem 
 
 /* -- print -------------------------------------------------------------------------- */
 
-static void print_pair(const field *f, const int64_t *x, kir_text *out)
+static void print_pair(const field *f, const int64_t *x, bool two, kir_text *out)
 {
 	kir_text_add(out, " %s=%lld", f->name, (long long)x[0]);
-	if (x[1] != x[0])
+	if (two && x[1] != x[0])
 		kir_text_add(out, ":%lld", (long long)x[1]);
 }
 
@@ -722,7 +727,7 @@ static void print_field(const kir_problem *p, int i, kir_text *out)
 			             kir_elems[*(const kir_elem *)x].name);
 		break;
 	case FORMAT: print_format(p, i, out); break;
-	case PAIR: print_pair(f, x, out); break;
+	case PAIR: print_pair(f, x, f->two & 1u << p->kind, out); break;
 	case NUM:
 		if (*(const int64_t *)x)
 			kir_text_add(out, " %s=%lld", f->name, (long long)*(const int64_t *)x);

@@ -9,6 +9,7 @@
  *     gemm acts=e4m3/g128 weights=e4m3/g128 block=128 dim=4096:4096 out=bf16 packed
  *     pack weights=e4m3/g128 dim=4096:4096
  *     index q=bf16 kv=index_e4m3 heads=64 dim=128 page=64 topk=2048
+ *     transcode from=e4m3/head/hnd to=int8/token-head heads=8 dim=128 page=16:128
  *
  * The same spelling in the API, the command line, tests, tuning lists and logs. A problem
  * text may declare formats before its problem line. problem.def is the table of fields.
@@ -26,6 +27,7 @@ typedef enum kir_kind {
 	KIR_GEMM,
 	KIR_PACK,
 	KIR_INDEX,
+	KIR_TRANSCODE,
 	KIR_NKIND
 } kir_kind;
 
@@ -33,15 +35,16 @@ typedef enum kir_kind {
 
 typedef struct kir_problem {
 	kir_kind kind;
-	kir_elem q, out; /* elements of queries (or input rows), of outputs    */
+	kir_elem q, out;    /* elements of queries (or input rows), of outputs    */
 	bool fused, packed; /* a product quantizes its input itself; weights as packed    */
 	int64_t block;      /* outputs that share a scale of the weights; 0: 1          */
 	int scales; /* 0 rows, 1 columns, 2 packed: how a quantizer's scales lie        */
-	const char *k_format, *v_format; /* equal unless k= and v= are given: one
-	                                  * format then supplies K, the other V        */
+	const char *k_format, *v_format; /* equal unless k= and v= are given: one format
+	                                  * then supplies K, the other V; from= and to= */
 	const char *format2; /* of a second cache, whose keys follow the first's; NULL: none */
 	int64_t page2, sparse2; /* of it: tokens of a page, 0: as the first; list entries     */
-	int64_t heads, kv_heads, dim_k, dim_v, page;
+	int64_t heads, kv_heads, dim_k, dim_v;
+	int64_t page, page_to;    /* equal but for caches that are transcoded              */
 	int causal;               /* 0 no, 1 yes, 2 per sequence (operand `causal`)     */
 	int64_t window, chunk;    /* 0: none                                            */
 	int64_t topk;             /* keys an indexer chooses for each query            */

@@ -112,24 +112,31 @@ static bool tensor_used(const expansion *x, int l, unsigned tensor)
 	return false;
 }
 
-static void add_tensor(expansion *x, int l, unsigned i, kir_dir dir)
+void problem_tensor(expansion *x, int l, unsigned i, const char *prefix, int64_t page,
+                    kir_dir dir)
 {
-	const kir_layout *a = &x->layout[l], *b = &x->layout[!l];
+	const kir_layout *a = &x->layout[l];
 	int64_t dim[KIR_RANK] = { KIR_DYN };
 	unsigned rank = a->tensor[i].nstride;
-	bool clash = false;
 	char name[100];
 
 	for (unsigned k = 1; k < rank; k++)
-		dim[k] = a->tensor[i].axis[k] == 't' ? x->p->page : x->p->kv_heads;
+		dim[k] = a->tensor[i].axis[k] == 't' ? page : x->p->kv_heads;
 	dim[rank] = a->tensor[i].stride[rank - 1]; /* bytes of the contents */
+	snprintf(name, sizeof(name), "%s%s%s", prefix, a->tensor[i].name, x->suffix);
+	x->tensor[l][i] =
+	    problem_param(x, name, problem_strided(x, KIR_u8, rank, rank + 1, dim), dir);
+}
+
+static void add_tensor(expansion *x, int l, unsigned i, kir_dir dir)
+{
+	const kir_layout *a = &x->layout[l], *b = &x->layout[!l];
+	bool clash = false;
+
 	for (unsigned k = 0; k < b->ntensor; k++)
 		clash = clash || (tensor_used(x, !l, k) &&
 		                  !strcmp(a->tensor[i].name, b->tensor[k].name));
-	snprintf(name, sizeof(name), "%s%s%s", clash ? l ? "v_" : "k_" : "", a->tensor[i].name,
-	         x->suffix);
-	x->tensor[l][i] =
-	    problem_param(x, name, problem_strided(x, KIR_u8, rank, rank + 1, dim), dir);
+	problem_tensor(x, l, i, clash ? l ? "v_" : "k_" : "", x->p->page, dir);
 }
 
 static void add_tensors(expansion *x, kir_dir dir)
@@ -140,23 +147,26 @@ static void add_tensors(expansion *x, kir_dir dir)
 				add_tensor(x, l, i, dir);
 }
 
+void problem_view(expansion *x, int l, int s, const char *name)
+{
+	int tensor = x->layout[l].stream[s].tensor;
+	char whole[24];
+	kir_ref view;
+
+	if (tensor < 0)
+		return;
+	view = kir_emit(x->f, KIR_OP_view, kir_type_intern(x->m, &x->layout[l].stream[s].type),
+	                &x->tensor[l][tensor], 1,
+	                (int64_t[KIR_MAX_ATTRS]){ x->layout[l].stream[s].offset });
+	snprintf(whole, sizeof(whole), "%s%s", name, x->suffix);
+	x->f->node[view].name = kir_strdup(x->m, whole, strlen(whole));
+	x->operand[kir_operand_index(x->op, name)] = view;
+}
+
 static void add_views(expansion *x)
 {
-	char name[16];
-
-	for (int s = 0; s < KIR_NSTREAM; s++) {
-		int l = layout_of(x, s), tensor = x->layout[l].stream[s].tensor;
-
-		if (tensor < 0)
-			continue;
-		x->stream[s] = kir_emit(
-		    x->f, KIR_OP_view, kir_type_intern(x->m, &x->layout[l].stream[s].type),
-		    &x->tensor[l][tensor], 1,
-		    (int64_t[KIR_MAX_ATTRS]){ x->layout[l].stream[s].offset });
-		snprintf(name, sizeof(name), "%s%s", kir_stream_names[s], x->suffix);
-		x->f->node[x->stream[s]].name = kir_strdup(x->m, name, strlen(name));
-		x->operand[kir_operand_index(x->op, kir_stream_names[s])] = x->stream[s];
-	}
+	for (int s = 0; s < KIR_NSTREAM; s++)
+		problem_view(x, layout_of(x, s), s, kir_stream_names[s]);
 }
 
 static bool given(const expansion *x, int side)
@@ -345,14 +355,19 @@ static void mask_region(expansion *x)
 
 /* -- kinds -------------------------------------------------------------------------- */
 
+int64_t problem_format(const expansion *x, const kir_format *f)
+{
+	for (unsigned i = 0; i < x->m->nformat; i++)
+		if (x->m->format[i] == f)
+			return i;
+	return -1;
+}
+
 static kir_ref emit_op(expansion *x, bool format)
 {
 	kir_slot slot[KIR_MAX_ROW];
-	int64_t attr[KIR_MAX_ATTRS] = { -1 };
+	int64_t attr[KIR_MAX_ATTRS] = { format ? problem_format(x, x->rule) : -1 };
 
-	for (unsigned i = 0; format && i < x->m->nformat; i++)
-		if (x->m->format[i] == x->rule)
-			attr[0] = i;
 	return kir_emit(x->f, x->op, KIR_NO_TYPE, x->operand, kir_row(x->op, slot), attr);
 }
 
@@ -735,7 +750,8 @@ kir_func *kir_problem_expand(kir_module *m, const kir_problem *p, const kir_targ
 		      [KIR_MERGE] = { "merge", KIR_OP_merge, expand_merge },
 		      [KIR_GEMM] = { "gemm", KIR_OP_gemm, problem_gemm },
 		      [KIR_PACK] = { "pack", KIR_OP_relayout, problem_pack },
-		      [KIR_INDEX] = { "index", KIR_OP_index_topk, expand_index } };
+		      [KIR_INDEX] = { "index", KIR_OP_index_topk, expand_index },
+		      [KIR_TRANSCODE] = { "transcode", KIR_OP_transcode, problem_transcode } };
 	expansion x = { .m = m, .p = p, .d = d, .op = kinds[p->kind].op, .suffix = "" };
 
 	if (p->kind == KIR_QUANT && !(x.rule = kir_format_get(m, p->k_format, d)))

@@ -34,8 +34,9 @@ typedef struct expansion {
 	kir_diag *d;
 	bool failed;
 	const kir_format *rule; /* sides as problem has them                              */
-	kir_layout layout[2];   /* of K's format, of V's                                  */
-	kir_ref tensor[2][KIR_MAX_TENSORS], stream[KIR_NSTREAM];
+	kir_layout layout[2];   /* of K's format, of V's; of what is read, of what is
+	                         * written                                                */
+	kir_ref tensor[2][KIR_MAX_TENSORS];
 	kir_ref operand[KIR_MAX_SRC]; /* of the op, in its row's order                    */
 	kir_op op;
 	const char *suffix;     /* of names of what is this cache's: "" or "2"             */
@@ -51,9 +52,18 @@ kir_ref problem_scalar(expansion *x, const char *name, kir_elem e);
 kir_type_id problem_strided(expansion *x, kir_elem e, unsigned ndyn, unsigned rank,
                             const int64_t *dim);
 void problem_refuse(expansion *x, const char *why);
+/* Tensor i of layout l as a parameter whose name has a prefix; stream s of it, if it is stored,
+ * as a view that is the operand `name`. */
+void problem_tensor(expansion *x, int l, unsigned i, const char *prefix, int64_t page,
+                    kir_dir dir);
+void problem_view(expansion *x, int l, int s, const char *name);
+/* A declared format's number in the module. */
+int64_t problem_format(const expansion *x, const kir_format *f);
 
 /* problem_gemm.c */
 void problem_gemm(expansion *x);
 void problem_pack(expansion *x);
+/* problem_transcode.c */
+void problem_transcode(expansion *x);
 
 #endif

@@ -41,5 +41,10 @@ bool kir_check_amx(kir_checker *c, kir_ref n);
 bool kir_check_named(kir_checker *c, kir_ref n);
 bool kir_check_gemm(kir_checker *c, kir_ref n);
 bool kir_check_relayout(kir_checker *c, kir_ref n);
+/* verify_transcode.c */
+bool kir_check_transcode(kir_checker *c, kir_ref n);
+/* An operand that the format calls for, or has no use for. */
+bool kir_check_wanted(kir_checker *c, kir_ref n, const char *name, bool wanted,
+                      const char *why);
 
 #endif

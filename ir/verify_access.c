@@ -206,6 +206,25 @@ static const struct {
 	{ KIR_OP_cache_write, "kd", KIR_f32, 1, 1, KIR_IN },
 	{ KIR_OP_cache_write, "vd", KIR_f32, 1, 1, KIR_IN },
 	{ KIR_OP_cache_write, "n", KIR_s64, 0, 0, 0 },
+	{ KIR_OP_transcode, "from_k", KIR_VOID, 4, 4, KIR_IN },
+	{ KIR_OP_transcode, "from_v", KIR_VOID, 4, 4, KIR_IN },
+	{ KIR_OP_transcode, "from_r", KIR_VOID, 4, 4, KIR_IN },
+	{ KIR_OP_transcode, "from_ks", KIR_VOID, 3, 4, KIR_IN },
+	{ KIR_OP_transcode, "from_vs", KIR_VOID, 3, 4, KIR_IN },
+	{ KIR_OP_transcode, "from_rs", KIR_VOID, 3, 4, KIR_IN },
+	{ KIR_OP_transcode, "from_kd", KIR_f32, 1, 1, KIR_IN },
+	{ KIR_OP_transcode, "from_vd", KIR_f32, 1, 1, KIR_IN },
+	{ KIR_OP_transcode, "k", KIR_VOID, 4, 4, KIR_OUT },
+	{ KIR_OP_transcode, "v", KIR_VOID, 4, 4, KIR_OUT },
+	{ KIR_OP_transcode, "r", KIR_VOID, 4, 4, KIR_OUT },
+	{ KIR_OP_transcode, "ks", KIR_VOID, 3, 4, KIR_OUT },
+	{ KIR_OP_transcode, "vs", KIR_VOID, 3, 4, KIR_OUT },
+	{ KIR_OP_transcode, "rs", KIR_VOID, 3, 4, KIR_OUT },
+	{ KIR_OP_transcode, "kd", KIR_f32, 1, 1, KIR_IN },
+	{ KIR_OP_transcode, "vd", KIR_f32, 1, 1, KIR_IN },
+	{ KIR_OP_transcode, "from_slots", KIR_s64, 1, 1, KIR_IN },
+	{ KIR_OP_transcode, "slots", KIR_s64, 1, 1, KIR_IN },
+	{ KIR_OP_transcode, "n", KIR_s64, 0, 0, 0 },
 	{ KIR_OP_quantize, "x", KIR_VOID, 3, 3, KIR_IN },
 	{ KIR_OP_quantize, "q", KIR_VOID, 3, 3, KIR_OUT },
 	{ KIR_OP_quantize, "s", KIR_VOID, 2, 3, KIR_OUT },
@@ -259,9 +278,7 @@ static bool check_plan_rows(kir_checker *c, kir_ref n)
 	       check_rows(c, n, "part", dim_v + KIR_PART_HEAD);
 }
 
-/* An operand that the format calls for, or has no use for. */
-static bool check_wanted(kir_checker *c, kir_ref n, const char *name, bool wanted,
-                         const char *why)
+bool kir_check_wanted(kir_checker *c, kir_ref n, const char *name, bool wanted, const char *why)
 {
 	if (wanted == (kir_operand(c->f, n, name) != 0))
 		return true;
@@ -274,9 +291,10 @@ static bool check_lists(kir_checker *c, kir_ref n)
 {
 	bool index = kir_operand(c->f, n, "index") != 0;
 
-	return check_wanted(c, n, "table", !index,
-	                    index ? "index lists name the keys" : "no index= names the keys") &&
-	       check_wanted(c, n, "limit", index, "entries of index= are held against it");
+	return kir_check_wanted(c, n, "table", !index,
+	                        index ? "index lists name the keys"
+	                              : "no index= names the keys") &&
+	       kir_check_wanted(c, n, "limit", index, "entries of index= are held against it");
 }
 
 /* What a format without shared values and keys in parts calls for, and one with them. */
@@ -296,10 +314,10 @@ static bool check_parts(kir_checker *c, kir_ref n)
 
 	if (!write && !check_lists(c, n))
 		return false;
-	return check_wanted(c, n, "v", !fmt->shared, values) &&
-	       check_wanted(c, n, "r", fmt->rest > 0, rest) &&
-	       (!write || (check_wanted(c, n, "value", !fmt->shared, values) &&
-	                   check_wanted(c, n, "rest", fmt->rest > 0, rest)));
+	return kir_check_wanted(c, n, "v", !fmt->shared, values) &&
+	       kir_check_wanted(c, n, "r", fmt->rest > 0, rest) &&
+	       (!write || (kir_check_wanted(c, n, "value", !fmt->shared, values) &&
+	                   kir_check_wanted(c, n, "rest", fmt->rest > 0, rest)));
 }
 
 bool kir_check_named(kir_checker *c, kir_ref n)
@@ -329,6 +347,7 @@ bool kir_check_named(kir_checker *c, kir_ref n)
 	case KIR_OP_attention: return check_plan_rows(c, n);
 	case KIR_OP_gemm: return kir_check_gemm(c, n);
 	case KIR_OP_relayout: return kir_check_relayout(c, n);
+	case KIR_OP_transcode: return kir_check_transcode(c, n);
 	default: return true;
 	}
 }

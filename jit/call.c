@@ -411,28 +411,37 @@ static kvjit_status fill(kvjit_frame *f)
 
 /* Slots come from the host for each call; one outside the pool would write outside it. Those in
  * a device's own memory can't be looked at. */
-static kvjit_status check_slots(const kvjit_frame *f)
+static kvjit_status check_list(const kvjit_frame *f, int list)
 {
 	const kvjit_kernel *k = f->k;
 	const int64_t *slots;
-	int64_t limit = k->slots_page, pages = -1;
+	int64_t limit = k->slots[list].page, pages = -1;
+	bool written = list == 0;
 
-	if (!limit || f->count < 0 || !kvjit_host_reads(f, k->slots_param))
+	if (!limit || f->count < 0 || !kvjit_host_reads(f, k->slots[list].param))
 		return KVJIT_OK;
 	for (int i = 0; i < k->nparam; i++)
 		if (k->param[i].dtype == KVJIT_U8 && f->arg[i] && f->arg[i]->rank &&
+		    !(k->param[i].role & KVJIT_OUTPUT) == !written &&
 		    (pages < 0 || f->arg[i]->shape[0] < pages))
 			pages = f->arg[i]->shape[0];
 	if (pages < 0 || __builtin_mul_overflow(limit, pages, &limit))
 		return KVJIT_OK;
-	slots = f->arg[k->slots_param]->data;
+	slots = f->arg[k->slots[list].param]->data;
 	for (int64_t t = 0; t < f->count; t++)
 		if (slots[t] >= limit)
-			return BAD(
-			    "argument 'slots': slot %ld of token %ld is beyond the pool of "
-			    "%ld pages of %ld tokens",
-			    (long)slots[t], (long)t, (long)pages, (long)k->slots_page);
+			return BAD("argument '%s': slot %ld of token %ld is beyond the pool of "
+			           "%ld pages of %ld tokens",
+			           k->param[k->slots[list].param].name, (long)slots[t], (long)t,
+			           (long)pages, (long)k->slots[list].page);
 	return KVJIT_OK;
+}
+
+static kvjit_status check_slots(const kvjit_frame *f)
+{
+	kvjit_status s = check_list(f, 0);
+
+	return s == KVJIT_OK ? check_list(f, 1) : s;
 }
 
 /* -- running ------------------------------------------------------------------------ */

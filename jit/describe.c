@@ -77,6 +77,10 @@ static bool plain_name(const kir_func *f, const char *name, char *out, size_t le
 	size_t n = strlen(name);
 	bool second = has_param(f, "work2") && n > 1 && name[n - 1] == '2';
 
+	if (has_param(f, KVJIT_FROM "slots") && !strncmp(name, KVJIT_FROM, strlen(KVJIT_FROM))) {
+		snprintf(out, len, "%s", name + strlen(KVJIT_FROM));
+		return true;
+	}
 	snprintf(out, len, "%.*s", (int)(n - second), name);
 	return second;
 }
@@ -258,19 +262,24 @@ static bool find_phases(kvjit_kernel *k, const kir_func *f, kir_diag *d)
 	return true;
 }
 
-/* Which parameter holds the slots of a cache write, so that calls can check them. */
+/* Which parameters hold slots of a cache, so that calls can check them. */
 static void find_slots(kvjit_kernel *k, const kir_func *ir)
 {
-	kir_ref n = kvjit_find_op(ir, KIR_OP_cache_write), slots;
+	static const char *const names[2][2] = { { "slots", "k" }, { "from_slots", "from_k" } };
+	kir_ref n = kvjit_find_op(ir, KIR_OP_cache_write);
+	int lists = n ? 1 : 2;
 
-	if (!n)
-		return;
-	slots = kir_operand(ir, n, "slots");
-	for (unsigned i = 0; i < ir->nparam; i++) {
-		if (ir->param[i].node != slots || ir->param[i].nstride)
-			continue;
-		k->slots_param = (int)i;
-		k->slots_page = kir_type_of(ir, kir_operand(ir, n, "k"))->dim[2];
+	n = n ? n : kvjit_find_op(ir, KIR_OP_transcode);
+	for (int l = 0; n && l < lists; l++) {
+		kir_ref slots = kir_operand(ir, n, names[l][0]);
+
+		for (unsigned i = 0; i < ir->nparam; i++) {
+			if (ir->param[i].node != slots || ir->param[i].nstride)
+				continue;
+			k->slots[l].param = (int)i;
+			k->slots[l].page =
+			    kir_type_of(ir, kir_operand(ir, n, names[l][1]))->dim[2];
+		}
 	}
 }
 

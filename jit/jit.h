@@ -208,8 +208,10 @@ struct kvjit_kernel {
 	kvjit_shape shape;  /* only if planned */
 	uint64_t format[2]; /* hash of a cache's format; 0: not known, nothing is level A */
 	const char *format_name[2];
-	int slots_param;    /* cache writes: parameter whose values are slots */
-	int64_t slots_page; /* tokens a page; 0: no such parameter */
+	struct {
+		int param;    /* whose values are slots                             */
+		int64_t page; /* tokens a page; 0: no such parameter                */
+	} slots[2]; /* of the cache that is written, of one that is read by slots */
 	kvjit_map code;
 	void (*entry)(void); /* NULL: the interpreter runs `run`, or a device the module */
 	kvjit_device *device; /* NULL: none */
@@ -240,8 +242,10 @@ static inline kvjit_kernel *kvjit_retain(kvjit_kernel *k)
 bool kvjit_describe(kvjit_kernel *k, const kir_func *f, const kir_func *ir, kir_diag *d);
 /* Attention's sizes: from the attention op, or from the views of lower levels. */
 bool kvjit_shape_of(const kir_func *f, kvjit_shape *out);
-/* Where the tensors of cache 0 or 1 of f's attention, or of its cache.write, lie; false if f
- * has none. */
+/* What a transcode's source has before the names of its parameters and operands. */
+#define KVJIT_FROM "from_"
+/* Where the tensors of cache 0 or 1 of f's attention, of its cache.write, or of what its
+ * transcode writes (0) and reads (1) lie; false if f has none. */
 bool kvjit_layout_of(const kir_func *f, int cache, kir_layout *out);
 /* f's attention over its first (0) or second (1) cache; 0 if it has none. */
 kir_ref kvjit_find_attention(const kir_func *f, int cache);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* page.c -- what callers ask of a format: how large its pages are, and its hash. */
+/* page.c -- what callers ask of a format: how large its pages are, its hash, where tokens lie.
+ */
 #include "jit.h"
 
 #include <string.h>
@@ -78,4 +79,15 @@ kvjit_status kvjit_format_hash(kvjit *kv, const char *format, uint64_t *out)
 		return KVJIT_OK;
 	return kvjit_fail(&kv->errors, KVJIT_BAD_PROBLEM, "%s",
 	                  kir_diag_text(&d, text, sizeof(text)));
+}
+
+int64_t kvjit_block_slots(const int32_t *blocks, int64_t nblocks, int64_t page, int64_t tokens,
+                          int64_t *slots)
+{
+	int64_t t = 0;
+
+	for (int64_t i = 0; i < nblocks; i++)
+		for (int64_t k = 0; k < page && t < tokens; k++)
+			slots[t++] = blocks[i] < 0 ? -1 : blocks[i] * page + k;
+	return t;
 }

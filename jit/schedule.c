@@ -88,9 +88,20 @@ bool kvjit_shape_of(const kir_func *f, kvjit_shape *out)
 	       out->heads % out->kv_heads == 0;
 }
 
+/* An operand of the cache that op n reads or, as `prefix` says, a transcode's source. */
+static const kir_type *cache_type(const kir_func *f, kir_ref n, const char *prefix,
+                                  const char *stream)
+{
+	char name[16];
+
+	snprintf(name, sizeof(name), "%s%s", prefix, stream);
+	return kir_type_of(f, kir_operand(f, n, name));
+}
+
 bool kvjit_layout_of(const kir_func *f, int cache, kir_layout *out)
 {
-	kir_ref n = kvjit_find_attention(f, cache);
+	kir_ref n = kvjit_find_attention(f, cache), t = kvjit_find_op(f, KIR_OP_transcode);
+	const char *prefix = !n && t && cache ? KVJIT_FROM : "";
 	const kir_format *fmt;
 	const kir_type *k;
 	kir_shape s;
@@ -100,9 +111,11 @@ bool kvjit_layout_of(const kir_func *f, int cache, kir_layout *out)
 	if (!n && !cache)
 		n = kvjit_find_op(f, KIR_OP_cache_write);
 	if (!n)
+		n = t;
+	if (!n)
 		return false;
-	format = kir_attr_of(f, n, KIR_ATTR_format);
-	k = kir_type_of(f, kir_operand(f, n, "k"));
+	format = kir_attr_of(f, n, *prefix ? KIR_ATTR_from : KIR_ATTR_format);
+	k = cache_type(f, n, prefix, "k");
 	if (format < 0 || format >= (int64_t)f->module->nformat || k->rank != 4)
 		return false;
 	fmt = f->module->format[format];
@@ -110,8 +123,7 @@ bool kvjit_layout_of(const kir_func *f, int cache, kir_layout *out)
 	s.dim_v = s.dim_k;
 	s.dim_k += fmt->rest;
 	if (!fmt->shared)
-		s.dim_v = kir_type_of(f, kir_operand(f, n, "v"))->dim[3] *
-		          kir_side_per(&fmt->side[1]);
+		s.dim_v = cache_type(f, n, prefix, "v")->dim[3] * kir_side_per(&fmt->side[1]);
 	return kir_format_layout(fmt, &s, out, &d);
 }
 

@@ -10,12 +10,19 @@ bool expand_attention(const kir_func *in, kir_ref n, kir_func *out, kir_ref *map
                       kir_diag *why);
 bool expand_cache_write(const kir_func *in, kir_ref n, kir_func *out, kir_ref *map,
                         kir_diag *why);
+bool expand_transcode(const kir_func *in, kir_ref n, kir_func *out, kir_ref *map,
+                      kir_diag *why);
 bool expand_quantize(const kir_func *in, kir_ref n, kir_func *out, kir_ref *map, kir_diag *why);
 bool expand_gemm(const kir_func *in, kir_ref n, kir_func *out, kir_ref *map, kir_diag *why);
 bool expand_relayout(const kir_func *in, kir_ref n, kir_func *out, kir_ref *map, kir_diag *why);
 bool expand_index_topk(const kir_func *in, kir_ref n, kir_func *out, kir_ref *map,
                        kir_diag *why);
 bool expand_merge(const kir_func *in, kir_ref n, kir_func *out, kir_ref *map, kir_diag *why);
+
+/* A side's stored scales s (f32) without the zero points in their lowest bits, which *zero
+ * becomes, as f32. */
+struct kir_side;
+kir_ref expand_split(kir_func *f, const struct kir_side *side, kir_ref s, kir_ref *zero);
 
 /* Operand `name` of in's node n, mapped to out; 0 if absent. */
 kir_ref expand_operand(const kir_func *in, kir_ref n, const kir_ref *map, const char *name);

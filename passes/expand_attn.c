@@ -192,19 +192,11 @@ static kir_ref scaled(const attn *a, const part *p, kir_ref x, kir_ref s, int64_
 {
 	kir_func *f = a->f;
 	const kir_type *xt = kir_type_of(f, x);
-	kir_type_id st = f->node[s].type, it = kir_with_elem(f->module, st, KIR_s32);
 	kir_ref src[3] = { x, s };
 	bool zero = p->zero != NULL;
 
-	if (zero) {
-		int32_t mask = (int32_t)kir_side_zero_mask(p->zero);
-		kir_ref b = e1(f, KIR_OP_bitcast, it, s);
-		kir_ref z = e2(f, KIR_OP_and, it, b, kir_const_i(f, KIR_s32, mask));
-		kir_ref d = e2(f, KIR_OP_and, it, b, kir_const_i(f, KIR_s32, ~mask));
-
-		src[1] = e1(f, KIR_OP_bitcast, st, d);
-		src[2] = as_elem(f, z, KIR_f32);
-	}
+	if (zero)
+		src[1] = expand_split(f, p->zero, s, &src[2]);
 	return kir_emit(f, KIR_OP_dequant, kir_tile(f->module, KIR_f32, xt->dim[0], xt->dim[1]),
 	                src, 2u + zero, (int64_t[KIR_MAX_ATTRS]){ group ? -1 : 0, group });
 }

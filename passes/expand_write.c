@@ -24,8 +24,7 @@
  * the divisor (of a scale stored with fewer bits: x to that value): an infinity is stored as if
  * it were that value instead of making the whole row NaN.
  */
-#include "expand.h"
-#include "../ir/format.h"
+#include "expand_write.h"
 
 enum {
 	RUN = 16,   /* tokens written together                                      */
@@ -202,14 +201,7 @@ static kir_ref as_stored(kir_func *f, const kir_side *s, kir_ref codes)
 	                &codes, 1, (int64_t[KIR_MAX_ATTRS]){ s->pack });
 }
 
-/* Where rows go: a buffer and the index of the first. */
-typedef struct place {
-	kir_ref buf, at[KIR_RANK];
-	int hint; /* KIR_HINT_*: nta writes past the caches */
-} place;
-
-/* x in a shape of the place's last `rank` dimensions (the others are 1), stored there. */
-static void store_as(kir_func *f, kir_ref x, unsigned rank, const place *to)
+void write_store(kir_func *f, kir_ref x, unsigned rank, const write_place *to)
 {
 	const kir_type *xt = kir_type_of(f, x);
 	kir_ref src[2 + KIR_RANK] = { 0, to->buf };
@@ -230,8 +222,7 @@ static void store_as(kir_func *f, kir_ref x, unsigned rank, const place *to)
 	         (int64_t[KIR_MAX_ATTRS]){ to->hint });
 }
 
-/* x<R>, each element once for each group of its row. */
-static kir_ref each_group(kir_func *f, kir_ref x, int64_t groups)
+kir_ref write_each_group(kir_func *f, kir_ref x, int64_t groups)
 {
 	int64_t rows = kir_type_of(f, x)->dim[0];
 	kir_ref wide = e1x(f, KIR_OP_spread, kir_tile(f->module, KIR_f32, rows, groups), x, 0);
@@ -239,11 +230,8 @@ static kir_ref each_group(kir_func *f, kir_ref x, int64_t groups)
 	return e1(f, KIR_OP_reshape, kir_vector(f->module, KIR_f32, rows * groups), wide);
 }
 
-/* Quantizes the rows of x <R x D>, one a head, and stores codes and, if the format computes
- * them, scales; a place's last dimensions are [head, token, ...] or [head, ...]. given: the
- * handed-over scales f32<R>, or 0. between: dimensions between head and element. */
-static void write_rows(kir_func *f, const kir_side *s, kir_ref x, kir_ref given,
-                       const place *codes_to, const place *scales_to, unsigned between)
+void write_rows(kir_func *f, const kir_side *s, kir_ref x, kir_ref given,
+                const write_place *codes_to, const write_place *scales_to, unsigned between)
 {
 	kir_module *m = f->module;
 	kir_type t = *kir_type_of(f, x);
@@ -251,7 +239,7 @@ static void write_rows(kir_func *f, const kir_side *s, kir_ref x, kir_ref given,
 	kir_ref xf, d = given, codes, over = 0, zero = 0;
 
 	if (s->gran == KIR_GRAN_none) {
-		store_as(f, plain_codes(f, s, x), 2 + between, codes_to);
+		write_store(f, plain_codes(f, s, x), 2 + between, codes_to);
 		return;
 	}
 	xf = as_elem(f, x, KIR_f32);
@@ -266,7 +254,7 @@ static void write_rows(kir_func *f, const kir_side *s, kir_ref x, kir_ref given,
 
 		over = e2(f, KIR_OP_div, gt, e1(f, KIR_OP_splat, gt, f32c(f, 1)), given);
 		if (s->gran == KIR_GRAN_group)
-			over = each_group(f, over, groups);
+			over = write_each_group(f, over, groups);
 	}
 	if (format_stored(s)) {
 		kir_ref stored = row_scale(f, s, xf, (kir_elem)t.elem, over), out = stored;
@@ -279,13 +267,13 @@ static void write_rows(kir_func *f, const kir_side *s, kir_ref x, kir_ref given,
 		if (s->gran == KIR_GRAN_group)
 			out = e1(f, KIR_OP_reshape, kir_tile(m, s->scale_elem, rows, groups),
 			         out);
-		store_as(f, out, (s->gran == KIR_GRAN_group ? 2 : 1) + between, scales_to);
+		write_store(f, out, (s->gran == KIR_GRAN_group ? 2 : 1) + between, scales_to);
 	}
 	codes = row_codes(f, s, xf, d, zero, over);
 	if (s->gran == KIR_GRAN_group)
 		codes =
 		    e1(f, KIR_OP_reshape, kir_with_elem(m, f->node[x].type, s->elem), codes);
-	store_as(f, as_stored(f, s, codes), 2 + between, codes_to);
+	write_store(f, as_stored(f, s, codes), 2 + between, codes_to);
 }
 
 /* Heads handled together: as many as fit a tile of 4096 elements. */
@@ -315,20 +303,6 @@ static kir_ref load_heads(kir_func *f, kir_ref x, kir_ref t, kir_ref h, int64_t 
 	return load_part(f, x, t, h, s64c(f, 0), heads, kir_type_of(f, x)->dim[2]);
 }
 
-typedef struct write_side {
-	const kir_side *side;
-	kir_ref in, codes, scales, given; /* buffers                                  */
-	kir_ref stage; /* [H, RUN, D]: a run's codes before they are interleaved; 0  */
-} write_side;
-
-typedef struct write_op {
-	kir_func *f;
-	write_side side[KIR_SIDES]; /* those without input aren't stored              */
-	kir_ref slots, n;
-	int64_t page, heads, parts;
-	kir_ref part; /* the partition whose pages are taken */
-} write_op;
-
 /* Whether slot is to be written by this partition. */
 static kir_ref is_mine(const write_op *w, kir_ref slot)
 {
@@ -341,26 +315,51 @@ static kir_ref is_mine(const write_op *w, kir_ref slot)
 	          e2(f, KIR_OP_eq, i1, owner, w->part));
 }
 
+/* Heads [h, h + heads) of row t of the input. */
+static void put_row(const write_op *w, const write_side *s, kir_ref t, kir_ref h, int64_t heads,
+                    const write_place *codes, const write_place *scales)
+{
+	kir_func *f = w->f;
+	kir_ref given = 0;
+
+	if (s->given)
+		given = e2(f, KIR_OP_load, kir_vector(f->module, KIR_f32, heads), s->given, h);
+	write_rows(f, s->side, load_heads(f, s->in, t, h, heads), given, codes, scales, 1);
+}
+
 /* Token t of one side into its slot; codes into the stage's row `i` if it has one. */
 static void write_side_token(const write_op *w, const write_side *s, kir_ref t, kir_ref page,
                              kir_ref token, kir_ref stage, kir_ref i, int hint)
 {
 	kir_func *f = w->f;
-	int64_t heads = heads_together(w->heads, kir_type_of(f, s->in)->dim[2]);
+	int64_t heads = heads_together(w->heads, s->dim);
 	bool loop = heads < w->heads;
 	kir_ref lh =
 	    loop ? kir_for(f, s64c(f, 0), s64c(f, w->heads), heads, false, NULL, 0) : 0;
-	kir_ref h = loop ? lh + 1 : s64c(f, 0), zero = s64c(f, 0), given = 0;
-	place codes = { s->codes, { page, h, token, zero }, hint };
-	place scales = { s->scales, { page, h, token, zero }, 0 };
+	kir_ref h = loop ? lh + 1 : s64c(f, 0), zero = s64c(f, 0);
+	write_place codes = { s->codes, { page, h, token, zero }, hint };
+	write_place scales = { s->scales, { page, h, token, zero }, 0 };
 
 	if (stage)
-		codes = (place){ stage, { h, i, zero }, 0 };
-	if (s->given)
-		given = e2(f, KIR_OP_load, kir_vector(f->module, KIR_f32, heads), s->given, h);
-	write_rows(f, s->side, load_heads(f, s->in, t, h, heads), given, &codes, &scales, 1);
+		codes = (write_place){ stage, { h, i, zero }, 0 };
+	w->put(w, s, t, h, heads, &codes, &scales);
 	if (loop)
 		kir_for_end(f, lh, NULL, 0);
+}
+
+/* The slot that token t goes to; negative: none. */
+static kir_ref load_slot(const write_op *w, kir_ref t)
+{
+	kir_func *f = w->f;
+	kir_type_id s64 = kir_scalar(f->module, KIR_s64);
+	kir_ref slot = load1(f, w->slots, 1, &t), from;
+
+	if (!w->from_slots)
+		return slot;
+	from = load1(f, w->from_slots, 1, &t);
+	return e3(f, KIR_OP_select, s64,
+	          e2(f, KIR_OP_lt, kir_scalar(f->module, KIR_i1), from, s64c(f, 0)), from,
+	          slot);
 }
 
 /* Tokens [t, end), one by one. */
@@ -369,7 +368,7 @@ static void write_singly(const write_op *w, kir_ref t, kir_ref end)
 	kir_func *f = w->f;
 	kir_type_id s64 = kir_scalar(f->module, KIR_s64);
 	kir_ref l = kir_for(f, t, end, 1, false, NULL, 0), i = l + 1;
-	kir_ref slot = load1(f, w->slots, 1, &i);
+	kir_ref slot = load_slot(w, i);
 	kir_ref cond = kir_if(f, is_mine(w, slot));
 	kir_ref page = e2(f, KIR_OP_fdiv, s64, slot, s64c(f, w->page));
 	kir_ref token = e2(f, KIR_OP_mod, s64, slot, s64c(f, w->page));
@@ -438,6 +437,12 @@ static void write_run(const write_op *w, kir_ref t)
 
 	run = e2(f, KIR_OP_and, i1, run, e2(f, KIR_OP_eq, i1, start, s64c(f, 0)));
 	run = e2(f, KIR_OP_and, i1, run, e2(f, KIR_OP_ge, i1, slot, s64c(f, 0)));
+	if (w->from_slots) {
+		kir_ref from = e3(f, KIR_OP_load, vt, w->from_slots, t, w->n);
+
+		from = e1x(f, KIR_OP_reduce_min, s64, from, 0);
+		run = e2(f, KIR_OP_and, i1, run, e2(f, KIR_OP_ge, i1, from, s64c(f, 0)));
+	}
 	kir_ref cond = kir_if(f, run), own = kir_if(f, is_mine(w, slot));
 
 	write_together(w, t, slot);
@@ -475,6 +480,30 @@ static kir_ref make_stage(const write_op *w, const write_side *s)
 	return kir_emit(f, KIR_OP_local, kir_buffer(f->module, e, 3, dim), NULL, 0, NULL);
 }
 
+void write_tokens(write_op *w)
+{
+	kir_func *f = w->f;
+	kir_ref lp;
+
+	w->page = kir_type_of(f, w->side[0].codes)->dim[2];
+	w->heads = kir_type_of(f, w->side[0].codes)->dim[1];
+	w->parts = f->sched.parts ? f->sched.parts : 4;
+	lp = kir_for(f, s64c(f, 0), s64c(f, w->parts), 1, true, NULL, 0);
+	w->part = lp + 1;
+	for (int i = 0; i < KIR_SIDES && w->page % RUN == 0; i++)
+		if (w->side[i].in)
+			w->side[i].stage = make_stage(w, &w->side[i]);
+	if (w->page % RUN) {
+		write_singly(w, s64c(f, 0), w->n);
+	} else {
+		kir_ref lt = kir_for(f, s64c(f, 0), w->n, RUN, false, NULL, 0);
+
+		write_run(w, lt + 1);
+		kir_for_end(f, lt, NULL, 0);
+	}
+	kir_for_end(f, lp, NULL, 0);
+}
+
 bool expand_cache_write(const kir_func *in, kir_ref n, kir_func *f, kir_ref *map, kir_diag *why)
 {
 	const kir_format *fmt = in->module->format[kir_attr_of(in, n, KIR_ATTR_format)];
@@ -483,7 +512,7 @@ bool expand_cache_write(const kir_func *in, kir_ref n, kir_func *f, kir_ref *map
 		{ "value", "v", "vs", "vd" },
 		{ "rest", "r", "rs", "kd" } /* what is handed over is for the whole key */
 	};
-	write_op w = { .f = f, .slots = expand_operand(in, n, map, "slots") };
+	write_op w = { .f = f, .slots = expand_operand(in, n, map, "slots"), .put = put_row };
 
 	(void)why;
 	for (int i = 0; i < KIR_SIDES; i++) {
@@ -493,26 +522,11 @@ bool expand_cache_write(const kir_func *in, kir_ref n, kir_func *f, kir_ref *map
 			                  .scales = expand_operand(in, n, map, names[i][2]) };
 		if (kir_side_given(&fmt->side[i]))
 			w.side[i].given = expand_operand(in, n, map, names[i][3]);
+		if (w.side[i].in)
+			w.side[i].dim = kir_type_of(f, w.side[i].in)->dim[2];
 	}
 	w.n = expand_operand(in, n, map, "n");
-	w.page = kir_type_of(f, w.side[0].codes)->dim[2];
-	w.heads = kir_type_of(f, w.side[0].codes)->dim[1];
-	w.parts = f->sched.parts ? f->sched.parts : 4;
-	kir_ref lp = kir_for(f, s64c(f, 0), s64c(f, w.parts), 1, true, NULL, 0);
-
-	w.part = lp + 1;
-	for (int i = 0; i < KIR_SIDES && w.page % RUN == 0; i++)
-		if (w.side[i].in)
-			w.side[i].stage = make_stage(&w, &w.side[i]);
-	if (w.page % RUN) {
-		write_singly(&w, s64c(f, 0), w.n);
-	} else {
-		kir_ref lt = kir_for(f, s64c(f, 0), w.n, RUN, false, NULL, 0);
-
-		write_run(&w, lt + 1);
-		kir_for_end(f, lt, NULL, 0);
-	}
-	kir_for_end(f, lp, NULL, 0);
+	write_tokens(&w);
 	return true;
 }
 
@@ -537,7 +551,7 @@ static void quantize_part(const quant_op *o, kir_ref t, kir_ref h, kir_ref c, in
 	kir_ref at = per == 1                 ? c
 	             : kir_is_const(f, c, &k) ? s64c(f, k / per)
 	                                      : e2(f, KIR_OP_fdiv, s64, c, s64c(f, per));
-	place codes = { o->q, { t, h, at }, 0 }, scales = { o->s, { t, h, g }, 0 };
+	write_place codes = { o->q, { t, h, at }, 0 }, scales = { o->s, { t, h, g }, 0 };
 
 	if (o->d)
 		given = e2(f, KIR_OP_load, kir_vector(f->module, KIR_f32, o->heads), o->d, h);

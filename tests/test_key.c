@@ -63,7 +63,7 @@ static void assert_programs(const char *a, const char *b, bool same)
 /* -- programs: the fields of a problem -------------------------------------------------------
  */
 
-enum { A = 1, W = 2, Q = 4, M = 8, G = 16, P = 32, I = 64 };
+enum { A = 1, W = 2, Q = 4, M = 8, G = 16, P = 32, I = 64, T = 128 };
 
 static const struct {
 	const char *name;
@@ -80,6 +80,8 @@ enum { NFIELDS = sizeof(fields) / sizeof(*fields) };
 #define QUANT "quant in=bf16 to=int8/token-head heads=8 dim=128"
 #define MERGE "merge out=bf16 heads=8 dim=128"
 #define INDEX "index kv=index_e4m3 heads=4 dim=64 page=16 topk=8"
+
+#define TRANSCODE "transcode from=e4m3/head/nhd to=int8/token-head heads=4 dim=64 page=16"
 
 /* Two problems of a kind that differ in one field. */
 typedef struct flip {
@@ -168,6 +170,15 @@ static const flip flips[] = {
 	{ I, "heads", INDEX, "index kv=index_e4m3 heads=5 dim=64 page=16 topk=8" },
 	{ I, "dim", INDEX, "index kv=index_e4m3 heads=4 dim=128 page=16 topk=8" },
 	{ I, "page", INDEX, "index kv=index_e4m3 heads=4 dim=64 page=32 topk=8" },
+	{ T, "from", TRANSCODE,
+	  "transcode from=e4m3/head/hnd to=int8/token-head heads=4 dim=64 page=16" },
+	{ T, "to", TRANSCODE,
+	  "transcode from=e4m3/head/nhd to=int8/token-head/div heads=4 dim=64 page=16" },
+	{ T, "heads", TRANSCODE,
+	  "transcode from=e4m3/head/nhd to=int8/token-head heads=2 dim=64 page=16" },
+	{ T, "dim", TRANSCODE,
+	  "transcode from=e4m3/head/nhd to=int8/token-head heads=4 dim=64:32 page=16" },
+	{ T, "page", TRANSCODE, TRANSCODE ":32" },
 	{ I, "topk", INDEX, "index kv=index_e4m3 heads=4 dim=64 page=16 topk=9" },
 };
 
@@ -186,7 +197,7 @@ static void test_fields(void **state)
 	for (unsigned i = 0; i < NFLIPS; i++)
 		assert_programs(flips[i].a, flips[i].b, false);
 	for (unsigned f = 0; f < NFIELDS; f++)
-		for (unsigned kind = A; kind <= I; kind <<= 1) {
+		for (unsigned kind = A; kind <= T; kind <<= 1) {
 			unsigned i = 0;
 
 			if (!(fields[f].kinds & kind) || left_out(fields[f].name))
@@ -202,17 +213,17 @@ static void test_fields(void **state)
 
 static void test_hints(void **state)
 {
-	static const char *const base[] = { ATTN, WRITE, QUANT, MERGE, INDEX };
+	static const char *const base[] = { ATTN, WRITE, QUANT, MERGE, INDEX, TRANSCODE };
 	char text[300];
 
 	(void)state;
-	for (unsigned i = 0; i < 5; i++) {
+	for (unsigned i = 0; i < 6; i++) {
 		snprintf(text, sizeof(text), "%s batch=7 ctx=900 qlen=3", base[i]);
 		assert_programs(base[i], text, true);
 		snprintf(text, sizeof(text), "%s target=generic", base[i]);
 		assert_programs(base[i], text, true);
 	}
-	for (unsigned i = 0; i < 5; i++)
+	for (unsigned i = 0; i < 6; i++)
 		for (unsigned k = 0; k < i; k++)
 			assert_programs(base[i], base[k], false);
 	assert_programs(ATTN, ATTN " kv_tile=16 qk=f32", true);

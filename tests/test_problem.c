@@ -69,6 +69,11 @@ static const char *const canonical[] = {
 	"gemm acts=bf16 weights=int8/token-head dim=7:5",
 	"pack weights=e4m3/g128 dim=4096",
 	"merge out=f32 heads=32 dim=128 lse",
+	"transcode from=e4m3/head/hnd to=int8/token-head heads=8 dim=128 page=16:128",
+	"transcode from=int4/g32 to=int4/g32/inline heads=8 dim=128:64 page=16",
+	"transcode from=nvfp4/page to=mxfp4 heads=8 dim=128 page=16",
+	"transcode from=mla_bf16 to=fp8_ds_mla heads=1 dim=576:512 page=64",
+	"transcode from=mla_528 to=mla_528 heads=1 dim=512 page=64:16",
 };
 
 static void test_round_trip(void **state)
@@ -288,7 +293,8 @@ static void test_errors(void **state)
 		const char *message;
 	} cases[] = {
 		{ "", 1,
-		  "a problem begins with attn, write, quant, merge, gemm, pack or index, not ''" },
+		  "a problem begins with attn, write, quant, merge, gemm, pack, index or "
+		  "transcode, not ''" },
 		{ "attm heads=3", 1, "not 'attm'" },
 		{ "attn=3", 1, "a problem begins with" },
 		{ "func @f() level=A {\n ret\n}\nmerge heads=4 dim=64", 1, "no functions" },
@@ -300,6 +306,14 @@ static void test_errors(void **state)
 		{ OK "k=bf16", 37, "kv= names both formats; k= and v= exclude it" },
 		{ "attn k=bf16 heads=8 dim=64 page=16", 6, "k= goes with v=" },
 		{ OK "zzz=4", 37, "attn has no field 'zzz'" },
+		{ "transcode from=bf16 dim=64 page=16", 1, "transcode needs to=" },
+		{ "transcode to=bf16 dim=64 page=16", 1, "transcode needs from=" },
+		{ "transcode from=bf16 to=f16 dim=64", 1, "transcode needs page=" },
+		{ "transcode from=bf16 to=f16 dim=64 page=16:12", 40,
+		  "page must be a multiple of 8 from 8 to 65536" },
+		{ "transcode kv=bf16 to=f16 dim=64 page=16", 11, "transcode has no field kv" },
+		{ "attn kv=int8 heads=8 dim=64 page=16:32", 34,
+		  "attn takes one number of page" },
 		{ OK "softcap=1e-39", 45, "softcap must be a positive number" },
 		{ OK "score=\"s*1e999\"", 46, "1e999 is beyond the numbers of f32" },
 		{ OK "score=\"s*1e-400\"", 46, "1e-400 is beyond the numbers of f32" },
@@ -454,6 +468,19 @@ static void test_expand_errors(void **state)
 		{ "gemm in=f16 acts=bf16 weights=bf16 dim=64", "acts= computes no scales" },
 		{ "gemm in=f16 acts=e4m3/g48 weights=bf16 dim=64",
 		  "a group of 48 doesn't divide dim=64, so in= can't quantize" },
+		{ "transcode from=bf16 to=fp8_ds_mla dim=576:512 page=64",
+		  "fp8_ds_mla stores no values (they are the first elements of its keys), bf16 "
+		  "stores some" },
+		{ "transcode from=index_e4m3 to=fp8_ds_mla dim=576:512 page=64",
+		  "both formats must part keys alike" },
+		{ "transcode from=int8/g48 to=bf16 dim=64 page=16",
+		  "scale group of 48 doesn't divide a head of 64" },
+		{ "transcode from=bf16 to=int8/g48 dim=64 page=16",
+		  "scale group of 48 doesn't divide a head of 64" },
+		{ "transcode from=fp8_ds_mla to=fp8_ds_mla_f32 dim=512 page=64",
+		  "fp8_ds_mla is for keys of 576 elements" },
+		{ "transcode from=fp8_ds_mla to=mla_bf16 dim=576:512 heads=2 page=64",
+		  "one KV head" },
 		{ "attn kv=int8 heads=8 dim=64 page=16 with=cache:s32 mask=\"cache[k] > 0\"",
 		  "two parameters are called 'cache'" },
 	};

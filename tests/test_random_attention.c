@@ -240,6 +240,28 @@ static void make_gemm(rng *r, char *text)
 		add(text, " qk=%s rows=%d", WORD(r, "f32", "bf16"), (int)pick(r, 0, 6));
 }
 
+/* One cache into another: any two formats whose rows have the same parts. */
+static void make_transcode(rng *r, char *text)
+{
+	*text = 0;
+	if (one_in(r, 5)) {
+		const char *from = WORD(r, "mla_bf16", "mla_e4m3", "fp8_ds_mla", "mla_f16"),
+		           *to = WORD(r, "mla_bf16", "fp8_ds_mla_f32", "fp8_ds_mla", "mla_f16");
+
+		add(text, "transcode from=%s to=%s dim=576:512", from, to);
+	} else {
+		int dk = 32 * (int)pick(r, 1, 6),
+		    dv = one_in(r, 3) ? 32 * (int)pick(r, 1, 4) : dk;
+
+		add(text, "transcode");
+		add_format(r, text, "from");
+		add_format(r, text, "to");
+		add(text, " heads=%d dim=%d:%d", (int)pick(r, 1, 5), dk, dv);
+	}
+	add(text, " page=%d:%d parts=%d", 8 * (int)pick(r, 1, 8), 8 * (int)pick(r, 1, 8),
+	    (int)pick(r, 0, 5));
+}
+
 static void make_schedule(rng *r, char *sched, int page)
 {
 	*sched = 0;
@@ -275,7 +297,8 @@ static bool refused(const check_result *r)
 	return r->failed && !strncmp(r->text, "unsupported", 11) && strstr(r->text, "knob");
 }
 
-/* Problem `seed`: attention three times of four, else a writer, a quantizer or a product. */
+/* Problem `seed`: attention three times of four, else a writer, a transcode, a quantizer or
+ * a product. */
 static void make(unsigned seed, char *text, char *sched)
 {
 	rng r = { seed * 7919u };
@@ -287,6 +310,8 @@ static void make(unsigned seed, char *text, char *sched)
 			make_group_quant(&r, text);
 		else if (seed % 16 == 15)
 			make_gemm(&r, text);
+		else if (seed % 16 == 11)
+			make_transcode(&r, text);
 		else
 			make_writer(&r, text);
 		return;

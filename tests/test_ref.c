@@ -874,6 +874,68 @@ static void topk(void **state)
 	kir_module_free(f->module);
 }
 
+/* Keys change their element and take a handed-over scale; values are moved, whatever they are:
+ * codes that no writer makes and scales that are NaN with their bits. */
+static const char transcode_text[] =
+    "format a v1 {\n"
+    "  elem s8\n"
+    "  scale f32 token-head amax/127 floor 1e-06\n"
+    "  tensor cache [h] { k[t d] v[t d] ks[t] vs[t] }\n"
+    "}\n"
+    "format b v1 {\n"
+    "  k.elem e4m3fn\n"
+    "  k.scale f32 head given\n"
+    "  v.elem s8\n"
+    "  v.scale f32 token-head amax/127 eps 3\n"
+    "  tensor cache [h] { k[t d] v[d t] vs[t] }\n"
+    "}\n"
+    "func @t(%fk: in s8[?,1,2,2], %fv: in s8[?,1,2,2], %fks: in f32[?,1,2], %fvs: in "
+    "f32[?,1,2],\n"
+    "        %f: in s64[?], %s: in s64[?], %k: inout e4m3fn[?,1,4,2], %v: inout s8[?,1,4,2],\n"
+    "        %vs: inout f32[?,1,4], %kd: in f32[1], %n: s64)\n"
+    "     level=A {\n"
+    "  transcode from_k=%fk, from_v=%fv, from_ks=%fks, from_vs=%fvs, from_slots=%f, slots=%s, "
+    "k=%k, v=%v, vs=%vs, kd=%kd, n=%n {format=b, from=a}\n"
+    "  ret\n"
+    "}\n";
+
+static void transcode(void **state)
+{
+	signed char fk[2][2][2] = { { { 1, 2 }, { 3, 4 } }, { { 10, -20 }, { 0, 127 } } };
+	signed char fv[2][2][2] = { { { 1, 2 }, { 3, 4 } }, { { 7, -128 }, { 5, 6 } } };
+	float fks[4] = { NAN, 1, 0.5F, 1e30F }, kd = 2;
+	uint32_t fvs[4] = { 1, 2, 0xffc01234, 4 }, vs[4];
+	int64_t from[3] = { 2, 3, -1 }, to[3] = { 3, 0, 1 };
+	unsigned char k[4][2], v[4][2];
+	kref_arg arg[11] = { { fk, sizeof fk, { 0 }, 0, 0 },
+		             { fv, sizeof fv, { 0 }, 0, 0 },
+		             { fks, sizeof fks, { 0 }, 0, 0 },
+		             { fvs, sizeof fvs, { 0 }, 0, 0 },
+		             { from, sizeof from, { 0 }, 0, 0 },
+		             { to, sizeof to, { 0 }, 0, 0 },
+		             { k, sizeof k, { 0 }, 0, 0 },
+		             { v, sizeof v, { 0 }, 0, 0 },
+		             { vs, sizeof vs, { 0 }, 0, 0 },
+		             { &kd, sizeof kd, { 0 }, 0, 0 },
+		             { .i = 3 } };
+	kir_func *f = parse(transcode_text);
+	kir_diag d = { 0 };
+
+	(void)state;
+	memset(k, 0xa5, sizeof k);
+	memset(v, 0xa5, sizeof v);
+	memset(vs, 0xa5, sizeof vs);
+	assert_true(kref_run(f, arg, KREF_ROUND, NULL, &d));
+	/* 5 / 2 and -10 / 2; 0 and far beyond 448 */
+	assert_memory_equal(k, "\x00\x7e\xa5\xa5\xa5\xa5\x42\xca", 8);
+	assert_memory_equal(v, "\x05\x06\xa5\xa5\xa5\xa5\x07\x80", 8);
+	assert_int_equal(vs[3], 0xffc01234);
+	assert_true(vs[0] == 4 && vs[1] == 0xa5a5a5a5 && vs[2] == 0xa5a5a5a5);
+	from[2] = 4;
+	assert_false(kref_run(f, arg, KREF_ROUND, NULL, &d));
+	kir_module_free(f->module);
+}
+
 static void gemm(void **state)
 {
 	float a[2][4] = { { 1, 2, 3, 4 }, { 1, 0, 0, -1 } }, s[2][2] = { { 1, 10 }, { 2, 1 } };
@@ -949,9 +1011,9 @@ static void tiles(void **state)
 /* Every op of ops.def stands in one of the texts above, those of a sub-group in test_xe.c. */
 static void complete(void **state)
 {
-	static const char *const level_a[] = { attention_text, merge_text, write_text,
-		                               quantize_text,  amx_text,   gemm_text,
-		                               index_text };
+	static const char *const level_a[] = { attention_text, merge_text,    write_text,
+		                               quantize_text,  amx_text,      gemm_text,
+		                               index_text,     transcode_text };
 
 	(void)state;
 	for (unsigned op = 1; op < KIR_NOP; op++) {
@@ -981,7 +1043,8 @@ int main(void)
 		cmocka_unit_test(attention),   cmocka_unit_test(merge),
 		cmocka_unit_test(cache_write), cmocka_unit_test(quantize),
 		cmocka_unit_test(tiles),       cmocka_unit_test(gemm),
-		cmocka_unit_test(topk),        cmocka_unit_test(complete),
+		cmocka_unit_test(topk),        cmocka_unit_test(transcode),
+		cmocka_unit_test(complete),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -36,6 +36,14 @@ bool check_seed(check *c, uint64_t seed, char *why, size_t len);
  * be made. */
 bool check_attn(check *c, uint64_t seed, char *why, size_t len);
 bool check_write(check *c, uint64_t seed, char *why, size_t len);
+bool check_transcode(check *c, char *why, size_t len);
+/* The problem on what is bound, by the interpreter and every machine: outputs must have the
+ * same bytes. */
+bool check_bytes(check *c, char *why, size_t len);
+/* Rows [tokens, heads, dim] of element e, with `more` heads between the tokens; some of zeros,
+ * of tiny and huge values, with NaN and infinities. At least 9 tokens. */
+bind_arg *check_rows(check *c, kir_elem e, const char *name, int64_t tokens, int64_t heads,
+                     int64_t dim, int64_t more);
 bool check_merge(check *c, uint64_t seed, char *why, size_t len);
 bool check_gemm(check *c, char *why, size_t len);
 bool check_pack(check *c, char *why, size_t len);

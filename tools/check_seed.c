@@ -100,12 +100,13 @@ bool check_seed(check *c, uint64_t seed, char *why, size_t len)
 	c->rng = seed * 1000003 + 1;
 	c->a.b.flush_low = seed % 2 == 1;
 	if (ok)
-		ok = c->a.p.kind == KIR_ATTN    ? check_attn(c, seed, why, len)
-		     : c->a.p.kind == KIR_MERGE ? check_merge(c, seed, why, len)
-		     : c->a.p.kind == KIR_GEMM  ? check_gemm(c, why, len)
-		     : c->a.p.kind == KIR_PACK  ? check_pack(c, why, len)
-		     : c->a.p.kind == KIR_INDEX ? check_index(why, len)
-		                                : check_write(c, seed, why, len);
+		ok = c->a.p.kind == KIR_ATTN        ? check_attn(c, seed, why, len)
+		     : c->a.p.kind == KIR_MERGE     ? check_merge(c, seed, why, len)
+		     : c->a.p.kind == KIR_GEMM      ? check_gemm(c, why, len)
+		     : c->a.p.kind == KIR_PACK      ? check_pack(c, why, len)
+		     : c->a.p.kind == KIR_INDEX     ? check_index(why, len)
+		     : c->a.p.kind == KIR_TRANSCODE ? check_transcode(c, why, len)
+		                                    : check_write(c, seed, why, len);
 	attn_close(&c->a);
 	return ok;
 }

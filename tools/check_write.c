@@ -13,13 +13,12 @@
 
 enum { TOKENS = 37, PAGES = 4, FILL = 0xa5 };
 
-/* Rows [tokens, heads, dim] of element e, with `more` heads between the tokens. */
-static bind_arg *make_rows(check *c, const char *name, int64_t heads, int64_t dim, int64_t more)
+bind_arg *check_rows(check *c, kir_elem e, const char *name, int64_t tokens, int64_t heads,
+                     int64_t dim, int64_t more)
 {
-	kir_elem e = c->a.p.q;
-	int64_t shape[3] = { TOKENS, heads + more, dim }, row = (heads + more) * dim;
+	int64_t shape[3] = { tokens, heads + more, dim }, row = (heads + more) * dim;
 	bind_arg *x = bind_tensor(&c->a.b, name, bind_dtype(e), 3, shape);
-	check_fill(c, e, x->data, TOKENS * row, 1);
+	check_fill(c, e, x->data, tokens * row, 1);
 	for (int64_t i = 0; i < heads * dim; i++) {
 		elem_set(e, x->data, 2 * row + i, 0);
 		elem_set(e, x->data, 3 * row + i, 1e-9 * check_normal(c));
@@ -34,6 +33,11 @@ static bind_arg *make_rows(check *c, const char *name, int64_t heads, int64_t di
 	x->stride[0] = row;
 	x->stride[1] = dim;
 	return x;
+}
+
+static bind_arg *make_rows(check *c, const char *name, int64_t heads, int64_t dim, int64_t more)
+{
+	return check_rows(c, c->a.p.q, name, TOKENS, heads, dim, more);
 }
 
 static void make_scales(check *c, const char *name, int64_t heads)
@@ -138,15 +142,10 @@ static void compare(const check *c, const bytes *want, check_result *r)
 	}
 }
 
-bool check_write(check *c, uint64_t seed, char *why, size_t len)
+bool check_bytes(check *c, char *why, size_t len)
 {
 	kvjit_kernel *k = NULL;
 	bytes want = { 0 };
-	(void)seed;
-	if (c->a.p.kind == KIR_WRITE)
-		make_write(c);
-	else
-		make_quant(c);
 	bool ok = kvjit_compile(c->ref, c->text, NULL, &k) == KVJIT_OK;
 	if (!ok)
 		snprintf(why, len, "%s", kvjit_error(c->ref));
@@ -169,6 +168,16 @@ bool check_write(check *c, uint64_t seed, char *why, size_t len)
 	for (unsigned i = 0; i < BIND_MAX; i++)
 		free(want.at[i]);
 	return ok;
+}
+
+bool check_write(check *c, uint64_t seed, char *why, size_t len)
+{
+	(void)seed;
+	if (c->a.p.kind == KIR_WRITE)
+		make_write(c);
+	else
+		make_quant(c);
+	return check_bytes(c, why, len);
 }
 
 /* -- merge --------------------------------------------------------------------------------- */

@@ -82,15 +82,31 @@ bool kt_key_parse(const char *hex, kt_key *out)
 
 /* -- programs ----------------------------------------------------------------------------- */
 
-/* The declared format that a node names; NULL: none. */
-static const kir_format *format_of(const kir_func *f, kir_ref n)
+/* The declared format that a node names with attribute a; NULL: none. */
+static const kir_format *format_of(const kir_func *f, kir_ref n, kir_attr a)
 {
 	int64_t format = -1;
 
-	if (strstr(kir_ops[f->node[n].op].attr, kir_attrs[KIR_ATTR_format].name))
-		format = kir_attr_of(f, n, KIR_ATTR_format);
+	if (strstr(kir_ops[f->node[n].op].attr, kir_attrs[a].name))
+		format = kir_attr_of(f, n, a);
 	return format >= 0 && format < (int64_t)f->module->nformat ? f->module->format[format]
 	                                                           : NULL;
+}
+
+/* The formats that a node names, as text. */
+static void add_formats(keyer *k, const kir_func *f, kir_ref n, kir_text *text)
+{
+	static const kir_attr attrs[] = { KIR_ATTR_format, KIR_ATTR_from };
+
+	for (size_t i = 0; i < sizeof(attrs) / sizeof(attrs[0]); i++) {
+		const kir_format *format = format_of(f, n, attrs[i]);
+
+		if (!format)
+			continue;
+		text->len = 0;
+		kir_format_print(format, text);
+		add_bytes(k, "format", text->text, text->len);
+	}
 }
 
 /* The function as text, without what a schedule or a target changes: a problem's hints are in
@@ -107,15 +123,8 @@ void kt_program_key(const kir_func *f, kt_key *out)
 	kir_print(&bare, &text);
 	begin(&k, "program");
 	add_bytes(&k, "function", text.text, text.len);
-	for (kir_ref n = 1; n < f->nnode; n++) {
-		const kir_format *format = format_of(f, n);
-
-		if (!format)
-			continue;
-		text.len = 0;
-		kir_format_print(format, &text);
-		add_bytes(&k, "format", text.text, text.len);
-	}
+	for (kir_ref n = 1; n < f->nnode; n++)
+		add_formats(&k, f, n, &text);
 	free(text.text);
 	end(&k, out);
 }

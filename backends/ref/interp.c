@@ -165,6 +165,7 @@ static bool plain_op(kref_state *r, kir_ref n)
 	case KIR_OP_cache_write: return kref_cache_write(r, n);
 	case KIR_OP_quantize: return kref_quantize(r, n);
 	case KIR_OP_gemm: return kref_gemm(r, n);
+	case KIR_OP_transcode: return kref_transcode(r, n);
 	case KIR_OP_relayout: return kref_relayout(r, n);
 	case KIR_OP_merge: return kref_merge(r, n);
 	case KIR_OP_index_topk: return kref_index(r, n);

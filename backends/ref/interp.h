@@ -51,11 +51,11 @@ typedef struct kref_state {
 	kir_diag *why;
 	kref_mem *mem;
 	unsigned nmem;
-	void *values;           /* of all slots, one allocation                      */
-	double *scratch[3];     /* operands repeated along an axis, staged yields     */
-	int64_t *off[KIR_RANK]; /* byte offsets of a tile's indices, by dimension     */
+	void *values;             /* of all slots, one allocation                      */
+	double *scratch[3];       /* operands repeated along an axis, staged yields     */
+	int64_t *off[KIR_RANK];   /* byte offsets of a tile's indices, by dimension     */
 	struct kref_tiles *tiles; /* amx.c: allocated by the first amx.tile            */
-	double (*table)[256];   /* what the codes of 8-bit floats mean, by element   */
+	double (*table)[256];     /* what the codes of 8-bit floats mean, by element   */
 	bool built[KIR_NELEM];
 } kref_state;
 
@@ -138,12 +138,12 @@ bool kref_get_int(kref_state *r, kir_ref n, const kref_mem *m, const int64_t *id
 
 /* -- one file for each kind of op -------------------------------------------------- */
 
-bool kref_each(kref_state *r, kir_ref n);      /* each.c: elementwise ops            */
-bool kref_tile(kref_state *r, kir_ref n);      /* tile.c: shapes, reductions, dot    */
-bool kref_vector(kref_state *r, kir_ref n);    /* vector.c: lanes, dp, x86 ops       */
-bool kref_xe(kref_state *r, kir_ref n);        /* xe.c: ops of a sub-group           */
-bool kref_amx(kref_state *r, kir_ref n);       /* amx.c: tile registers              */
-void kref_amx_forget(kref_state *r); /* a par iteration finds no tile written        */
+bool kref_each(kref_state *r, kir_ref n);   /* each.c: elementwise ops            */
+bool kref_tile(kref_state *r, kir_ref n);   /* tile.c: shapes, reductions, dot    */
+bool kref_vector(kref_state *r, kir_ref n); /* vector.c: lanes, dp, x86 ops       */
+bool kref_xe(kref_state *r, kir_ref n);     /* xe.c: ops of a sub-group           */
+bool kref_amx(kref_state *r, kir_ref n);    /* amx.c: tile registers              */
+void kref_amx_forget(kref_state *r);        /* a par iteration finds no tile written        */
 bool kref_attention(kref_state *r, kir_ref n); /* attention.c                        */
 bool kref_merge(kref_state *r, kir_ref n);
 bool kref_gemm(kref_state *r, kir_ref n); /* gemm.c */
@@ -151,6 +151,19 @@ bool kref_relayout(kref_state *r, kir_ref n);
 bool kref_index(kref_state *r, kir_ref n);
 bool kref_cache_write(kref_state *r, kir_ref n); /* quant.c                          */
 bool kref_quantize(kref_state *r, kir_ref n);
+bool kref_transcode(kref_state *r, kir_ref n); /* transcode.c                        */
+
+/* A row on its way through a format's rule: input, codes as values, scales as values. */
+typedef struct kref_row {
+	double *x, *q, *s;
+} kref_row;
+
+/* Room for rows of dim elements, one allocation that begins at w->x. */
+bool kref_make_row(kref_state *r, kir_ref n, int64_t dim, kref_row *w);
+/* The f32 row in w->x as codes and scales of rule f at [page, head, token]. */
+bool kref_put_quantized(kref_state *r, kir_ref n, const kir_side *f, const kref_mem *code,
+                        const kref_mem *scale, double given, const int64_t at[3], int64_t dim,
+                        const kref_row *w);
 
 /* Named operands of level-A ops: NULL when absent. */
 static inline const kref_mem *kref_buffer(const kref_state *r, kir_ref n, const char *name)

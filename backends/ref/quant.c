@@ -27,10 +27,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct row {
-	double *x, *q, *s; /* input, codes as values, scales as values */
-} row;
-
 static double step(const kref_state *r, double x)
 {
 	return r->mode == KREF_ROUND ? (double)(float)x : x;
@@ -88,7 +84,7 @@ static double zero_of(const kref_state *r, const kir_side *f, double s, const do
 
 /* w->q and w->s from the dim inputs in w->x of element `from`. */
 static void quantize_row(const kref_state *r, const kir_side *f, kir_elem from, double given,
-                         int64_t dim, const row *w)
+                         int64_t dim, const kref_row *w)
 {
 	int64_t group = f->gran == KIR_GRAN_group ? f->group : dim;
 	double most = kir_elem_max(from);
@@ -146,19 +142,14 @@ static bool check_stream(kref_state *r, kir_ref n, stream *s, const char *in)
 	return true;
 }
 
-/* Row [t,h] of the input to codes at [at..., dim] and scales at [at...] or [at..., groups]. */
-static bool write_row(kref_state *r, kir_ref n, const stream *s, int64_t t, int64_t h,
-                      const int64_t *at, unsigned nat, const row *w)
+/* The row in w->x, of element `from`, as codes at [at..., dim] and scales at [at...] or [at...,
+ * groups]. */
+static bool put_row(kref_state *r, kir_ref n, const stream *s, kir_elem from, double given,
+                    const int64_t *at, unsigned nat, const kref_row *w)
 {
-	int64_t from[2] = { t, h }, group, groups;
-	double given = 1;
+	int64_t group, groups;
 
-	if (!kref_get_row(r, n, s->in, from, 2, s->dim, w->x))
-		return false;
-	if (s->f->gran != KIR_GRAN_none && (s->f->rule == KIR_RULE_given || s->f->global) &&
-	    !kref_get_row(r, n, s->given, &h, 1, 1, &given))
-		return false;
-	quantize_row(r, s->f, s->in->type->elem, given, s->dim, w);
+	quantize_row(r, s->f, from, given, s->dim, w);
 	if (!kref_put_codes(r, n, s->f->bits == 4 ? s->f : NULL, s->code, at, nat, s->dim,
 	                    w->q))
 		return false;
@@ -178,7 +169,22 @@ static bool write_row(kref_state *r, kir_ref n, const stream *s, int64_t t, int6
 	return kref_put_row(r, n, s->scale, at, nat, groups, w->s);
 }
 
-static bool make_row(kref_state *r, kir_ref n, int64_t dim, row *w)
+/* Row [t,h] of the input to codes and scales. */
+static bool write_row(kref_state *r, kir_ref n, const stream *s, int64_t t, int64_t h,
+                      const int64_t *at, unsigned nat, const kref_row *w)
+{
+	int64_t from[2] = { t, h };
+	double given = 1;
+
+	if (!kref_get_row(r, n, s->in, from, 2, s->dim, w->x))
+		return false;
+	if (s->f->gran != KIR_GRAN_none && (s->f->rule == KIR_RULE_given || s->f->global) &&
+	    !kref_get_row(r, n, s->given, &h, 1, 1, &given))
+		return false;
+	return put_row(r, n, s, s->in->type->elem, given, at, nat, w);
+}
+
+bool kref_make_row(kref_state *r, kir_ref n, int64_t dim, kref_row *w)
 {
 	w->x = calloc(3 * (size_t)dim, sizeof *w->x);
 	w->q = w->x ? w->x + dim : NULL;
@@ -196,7 +202,7 @@ static const kir_format *format_of(const kref_state *r, kir_ref n)
 }
 
 static bool write_all(kref_state *r, kir_ref n, const stream *s, const kref_mem *slots,
-                      const row *w)
+                      const kref_row *w)
 {
 	int64_t tokens = r->slot[kir_operand(r->f, n, "n")].i[0];
 	int64_t heads = s->in->type->dim[1], page = s->code->type->dim[2], slot;
@@ -223,7 +229,7 @@ bool kref_cache_write(kref_state *r, kir_ref n)
 	const kir_format *f = format_of(r, n);
 	stream s[KIR_SIDES];
 	int64_t dim = 0;
-	row w;
+	kref_row w;
 	bool ok;
 
 	if (!f)
@@ -241,11 +247,20 @@ bool kref_cache_write(kref_state *r, kir_ref n)
 	}
 	if (s[0].code->type->rank != 4 || s[0].code->type->dim[2] <= 0)
 		return kref_fail(r, n, "k must be [pages,heads,page,dim] of known extents");
-	if (!make_row(r, n, dim, &w))
+	if (!kref_make_row(r, n, dim, &w))
 		return false;
 	ok = write_all(r, n, s, kref_buffer(r, n, "slots"), &w);
 	free(w.x);
 	return ok;
+}
+
+bool kref_put_quantized(kref_state *r, kir_ref n, const kir_side *f, const kref_mem *code,
+                        const kref_mem *scale, double given, const int64_t at[3], int64_t dim,
+                        const kref_row *w)
+{
+	stream s = { f, NULL, code, scale, NULL, dim };
+
+	return put_row(r, n, &s, KIR_f32, given, at, 3, w);
 }
 
 bool kref_quantize(kref_state *r, kir_ref n)
@@ -253,7 +268,7 @@ bool kref_quantize(kref_state *r, kir_ref n)
 	const kir_format *f = format_of(r, n);
 	int64_t tokens = r->slot[kir_operand(r->f, n, "n")].i[0];
 	bool ok = true;
-	row w;
+	kref_row w;
 
 	if (!f)
 		return kref_fail(r, n, "no format is named");
@@ -264,7 +279,7 @@ bool kref_quantize(kref_state *r, kir_ref n)
 		     kref_buffer(r, n, "d"),
 		     0 };
 
-	if (!check_stream(r, n, &s, "x") || !make_row(r, n, s.dim, &w))
+	if (!check_stream(r, n, &s, "x") || !kref_make_row(r, n, s.dim, &w))
 		return false;
 	for (int64_t t = 0; ok && t < tokens; t++)
 		for (int64_t h = 0; ok && h < s.in->type->dim[1]; h++) {

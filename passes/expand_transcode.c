@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* expand_transcode.c -- transcode as the loops of a cache write whose rows come from a cache.
+ *
+ *     for %p, for %t: as expand_write.c has them, and for each token and side
+ *       %from = load %from_slots[%t]
+ *       codes and scales mean the same in both formats:
+ *         load both as integers of their size, store both             ; bit for bit
+ *       else:
+ *         %x = (code - zero) * (scale as f32, times the handed-over one)     ; what a reader sees
+ *         scales, codes of %x, store                                  ; what a writer does
+ *
+ * So no pair of formats or layouts has code of its own: the one is taken apart as attention
+ * does, the other put together as a write does. Codes of 4 bits whose bytes hold other
+ * neighbours are taken apart and packed anew.
+ *
+ * Costs: a token at a time is read, so that a source with 4 bytes of each token side by side
+ * is read in pieces of 4 bytes. The target is written as cache.write writes it.
+ */
+#include "expand_write.h"
+
+/* Where row t's source lies: page, head, token, 0. */
+static void source_place(const write_op *w, const write_side *s, kir_ref t, kir_ref h,
+                         kir_ref at[4])
+{
+	kir_func *f = w->f;
+	kir_type_id s64 = kir_scalar(f->module, KIR_s64);
+	kir_ref slot = load1(f, w->from_slots, 1, &t);
+	kir_ref page = s64c(f, kir_type_of(f, s->in)->dim[2]);
+
+	at[0] = e2(f, KIR_OP_fdiv, s64, slot, page);
+	at[1] = h;
+	at[2] = e2(f, KIR_OP_mod, s64, slot, page);
+	at[3] = s64c(f, 0);
+}
+
+/* [page, heads, token, all] of a stream: <heads x width>, or <heads> of one without columns. */
+static kir_ref load_stream(kir_func *f, kir_ref buf, const kir_ref at[4], int64_t heads)
+{
+	kir_module *m = f->module;
+	const kir_type *b = kir_type_of(f, buf);
+	kir_elem e = (kir_elem)b->elem;
+	unsigned rank = b->rank;
+	int64_t width = rank == 4 ? b->dim[3] : 1;
+	kir_type t = { .elem = (uint8_t)e,
+		       .rank = (uint8_t)(rank - 1),
+		       .dim = { heads, 1, width } };
+	kir_ref x = kir_emit(f, KIR_OP_load, kir_type_intern(m, &t),
+	                     (kir_ref[]){ buf, at[0], at[1], at[2], at[3] }, rank + 1, NULL);
+
+	return e1(f, KIR_OP_reshape,
+	          rank == 4 ? kir_tile(m, e, heads, width) : kir_vector(m, e, heads), x);
+}
+
+static kir_ref unpacked(kir_func *f, const kir_side *s, kir_ref bytes)
+{
+	const kir_type *t = kir_type_of(f, bytes);
+
+	return kir_emit(f, KIR_OP_unpack,
+	                kir_tile(f->module, s->elem, t->dim[0], 2 * t->dim[1]), &bytes, 1,
+	                (int64_t[KIR_MAX_ATTRS]){ s->pack });
+}
+
+/* Codes and scales as they are. */
+static void move_row(const write_op *w, const write_side *s, const kir_ref at[4], int64_t heads,
+                     const write_place *codes, const write_place *scales)
+{
+	kir_func *f = w->f;
+	kir_ref x = load_stream(f, s->in, at, heads);
+
+	if (s->side->bits == 4 && s->side->pack != s->from->pack) {
+		kir_type_id t = f->node[x].type;
+
+		x = unpacked(f, s->from, x);
+		x = kir_emit(f, KIR_OP_pack, t, &x, 1,
+		             (int64_t[KIR_MAX_ATTRS]){ s->side->pack });
+	}
+	write_store(f, x, 3, codes);
+	if (s->scales)
+		write_store(f, load_stream(f, s->from_scales, at, heads),
+		            kir_type_of(f, s->scales)->rank - 1, scales);
+}
+
+/* What the source's codes stand for: f32<heads x dim>. */
+static kir_ref decode_row(const write_op *w, const write_side *s, const kir_ref at[4],
+                          int64_t heads)
+{
+	kir_func *f = w->f;
+	kir_module *m = f->module;
+	kir_type_id row = kir_tile(m, KIR_f32, heads, s->dim), t = row;
+	kir_ref x = load_stream(f, s->in, at, heads), d = 0, zero = 0;
+	int64_t groups = s->from->group ? s->dim / s->from->group : 1;
+
+	if (s->from->bits == 4)
+		x = unpacked(f, s->from, x);
+	x = as_elem(f, x, KIR_f32);
+	if (s->from_given)
+		d = e2(f, KIR_OP_load, kir_vector(m, KIR_f32, heads), s->from_given, at[1]);
+	if (s->from_scales) {
+		kir_type_id each = kir_vector(m, KIR_f32, heads * groups);
+		kir_ref g = as_elem(f, load_stream(f, s->from_scales, at, heads), KIR_f32);
+
+		if (s->from->group)
+			g = e1(f, KIR_OP_reshape, each, g);
+		if (s->from->range)
+			g = expand_split(f, s->from, g, &zero);
+		if (d && s->from->group)
+			d = write_each_group(f, d, groups);
+		d = d ? e2(f, KIR_OP_mul, each, g, d) : g;
+	}
+	if (!d)
+		return x;
+	if (s->from_scales && s->from->group) {
+		t = kir_tile(m, KIR_f32, heads * groups, s->from->group);
+		x = e1(f, KIR_OP_reshape, t, x);
+	}
+	if (zero)
+		x = e2x(f, KIR_OP_sub, t, x, zero, 0);
+	x = e2x(f, KIR_OP_mul, t, x, d, 0);
+	return t == row ? x : e1(f, KIR_OP_reshape, row, x);
+}
+
+static void put_token(const write_op *w, const write_side *s, kir_ref t, kir_ref h,
+                      int64_t heads, const write_place *codes, const write_place *scales)
+{
+	kir_func *f = w->f;
+	kir_ref at[4], given = 0;
+
+	source_place(w, s, t, h, at);
+	if (s->move) {
+		move_row(w, s, at, heads, codes, scales);
+		return;
+	}
+	if (s->given)
+		given = e2(f, KIR_OP_load, kir_vector(f->module, KIR_f32, heads), s->given, h);
+	write_rows(f, s->side, decode_row(w, s, at, heads), given, codes, scales, 1);
+}
+
+/* A stream as integers of the same size: nothing that moves them looks at a NaN. */
+static kir_ref as_bits(kir_func *f, kir_ref buf)
+{
+	static const kir_elem words[] = { [1] = KIR_u8, [2] = KIR_u16, [4] = KIR_s32 };
+	kir_type t = *kir_type_of(f, buf);
+
+	t.elem = (uint8_t)words[kir_elem_bytes((kir_elem)t.elem)];
+	return e1(f, KIR_OP_view, kir_type_intern(f->module, &t), buf);
+}
+
+static write_side make_side(const kir_func *in, kir_ref n, kir_func *f, const kir_ref *map,
+                            int i)
+{
+	static const char *const names[KIR_SIDES][8] = {
+		{ "from_k", "k", "from_ks", "ks", "from_kd", "kd" },
+		{ "from_v", "v", "from_vs", "vs", "from_vd", "vd" },
+		{ "from_r", "r", "from_rs", "rs", "from_kd", "kd" }
+	};
+	const kir_format *from = in->module->format[kir_attr_of(in, n, KIR_ATTR_from)];
+	const kir_format *to = in->module->format[kir_attr_of(in, n, KIR_ATTR_format)];
+	write_side s = { .side = &to->side[i],
+		         .from = &from->side[i],
+		         .in = expand_operand(in, n, map, names[i][0]) };
+
+	if (!s.in)
+		return s;
+	s.codes = expand_operand(in, n, map, names[i][1]);
+	s.from_scales = expand_operand(in, n, map, names[i][2]);
+	s.scales = expand_operand(in, n, map, names[i][3]);
+	if (kir_side_wants(from, to, i, 0))
+		s.from_given = expand_operand(in, n, map, names[i][4]);
+	if (kir_side_wants(from, to, i, 1))
+		s.given = expand_operand(in, n, map, names[i][5]);
+	s.dim = kir_type_of(f, s.codes)->dim[3] * kir_side_per(s.side);
+	s.move = kir_side_moves(s.from, s.side);
+	if (s.move) {
+		s.in = as_bits(f, s.in);
+		s.codes = as_bits(f, s.codes);
+		s.from_scales = s.from_scales ? as_bits(f, s.from_scales) : 0;
+		s.scales = s.scales ? as_bits(f, s.scales) : 0;
+	}
+	return s;
+}
+
+bool expand_transcode(const kir_func *in, kir_ref n, kir_func *f, kir_ref *map, kir_diag *why)
+{
+	write_op w = { .f = f,
+		       .slots = expand_operand(in, n, map, "slots"),
+		       .from_slots = expand_operand(in, n, map, "from_slots"),
+		       .n = expand_operand(in, n, map, "n"),
+		       .put = put_token };
+
+	(void)why;
+	for (int i = 0; i < KIR_SIDES; i++)
+		w.side[i] = make_side(in, n, f, map, i);
+	write_tokens(&w);
+	return true;
+}

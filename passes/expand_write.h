@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* expand_write.h -- what cache.write, quantize and transcode share: how rows become codes, and
+ * the walk over tokens that puts them into their slots. */
+#ifndef KVJIT_PASSES_EXPAND_WRITE_H
+#define KVJIT_PASSES_EXPAND_WRITE_H
+
+#include "expand.h"
+#include "../ir/format.h"
+
+/* Where rows go: a buffer and the index of the first. */
+typedef struct write_place {
+	kir_ref buf, at[KIR_RANK];
+	int hint; /* KIR_HINT_*: nta writes past the caches */
+} write_place;
+
+/* x in a shape of the place's last `rank` dimensions (the others are 1), stored there. */
+void write_store(kir_func *f, kir_ref x, unsigned rank, const write_place *to);
+/* Quantizes the rows of x <R x D>, one a head, and stores codes and, if the format computes
+ * them, scales; a place's last dimensions are [head, token, ...] or [head, ...]. given: the
+ * handed-over scales f32<R>, or 0. between: dimensions between head and element. */
+void write_rows(kir_func *f, const kir_side *s, kir_ref x, kir_ref given,
+                const write_place *codes_to, const write_place *scales_to, unsigned between);
+/* x<R>, each element once for each group of its row. */
+kir_ref write_each_group(kir_func *f, kir_ref x, int64_t groups);
+
+/* K, V or R of a cache that is written. */
+typedef struct write_side {
+	const kir_side *side;
+	int64_t dim;                      /* elements of a row                        */
+	kir_ref in, codes, scales, given; /* buffers; in 0: nothing is stored         */
+	kir_ref stage;        /* [H, RUN, D]: a run's codes before they are interleaved; 0  */
+	const kir_side *from; /* of transcode: the rule of what `in` holds */
+	kir_ref from_scales, from_given; /* and its scales                            */
+	bool move;                       /* codes and scales are moved as they are    */
+} write_side;
+
+typedef struct write_op write_op;
+struct write_op {
+	kir_func *f;
+	write_side side[KIR_SIDES];
+	kir_ref slots, n;
+	kir_ref from_slots; /* of transcode: a token whose slot is negative is skipped */
+	/* Puts heads [h, h + heads) of token t of a side into two places. */
+	void (*put)(const write_op *w, const write_side *s, kir_ref t, kir_ref h, int64_t heads,
+	            const write_place *codes, const write_place *scales);
+	int64_t page, heads, parts; /* set by write_tokens                            */
+	kir_ref part;               /* the partition whose pages are taken            */
+};
+
+/* The loops over partitions and tokens. */
+void write_tokens(write_op *w);
+
+#endif

@@ -247,17 +247,23 @@ static bool func(kir_parser *p, unsigned first)
 
 /* -- modules -- */
 
-/* `format NAME v1 { ... }` from the word on: handed over whole. */
+/* `format NAME v1 { ... }` from the word on: handed over whole. Between its statements stands
+ * ';', which begins a comment everywhere else; its comments begin with '#'. */
 static bool format(kir_parser *p, const kir_lex *start)
 {
 	unsigned depth = 0;
+	bool comment = false;
 	for (;;) {
-		kir_lex_space(p);
 		if (p->lex.at == p->lex.end)
 			return kir_fail(p, start, "the format's closing brace is missing");
 		char c = *p->lex.at++;
-		depth += c == '{';
-		if (c == '}' && depth-- <= 1)
+		if (c == '\n') {
+			p->lex.line_start = p->lex.at;
+			p->lex.line++;
+		}
+		comment = c == '#' || (comment && c != '\n');
+		depth += c == '{' && !comment;
+		if (c == '}' && !comment && depth-- <= 1)
 			break;
 	}
 	kir_diag why = { 0 };

@@ -70,6 +70,9 @@ bool kir_problem_parse(kir_module *m, const char *text, size_t len, kir_problem 
                        kir_diag *d);
 /* Canonical: fields in table order, defaults left out. parse(print(p)) == p. */
 void kir_problem_print(const kir_problem *p, kir_text *out);
+/* And before it, on the same line, the formats it names that m declares and that no name alone
+ * stands for: a text that needs nothing else. */
+void kir_problem_print_whole(const kir_module *m, const kir_problem *p, kir_text *out);
 /* Appends the level-A function named as the kind to m as a person could have written it; NULL
  * and messages on contradiction. */
 kir_func *kir_problem_expand(kir_module *m, const kir_problem *p, const kir_target *t,

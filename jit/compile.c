@@ -56,7 +56,7 @@ static kvjit_status read_problem(kvjit_job *j)
 	j->f = kir_problem_expand(j->k->module, p, t, &j->d);
 	if (!j->f)
 		return kvjit_job_fail(j, KVJIT_BAD_PROBLEM, "");
-	kir_problem_print(p, &canonical);
+	kir_problem_print_whole(j->k->module, p, &canonical);
 	j->k->problem = canonical.text;
 	memcpy(j->given, p->has_knob, sizeof(j->given));
 	return KVJIT_OK;

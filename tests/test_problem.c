@@ -34,6 +34,34 @@ static kir_func *expand(kir_module *m, const kir_problem *p, const char *text)
 	return f;
 }
 
+/* With its own formats, on one line: that line is the problem again, and nothing is said of
+ * formats that have a name. Comments and line ends don't matter. */
+static void test_whole_on_one_line(void **state)
+{
+	static const char text[] = "format mine v2 {\n  elem s8 # ; }\n"
+	                           "  scale f32 token-head amax/127 floor 1e-06\n"
+	                           "  tensor cache [h t] { k[d] v[d] ks vs }\n}\n"
+	                           "attn q=bf16 k=mine v=e4m3 heads=4:2 dim=64 page=16";
+	kir_text first = { 0 }, second = { 0 };
+	kir_module *m = kir_module_new(), *n = kir_module_new();
+	kir_problem p = parse(m, text);
+
+	(void)state;
+	kir_problem_print_whole(m, &p, &first);
+	assert_null(strchr(first.text, '\n'));
+	assert_int_equal(memcmp(first.text, "format mine v2 { elem s8; ", 26), 0);
+	assert_null(strstr(first.text, "format e4m3"));
+	p = parse(n, first.text);
+	assert_true(kir_format_hash(kir_format_find(m, "mine")) ==
+	            kir_format_hash(kir_format_find(n, "mine")));
+	kir_problem_print_whole(n, &p, &second);
+	assert_string_equal(first.text, second.text);
+	free(first.text);
+	free(second.text);
+	kir_module_free(m);
+	kir_module_free(n);
+}
+
 /* Canonical strings: they print as they are. */
 static const char *const canonical[] = {
 	"attn q=bf16 kv=int8/token-head heads=32:8 dim=128 page=128 causal",
@@ -612,6 +640,7 @@ int main(void)
 		cmocka_unit_test(test_text),
 		cmocka_unit_test(test_errors),
 		cmocka_unit_test(test_deep_expressions),
+		cmocka_unit_test(test_whole_on_one_line),
 		cmocka_unit_test(test_expand_errors),
 		cmocka_unit_test(test_expression_values),
 	};

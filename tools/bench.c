@@ -197,6 +197,7 @@ static bool prepare(bench *b, kvjit *kv, const char *text, const char *sched, co
 	if (!load_open(&b->kernel, kv, text, sched, b->cold ? LOAD_COLD : 0, b->why,
 	               sizeof b->why))
 		return false;
+	load_time_compile(&b->kernel, kv, text, sched);
 	b->target = strdup(kvjit_kernel_target(b->kernel.k));
 	b->schedule = kvjit_kernel_text(b->kernel.k, "schedule");
 	if (b->kernel.a.p.kind == KIR_QUANT)

@@ -167,7 +167,7 @@ bool cache_stands_alone(const char *problem)
 
 	kir_module_free(m);
 	if (!ok)
-		cache_fail("left out, because its format isn't a built-in one: %s", problem);
+		cache_fail("left out, because its format is declared nowhere (an older kvjit kept it): %s", problem);
 	return ok;
 }
 

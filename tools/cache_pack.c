@@ -159,20 +159,17 @@ static bool read_targets(pack *p, char *list)
 
 /* -- jobs ----------------------------------------------------------------------------- */
 
-/* The problem, for this target: what a text says before its last line are formats. */
+/* The problem, for this target. */
 static char *with_target(const char *problem, const char *target)
 {
 	kir_module *m = kir_module_new();
-	const char *last = strrchr(problem, '\n');
 	kir_text out = { 0 };
 	kir_diag d = { 0 };
 	kir_problem p;
 
 	if (kir_problem_parse(m, problem, strlen(problem), &p, &d)) {
 		p.target = target;
-		if (last)
-			kir_text_add(&out, "%.*s", (int)(last + 1 - problem), problem);
-		kir_problem_print(&p, &out);
+		kir_problem_print_whole(m, &p, &out);
 	}
 	kir_module_free(m);
 	return out.text;

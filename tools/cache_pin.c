@@ -14,7 +14,7 @@ static char *line_of_problem(const char *text)
 	kir_problem p;
 
 	if (kir_problem_parse(m, text, strlen(text), &p, &d))
-		kir_problem_print(&p, &out);
+		kir_problem_print_whole(m, &p, &out);
 	kir_module_free(m);
 	return out.text;
 }

@@ -116,7 +116,6 @@ static char *sized_problem(const kt_schedule *r)
 	kir_text out = { 0 };
 	kir_diag d = { 0 };
 	kir_problem p;
-	const char *last = strrchr(r->problem, '\n');
 
 	if (!kir_problem_parse(m, r->problem, strlen(r->problem), &p, &d)) {
 		kir_module_free(m);
@@ -128,9 +127,7 @@ static char *sized_problem(const kt_schedule *r)
 		p.ctx = INT64_C(256) << r->where.bucket.ctx;
 	if (p.qlen <= 1 && r->where.bucket.qlen > 0)
 		p.qlen = r->where.bucket.qlen == 1 ? 2 : 16;
-	if (last)
-		kir_text_add(&out, "%.*s", (int)(last + 1 - r->problem), r->problem);
-	kir_problem_print(&p, &out);
+	kir_problem_print_whole(m, &p, &out);
 	kir_module_free(m);
 	return out.text;
 }

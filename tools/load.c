@@ -349,32 +349,34 @@ static bool open_write(load *l, double cold, char *why, size_t len)
 /* -- a load ----------------------------------------------------------------------------------
  */
 
-/* Median of three compilations from text to code, nothing kept between them; then the kernel
- * that a host would get, with what was tuned for it. */
-static bool compile(load *l, kvjit *kv, const char *text, const char *sched, char *why,
-                    size_t len)
+bool load_time_compile(load *l, kvjit *kv, const char *text, const char *sched)
 {
 	kvjit_compile_options o = { .size = sizeof o, .sched = sched, .flags = KVJIT_FRESH };
-	kvjit_status s = KVJIT_OK;
 	double ms[3];
-	for (int i = 0; i < 3 && s == KVJIT_OK; i++) {
-		kvjit_release(l->k);
-		l->k = NULL;
+
+	for (int i = 0; i < 3; i++) {
 		double start = measure_now();
-		s = kvjit_compile(kv, text, &o, &l->k);
+		kvjit_kernel *k = NULL;
+
+		if (kvjit_compile(kv, text, &o, &k) != KVJIT_OK)
+			return false;
 		ms[i] = 1e3 * (measure_now() - start);
-	}
-	kvjit_release(l->k);
-	l->k = NULL;
-	o.flags = 0;
-	if (s == KVJIT_OK)
-		s = kvjit_compile(kv, text, &o, &l->k);
-	if (s != KVJIT_OK) {
-		snprintf(why, len, "%s", kvjit_error(kv));
-		return false;
+		kvjit_release(k);
 	}
 	l->compile_ms = kt_spread_of(ms, 3).median;
 	return true;
+}
+
+/* The kernel that a host would get, with what was tuned for it. */
+static bool compile(load *l, kvjit *kv, const char *text, const char *sched, char *why,
+                    size_t len)
+{
+	kvjit_compile_options o = { .size = sizeof o, .sched = sched };
+
+	if (kvjit_compile(kv, text, &o, &l->k) == KVJIT_OK)
+		return true;
+	snprintf(why, len, "%s", kvjit_error(kv));
+	return false;
 }
 
 bool load_open(load *l, kvjit *kv, const char *text, const char *sched, double cold, char *why,

@@ -48,6 +48,8 @@ typedef struct load {
 bool load_open(load *l, kvjit *kv, const char *text, const char *sched, double cold, char *why,
                size_t len);
 void load_close(load *l);
+/* compile_ms: median of three compilations from text to code, nothing kept between them. */
+bool load_time_compile(load *l, kvjit *kv, const char *text, const char *sched);
 /* One call on the next part of the memory; false after a failed call. */
 bool load_call(load *l);
 /* And the seconds it took, by a device's own clock if it runs there. */

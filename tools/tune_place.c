@@ -62,7 +62,7 @@ static bool read_problem(job *j, const char *text, char *why, size_t len)
 	for (unsigned i = 0; i < kir_nknobs; i++)
 		if (j->o->threads == 1 && !strcmp(kir_knobs[i].name, "split"))
 			j->given[i] = true;
-	kir_problem_print(&j->problem, &canonical);
+	kir_problem_print_whole(j->m, &j->problem, &canonical);
 	snprintf(j->p->problem, sizeof j->p->problem, "%s",
 	         canonical.text ? canonical.text : "");
 	free(canonical.text);

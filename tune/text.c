@@ -10,8 +10,7 @@
 
 /* -- printing ---------------------------------------------------------------------------- */
 
-/* On one line: formats before a problem end with ';' or '}', so a blank may stand for the end
- * of their line. */
+/* On one line, as records have it: formats before a problem have ';' between statements. */
 static void add_line(kir_text *out, const char *text)
 {
 	bool blank = true;

@@ -125,14 +125,20 @@ test "$(cat "$tmp/pins")" = "$problem batch=8 ctx=8192 :: kv_tile=64"
 refuse 1 "--target takes" export --target avx9
 refuse 1 "knob" pin "$problem" --sched frob=1
 
-# a format of one's own is cached, but has no line
+# a format of one's own is cached, and stands before its problem on the line
 printf 'format m v1 {\n elem s8\n scale f32 token-head amax/127 floor 1e-6\n' >"$tmp/mine"
 printf ' tensor cache [h t] { k[d] v[d] ks vs }\n}\nattn q=bf16 kv=m heads=4:2 dim=64 page=16\n' >>"$tmp/mine"
 "$KVJIT" cache pin "$tmp/mine" --sched qk=f32
 "$KVJIT" cache why "$tmp/mine" | grep -q 'chosen by: pin'
 "$KVJIT" cache export --pins >"$tmp/out" 2>"$tmp/err"
-test ! -s "$tmp/out"
-grep -q "left out, because its format.*kv=m" "$tmp/err"
+test ! -s "$tmp/err"
+grep -q '^format m v1 { elem s8; scale .*; tensor .* } attn q=bf16 kv=m .* :: .*qk=f32' "$tmp/out"
+"$KVJIT" cache import --pins "$tmp/out" --cache "$tmp/own" | grep -q '1 pins'
+"$KVJIT" cache export --pins --cache "$tmp/own" | diff - "$tmp/out"
+KVJIT_PINS="$tmp/out" KVJIT_CACHE_DIR=off "$KVJIT" cache why "$tmp/mine" | grep -q 'chosen by: pin'
+"$KVJIT" tune "$tmp/mine" --effort model --cache "$tmp/own" >"$tmp/tuned"
+"$KVJIT" cache export --cache "$tmp/own" >"$tmp/out"
+grep -q '^format m v1 {.* kv=m .* :: .*source=model' "$tmp/out"
 "$KVJIT" compile "$tmp/mine" --emit ir >"$tmp/ir"
 refuse 1 "not for IR" pin "$tmp/ir" --sched qk=f32
 "$KVJIT" compile "$tmp/mine" >"$tmp/out"

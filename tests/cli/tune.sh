@@ -81,6 +81,12 @@ start=$(date +%s%N)
 ms=$((($(date +%s%N) - start) / 1000000))
 [ $ms -le 2400 ] || echo "a budget of 2 s took $ms ms (other processes run here, too)"
 [ $ms -le 6000 ] || fail "a budget of 2 s took $ms ms"
+# where a compile takes a second because others compile, too, 2 s are enough for the default alone
+for budget in 4 8 16; do
+	[ "$(trials "$tmp/a.jsonl")" -ge 2 ] && break
+	"$KVJIT" tune --warm --budget $budget --again --json --cache "$tmp/a" \
+		--record "$tmp/record.jsonl" $problem >"$tmp/a.jsonl" || fail "tuning failed"
+done
 [ "$(trials "$tmp/a.jsonl")" -ge 2 ] || fail "fewer than two trials"
 if command -v python3 >/dev/null; then
 	python3 - "$tmp/a.jsonl" "$tmp/record.jsonl" <<'END' || fail "JSON lines that aren't"

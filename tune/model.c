@@ -283,36 +283,38 @@ static bool look_at_product(const kt_model_of *m, matrices *z)
 	return false;
 }
 
-/* Weights are widened once for each tile of rows, rows once for each tile of columns; each
- * block of the contraction is scaled and added once for each output. */
-static double product_time(const kt_model_of *m, const matrices *z, const kir_sched *s)
+/* n tiles of so many rows, over all weights and all columns: weights are widened for each tile,
+ * or for each block of it, rows once for each tile of columns. */
+static double tiles_of_rows(const kt_model_of *m, const matrices *z, const kir_sched *s,
+                            double n, double rows)
 {
 	enum arith a = m->target->features & KIR_HAS_bf16 ? A_BF16 : A_F32;
-	double m_tile = s->m_tile ? s->m_tile : M_TILE, n_tile = s->n_tile ? s->n_tile : N_TILE;
-	double lanes = m->target->vector_bits / 32.0, left = fmod(z->rows, m_tile);
-	/* what whole tiles leave is taken 4 rows at a time, then singly */
-	double passes = floor(z->rows / m_tile) + floor(left / 4) + fmod(left, 4);
-	double steps = ceil(z->depth / z->step), bands = ceil(z->cols / n_tile);
-	double held = s->rows > 0 ? s->rows : 8,
-	       again = ceil((m_tile < z->rows ? m_tile : z->rows) / held);
-	double widen[2], tile[2] = { m_tile, n_tile }, cycles, local = 0, memory, compute;
+	double lanes = m->target->vector_bits / 32.0, n_tile = s->n_tile ? s->n_tile : N_TILE;
+	double vectors = z->cols * z->depth / lanes, bands = ceil(z->cols / n_tile);
+	double local = (rows + n_tile) * z->step * 4 / depth_of(a), cycles;
+	blocks b = blocks_of(m, s, rows, n_tile / lanes);
 
-	for (int i = 0; i < 2; i++) {
-		widen[i] = decode_cycles(m, z->elem[i], a, s->decode);
-		local += tile[i] * z->step * (a == A_BF16 ? 2 : 4);
-	}
-	cycles = z->rows * z->cols * z->depth / lanes * product_cycles(m, a);
-	cycles +=
-	    passes * z->cols * z->depth / lanes * widen[1] * (s->fuse == FUSE_OFF ? 1 : again);
-	cycles += bands * z->rows * z->depth / lanes * widen[0];
-	cycles += steps * z->cols * z->rows / lanes * 2 + steps * passes * bands * 60;
-	if (local > m->target->l1_bytes)
-		cycles *= 1.2;
-	memory = z->cols * z->depth * kir_elems[z->elem[1]].bits / 8 /
-	         (m->cold ? stream * m->threads : l2_rate * m->threads);
-	compute = cycles / hz / m->threads;
-	return (compute > memory ? compute : memory) +
-	       0.3 * (compute < memory ? compute : memory);
+	cycles =
+	    vectors * (times_rows(m, &b, rows, a) + widened(m, &b, z->elem[1], a, s->decode));
+	cycles += bands * rows * z->depth / lanes * decode_cycles(m, z->elem[0], a, s->decode);
+	/* each block of the contraction is scaled and added once for each output */
+	cycles += ceil(z->depth / z->step) * (z->cols * rows / lanes * 2 + bands * 60);
+	return n * cycles * (local > m->target->l1_bytes ? 1.2 : 1);
+}
+
+static double product_time(const kt_model_of *m, const matrices *z, const kir_sched *s)
+{
+	double m_tile = s->m_tile ? s->m_tile : M_TILE, left = fmod(z->rows, m_tile);
+	/* what whole tiles leave is taken 4 rows at a time, then singly */
+	double cycles = tiles_of_rows(m, z, s, floor(z->rows / m_tile), m_tile) +
+	                tiles_of_rows(m, z, s, floor(left / 4), 4) +
+	                tiles_of_rows(m, z, s, fmod(left, 4), 1);
+	double bytes = z->cols * z->depth * kir_elems[z->elem[1]].bits / 8;
+	double memory = bytes / (m->cold ? stream : l2_rate) / m->threads;
+	double compute = cycles / hz / m->threads;
+	double longer = compute > memory ? compute : memory;
+
+	return longer + seen * (compute + memory - longer);
 }
 
 double kt_model_time(const kt_model_of *m, const kir_sched *s)

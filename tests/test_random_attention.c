@@ -262,6 +262,19 @@ static void make_transcode(rng *r, char *text)
 	    (int)pick(r, 0, 5));
 }
 
+/* An indexer over keys of any of its formats. */
+static void make_index(rng *r, char *text, int *page)
+{
+	*text = 0;
+	*page = 8 * (int)pick(r, 1, 8);
+	add(text, "index q=%s kv=%s heads=%d dim=%d page=%d topk=%d",
+	    WORD(r, "bf16", "f16", "f32", "e4m3fn"),
+	    WORD(r, "index_e4m3", "index_e4m3_f32"), (int)pick(r, 1, 20),
+	    32 * (int)pick(r, 1, 5), *page, (int)pick(r, 1, 90));
+	if (one_in(r, 2))
+		add(text, " kv_tile=%d", divisor(r, *page));
+}
+
 static void make_schedule(rng *r, char *sched, int page)
 {
 	*sched = 0;
@@ -297,8 +310,8 @@ static bool refused(const check_result *r)
 	return r->failed && !strncmp(r->text, "unsupported", 11) && strstr(r->text, "knob");
 }
 
-/* Problem `seed`: attention three times of four, else a writer, a transcode, a quantizer or
- * a product. */
+/* Problem `seed`: attention three times of four, else a writer, a transcode, an indexer, a
+ * quantizer or a product. */
 static void make(unsigned seed, char *text, char *sched)
 {
 	rng r = { seed * 7919u };
@@ -310,6 +323,8 @@ static void make(unsigned seed, char *text, char *sched)
 			make_group_quant(&r, text);
 		else if (seed % 16 == 15)
 			make_gemm(&r, text);
+		else if (seed % 32 == 11)
+			make_index(&r, text, &page);
 		else if (seed % 16 == 11)
 			make_transcode(&r, text);
 		else

@@ -71,13 +71,16 @@ bool attn_open(attn *a, const char *text, char *why, size_t len)
 			return false;
 		}
 		a->shape = (kir_shape){ a->p.kv_heads, a->p.dim_k, a->p.dim_v, a->p.page };
-		if (a->p.kind != KIR_ATTN && a->p.kind != KIR_WRITE)
+		if (a->p.kind == KIR_INDEX)
+			a->shape.kv_heads = 1;
+		else if (a->p.kind != KIR_ATTN && a->p.kind != KIR_WRITE)
 			return true;
 		const kir_func *f =
 		    kir_problem_expand(a->m, &a->p, kir_target_find("generic"), &d);
 		for (kir_ref n = 1; f && n < f->nnode; n++)
 			if ((f->node[n].op == KIR_OP_attention ||
-			     f->node[n].op == KIR_OP_cache_write) &&
+			     f->node[n].op == KIR_OP_cache_write ||
+			     f->node[n].op == KIR_OP_index_topk) &&
 			    read_layout(a, f, n))
 				return true;
 		if (f)

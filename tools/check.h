@@ -44,6 +44,7 @@ bool check_bytes(check *c, char *why, size_t len);
  * of tiny and huge values, with NaN and infinities. At least 9 tokens. */
 bind_arg *check_rows(check *c, kir_elem e, const char *name, int64_t tokens, int64_t heads,
                      int64_t dim, int64_t more);
+bool check_index(check *c);
 bool check_merge(check *c, uint64_t seed, char *why, size_t len);
 bool check_gemm(check *c, char *why, size_t len);
 bool check_pack(check *c, char *why, size_t len);

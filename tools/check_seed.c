@@ -85,15 +85,6 @@ kvjit_kernel *check_compile(const check *c, unsigned i)
 
 /* -- one seed ----------------------------------------------------------------------------- */
 
-/* What is chosen depends on logits to the last bit, which no bound says. */
-static bool check_index(char *why, size_t len)
-{
-	snprintf(why, len,
-	         "check takes attn, write, quant, merge, gemm and pack problems; those of "
-	         "index are compared in tests/test_index.c");
-	return false;
-}
-
 bool check_seed(check *c, uint64_t seed, char *why, size_t len)
 {
 	bool ok = attn_open(&c->a, c->text, why, len);
@@ -104,7 +95,7 @@ bool check_seed(check *c, uint64_t seed, char *why, size_t len)
 		     : c->a.p.kind == KIR_MERGE     ? check_merge(c, seed, why, len)
 		     : c->a.p.kind == KIR_GEMM      ? check_gemm(c, why, len)
 		     : c->a.p.kind == KIR_PACK      ? check_pack(c, why, len)
-		     : c->a.p.kind == KIR_INDEX     ? check_index(why, len)
+		     : c->a.p.kind == KIR_INDEX     ? check_index(c)
 		     : c->a.p.kind == KIR_TRANSCODE ? check_transcode(c, why, len)
 		                                    : check_write(c, seed, why, len);
 	attn_close(&c->a);

@@ -13,6 +13,10 @@ tail -n 1 "$tmp/out" | grep -q '^[1-9][0-9]* passed, 0 failed$'
 for backend in ref c x86; do grep -q "^$backend/" "$tmp/out"; done
 "$KVJIT" check "write in=bf16 kv=e4m3/head heads=2 dim=32 page=16" --seeds 1 --backend x86 --json |
 	grep -q '"ok":true'
+for problem in "index kv=index_e4m3 heads=4 dim=64 page=16 topk=32" \
+	"transcode from=e4m3/head/hnd to=int8/token-head heads=2 dim=32 page=16:32"; do
+	"$KVJIT" check "$problem" --seeds 1 --backend x86 --json | grep -q '"ok":true'
+done
 
 # a golden folder of one case, then the same with something changed
 golden=$KVJIT_SOURCE_DIR/tests/golden

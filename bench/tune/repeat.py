@@ -28,7 +28,7 @@ import time
 FIXED = "kv_tile=64 qk=auto pv=auto rows=0 cols=0 unroll=0 fuse=auto hint=auto"
 AA = [
     f"attn q=bf16 kv=int8/token-head heads=4:1 dim=64 page=64 causal batch=1 ctx=256 q_tile=1 split=0 {FIXED}",
-    f"attn q=bf16 kv=bf16 heads=8:2 dim=128 page=128 causal batch=1 ctx=1024 q_tile=1 split=0 {FIXED}",
+    f"attn q=bf16 kv=bf16 heads=8:2 dim=128 page=128 causal batch=1 ctx=256 q_tile=1 split=0 {FIXED}",
     "write in=bf16 kv=int8/token-head heads=8 dim=128 page=128 ctx=256 parts=4",
     "gemm acts=e4m3/g128 weights=e4m3/g128 block=128 packed dim=256:256 batch=32 rows=0 cols=0 "
     "unroll=0 fuse=auto decode=auto n_tile=64",
@@ -63,7 +63,7 @@ def wilson(k, n):
 
 
 def aa(a):
-    apart, races, seen = 0, 0, []
+    apart, won, races, seen = 0, 0, 0, []
     for i in range(a.count):
         trials, result = tune(a, AA[i % len(AA)], "--aa", "--budget", str(a.budget or 2))
         rivals = trials[1:]
@@ -72,6 +72,7 @@ def aa(a):
         races += len(rivals)
         seen += [t["ratio"] for t in rivals if t["ratio"] > 0]
         apart += called
+        won += result["ratio"] < 0.99
         if called and not a.json:
             print(f"tune {i}: {[(t['state'], round(t['ratio'], 4)) for t in rivals]}", flush=True)
     seen.sort()
@@ -81,6 +82,7 @@ def aa(a):
         "called over 1 % apart": apart,
         "share": apart / a.count,
         "interval": wilson(apart, a.count),
+        "of these as the result": won,
         "ratios, 5 % 50 % 95 %": [round(seen[int(q * (len(seen) - 1))], 4) for q in (0.05, 0.5, 0.95)]
         if seen
         else [],
@@ -116,6 +118,7 @@ def pairs(a):
         "same or equal within the interval": equal,
         "share": equal / a.count,
         "interval": wilson(equal, a.count),
+        "picks within 1 %, the tuner's tie": sum(g <= 0.01 for g in gaps),
         "gap of the picks, median, worst": [round(gaps[len(gaps) // 2], 4), round(gaps[-1], 4)],
     }
 

@@ -3,6 +3,10 @@
 # repeat.sh -- tunes of equal candidates, and two tunes of one problem, a few times: the long run
 # is bench/tune/README.md's. Under load a verdict may be wrong now and then; most may not.
 set -eu
+[ -e "${KVJIT_BACKEND_DIR:-$(dirname "$KVJIT")}/libkvjit-x86.so" ] || {
+	echo "SKIPPED: the backend x86 isn't built here, and cc takes a second a trial"
+	exit 77
+}
 command -v python3 >/dev/null && command -v taskset >/dev/null || {
 	echo "SKIPPED: there is no python3 or no taskset here"
 	exit 77

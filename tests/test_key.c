@@ -584,19 +584,19 @@ static const struct {
 	const char *text, *program, *code;
 } golden[] = {
 	{ ATTN, "a607d681d00243bd8a4dfaad81e4b1dffa0ed61424879339893bd3c0a9e8a6fe",
-	  "ba3afb26e921e07f718aebf7a9665a6ca2f82ceba0515ee1f653bb0bfc4dfcf2" },
+	  "d3543debca1e0fd6c3770f4f183a69749287fa97a4447a1fd8e6a6dce0ffa494" },
 	{ ATTN " causal window=100 softcap=30 lse",
 	  "b0b2e5e1720846121766048eed220a880b7d4dd0c1d5b464902ea927903cf4d9",
-	  "f5c203efb3073c05ceedd224f202b5e60a87d75a73c93fed0c6b164d83ec7731" },
+	  "9eb55bd9665e20e374ee0aec46caecfb4173ab4df6b35020e50677db23950094" },
 	{ "attn q=bf16 kv=e4m3/head heads=32:8 dim=128 page=128",
 	  "b5abf72f6a0b70131acbac7b6e7028cd0eb76adad8279e1271e5804afa607ba7",
-	  "04f2406ac4f179ac4b8b8ff5594ead27a58c8064e5edcd826bab467198bb028b" },
+	  "279e2bc78f57b2cbd642b5996bc137ed3f540ac0e35f1ffd23a987dd5e8a71c2" },
 	{ WRITE, "bf14b3a84d9ad82c58f673a4561d978b8b5ace8e7c5162d06d69323c961ea70d",
-	  "df09be44ed95eb4caf53ac5f5f4e9eec78da53c840c8c57b270929ce5c01f7ad" },
+	  "c2893134154fec23c8305fd23e5a77cfb96d4d098a39c6d540d8a7ab39e4caca" },
 	{ QUANT, "4af17118c00d0a891929b3ec52b7ca0f50af3e64d431296d74a889a785c7448f",
-	  "c0b5a989fe036a4d0c49ff48cf77a8c43a65cc93d040ddcab67a4e757e631231" },
+	  "320fb5607c5bde93f293ed00efdc99b2ae76147df43ecf2a27f807459a7a0d5c" },
 	{ MERGE, "4eb744bc1f2ff4f4231979fcfca5b7d375604a201ff2f2d83c8edc5ccdb3ce7a",
-	  "368fe2e62a9c362b82470876803e8fe7794b09aab2d1bc176ce3c98c9bdfee6f" },
+	  "f39ab73af196a1f7a5124c9f67c6458dc48ad1eea89c989ff2c284a2f3b712ad" },
 };
 
 static void test_golden(void **state)

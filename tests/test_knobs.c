@@ -144,13 +144,44 @@ static void test_together(void **state)
 			run(problems[p], "", sched[i], true);
 }
 
+/* Maxima that creep up (never by 2^8 at once), jump, fall, and rows that see nothing until
+ * late: each takes another way through what rescale=lazy decides. */
+static void test_maxima(void **state)
+{
+	static const char *const score[] = {
+		"score=\"s + 0.1 * k\"",
+		"score=\"s + 3 * k\"",
+		"score=\"s - 2 * k\"",
+		"score=\"k % 16 < 8 ? s : s + 40 * (k % 3)\"",
+		"mask=\"k > 20 || k == 3 && h == 0\" score=\"s + 0.5 * k\" sink lse",
+	};
+	static const char *const cache[] = { "bf16", "e4m3/head", "int8/token-head" };
+	static const char *const sched[] = { "rescale=lazy kv_tile=8",
+		                             "rescale=lazy kv_tile=16 q_tile=4",
+		                             "rescale=lazy kv_tile=16 split=32" };
+	char text[300];
+
+	(void)state;
+	for (size_t s = 0; s < sizeof score / sizeof *score; s++)
+		for (size_t c = 0; c < 3; c++) {
+			snprintf(text, sizeof text,
+			         "attn q=bf16 out=f32 kv=%s heads=4:2 dim=64 page=16 %s",
+			         cache[c], score[s]);
+			run(text, "", sched[(s + c) % 3], true);
+		}
+}
+
 /* What isn't a value is refused before anything is built. */
 static void test_wrong(void **state)
 {
 	static const char *const wrong[][2] = {
-		{ "kv_tile=-1", "kv_tile" }, { "kv_tile=1025", "kv_tile" },
-		{ "qk=int4", "qk" },         { "hint=t3", "hint" },
-		{ "rows", "rows" },          { "tile=4", "tile" },
+		{ "kv_tile=-1", "kv_tile" },
+		{ "kv_tile=1025", "kv_tile" },
+		{ "qk=int4", "qk" },
+		{ "hint=t3", "hint" },
+		{ "rescale=never", "rescale" },
+		{ "rows", "rows" },
+		{ "tile=4", "tile" },
 	};
 
 	(void)state;
@@ -192,6 +223,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_wrong),
 		cmocka_unit_test(test_together),
+		cmocka_unit_test(test_maxima),
 		cmocka_unit_test(test_each),
 	};
 	return cmocka_run_group_tests(tests, set_up, tear_down);

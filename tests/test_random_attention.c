@@ -295,6 +295,8 @@ static void make_schedule(rng *r, char *sched, int page)
 	if (one_in(r, 3))
 		add(sched, " prefetch=%s hint=%s", WORD(r, "off", "one", "three"),
 		    WORD(r, "t0", "nta"));
+	if (one_in(r, 3))
+		add(sched, " rescale=lazy");
 }
 
 /* -- running ----------------------------------------------------------------------------- */

@@ -25,13 +25,14 @@ ROWS = {
     "chunk-bf16": ("bf16/none/amx", "auto", 1, 8704, 512),
     "chunk-e4m3": ("e4m3/tensor/amx", "fp8_e4m3", 1, 8704, 512),
 }
-# What each trick gives: the row, and knobs that take it away.
+# What each trick gives: the row, and knobs that take it away or, where the default is without, add it.
 ABLATION = [
     ("decode-int8", "tiles=off"), ("decode-int8", "stream=off"), ("decode-int8", "prefetch=off"),
     ("decode-int8", "qk=int8 pv=int8"), ("decode-int8", "pv=bf16"), ("decode-e4m3", "tiles=off"),
     ("decode-e4m3", "hint=t0"), ("decode-e4m3", "prefetch=off"), ("prefill-bf16", "tiles=off"),
     ("prefill-bf16", "stream=off"), ("prefill-bf16", "stream=all"), ("prefill-bf16", "rows=16"),
     ("prefill-bf16", "cols=1"), ("prefill-bf16", "kv_tile=64"), ("prefill-int8", "pv=bf16"),
+    ("prefill2k-bf16", "rescale=lazy"), ("chunk-bf16", "rescale=lazy"), ("chunk-e4m3", "rescale=lazy"),
 ]
 
 
@@ -75,6 +76,7 @@ def main():
     p.add_argument("--threads", type=int, default=1)
     p.add_argument("--seconds", type=float, default=1.0)
     p.add_argument("--ablation", action="store_true")
+    p.add_argument("--vectors", action="store_true", help="without AMX too: what tiles have no part in")
     p.add_argument("rows", nargs="*", help=", ".join(ROWS))
     a = p.parse_args()
     unknown = [r for r in a.rows if r not in ROWS]
@@ -82,7 +84,7 @@ def main():
         p.error(f"no row is called {unknown[0]}; rows are {', '.join(ROWS)}")
     info = subprocess.run([a.kvjit, "info"], capture_output=True, text=True).stdout
     tiles = [line.split(None, 1)[1] for line in info.splitlines() if line.startswith("tiles")]
-    if tiles != ["AMX"]:
+    if tiles != ["AMX"] and not a.vectors:
         sys.exit(f"alternate: this machine's tiles: {tiles[0] if tiles else 'unknown'}; nothing to measure")
     for row in a.rows or ROWS:
         if a.peer and ROWS[row][1]:
@@ -91,6 +93,8 @@ def main():
             alternate(a, f"{row} / own bf16", lambda: ours(a, row),
                       lambda: ours(a, row, fmt="bf16/none/amx"))
     for row, knobs in ABLATION if a.ablation else []:
+        if tiles != ["AMX"] and (knobs.startswith(("tiles", "stream")) or (a.rows and row not in a.rows)):
+            continue
         alternate(a, f"{row} default / {knobs}", lambda: ours(a, row), lambda: ours(a, row, knobs))
 
 

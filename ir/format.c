@@ -13,9 +13,8 @@
 
 const char *const kir_stream_names[KIR_NSTREAM] = { "k", "v", "r", "ks", "vs", "rs" };
 
-const char *const format_statements[] = {
-	"elem", "scale", "apply", "round", "nan", "pack", NULL
-};
+const char *const format_statements[] = { "elem",  "scale", "rotate", "apply",
+	                                  "round", "nan",   "pack",   NULL };
 const char *const format_grans[] = { "none", "tensor", "head", "token-head", "group" };
 const char *const format_rounds[] = { "even", "away", "zero", NULL };
 const char *const format_nans[] = { "keep", "max", "zero", NULL };
@@ -334,6 +333,32 @@ static bool parse_apply(parser *p, bool *reciprocal)
 	return ok;
 }
 
+/* none | hadamard [N] [signs] */
+static bool parse_rotate(parser *p, kir_side *s)
+{
+	s->rotate = 0;
+	s->signs = false;
+	if (is_word(p, "none")) {
+		advance(p);
+		return true;
+	}
+	if (!is_word(p, "hadamard"))
+		return FAIL(p, "rotate must be none or hadamard [N] [signs]");
+	advance(p);
+	s->rotate = KIR_ROTATE_WHOLE;
+	if (same_statement(p) && !is_word(p, "signs") &&
+	    (!number(p, "the block of rotate", 16, 4096, &s->rotate) ||
+	     (s->rotate & (s->rotate - 1))))
+		return p->d->n ? false
+		               : FAIL(p, "the block of rotate must be a power of two from 16 "
+		                         "to 4096");
+	if (same_statement(p) && is_word(p, "signs")) {
+		s->signs = true;
+		advance(p);
+	}
+	return true;
+}
+
 static bool parse_pack(parser *p, int *pack)
 {
 	if (!number(p, "pack", 1, 32, pack))
@@ -346,6 +371,7 @@ static bool parse_side(parser *p, int statement, kir_side *s)
 	switch (statement) {
 	case FORMAT_ELEM: return parse_code_elem(p, s);
 	case FORMAT_SCALE: return parse_scale(p, s);
+	case FORMAT_ROTATE: return parse_rotate(p, s);
 	case FORMAT_APPLY: return parse_apply(p, &s->reciprocal);
 	case FORMAT_ROUND: return parse_choice(p, "round", format_rounds, &s->round);
 	case FORMAT_NAN: return parse_choice(p, "nan", format_nans, &s->nan);
@@ -521,6 +547,10 @@ static void set_all(kir_format *f, int statement)
 			s->bits = k->bits;
 			break;
 		case FORMAT_PACK: s->pack = k->pack; break;
+		case FORMAT_ROTATE:
+			s->rotate = k->rotate;
+			s->signs = k->signs;
+			break;
 		case FORMAT_APPLY: s->reciprocal = k->reciprocal; break;
 		case FORMAT_ROUND: s->round = k->round; break;
 		case FORMAT_NAN: s->nan = k->nan; break;
@@ -560,11 +590,12 @@ static bool parse_statement(parser *p)
 	}
 	w = find_word(p, format_statements);
 	if (w < 0)
-		return FAIL(p,
-		            "'%.*s' is no statement: elem, scale, apply, round, nan, pack "
-		            "(with k., v. or "
-		            "r. for one side), keys N, rest N, values shared or tensor",
-		            shown(p), p->s);
+		return FAIL(
+		    p,
+		    "'%.*s' is no statement: elem, scale, rotate, apply, round, nan, pack "
+		    "(with k., v. or "
+		    "r. for one side), keys N, rest N, values shared or tensor",
+		    shown(p), p->s);
 	advance(p);
 	if (p->kind != 'w' || p->fresh)
 		return FAIL(p, "%s needs a value", format_statements[w]);
@@ -691,6 +722,13 @@ static bool check_sides(parser *p, int line)
 	for (int i = 0; i < KIR_SIDES; i++)
 		if (!check_side(f, i, line, p->d))
 			return false;
+	if ((f->shared || f->rest) && (f->side[0].rotate || f->side[1].rotate)) {
+		kir_error(p->d, line, 1,
+		          "format %s: rotate is about keys in one part and values that are "
+		          "stored, not with rest or values shared",
+		          f->name);
+		return false;
+	}
 	if (kir_side_given(&f->side[0]) == kir_side_given(&f->side[2]))
 		return true;
 	kir_error(p->d, line, 1,

@@ -49,6 +49,8 @@ typedef struct kir_side {
 	bool global;                /* stored scales are times one that is handed over       */
 	bool range;                 /* of max - min, not amax: codes have a zero point       */
 	bool reciprocal;            /* x * fl(1/s) instead of x / s                          */
+	int rotate; /* 0: no; ROTATE_WHOLE, or elements of a block     */
+	bool signs; /* elements are times signs first, which are handed over    */
 	int round;                  /* KIR_ROUND_*                                           */
 	int nan;                    /* KIR_NAN_*                                             */
 } kir_side;
@@ -66,6 +68,15 @@ typedef enum kir_stream {
 } kir_stream;
 
 enum { KIR_SIDES = 3 }; /* K, V, R */
+
+/* kir_side.rotate: the largest power of two that divides the head. */
+enum { KIR_ROTATE_WHOLE = -1 };
+
+/* Elements of the blocks that a head of dim elements is rotated in; 0: it isn't. */
+static inline int64_t kir_side_block(const kir_side *s, int64_t dim)
+{
+	return s->rotate == KIR_ROTATE_WHOLE ? dim & -dim : s->rotate;
+}
 
 /* Whether a side's scale is handed over with each call. */
 static inline bool kir_side_given(const kir_side *s)
@@ -164,10 +175,17 @@ static inline bool format_stored(const kir_side *s)
 static inline bool kir_side_moves(const kir_side *a, const kir_side *b)
 {
 	return a->elem == b->elem && a->bits == b->bits && a->gran == b->gran &&
+	       a->rotate == b->rotate && a->signs == b->signs &&
 	       (a->gran == KIR_GRAN_none ||
 	        (a->scale_elem == b->scale_elem && a->group == b->group &&
 	         a->global == b->global && a->range == b->range &&
 	         (b->rule < KIR_RULE_pow2 || a->rule >= KIR_RULE_pow2)));
+}
+/* Whether side s can be transcoded: rotated rows are moved or not at all. */
+static inline bool kir_side_transcodes(const kir_format *a, const kir_format *b, int s)
+{
+	return (!a->side[s].rotate && !b->side[s].rotate) ||
+	       kir_side_moves(&a->side[s], &b->side[s]);
 }
 /* Whether a transcoding from a to b needs the scales that are handed over for side s of the one
  * (to 0) or the other. */

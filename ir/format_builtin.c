@@ -85,6 +85,7 @@ static const struct host_name {
 	{ "fp8_e5m2", "e5m2/tensor" },
 	{ "int8_per_token_head", "int8/token-head/inline" },
 	{ "fp8_per_token_head", "e4m3/token-head/inline" },
+	{ "int4_per_token_head", "uint4/token-head/inline/rotated" },
 };
 
 /* Records that the words don't compose: one KV head, keys in parts, values that are the first
@@ -143,7 +144,7 @@ typedef struct spec {
 	const struct elem_word *elem;
 	const struct block *block; /* or NULL */
 	int gran, place, apply, round, group, rule;
-	bool nan_max;
+	bool nan_max, rotated;
 } spec;
 
 static int find(const char *const *words, const char *s, size_t n)
@@ -212,6 +213,8 @@ static bool read_word(spec *f, const char *s, size_t n)
 		f->rule = rule;
 	else if (n == 7 && !memcmp(s, "nan-max", n) && !f->nan_max)
 		f->nan_max = true;
+	else if (n == 7 && !memcmp(s, "rotated", n) && !f->rotated)
+		f->rotated = true;
 	else
 		return false;
 	return true;
@@ -287,6 +290,8 @@ static void add_name(const spec *f, kir_text *t)
 		kir_text_add(t, "/%s", rounds[f->round]);
 	if (f->nan_max)
 		kir_text_add(t, "/nan-max");
+	if (f->rotated)
+		kir_text_add(t, "/rotated");
 }
 
 static void add_scale(const spec *f, kir_text *t)
@@ -401,6 +406,8 @@ static const kir_format *declare(kir_module *m, const spec *f, const char *name,
 
 	kir_text_add(&t, "format %s v1 {\nelem %s\n", name, f->elem->elem);
 	add_scale(f, &t);
+	if (f->rotated)
+		kir_text_add(&t, "rotate hadamard signs\n");
 	kir_text_add(&t, "apply %s\nround %s\nnan %s\n", f->apply ? "reciprocal" : "divide",
 	             rounds[f->round], f->nan_max ? "max" : "keep");
 	add_tensors(f, &t);
@@ -423,7 +430,8 @@ static void refuse(const char *name, kir_diag *d)
 	kir_error(
 	    d, 0, 0,
 	    "ELEM[/none|tensor|head|token-head|gN][/native|inline|split|nhd|hnd|x|amx|page]"
-	    "[/div|rcp][/even|away|zero][/nan-max], ELEM one of bf16 f16 int8 e4m3 e5m2 "
+	    "[/div|rcp][/even|away|zero][/nan-max][/rotated], ELEM one of bf16 f16 int8 e4m3 "
+	    "e5m2 "
 	    "e4m3fnuz e5m2fnuz int4 uint4 e2m1 mxfp8[/ceil|ocp] mxfp4[/ceil|ocp|near] nvfp4");
 	kir_error(d, 0, 0, "a host's name: %s", hosts);
 	used = 0;

@@ -525,6 +525,17 @@ bool kir_format_layout(const kir_format *f, const kir_shape *s, kir_layout *out,
 		    f->name, (long long)s->dim_v, (long long)s->dim_k);
 		return false;
 	}
+	for (int side = 0; side < 2; side++) {
+		int64_t dim = side_dim(&w, side), block = kir_side_block(&f->side[side], dim);
+
+		if (!block || (dim % block == 0 && block >= 4))
+			continue;
+		kir_error(d, 0, 0,
+		          "format %s: %c is rotated in blocks of %lld, of which a head of %lld "
+		          "isn't made",
+		          f->name, format_letter(side), (long long)block, (long long)dim);
+		return false;
+	}
 	for (int side = 0; side < KIR_SIDES; side++) {
 		int group = f->side[side].group;
 

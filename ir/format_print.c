@@ -67,12 +67,22 @@ static const char *elem_name(const kir_side *s)
 	                           : kir_elems[s->elem].name;
 }
 
+static void print_rotate(const kir_side *s, kir_text *out)
+{
+	kir_text_add(out, s->rotate ? "hadamard" : "none");
+	if (s->rotate > 0)
+		kir_text_add(out, " %d", s->rotate);
+	if (s->signs)
+		kir_text_add(out, " signs");
+}
+
 /* A statement's value as text. */
 static void print_value(const kir_side *s, int stmt, kir_text *out)
 {
 	switch (stmt) {
 	case FORMAT_ELEM: kir_text_add(out, "%s", elem_name(s)); break;
 	case FORMAT_SCALE: print_scale(s, out); break;
+	case FORMAT_ROTATE: print_rotate(s, out); break;
 	case FORMAT_APPLY: kir_text_add(out, "%s", format_applies[s->reciprocal]); break;
 	case FORMAT_ROUND: kir_text_add(out, "%s", format_rounds[s->round]); break;
 	case FORMAT_NAN: kir_text_add(out, "%s", format_nans[s->nan]); break;
@@ -83,6 +93,7 @@ static void print_value(const kir_side *s, int stmt, kir_text *out)
 static bool is_default(const kir_side *s, int stmt)
 {
 	switch (stmt) {
+	case FORMAT_ROTATE: return !s->rotate;
 	case FORMAT_APPLY: return !s->reciprocal;
 	case FORMAT_ROUND: return !s->round;
 	case FORMAT_NAN: return !s->nan;

@@ -44,6 +44,7 @@ extern const char *const kir_stream_names[KIR_NSTREAM];
 enum format_statement {
 	FORMAT_ELEM,
 	FORMAT_SCALE,
+	FORMAT_ROTATE,
 	FORMAT_APPLY,
 	FORMAT_ROUND,
 	FORMAT_NAN,

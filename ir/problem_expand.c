@@ -39,6 +39,15 @@ static kir_ref own_operand(expansion *x, const char *name, kir_type_id type, kir
 	return n;
 }
 
+/* Signs of a rotated side, one for each element of a block. */
+static void add_signs(expansion *x, const char *name, int side, int64_t dim)
+{
+	int64_t block = kir_side_block(&x->rule->side[side], dim);
+
+	if (x->rule->side[side].signs)
+		own_operand(x, name, kir_buffer(x->m, KIR_s8, 1, &block), KIR_IN);
+}
+
 /* A parameter that is an operand of the same name. */
 kir_ref problem_operand(expansion *x, const char *name, kir_type_id type, kir_dir dir)
 {
@@ -383,6 +392,8 @@ static void key_params(expansion *x)
 		own_operand(x, "kd", per_seq, KIR_IN);
 	if (given(x, 1))
 		own_operand(x, "vd", per_seq, KIR_IN);
+	add_signs(x, "ksign", 0, p->dim_k);
+	add_signs(x, "vsign", 1, p->dim_v);
 	own_operand(x, p->sparse ? "index" : "table",
 	            problem_strided(x, KIR_s32, 1, 2, (int64_t[]){ KIR_DYN, columns }), KIR_IN);
 	own_operand(x, "lens", list(x, KIR_s32), KIR_IN);
@@ -577,6 +588,8 @@ static void expand_write(expansion *x)
 		problem_operand(x, "kd", per_head, KIR_IN);
 	if (given(x, 1))
 		problem_operand(x, "vd", per_head, KIR_IN);
+	add_signs(x, "ksign", 0, p->dim_k);
+	add_signs(x, "vsign", 1, p->dim_v);
 	problem_operand(x, "slots", list(x, KIR_s64), KIR_IN);
 	problem_scalar(x, "n", KIR_s64);
 	add_views(x);
@@ -669,6 +682,9 @@ static void expand_quant(expansion *x)
 	quant_codes(x, s);
 	if (format_stored(s))
 		scales = quant_scales(x, s->group ? p->dim_k / s->group : 1, &view);
+	if (x->rule->side[0].rotate && p->dim_k % kir_side_block(&x->rule->side[0], p->dim_k))
+		problem_refuse(x, "dim= isn't made of blocks that the format rotates");
+	add_signs(x, "sign", 0, p->dim_k);
 	if (given(x, 0))
 		problem_operand(x, "d", problem_strided(x, KIR_f32, 1, 1, &p->heads), KIR_IN);
 	problem_scalar(x, "n", KIR_s64);
@@ -702,12 +718,11 @@ static void expand_index(expansion *x)
 	const int64_t any[2] = { KIR_DYN, KIR_DYN };
 
 	if (!x->rule->shared || x->rule->rest || kir_side_given(&x->rule->side[0]) ||
-	    x->rule->side[0].gran == KIR_GRAN_group) {
-		kir_error(
-		    x->d, 0, 0,
-		    "kv=%s: an indexer's keys have no values ('values shared'), no rest, and "
-		    "one stored scale a token or none",
-		    p->k_format);
+	    x->rule->side[0].gran == KIR_GRAN_group || x->rule->side[0].range) {
+		kir_error(x->d, 0, 0,
+		          "kv=%s: an indexer's keys have no values ('values shared'), no rest, "
+		          "no zero points, and one stored scale a token or none",
+		          p->k_format);
 		x->failed = true;
 		return;
 	}

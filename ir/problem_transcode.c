@@ -65,6 +65,15 @@ void problem_transcode(expansion *x)
 	kir_slot slot[KIR_MAX_ROW];
 
 	x->failed = !f[0] || !f[1] || !same_rows(x, f[0], f[1]);
+	for (int s = 0; s < 2 && !x->failed; s++) {
+		if (kir_side_transcodes(f[0], f[1], s))
+			continue;
+		kir_error(x->d, 0, 0,
+		          "from=%s to=%s: rotated %s are moved as they are or not at all: both "
+		          "formats must rotate alike and store the same codes and scales",
+		          p->k_format, p->v_format, s ? "values" : "keys");
+		x->failed = true;
+	}
 	for (int l = 0; l < 2 && !x->failed; l++) {
 		kir_shape s = { p->kv_heads, p->dim_k, p->dim_v, l ? p->page_to : p->page };
 

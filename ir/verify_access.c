@@ -188,6 +188,8 @@ static const struct {
 	{ KIR_OP_attention, "qd", KIR_f32, 2, 2, KIR_IN },
 	{ KIR_OP_attention, "kd", KIR_f32, 2, 2, KIR_IN },
 	{ KIR_OP_attention, "vd", KIR_f32, 2, 2, KIR_IN },
+	{ KIR_OP_attention, "ksign", KIR_s8, 1, 1, KIR_IN },
+	{ KIR_OP_attention, "vsign", KIR_s8, 1, 1, KIR_IN },
 	{ KIR_OP_attention, "work", KIR_s32, 2, 2, KIR_IN },
 	{ KIR_OP_attention, "nwork", KIR_s64, 0, 0, 0 },
 	{ KIR_OP_attention, "join", KIR_s32, 2, 2, KIR_IN },
@@ -205,6 +207,8 @@ static const struct {
 	{ KIR_OP_cache_write, "rs", KIR_VOID, 3, 4, KIR_OUT },
 	{ KIR_OP_cache_write, "kd", KIR_f32, 1, 1, KIR_IN },
 	{ KIR_OP_cache_write, "vd", KIR_f32, 1, 1, KIR_IN },
+	{ KIR_OP_cache_write, "ksign", KIR_s8, 1, 1, KIR_IN },
+	{ KIR_OP_cache_write, "vsign", KIR_s8, 1, 1, KIR_IN },
 	{ KIR_OP_cache_write, "n", KIR_s64, 0, 0, 0 },
 	{ KIR_OP_transcode, "from_k", KIR_VOID, 4, 4, KIR_IN },
 	{ KIR_OP_transcode, "from_v", KIR_VOID, 4, 4, KIR_IN },
@@ -229,6 +233,7 @@ static const struct {
 	{ KIR_OP_quantize, "q", KIR_VOID, 3, 3, KIR_OUT },
 	{ KIR_OP_quantize, "s", KIR_VOID, 2, 3, KIR_OUT },
 	{ KIR_OP_quantize, "d", KIR_f32, 1, 1, KIR_IN },
+	{ KIR_OP_quantize, "sign", KIR_s8, 1, 1, KIR_IN },
 	{ KIR_OP_quantize, "n", KIR_s64, 0, 0, 0 },
 	{ KIR_OP_gemm, "a", KIR_VOID, 2, 2, KIR_IN },
 	{ KIR_OP_gemm, "as", KIR_VOID, 2, 2, KIR_IN },
@@ -297,6 +302,32 @@ static bool check_lists(kir_checker *c, kir_ref n)
 	       kir_check_wanted(c, n, "limit", index, "entries of index= are held against it");
 }
 
+/* Signs of the blocks that the format rotates, one for each element of one. */
+static bool check_signs(kir_checker *c, kir_ref n, const kir_format *fmt)
+{
+	static const char *const names[2][2] = { { "ksign", "k" }, { "vsign", "v" } };
+
+	for (int i = 0; i < 2; i++) {
+		const kir_side *s = &fmt->side[i];
+		kir_ref x = kir_operand(c->f, n, names[i][0]);
+		kir_ref codes = kir_operand(c->f, n, names[i][1]);
+
+		if (!kir_check_wanted(c, n, names[i][0], s->signs,
+		                  s->signs ? "the format rotates with signs"
+		                           : "the format has no signs"))
+			return false;
+		int64_t block =
+		    codes
+		        ? kir_side_block(s, kir_type_of(c->f, codes)->dim[3] * kir_side_per(s))
+		        : 0;
+
+		if (x && kir_type_of(c->f, x)->dim[0] != block)
+			return kir_complain(c, n, "%s= must have %lld elements, as a block has",
+			                    names[i][0], (long long)block);
+	}
+	return true;
+}
+
 /* What a format without shared values and keys in parts calls for, and one with them. */
 static bool check_parts(kir_checker *c, kir_ref n)
 {
@@ -313,6 +344,8 @@ static bool check_parts(kir_checker *c, kir_ref n)
 	    fmt->rest ? "the format's keys have a rest" : "the format's keys are one part";
 
 	if (!write && !check_lists(c, n))
+		return false;
+	if (!check_signs(c, n, fmt))
 		return false;
 	return kir_check_wanted(c, n, "v", !fmt->shared, values) &&
 	       kir_check_wanted(c, n, "r", fmt->rest > 0, rest) &&

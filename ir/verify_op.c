@@ -364,6 +364,24 @@ static bool check_dequant(kir_checker *c, kir_ref n)
 	       wrong_operand(c, n, 1, "a scalar or one scale an index along axis");
 }
 
+static bool check_hadamard(kir_checker *c, kir_ref n)
+{
+	type *t = kir_type_of(c->f, n);
+	int64_t block = kir_attr_of(c->f, n, KIR_ATTR_group);
+	int64_t cols = t->rank ? t->dim[t->rank - 1] : 0;
+
+	if (t->elem != KIR_f32 || !t->rank)
+		return wrong_result(c, n, "a tile of f32");
+	if (type_id(c, n, 0) != c->f->node[n].type)
+		return wrong_operand(c, n, 0, "of the result's type");
+	if (block >= 4 && block <= 4096 && !(block & (block - 1)) && cols % block == 0)
+		return true;
+	return kir_complain(c, n,
+	                    "group=%lld must be a power of two from 4 to 4096 that divides "
+	                    "the %lld columns",
+	                    (long long)block, (long long)cols);
+}
+
 static bool check_dot(kir_checker *c, kir_ref n)
 {
 	type *a = type_at(c, n, 0), *b = type_at(c, n, 1);
@@ -493,6 +511,7 @@ bool kir_check_op(kir_checker *c, kir_ref n)
 	case KIR_OP_concat: return check_concat(c, n);
 	case KIR_OP_spread: return check_spread(c, n);
 	case KIR_OP_dequant: return check_dequant(c, n);
+	case KIR_OP_hadamard: return check_hadamard(c, n);
 	case KIR_OP_unpack: return check_unpack(c, n);
 	case KIR_OP_pack: return check_pack(c, n);
 	case KIR_OP_dot: return check_dot(c, n);

@@ -82,6 +82,11 @@ static bool check_side(kir_checker *c, kir_ref n, const kir_format *const f[2], 
 	}
 	if (!format_needs(f[0], (kir_stream)side))
 		return true;
+	if (!kir_side_transcodes(f[0], f[1], side))
+		return kir_complain(c, n,
+		                    "%c is rotated, and its codes and scales don't mean the same "
+		                    "in %s and %s",
+		                    format_letter(side), f[0]->name, f[1]->name);
 	return same_shape(c, n, f, side) && check_scales(c, n, f[0], "from_", side) &&
 	       check_scales(c, n, f[1], "", side);
 }

@@ -27,6 +27,10 @@ kir_ref expand_split(kir_func *f, const struct kir_side *side, kir_ref s, kir_re
 /* Operand `name` of in's node n, mapped to out; 0 if absent. */
 kir_ref expand_operand(const kir_func *in, kir_ref n, const kir_ref *map, const char *name);
 
+/* Rows x <R x D> f32 rotated in blocks: x . diag(signs) . H, or back: x . H . diag(signs), over
+ * the block's size. signs: a buffer s8[block], or 0 for none. */
+kir_ref expand_rotate(kir_func *f, kir_ref x, kir_ref signs, int64_t block, bool back);
+
 /* The score and mask regions over a tile of R query rows and N keys. */
 typedef struct region_place {
 	kir_ref seq;        /* scalar s64                                       */

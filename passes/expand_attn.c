@@ -59,7 +59,9 @@ typedef struct attn {
 	kir_ref q, out, lse, qd, kd, vd, table, lens, starts, scale, sink, part;
 	part key[PARTS], value[PARTS];
 	unsigned nkey, nvalue;
-	row_gather gather; /* index lists: rows are brought into locals */
+	const kir_side *rotated[2]; /* K, V: how they are rotated, or NULL */
+	kir_ref sign[2];            /* s8[block], or 0                     */
+	row_gather gather;          /* index lists: rows are brought into locals */
 	int64_t heads, page;
 	int64_t group, tiles; /* query heads handled together, such tiles of a KV head */
 	int64_t dim_v;
@@ -141,6 +143,10 @@ static void scales(const attn *a, item *it)
 		s = e2(f, KIR_OP_mul, f32, s, descale(a, a->kd, it->seq, it->head));
 	if (a->plain_score)
 		s = e2(f, KIR_OP_mul, f32, s, f32c(f, (float)LOG2E));
+	/* both factors of a score are rotated, and H . H is the block's size */
+	if (a->rotated[0])
+		s = e2(f, KIR_OP_mul, f32, s,
+		       f32c(f, 1.0 / (double)kir_side_block(a->rotated[0], a->key[0].dim)));
 	it->scale = s;
 	it->vscale = a->vd ? descale(a, a->vd, it->seq, it->head) : 0;
 }
@@ -163,6 +169,10 @@ static void load_queries(const attn *a, item *it)
 
 		q = e1(f, KIR_OP_reshape, kir_tile(m, e, a->rows, a->key[i].dim), q);
 		it->q[i] = as_elem(f, q, KIR_f32);
+		if (a->rotated[0])
+			it->q[i] =
+			    expand_rotate(f, it->q[i], a->sign[0],
+			                  kir_side_block(a->rotated[0], a->key[i].dim), false);
 	}
 }
 
@@ -413,10 +423,13 @@ static void store_result(const attn *a, softmax_state s, const part *list, const
 	t.dim[0] = a->q_tile;
 	t.dim[1] = a->group;
 	for (unsigned i = 0; i < s.n; i++) {
-		t.dim[2] = list[i].dim;
-		kir_ref o =
-		    e1(f, KIR_OP_reshape, kir_type_intern(m, &t), as_elem(f, s.acc[i], e));
+		kir_ref o = s.acc[i];
 
+		t.dim[2] = list[i].dim;
+		if (a->rotated[1])
+			o = expand_rotate(f, o, a->sign[1],
+			                  kir_side_block(a->rotated[1], a->dim_v), true);
+		o = e1(f, KIR_OP_reshape, kir_type_intern(m, &t), as_elem(f, o, e));
 		kir_emit(f, KIR_OP_store, KIR_NO_TYPE,
 		         (kir_ref[]){ o, a->out, row, head0, from[i], end }, 6, NULL);
 	}
@@ -577,7 +590,7 @@ static void join_loop(const attn *a, kir_ref list, kir_ref njoin)
 	t.count = field(a, list, x, 4);
 	for (unsigned i = 0; i < a->nvalue; i++)
 		from[i] = s64c(f, a->value[i].from);
-	if (a->dim_v <= 256) {
+	if (a->dim_v <= 256 || a->rotated[1]) { /* blocks of a rotation aren't cut */
 		join_columns(a, &t, a->value, from, a->nvalue);
 		kir_for_end(f, lx, NULL, 0);
 		return;
@@ -654,6 +667,8 @@ static bool find_parts(attn *a, kir_diag *why)
 			side[i].packed = &format->side[i];
 		if (format && format->side[i].range)
 			side[i].zero = &format->side[i];
+		if (format && i < 2 && format->side[i].rotate)
+			a->rotated[i] = &format->side[i];
 		side[i].dim =
 		    kir_type_of(a->f, side[i].codes)->dim[3] * (side[i].packed ? 2 : 1);
 	}
@@ -692,6 +707,8 @@ static bool set_up(attn *a, kir_diag *why)
 		   { "qd", &a->qd },
 		   { "kd", &a->kd },
 		   { "vd", &a->vd },
+		   { "ksign", &a->sign[0] },
+		   { "vsign", &a->sign[1] },
 		   { "table", &a->table },
 		   { "lens", &a->lens },
 		   { "starts", &a->starts },

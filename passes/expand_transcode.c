@@ -132,7 +132,7 @@ static void put_token(const write_op *w, const write_side *s, kir_ref t, kir_ref
 	}
 	if (s->given)
 		given = e2(f, KIR_OP_load, kir_vector(f->module, KIR_f32, heads), s->given, h);
-	write_rows(f, s->side, decode_row(w, s, at, heads), given, codes, scales, 1);
+	write_rows(f, s->side, decode_row(w, s, at, heads), given, 0, codes, scales, 1);
 }
 
 /* A stream as integers of the same size: nothing that moves them looks at a NaN. */

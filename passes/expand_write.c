@@ -94,6 +94,18 @@ static kir_ref clamp(kir_func *f, kir_ref x, double most)
 	return e3(f, KIR_OP_select, t, e2(f, KIR_OP_lt, it, x, lo), lo, x);
 }
 
+/* Rows x <R x D> of what was `from`, rotated in blocks and rounded to that again; in f32. A NaN
+ * is 0, what is beyond the element's range its largest value, before and after. */
+static kir_ref rotate(kir_func *f, kir_ref x, kir_ref signs, int64_t block, kir_elem from)
+{
+	double most = kir_elem_max(from);
+
+	x = clamp(f, no_nan(f, as_elem(f, x, KIR_f32)), most);
+	x = expand_rotate(f, x, signs, block, false);
+	x = as_elem(f, as_elem(f, x, from), KIR_f32);
+	return clamp(f, no_nan(f, x), most); /* sums of the largest may overflow, and be NaN */
+}
+
 /* Whether it comes to the same to clamp what is to be a code: where the scale is exact but for
  * one rounding, nothing finite is much beyond the divisor, and what is cut off would round to
  * it. */
@@ -230,7 +242,7 @@ kir_ref write_each_group(kir_func *f, kir_ref x, int64_t groups)
 	return e1(f, KIR_OP_reshape, kir_vector(f->module, KIR_f32, rows * groups), wide);
 }
 
-void write_rows(kir_func *f, const kir_side *s, kir_ref x, kir_ref given,
+void write_rows(kir_func *f, const kir_side *s, kir_ref x, kir_ref given, kir_ref signs,
                 const write_place *codes_to, const write_place *scales_to, unsigned between)
 {
 	kir_module *m = f->module;
@@ -238,6 +250,8 @@ void write_rows(kir_func *f, const kir_side *s, kir_ref x, kir_ref given,
 	int64_t rows = t.dim[0], dim = t.dim[1], groups = s->group ? dim / s->group : 1;
 	kir_ref xf, d = given, codes, over = 0, zero = 0;
 
+	if (s->rotate)
+		x = rotate(f, x, signs, kir_side_block(s, dim), (kir_elem)t.elem);
 	if (s->gran == KIR_GRAN_none) {
 		write_store(f, plain_codes(f, s, x), 2 + between, codes_to);
 		return;
@@ -324,7 +338,8 @@ static void put_row(const write_op *w, const write_side *s, kir_ref t, kir_ref h
 
 	if (s->given)
 		given = e2(f, KIR_OP_load, kir_vector(f->module, KIR_f32, heads), s->given, h);
-	write_rows(f, s->side, load_heads(f, s->in, t, h, heads), given, codes, scales, 1);
+	write_rows(f, s->side, load_heads(f, s->in, t, h, heads), given, s->signs, codes,
+	           scales, 1);
 }
 
 /* Token t of one side into its slot; codes into the stage's row `i` if it has one. */
@@ -507,10 +522,10 @@ void write_tokens(write_op *w)
 bool expand_cache_write(const kir_func *in, kir_ref n, kir_func *f, kir_ref *map, kir_diag *why)
 {
 	const kir_format *fmt = in->module->format[kir_attr_of(in, n, KIR_ATTR_format)];
-	static const char *const names[KIR_SIDES][4] = {
-		{ "key", "k", "ks", "kd" },
-		{ "value", "v", "vs", "vd" },
-		{ "rest", "r", "rs", "kd" } /* what is handed over is for the whole key */
+	static const char *const names[KIR_SIDES][5] = {
+		{ "key", "k", "ks", "kd", "ksign" },
+		{ "value", "v", "vs", "vd", "vsign" },
+		{ "rest", "r", "rs", "kd", NULL } /* what is handed over is for the whole key */
 	};
 	write_op w = { .f = f, .slots = expand_operand(in, n, map, "slots"), .put = put_row };
 
@@ -524,6 +539,8 @@ bool expand_cache_write(const kir_func *in, kir_ref n, kir_func *f, kir_ref *map
 			w.side[i].given = expand_operand(in, n, map, names[i][3]);
 		if (w.side[i].in)
 			w.side[i].dim = kir_type_of(f, w.side[i].in)->dim[2];
+		if (fmt->side[i].signs && names[i][4])
+			w.side[i].signs = expand_operand(in, n, map, names[i][4]);
 	}
 	w.n = expand_operand(in, n, map, "n");
 	write_tokens(&w);
@@ -534,7 +551,7 @@ bool expand_cache_write(const kir_func *in, kir_ref n, kir_func *f, kir_ref *map
 typedef struct quant_op {
 	kir_func *f;
 	const kir_side *side;
-	kir_ref x, q, s, d;
+	kir_ref x, q, s, d, signs;
 	int64_t heads, group;
 } quant_op;
 
@@ -555,8 +572,8 @@ static void quantize_part(const quant_op *o, kir_ref t, kir_ref h, kir_ref c, in
 
 	if (o->d)
 		given = e2(f, KIR_OP_load, kir_vector(f->module, KIR_f32, o->heads), o->d, h);
-	write_rows(f, o->side, load_part(f, o->x, t, h, c, o->heads, width), given, &codes,
-	           &scales, 0);
+	write_rows(f, o->side, load_part(f, o->x, t, h, c, o->heads, width), given, o->signs,
+	           &codes, &scales, 0);
 }
 
 /* Row t, whole heads or parts of a longer one at a time. */
@@ -680,15 +697,17 @@ bool expand_quantize(const kir_func *in, kir_ref n, kir_func *f, kir_ref *map, k
 		       .x = expand_operand(in, n, map, "x"),
 		       .q = expand_operand(in, n, map, "q"),
 		       .s = expand_operand(in, n, map, "s"),
-		       .d = expand_operand(in, n, map, "d") };
+		       .d = expand_operand(in, n, map, "d"),
+		       .signs = expand_operand(in, n, map, "sign") };
 	int64_t heads = kir_type_of(f, o.x)->dim[1], dim = kir_type_of(f, o.x)->dim[2];
-	bool whole = o.side->gran == KIR_GRAN_token_head;
+	/* blocks of a rotation aren't cut */
+	bool whole = o.side->gran == KIR_GRAN_token_head || o.side->rotate;
 
 	(void)why;
 	o.heads = heads_together(heads, dim);
-	o.group = o.side->group ? o.side->group : whole ? dim : 1;
+	o.group = whole ? dim : o.side->group ? o.side->group : 1;
 	/* codes an element each, made of a group's elements and its scale alone */
-	bool plain = o.side->bits != 4 && !o.side->global && !o.side->range;
+	bool plain = o.side->bits != 4 && !o.side->global && !o.side->range && !o.side->rotate;
 	bool groups = plain && o.side->group && o.heads == 1 &&
 	              plain_row(kir_type_of(f, o.x)) && plain_row(kir_type_of(f, o.q));
 
@@ -702,8 +721,8 @@ bool expand_quantize(const kir_func *in, kir_ref n, kir_func *f, kir_ref *map, k
 		quantize_by_groups(o, lt + 1, heads, dim / o.group);
 	else
 		quantize_rows(&o, lt + 1, heads, dim);
-	if (o.side->group && kir_type_of(f, o.s)->dim[2] > dim / o.group)
-		pad_scales(&o, lt + 1, dim / o.group);
+	if (o.side->group && kir_type_of(f, o.s)->dim[2] > dim / o.side->group)
+		pad_scales(&o, lt + 1, dim / o.side->group);
 	kir_for_end(f, lt, NULL, 0);
 	return true;
 }

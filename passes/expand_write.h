@@ -18,7 +18,7 @@ void write_store(kir_func *f, kir_ref x, unsigned rank, const write_place *to);
 /* Quantizes the rows of x <R x D>, one a head, and stores codes and, if the format computes
  * them, scales; a place's last dimensions are [head, token, ...] or [head, ...]. given: the
  * handed-over scales f32<R>, or 0. between: dimensions between head and element. */
-void write_rows(kir_func *f, const kir_side *s, kir_ref x, kir_ref given,
+void write_rows(kir_func *f, const kir_side *s, kir_ref x, kir_ref given, kir_ref signs,
                 const write_place *codes_to, const write_place *scales_to, unsigned between);
 /* x<R>, each element once for each group of its row. */
 kir_ref write_each_group(kir_func *f, kir_ref x, int64_t groups);
@@ -28,6 +28,7 @@ typedef struct write_side {
 	const kir_side *side;
 	int64_t dim;                      /* elements of a row                        */
 	kir_ref in, codes, scales, given; /* buffers; in 0: nothing is stored         */
+	kir_ref signs;                    /* of a rotation; 0: none                   */
 	kir_ref stage;        /* [H, RUN, D]: a run's codes before they are interleaved; 0  */
 	const kir_side *from; /* of transcode: the rule of what `in` holds */
 	kir_ref from_scales, from_given; /* and its scales                            */

@@ -578,6 +578,7 @@ static bool lower_op(vec *v, kir_ref n)
 		vec_store(v, n);
 		return true;
 	case KIR_OP_dot: return vec_dot(v, n);
+	case KIR_OP_hadamard: return vec_hadamard(v, n);
 	case KIR_OP_unpack:
 	case KIR_OP_pack: lower_nibbles(v, n); return true;
 	case KIR_OP_concat: lower_concat(v, n); return true;

@@ -126,6 +126,8 @@ kir_ref vec_nibble(vec *v, kir_ref bytes, bool high, kir_elem e);
 void vec_unpack(vec *v, const vec_tile *from, const vec_tile *to, int64_t run, int64_t half);
 void vec_pack_codes(vec *v, const vec_tile *from, const vec_tile *to, int64_t run);
 
+bool vec_hadamard(vec *v, kir_ref n);
+
 bool vec_dot(vec *v, kir_ref n);
 /* Transposes n vectors x of n 4-byte words each, in place: log2(n) rounds of zips. */
 void vec_transpose(vec *v, kir_ref *x, int64_t n);

@@ -337,7 +337,7 @@ static void test_code(void **state)
 /* -- formats ---------------------------------------------------------------------------------
  */
 
-_Static_assert(sizeof(kir_side) == 72 && sizeof(kir_format) == 256 &&
+_Static_assert(sizeof(kir_side) == 80 && sizeof(kir_format) == 280 &&
                    sizeof(struct format_piece) == 12 && sizeof(struct format_item) == 136 &&
                    sizeof(struct kir_format_tensor) == 40,
                "a member was added: it needs a row in test_formats");
@@ -353,6 +353,11 @@ static const struct {
 	const char *what, *name, *elem, *scale, *rest, *place;
 } formats[] = {
 	{ "base", NAME_, ELEM_, SCALE_, REST_, PLACE_ },
+	{ "rotation", NAME_, ELEM_, SCALE_, "rotate hadamard", PLACE_ },
+	{ "its block", NAME_, ELEM_, SCALE_, "rotate hadamard 32", PLACE_ },
+	{ "its signs", NAME_, ELEM_, SCALE_, "rotate hadamard signs", PLACE_ },
+	{ "unsigned", NAME_, "elem u8", "scale f32 token-head range/255 floor 1e-06", REST_,
+	  PLACE_ },
 	{ "version", "f v2", ELEM_, SCALE_, REST_, PLACE_ },
 	{ "elem", NAME_, "elem e4m3fn", SCALE_, REST_, PLACE_ },
 	{ "k.elem", NAME_, "elem s8; k.elem e4m3fn", SCALE_, REST_, PLACE_ },

@@ -238,6 +238,11 @@ static const op_case cases[] = {
 	  { 3.5, -4, 9, 300 } },
 	{ 'T',
 	  'o',
+	  "%r = hadamard %b : f32<4> {group=4}\n" O,
+	  4,
+	  { 5.25, -4.75, 1.75, -0.25 } },
+	{ 'T',
+	  'o',
 	  ITILES "%v = slice %b : f32<2> {axis=0, start=0}\n"
 	         "%e = dequant %m, %v, %v : f32<2x2> {axis=0}\n%r = reshape %e : f32<4>\n" O,
 	  4,

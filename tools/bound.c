@@ -47,6 +47,11 @@
  * outputs by (S + 8) u32 sum_j w_j vs_j (c + z - |c - z|). A query that bf16 rounds is rounded
  * in the product with c alone: dq = u16 |scale ks| sum |q| c.
  *
+ * Rotation: the query is rotated as the kernel does, in b elements' blocks, which rounds by
+ * log2(b) u32 of the block's sum |q|, a score so by log2(b) u32 sum |q| sum |scale k|. Outputs
+ * are rotated back: each takes the mean of its block's terms, and log2(b) u32 of that of sum
+ * w|v|.
+ *
  * u32 terms of the query's scaling (two multiplications) are in the 4 u32 of the score.
  */
 #include "bound.h"
@@ -156,7 +161,7 @@ typedef struct row {
 	const bound_profile *p;
 	int64_t seq, head, h, len, pos;
 	const int32_t *table, *index; /* index: this row's list, NULL: keys by table */
-	double factor, amax;
+	double factor, amax, qsum;    /* qsum: of |q|, before it is rotated */
 	double q[BOUND_DIM];
 	double e[BOUND_DIM];    /* rounding error of each element      */
 	double ties[BOUND_DIM]; /* a step where its sign isn't known   */
@@ -186,6 +191,58 @@ static void round_query(row *r)
 	}
 }
 
+/* The block that side (0 keys, 1 values) is rotated in, 0 if it isn't. */
+static int64_t block_of(const attn *a, int side)
+{
+	return kir_side_block(&a->format->side[side], side ? a->shape.dim_v : a->shape.dim_k);
+}
+
+static double sign_of(const attn *a, int side, int64_t d)
+{
+	const bind_arg *s = bind_find((bind *)&a->b, side ? "vsign" : "ksign");
+	return s ? ((const int8_t *)s->data)[d % block_of(a, side)] : 1;
+}
+
+/* x in blocks times Sylvester's matrix. */
+static void hadamard(double *x, int64_t dim, int64_t block)
+{
+	for (int64_t h = 1; h < block; h *= 2)
+		for (int64_t i = 0; i < dim; i++)
+			if (!(i & h)) {
+				double p = x[i], m = x[i + h];
+				x[i] = p + m;
+				x[i + h] = p - m;
+			}
+}
+
+/* The query as the kernel multiplies it; the block's size goes to the factor of scores. */
+static void rotate_query(row *r)
+{
+	int64_t block = block_of(r->a, 0);
+	r->qsum = 0;
+	for (int64_t d = 0; block && d < r->a->shape.dim_k; d++) {
+		r->qsum += fabs(r->q[d]);
+		r->q[d] *= sign_of(r->a, 0, d);
+	}
+	if (!block)
+		return;
+	hadamard(r->q, r->a->shape.dim_k, block);
+	r->factor /= (double)block;
+}
+
+/* Each element's term becomes the mean of its block's. */
+static void rotate_terms(const attn *a, double *x)
+{
+	int64_t block = block_of(a, 1);
+	for (int64_t d = 0; block && d < a->shape.dim_v; d += block) {
+		double sum = 0;
+		for (int64_t i = d; i < d + block; i++)
+			sum += x[i];
+		for (int64_t i = d; i < d + block; i++)
+			x[i] = sum / (double)block;
+	}
+}
+
 static void open_row(row *r, const attn *a, const bound_profile *p, int64_t at, int64_t head,
                      bool *exact)
 {
@@ -207,6 +264,7 @@ static void open_row(row *r, const attn *a, const bound_profile *p, int64_t at, 
 	for (int64_t d = 0; d < a->shape.dim_k; d++)
 		r->q[d] = elem_get(a->p.q, bind_find(b, "q")->data,
 		                   (at * a->p.heads + head) * a->shape.dim_k + d);
+	rotate_query(r);
 	r->amax = query_amax(r->q, a->shape.dim_k, exact);
 	if (p->qk >= ARITH_int8)
 		round_query(r);
@@ -427,6 +485,9 @@ bound_terms bound_terms_of(const attn *a, const bound_profile *p, int64_t at, in
 	if (p->pv == ARITH_f16)
 		f16_terms(&r, vs, t.dw);
 	t.ds += ((double)a->shape.dim_k + 8) * U32 * more;
+	if (block_of(a, 0))
+		t.ds += log2((double)block_of(a, 0)) * U32 * r.qsum * codes;
+	rotate_terms(a, t.dw);
 	free(r.w);
 	return t;
 }
@@ -452,6 +513,7 @@ void bound_abs_out(const attn *a, int64_t at, int64_t head, double *out)
 			          fabs(attn_element(a, 1, page, r.h, token, d) *
 			               attn_scale(a, 1, page, r.h, token, d));
 		}
+	rotate_terms(a, out);
 	free(r.w);
 }
 
@@ -470,6 +532,8 @@ double bound_out(const attn *a, const bound_profile *p, const bound_terms *t, in
 	double up = p->pv == ARITH_bf16 ? U16 : p->pv == ARITH_f16 ? 0x1p-11 : 0;
 	double weights =
 	    expm1(2 * score_error(a, t, extra)) + up + (t->len + 8) * U32 + 0x1p-19;
+	if (block_of(a, 1))
+		weights += log2((double)block_of(a, 1)) * U32;
 	double tiny = stored == KIR_f16 ? 0x1p-25 : 0x1p-120;
 	return weights * (1 + up) * abs_out + (1 + weights) * t->dw[d] +
 	       bound_unit(stored) * fabs(out) + tiny;

@@ -62,6 +62,9 @@ double check_uniform(check *c);                      /* [0, 1)           */
 double check_normal(check *c);                       /* N(0, 1)          */
 int64_t check_int(check *c, int64_t lo, int64_t hi); /* lo..hi inclusive */
 /* n elements of normal values times sigma. */
+/* 1 and -1, for each element of the blocks that a head of dim elements is rotated in; nothing
+ * without such signs. */
+void check_signs(check *c, bind *b, const char *name, const kir_side *s, int64_t dim);
 void check_fill(check *c, kir_elem e, void *data, int64_t n, double sigma);
 
 #endif

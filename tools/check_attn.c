@@ -139,11 +139,19 @@ static void bind_written(check *c, bind *w)
 	}
 }
 
-/* kd and vd for the writer are one a head; attention gets the same for every sequence. */
+/* Signs of rotations, and scales: kd and vd for the writer are one a head; attention gets the
+ * same for every sequence. */
 static void bind_scales(check *c, bind *w)
 {
 	attn *a = &c->a;
 	int64_t heads[2] = { a->nseq, a->shape.kv_heads };
+	check_signs(c, &a->b, "ksign", &a->format->side[0], a->shape.dim_k);
+	check_signs(c, &a->b, "vsign", &a->format->side[1], a->shape.dim_v);
+	for (int side = 0; side < 2; side++) {
+		bind_arg *s = bind_find(&a->b, side ? "vsign" : "ksign");
+		if (s)
+			bind_borrow(w, s->name, s->dtype, s->rank, s->shape, s->data);
+	}
 	for (int side = 0; side < 2; side++) {
 		const char *name = side ? "vd" : "kd";
 		kir_gran g = a->format->side[side].gran;
@@ -275,7 +283,8 @@ static void make_abs(attn *a)
 				}
 }
 
-/* Values inside keys can't lose their sign alone, nor can codes with a zero point. */
+/* Values inside keys can't lose their sign alone, nor can codes with a zero point, nor ones
+ * that are rotated. */
 static bool sum_abs(check *c, kvjit_kernel *k, reference *r, char *why, size_t len)
 {
 	attn *a = &c->a;
@@ -301,7 +310,7 @@ static bool sum_abs(check *c, kvjit_kernel *k, reference *r, char *why, size_t l
 static bool run_reference(check *c, kvjit_kernel *k, reference *r, char *why, size_t len)
 {
 	attn *a = &c->a;
-	if (a->format->shared || a->format->side[1].range)
+	if (a->format->shared || a->format->side[1].range || a->format->side[1].rotate)
 		return sum_abs(c, k, r, why, len);
 	const char *name = a->layout.tensor[a->layout.stream[KIR_S_v].tensor].name;
 	bind_arg *cache = bind_find(&a->b, name);

@@ -39,6 +39,16 @@ void check_fill(check *c, kir_elem e, void *data, int64_t n, double sigma)
 		elem_set(e, data, i, sigma * check_normal(c));
 }
 
+void check_signs(check *c, bind *b, const char *name, const kir_side *s, int64_t dim)
+{
+	int64_t block = kir_side_block(s, dim);
+	if (!s->signs || block <= 0)
+		return;
+	int8_t *to = bind_tensor(b, name, KVJIT_S8, 1, &block)->data;
+	for (int64_t i = 0; i < block; i++)
+		to[i] = check_int(c, 0, 1) ? 1 : -1;
+}
+
 /* -- results ------------------------------------------------------------------------------ */
 
 void check_fail(check_result *r, const char *fmt, ...)

@@ -19,6 +19,7 @@ typedef struct golden_case {
 	size_t bytes;
 	const char *sched; /* --sched, or NULL */
 	const char *spoil; /* --spoil, or NULL */
+	double fraction;   /* of an output's bytes, may differ: rotated writers alone */
 } golden_case;
 
 typedef struct golden_array {
@@ -32,6 +33,7 @@ typedef struct golden_array {
 /* What came of a case on a machine. */
 typedef struct golden_result {
 	bool failed;
+	double fraction;  /* the case's */
 	char text[400];   /* why it failed, or what was compared */
 	double worst;     /* largest err/bound, 0 for exact ones */
 	unsigned checked; /* elements compared: a case that compares nothing fails */
@@ -61,6 +63,7 @@ bool golden_bind(const golden_case *c, const char *array, bind *b, const char *n
 
 typedef bool (*golden_op)(const golden_case *c, const machine *m, golden_result *r);
 
+bool golden_quant_rotated(const golden_case *c, const machine *m, golden_result *r);
 bool golden_fp_decode(const golden_case *c, const machine *m, golden_result *r);
 bool golden_fp_encode(const golden_case *c, const machine *m, golden_result *r);
 bool golden_bf16_round(const golden_case *c, const machine *m, golden_result *r);

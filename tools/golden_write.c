@@ -32,16 +32,18 @@ bool golden_write_token_head(const golden_case *c, const machine *m, golden_resu
 {
 	const char *kind = golden_word(c->params, "kind"),
 	           *order = golden_word(c->params, "order");
-	bool int8 = strcmp(kind, "int8") == 0, hnd = strcmp(order, "HND") == 0;
+	bool int4 = strcmp(kind, "int4") == 0, int8 = strcmp(kind, "int8") == 0,
+	     hnd = strcmp(order, "HND") == 0;
 	long long heads = golden_item(c->params, "shape", 1);
 	long long dk = golden_item(c->params, "shape", 2),
 	          dv = golden_item(c->params, "shape", 3);
-	long long pad = (long long)golden_number(c->params, "content_bytes", 0) - dk - dv - 8;
+	long long pad = (long long)golden_number(c->params, "content_bytes", 0) -
+	                (int4 ? (dk + dv) / 2 : dk + dv) - 8;
 	char text[1000], padding[40] = "";
 	golden_array want, k;
 	bind b = { 0 };
 
-	if (!int8 && strcmp(kind, "fp8") != 0)
+	if (!int8 && !int4 && strcmp(kind, "fp8") != 0)
 		return golden_fail(r, "unknown kind '%s'", kind);
 	if (!hnd && strcmp(order, "NHD") != 0)
 		return golden_fail(r, "unknown order '%s'", order);
@@ -52,14 +54,23 @@ bool golden_write_token_head(const golden_case *c, const machine *m, golden_resu
 		snprintf(padding, sizeof padding, " pad %lld", pad);
 	snprintf(
 	    text, sizeof text,
-	    "format golden v1 {\n  elem %s\n  scale f32 token-head amax/%s floor 1e-06\n"
+	    "format golden v1 {\n  elem %s\n  scale f32 token-head %s floor 1e-06\n%s"
 	    "  apply reciprocal\n  round %s\n  tensor cache [%s] { k[d] ks v[d] vs%s }\n}\n"
 	    "write in=%s kv=golden heads=%lld dim=%lld:%lld page=%lld\n",
-	    int8 ? "s8" : "e4m3fn", int8 ? "127" : "448", int8 ? "away" : "even",
+	    int4   ? "u4"
+	    : int8 ? "s8"
+	           : "e4m3fn",
+	    int4   ? "range/15"
+	    : int8 ? "amax/127"
+	           : "amax/448",
+	    int4 ? "  rotate hadamard signs\n" : "", int8 || int4 ? "away" : "even",
 	    hnd ? "h t" : "t h", padding, kir_elems[k.elem].name, heads, dk, dv,
 	    (long long)golden_number(c->params, "block_size", 0));
 	bind_arg *cache = bind_cache(c, &b, "cache", &want);
-	if (bind_rows(c, &b, r) && golden_call(m, c, text, &b, r))
+	if (bind_rows(c, &b, r) &&
+	    (!int4 || (golden_bind(c, "rht_signs", &b, "ksign", r) &&
+	               golden_bind(c, "rht_signs", &b, "vsign", r))) &&
+	    golden_call(m, c, text, &b, r))
 		golden_same(r, "cache", cache->data, want.data, (size_t)want.count, 1);
 	if (!r->failed)
 		snprintf(r->text, sizeof r->text, "%u bytes exact", r->checked);

@@ -22,11 +22,11 @@ typedef struct part {
 typedef struct side {
 	part part[2];
 	unsigned nparts;
-	const kref_mem *given;
-	int64_t dim;
-	double *row;   /* [len][dim], decoded, times the stored scales           */
-	char *have;    /* [len]                                                  */
-	double *scale; /* one row's stored scales                                */
+	const kref_mem *given, *signs;
+	int64_t dim, block; /* block: elements that are rotated together, or 0 */
+	double *row;        /* [len][dim], decoded, times the stored scales           */
+	char *have;         /* [len]                                                  */
+	double *scale;      /* one row's stored scales                                */
 } side;
 
 typedef struct attn {
@@ -86,6 +86,23 @@ static void release(attn *a)
 	free(a->slots);
 }
 
+/* Takes a row's rotation back: H and signs, over the block's size. */
+static bool unrotate(kref_state *r, kir_ref n, const side *s, double *row)
+{
+	double sign = 1;
+
+	for (int64_t k = 0; s->block && k < s->dim; k += s->block)
+		kref_hadamard(r, KIR_f64, row + k, s->block);
+	for (int64_t k = 0; s->block && k < s->dim; k++) {
+		int64_t at = k % s->block;
+
+		if (s->signs && !kref_get_row(r, n, s->signs, &at, 1, 1, &sign))
+			return false;
+		row[k] *= sign / (double)s->block;
+	}
+	return true;
+}
+
 /* The stored scales of one slot become one factor for each group of elements. */
 static bool read_row(kref_state *r, kir_ref n, const attn *a, side *s, int64_t h, int64_t j)
 {
@@ -113,7 +130,7 @@ static bool read_row(kref_state *r, kir_ref n, const attn *a, side *s, int64_t h
 		}
 	}
 	s->have[j] = 1;
-	return true;
+	return unrotate(r, n, s, s->row + j * s->dim);
 }
 
 /* The scale handed over for sequence b and KV head h; 1 when there is none. */
@@ -316,6 +333,10 @@ static bool add_part(kref_state *r, kir_ref n, side *s, int which, const char *c
 	if (!p->code)
 		return true;
 	p->rule = rule;
+	if (rule && which < 2) {
+		s->block = kir_side_block(rule, p->code->type->dim[3] * kir_side_per(rule));
+		s->signs = kref_buffer(r, n, which ? "vsign" : "ksign");
+	}
 	p->packed = rule && rule->bits == 4 ? rule : NULL;
 	p->dim = p->code->type->dim[3] * (p->packed ? 2 : 1);
 	if (p->scale && p->scale->type->rank == 4)

@@ -129,6 +129,7 @@ static bool plain_op(kref_state *r, kir_ref n)
 	case KIR_OP_slice:
 	case KIR_OP_concat:
 	case KIR_OP_dequant:
+	case KIR_OP_hadamard:
 	case KIR_OP_unpack:
 	case KIR_OP_pack:
 	case KIR_OP_dot: return kref_tile(r, n);

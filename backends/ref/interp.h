@@ -173,4 +173,8 @@ static inline const kref_mem *kref_buffer(const kref_state *r, kir_ref n, const 
 	return b ? r->slot[b].mem : NULL;
 }
 
+/* A block of n = 2^k numbers times Sylvester's matrix, in place: sums and differences of those
+ * n/2 apart, then n/4, ... 1, each rounded as element e. */
+void kref_hadamard(const kref_state *r, kir_elem e, double *x, int64_t n);
+
 #endif

@@ -120,9 +120,35 @@ static void quantize_row(const kref_state *r, const kir_side *f, kir_elem from, 
 /* Where one side's rows come from and go to. */
 typedef struct stream {
 	const kir_side *f;
-	const kref_mem *in, *code, *scale, *given;
+	const kref_mem *in, *code, *scale, *given, *signs;
 	int64_t dim;
 } stream;
+
+/* x in blocks, as it is rotated before it is quantized: a NaN is 0, what is beyond the
+ * element's range its largest value, before and after. */
+static bool rotate_row(kref_state *r, kir_ref n, const stream *s, double *x)
+{
+	int64_t block = kir_side_block(s->f, s->dim);
+	kir_elem from = s->in->type->elem;
+	double most = kir_elem_max(from), sign = 1;
+
+	for (int64_t k = 0; block && k < s->dim; k++) {
+		int64_t at = k % block;
+
+		if (s->signs && !kref_get_row(r, n, s->signs, &at, 1, 1, &sign))
+			return false;
+		x[k] = isnan(x[k]) ? 0 : sign * fmax(fmin(x[k], most), -most);
+	}
+	for (int64_t k = 0; block && k < s->dim; k += block)
+		kref_hadamard(r, KIR_f32, x + k, block);
+	for (int64_t k = 0; block && k < s->dim; k++) {
+		if (r->mode == KREF_ROUND)
+			x[k] = kref_to_float(from, x[k], KIR_ROUND_even, KIR_NAN_keep,
+			                     KIR_OVER_inf);
+		x[k] = isnan(x[k]) ? 0 : fmax(fmin(x[k], most), -most);
+	}
+	return true;
+}
 
 static bool check_stream(kref_state *r, kir_ref n, stream *s, const char *in)
 {
@@ -176,7 +202,7 @@ static bool write_row(kref_state *r, kir_ref n, const stream *s, int64_t t, int6
 	int64_t from[2] = { t, h };
 	double given = 1;
 
-	if (!kref_get_row(r, n, s->in, from, 2, s->dim, w->x))
+	if (!kref_get_row(r, n, s->in, from, 2, s->dim, w->x) || !rotate_row(r, n, s, w->x))
 		return false;
 	if (s->f->gran != KIR_GRAN_none && (s->f->rule == KIR_RULE_given || s->f->global) &&
 	    !kref_get_row(r, n, s->given, &h, 1, 1, &given))
@@ -223,9 +249,11 @@ static bool write_all(kref_state *r, kir_ref n, const stream *s, const kref_mem 
 
 bool kref_cache_write(kref_state *r, kir_ref n)
 {
-	static const char *const names[KIR_SIDES][4] = { { "key", "k", "ks", "kd" },
-		                                         { "value", "v", "vs", "vd" },
-		                                         { "rest", "r", "rs", "kd" } };
+	static const char *const names[KIR_SIDES][5] = {
+		{ "key", "k", "ks", "kd", "ksign" },
+		{ "value", "v", "vs", "vd", "vsign" },
+		{ "rest", "r", "rs", "kd", "rsign" },
+	};
 	const kir_format *f = format_of(r, n);
 	stream s[KIR_SIDES];
 	int64_t dim = 0;
@@ -240,6 +268,7 @@ bool kref_cache_write(kref_state *r, kir_ref n)
 			         kref_buffer(r, n, names[i][1]),
 			         kref_buffer(r, n, names[i][2]),
 			         kref_buffer(r, n, names[i][3]),
+			         i < 2 ? kref_buffer(r, n, names[i][4]) : NULL,
 			         0 };
 		if (s[i].in && !check_stream(r, n, &s[i], names[i][0]))
 			return false;
@@ -258,7 +287,7 @@ bool kref_put_quantized(kref_state *r, kir_ref n, const kir_side *f, const kref_
                         const kref_mem *scale, double given, const int64_t at[3], int64_t dim,
                         const kref_row *w)
 {
-	stream s = { f, NULL, code, scale, NULL, dim };
+	stream s = { f, NULL, code, scale, NULL, NULL, dim };
 
 	return put_row(r, n, &s, KIR_f32, given, at, 3, w);
 }
@@ -277,6 +306,7 @@ bool kref_quantize(kref_state *r, kir_ref n)
 		     kref_buffer(r, n, "q"),
 		     kref_buffer(r, n, "s"),
 		     kref_buffer(r, n, "d"),
+		     kref_buffer(r, n, "sign"),
 		     0 };
 
 	if (!check_stream(r, n, &s, "x") || !kref_make_row(r, n, s.dim, &w))

@@ -162,6 +162,31 @@ static void dequant(kref_state *r, kir_ref n, kref_slot *s, const kref_slot *q,
 	kref_round(r, s->elem, s->f, s->count);
 }
 
+void kref_hadamard(const kref_state *r, kir_elem e, double *x, int64_t n)
+{
+	for (int64_t h = n / 2; h >= 1; h /= 2) {
+		for (int64_t i = 0; i < n; i++) {
+			double a = x[i], b;
+
+			if (i & h)
+				continue;
+			b = x[i + h];
+			x[i] = a + b;
+			x[i + h] = a - b;
+		}
+		kref_round(r, e, x, n);
+	}
+}
+
+static void hadamard(kref_state *r, kir_ref n, kref_slot *s, const kref_slot *x)
+{
+	int64_t block = kir_attr_of(r->f, n, KIR_ATTR_group);
+
+	memcpy(s->f, x->f, (size_t)s->count * sizeof *s->f);
+	for (int64_t k = 0; k < s->count; k += block)
+		kref_hadamard(r, s->elem, s->f + k, block);
+}
+
 /* Byte and bits of code k of a row: low bits of byte i are code i of each 2 run, high bits
  * code i + run. */
 static int64_t byte_of(int64_t k, int64_t run, bool *high)
@@ -284,6 +309,7 @@ bool kref_tile(kref_state *r, kir_ref n)
 		dequant(r, n, s, x, kref_in(r, n, 1),
 		        r->f->node[n].nsrc == 3 ? kref_in(r, n, 2) : NULL);
 		return true;
+	case KIR_OP_hadamard: hadamard(r, n, s, x); return true;
 	case KIR_OP_unpack: unpack(r, n, s, x); return true;
 	case KIR_OP_pack: pack(r, n, s, x); return true;
 	case KIR_OP_dot: return dot(r, n);

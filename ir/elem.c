@@ -204,6 +204,29 @@ double kir_pow2_by(kir_scale_rule rule, double x)
 	return ldexp(1, rule == KIR_RULE_pow2_near && part >= 0.875 ? exp : exp - 1);
 }
 
+double kir_scale_most(const kir_side *s)
+{
+	double most = kir_elem_max(s->scale_elem);
+
+	return s->rule >= KIR_RULE_pow2 ? kir_pow2_by(KIR_RULE_pow2_down, most) : most;
+}
+
+bool kir_scale_overflows(const kir_side *s, kir_elem from)
+{
+	double most = kir_elem_max(s->range ? KIR_f32 : from);
+	uint64_t end =
+	    kir_encode(s->scale_elem, INFINITY, KIR_ROUND_even, KIR_NAN_keep, KIR_OVER_sat);
+	float d = (float)s->divisor;
+
+	if (s->rule < KIR_RULE_pow2 && isfinite(kir_decode(s->scale_elem, end)))
+		return false;
+	if (s->global)
+		return true;
+	most = fmax(most, s->eps);
+	most = s->inverse ? most * (double)(1 / d) : most / (double)d;
+	return fmax(most, s->floor) > kir_scale_most(s);
+}
+
 double kir_pow2_ceil(double x)
 {
 	int exp;

@@ -238,6 +238,29 @@ static bool parse_rule(parser *p, kir_side *s)
 	return true;
 }
 
+/* A divisor below 1 makes codes below 1, one above what integers hold cuts off the rows'
+ * largest elements: half a step more than the largest code is in use. */
+static bool check_divisor(const kir_format *f, int side, int line, kir_diag *d)
+{
+	const kir_side *s = &f->side[side];
+	double most = kir_is_int(s->elem) ? (double)(kir_side_max(s) + !s->range) : INFINITY;
+	const char *rule = s->range ? "range" : "amax";
+
+	if (s->divisor >= 1 && s->divisor <= most)
+		return true;
+	if (isfinite(most))
+		kir_error(d, line, 1,
+		          "format %s: %c.scale %s/%g: codes of %u bits take a divisor from 1 "
+		          "to %g",
+		          f->name, format_letter(side), rule, s->divisor, s->bits, most);
+	else
+		kir_error(d, line, 1,
+		          "format %s: %c.scale %s/%g: the divisor is the largest code, at "
+		          "least 1",
+		          f->name, format_letter(side), rule, s->divisor);
+	return false;
+}
+
 /* A divisor that f32 flushes to zero, or a floor that the stored scale does, would divide by
  * zero after all. */
 static bool check_range(const kir_format *f, int side, int line, kir_diag *d)
@@ -252,6 +275,8 @@ static bool check_range(const kir_format *f, int side, int line, kir_diag *d)
 		    f->name, format_letter(side), s->range ? "range" : "amax", s->divisor);
 		return false;
 	}
+	if (!check_divisor(f, side, line, d))
+		return false;
 	double least = s->rule == KIR_RULE_amax ? s->eps / s->divisor : 0;
 
 	if (s->eps > 0 && !isnormal((float)s->eps)) {

@@ -153,6 +153,11 @@ double kir_elem_max(kir_elem e); /* largest finite value */
 double kir_pow2_ceil(double x);
 /* The same for every rule of powers of two. */
 double kir_pow2_by(kir_scale_rule rule, double x);
+/* The largest scale that a rule may give: finite as it is stored, with pow2 a power of two. */
+double kir_scale_most(const kir_side *s);
+/* Whether a row of elements `from` may have a scale beyond that; a conversion that saturates
+ * does the rest by itself. */
+bool kir_scale_overflows(const kir_side *s, kir_elem from);
 /* What is added to the bits of a positive f32 before the mantissa is cut off, to that end. */
 uint32_t kir_pow2_carry(kir_scale_rule rule);
 /* A stored scale of a side with zero points (kir_side.range): the code of 0 is in its lowest

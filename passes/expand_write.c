@@ -71,6 +71,8 @@ static kir_ref row_scale(kir_func *f, const kir_side *s, kir_ref x, kir_elem fro
 	else
 		a = e2(f, KIR_OP_div, t, a, f32c(f, (float)s->divisor));
 	a = e2(f, KIR_OP_max, t, a, f32c(f, (float)s->floor));
+	if (kir_scale_overflows(s, from))
+		a = e2(f, KIR_OP_min, t, a, f32c(f, kir_scale_most(s)));
 	if (s->rule >= KIR_RULE_pow2)
 		a = pow2_of(f, s->rule, a);
 	return as_elem(f, a, s->scale_elem);

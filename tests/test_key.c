@@ -346,6 +346,7 @@ _Static_assert(sizeof(kir_side) == 80 && sizeof(kir_format) == 280 &&
 #define NAME_  "f v1"
 #define ELEM_  "elem s8"
 #define SCALE_ "scale f32 token-head amax/127 floor 1e-06"
+#define SEVEN_ "scale f32 token-head amax/7 floor 1e-06"
 #define REST_  ""
 #define PLACE_ "tensor cache [h t] { k[d] ks v[d] vs }"
 
@@ -362,9 +363,10 @@ static const struct {
 	{ "elem", NAME_, "elem e4m3fn", SCALE_, REST_, PLACE_ },
 	{ "k.elem", NAME_, "elem s8; k.elem e4m3fn", SCALE_, REST_, PLACE_ },
 	{ "v.elem", NAME_, "elem s8; v.elem e4m3fn", SCALE_, REST_, PLACE_ },
-	{ "4 bits", NAME_, "elem s4", SCALE_, REST_, PLACE_ },
-	{ "pack", NAME_, "elem s4", SCALE_, "pack 4", PLACE_ },
-	{ "v.pack", NAME_, "elem s4", SCALE_, "v.pack 4", PLACE_ },
+	{ "divisor 7", NAME_, "elem s8", SEVEN_, REST_, PLACE_ },
+	{ "4 bits", NAME_, "elem s4", SEVEN_, REST_, PLACE_ },
+	{ "pack", NAME_, "elem s4", SEVEN_, "pack 4", PLACE_ },
+	{ "v.pack", NAME_, "elem s4", SEVEN_, "v.pack 4", PLACE_ },
 	{ "down", NAME_, ELEM_, "scale f32 token-head amax/127 floor 1e-06 pow2-down", REST_,
 	  PLACE_ },
 	{ "near", NAME_, ELEM_, "scale f32 token-head amax/127 floor 1e-06 pow2-near", REST_,

@@ -829,6 +829,59 @@ static void quantize(void **state)
 	kir_module_free(f->module);
 }
 
+/* 1e9 and an infinity have scales beyond every f16: they are stored as the largest one, or the
+ * largest power of two. Of bf16 and f32 a scale that is rounded up is beyond the last. */
+static void scales_that_overflow(void **state)
+{
+	static const struct {
+		const char *scale, *elem, *rule;
+		uint32_t s[3]; /* of the rows 1e9, infinity and 0.5 */
+		const char *q;
+	} rows[] = {
+		{ "f16", "s8", "amax/127 floor 1e-06", { 0x7bff, 0x7bff, 0x1c08 }, "\x7f\x7f" },
+		{ "f16", "s8", "amax/127 pow2", { 0x7800, 0x7800, 0x2000 }, "\x7f\x7f" },
+		{ "bf16", "e5m2", "amax/1 eps 1", { 0x4e6e, 0x7f7f, 0x3f80 }, "\x3c\x3c" },
+		{ "bf16", "e5m2", "amax/1 pow2", { 0x4e80, 0x7f00, 0x3f00 }, "\x3b\x40" },
+		{ "f32",
+		  "e5m2",
+		  "amax/1 pow2",
+		  { 0x4e800000, 0x7f000000, 0x3f000000 },
+		  "\x3b\x40" },
+		{ "e4m3fn", "s8", "amax/127 pow2", { 0x78, 0x78, 0x04 }, "\x7f\x7f" },
+	};
+
+	(void)state;
+	for (size_t n = 0; n < sizeof rows / sizeof rows[0]; n++) {
+		float in[3] = { 1e9F, INFINITY, 0.5F };
+		unsigned char q[3], s[12], want[12];
+		unsigned bytes = rows[n].scale[0] == 'e'         ? 1
+		                 : !strcmp(rows[n].scale, "f32") ? 4
+		                                                  : 2;
+		kref_arg arg[4] = { { in, sizeof in, { 0 }, 0, 0 },
+			            { q, sizeof q, { 0 }, 0, 0 },
+			            { s, 3 * bytes, { 0 }, 0, 0 },
+			            { .i = 3 } };
+		char text[600];
+		kir_diag d = { 0 };
+		kir_func *f;
+
+		snprintf(text, sizeof text,
+		         "format mine v1 {\n  elem %s\n  scale %s token-head %s\n}\n"
+		         "func @q(%%x: in f32[?,1,1], %%q: out %s[?,1,1], %%s: out %s[?,1], "
+		         "%%n: s64)\n     level=A {\n"
+		         "  quantize x=%%x, q=%%q, s=%%s, n=%%n {format=mine}\n  ret\n}\n",
+		         rows[n].elem, rows[n].scale, rows[n].rule, rows[n].elem,
+		         rows[n].scale);
+		f = parse(text);
+		assert_true(kref_run(f, arg, KREF_ROUND, NULL, &d));
+		for (unsigned k = 0; k < 3; k++)
+			memcpy(want + k * bytes, &rows[n].s[k], bytes);
+		assert_memory_equal(s, want, 3 * bytes);
+		assert_memory_equal(q, rows[n].q, 2);
+		kir_module_free(f->module);
+	}
+}
+
 /* Two blocks of 2 along the contraction, exponents 0 (0.0) and 130 (8) among the scales, a
  * padded copy of w. */
 static const char gemm_text[] =
@@ -1043,12 +1096,19 @@ static void complete(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(each_op),     cmocka_unit_test(rounding),
-		cmocka_unit_test(refuses),     cmocka_unit_test(null_argument),
-		cmocka_unit_test(attention),   cmocka_unit_test(merge),
-		cmocka_unit_test(cache_write), cmocka_unit_test(quantize),
-		cmocka_unit_test(tiles),       cmocka_unit_test(gemm),
-		cmocka_unit_test(topk),        cmocka_unit_test(transcode),
+		cmocka_unit_test(each_op),
+		cmocka_unit_test(rounding),
+		cmocka_unit_test(refuses),
+		cmocka_unit_test(null_argument),
+		cmocka_unit_test(attention),
+		cmocka_unit_test(merge),
+		cmocka_unit_test(cache_write),
+		cmocka_unit_test(quantize),
+		cmocka_unit_test(scales_that_overflow),
+		cmocka_unit_test(tiles),
+		cmocka_unit_test(gemm),
+		cmocka_unit_test(topk),
+		cmocka_unit_test(transcode),
 		cmocka_unit_test(complete),
 	};
 

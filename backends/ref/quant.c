@@ -4,7 +4,8 @@
  *     a  = the largest |x| of the elements that share a scale; NaN is passed over, an infinity
  *          counts as the largest finite value of the input's element
  *     s  = max(max(a, eps) / divisor, floor), or a power of two next to that; or given
- *     s' = s as its element stores it
+ *     s' = s as its element stores it, at most its largest finite value (with a power of two:
+ *          the largest of those)
  *     t  = x * (1 / s') or x / s'
  *
  * With a global scale G that is handed over, the scale is of x / G:
@@ -51,6 +52,8 @@ static double scale_of(const kref_state *r, const kir_side *f, double over, cons
 	s = step(r, f->inverse ? a * step(r, 1 / s) : a / s);
 	if (s < step(r, f->floor))
 		s = step(r, f->floor);
+	if (s > kir_scale_most(f))
+		s = kir_scale_most(f);
 	if (f->rule >= KIR_RULE_pow2)
 		s = kir_pow2_by(f->rule, s);
 	if (kir_elems[f->scale_elem].man >= 23)

@@ -223,6 +223,33 @@ static kir_func *step(kir_func *f, const kpass_info *p, const kpass_options *o, 
 	return run_one(f, p, o, why);
 }
 
+/* A pass that is named runs: one that reads another level would look as if it had been checked.
+ * What brings f there is the last pass from each level between. */
+static bool fits(const kir_func *f, const kpass_info *p, kir_diag *why)
+{
+	unsigned level = f->level;
+	char first[80] = "";
+
+	if (p->from == level)
+		return true;
+	while (level < p->from) {
+		const kpass_info *down = NULL;
+
+		for (unsigned i = 0; i < kpass_count; i++)
+			if (kpass_table[i].from == level && kpass_table[i].to > level)
+				down = &kpass_table[i];
+		if (!down)
+			break;
+		strncat(first, *first ? ",...," : "", sizeof first - strlen(first) - 1);
+		strncat(first, down->name, sizeof first - strlen(first) - 1);
+		level = down->to;
+	}
+	kir_error(why, 0, 0, "pass %s reads level %c, @%.60s is at level %c%s%s%s", p->name,
+	          "?AT?V"[p->from], f->name, "?AT?V"[f->level],
+	          *first ? "; run " : " already", first, *first ? " first" : "");
+	return false;
+}
+
 kir_func *kpass_run(kir_func *f, const kpass_options *o, kir_diag *why)
 {
 	static const kpass_options plain = { 0 };
@@ -244,7 +271,10 @@ kir_func *kpass_run(kir_func *f, const kpass_options *o, kir_diag *why)
 	for (list = o->list; f && next_word(&list, &word, &len);) {
 		if (o->stop_level && f->level >= o->stop_level)
 			break;
-		f = step(f, find_pass(word, len), o, why);
+		const kpass_info *p = find_pass(word, len);
+
+		if (!listed(o->skip, p))
+			f = fits(f, p, why) ? run_one(f, p, o, why) : NULL;
 	}
 	return f;
 }

@@ -33,7 +33,8 @@ extern const unsigned kpass_count;
 
 /* What the manager does around each pass. All of it is data handed in. */
 typedef struct kpass_options {
-	const char *list;  /* "expand,fold_scales"; NULL: the whole table          */
+	const char *list;  /* "expand,fold_scales", each must read the level it meets;
+	                      NULL: the whole table, those of other levels left out  */
 	const char *skip;  /* optional passes left out, same form; NULL: none      */
 	const char *print; /* "before:select", "after:vectorize", "after:*"; or NULL */
 	bool check_text;   /* print, parse, compare and go on with the parsed one  */

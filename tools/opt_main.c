@@ -13,6 +13,7 @@
 #include "../ir/problem.h"
 #include "../passes/passes.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,7 +31,7 @@ static const char usage[] =
     "  --skip=A,B          leave these out\n"
     "  --target=T          compile for this target instead of the one written\n"
     "  --sched=\"K=V ...\"   set these knobs\n"
-    "  --print=WHERE,...   before:PASS, after:PASS, after:*\n"
+    "  --print=WHERE,...   before:PASS, after:PASS; * for any\n"
     "  --check=C,...       verify, text (round trip), ref (interpreter before and after)\n"
     "  --seed=N --tol=X    of the check with ref\n"
     "  --verify-only       check the file, print nothing\n";
@@ -43,6 +44,88 @@ static bool option(const char *arg, const char *name, const char **value)
 		return false;
 	*value = arg + n + 1;
 	return true;
+}
+
+static int find_word(const char *words, const char *word, size_t len)
+{
+	for (int i = 0;; i++) {
+		size_t n = strcspn(words, ",");
+		if (n == len && !memcmp(words, word, n))
+			return i;
+		if (!words[n])
+			return -1;
+		words += n + 1;
+	}
+}
+
+static bool read_numbers(const char *seed, const char *tol, options *o)
+{
+	char *end;
+
+	o->seed = 1;
+	o->tol = 0.05;
+	if (seed) {
+		o->seed = strtoul(seed, &end, 0);
+		if (*seed < '0' || *seed > '9' || *end) {
+			fprintf(stderr, "kvjit-opt: --seed takes an integer, not '%s'\n", seed);
+			return false;
+		}
+	}
+	if (tol) {
+		o->tol = strtod(tol, &end);
+		if (end == tol || *end || !(o->tol >= 0) || isinf(o->tol)) {
+			fprintf(stderr,
+			        "kvjit-opt: --tol takes a finite number from 0 on, not '%s'\n",
+			        tol);
+			return false;
+		}
+	}
+	return true;
+}
+
+/* A place of --print: before or after, a colon, a pass or *. */
+static bool is_place(const char *word, size_t len)
+{
+	const char *pass = memchr(word, ':', len);
+	size_t n = pass ? (size_t)(pass - word) : 0, m = pass ? len - n - 1 : 0;
+
+	if (!pass || find_word("before,after", word, n) < 0)
+		return false;
+	if (m == 1 && pass[1] == '*')
+		return true;
+	for (unsigned i = 0; i < kpass_count; i++)
+		if (strlen(kpass_table[i].name) == m &&
+		    !memcmp(kpass_table[i].name, pass + 1, m))
+			return true;
+	return false;
+}
+
+static bool is_check(const char *word, size_t len)
+{
+	return find_word("verify,text,ref", word, len) >= 0;
+}
+
+static bool all_words(const char *name, const char *list, bool (*ok)(const char *, size_t),
+                      const char *values)
+{
+	for (const char *s = list; s && *s;) {
+		size_t n = strcspn(s, ", ");
+
+		if (n && !ok(s, n)) {
+			fprintf(stderr, "kvjit-opt: --%s takes %s, not '%.*s'\n", name, values,
+			        (int)n, s);
+			return false;
+		}
+		s += n + (s[n] != 0);
+	}
+	return true;
+}
+
+static bool read_words(const options *o)
+{
+	return all_words("check", o->check, is_check, "verify, text, ref") &&
+	       all_words("print", o->print, is_place,
+	                 "before:PASS and after:PASS, PASS one of --passes=help or *");
 }
 
 static bool read_options(int argc, char **argv, options *o)
@@ -63,8 +146,8 @@ static bool read_options(int argc, char **argv, options *o)
 			o->file = a;
 		}
 	}
-	o->seed = seed ? strtoul(seed, NULL, 0) : 1;
-	o->tol = tol ? strtod(tol, NULL) : 0.05;
+	if (!read_numbers(seed, tol, o) || !read_words(o))
+		return false;
 	return o->file || (o->passes && !strcmp(o->passes, "help"));
 }
 
@@ -128,18 +211,6 @@ static bool is_ir(const char *s)
 }
 
 /* -- knobs and target ------------------------------------------------------------- */
-
-static int find_word(const char *words, const char *word, size_t len)
-{
-	for (int i = 0;; i++) {
-		size_t n = strcspn(words, ",");
-		if (n == len && !memcmp(words, word, n))
-			return i;
-		if (!words[n])
-			return -1;
-		words += n + 1;
-	}
-}
 
 static bool set_knob(kir_sched *s, const char *word, size_t len, kir_diag *d)
 {
@@ -229,7 +300,12 @@ static void emit(const char *text, void *ctx)
 
 static bool wants(const char *list, const char *word)
 {
-	return list && find_word(list, word, strlen(word)) >= 0;
+	for (size_t n; list && *list; list += n + (list[n] != 0)) {
+		n = strcspn(list, ", ");
+		if (n == strlen(word) && !memcmp(list, word, n))
+			return true;
+	}
+	return false;
 }
 
 static kir_func *process(kir_func *f, options *o, kir_diag *d)

@@ -1,0 +1,40 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# opt.sh -- kvjit-opt refuses what it doesn't understand: an option that was taken for another, and
+# a pass that was named but didn't run, both said that all was well.
+set -eu
+opt=$(dirname "$KVJIT")/kvjit-opt
+tmp=${KVJIT_TMP:-/tmp}/opt.$$
+trap 'rm -f "$tmp"' EXIT
+good="attn q=bf16 kv=bf16 heads=2 dim=16 page=16"
+
+# refuse CODE WORDS OPTION...: kvjit-opt with these options exits with CODE and says WORDS.
+refuse() {
+	code=$1 words=$2
+	shift 2
+	status=0
+	echo "$good" | "$opt" "$@" - >"$tmp" 2>&1 || status=$?
+	if [ "$status" != "$code" ] || ! grep -qF -e "$words" "$tmp"; then
+		echo "kvjit-opt $*: exit code $status, not $code with '$words':"
+		cat "$tmp"
+		exit 1
+	fi
+}
+
+for tol in x -5 nan inf 1x ''; do
+	refuse 2 "--tol takes a finite number from 0 on, not '$tol'" "--tol=$tol"
+done
+for seed in x -1 2x ''; do
+	refuse 2 "--seed takes an integer, not '$seed'" "--seed=$seed"
+done
+refuse 2 "--check takes verify, text, ref, not 'foo'" --passes=expand --check=text,foo
+for place in after:foo foo:expand expand after after: ':*'; do
+	refuse 2 "--print takes before:PASS and after:PASS" --passes=expand --print="$place"
+done
+refuse 1 "pass select reads level V, @attn is at level A; run expand,...,vectorize first" \
+	--passes=select --check=text,ref
+refuse 1 "pass expand reads level A, @attn is at level T already" --passes=expand,expand
+
+echo "$good" | "$opt" --passes=expand,cse --check=verify,text,ref --tol=0 --seed=0x10 \
+	--print='before:cse,after:*' - >"$tmp"
+[ "$(grep -c '^; ' "$tmp")" = 3 ]

@@ -98,6 +98,18 @@ const kir_type *kir_type_at(const kir_module *m, kir_type_id t)
 	return &m->type[t];
 }
 
+unsigned kir_grain(const kir_type *t)
+{
+	unsigned grain = kir_elem_bytes((kir_elem)t->elem);
+	int64_t row = t->rank ? t->dim[t->rank - 1] : 0;
+
+	if (grain > 1)
+		return grain;
+	for (grain = 4; row != KIR_DYN && row % grain; grain /= 2)
+		;
+	return grain;
+}
+
 static kir_type_id value(kir_module *m, kir_elem e, unsigned rank, int64_t rows, int64_t cols)
 {
 	kir_type t = { .elem = (uint8_t)e, .rank = (uint8_t)rank, .dim = { rows, cols } };

@@ -222,7 +222,7 @@ static int grain(const kvjit_kernel *k, int i)
 
 	if (!k->device || bytes > 1 || !p->nstride)
 		return bytes;
-	return p->nstride <= 2 && p->shape[p->rank - 1] % 64 == 0 ? 64 : 4;
+	return p->nstride <= 2 && p->shape[p->rank - 1] % 64 == 0 ? 64 : k->slot[i].grain;
 }
 
 static kvjit_status fill_strides(kvjit_frame *f, int i)

@@ -161,6 +161,7 @@ static bool describe_buffer(const kir_func *f, const kir_param *in, const kir_la
 	p->role = (kvjit_role)in->dir;
 	p->nstride = (int)in->nstride;
 	s->bytes = (uint8_t)kir_elem_bytes((kir_elem)t->elem);
+	s->grain = (uint8_t)kir_grain(t);
 	if (in->nstride > 4) {
 		kir_error(d, 0, 0, "parameter %%%s has %u run-time strides; a call takes 4",
 		          in->name, in->nstride);

@@ -6,14 +6,14 @@
  * one: reads of what isn't there go to the last element that is, and are put right, so that
  * lanes stay together; a lane skips the stores that aren't its own.
  *
- * Bases and run-time strides are multiples of the element's size, those of bytes (caches) of
- * GRAIN: the runtime refuses others (docs/backend-spirv.md).
+ * Bases and run-time strides are multiples of kir_grain: the runtime refuses others
+ * (docs/backend-spirv.md).
  */
 #include "spirv.h"
 
 #include <llvm/Config/llvm-config.h>
 
-enum { GRAIN = 2 /* log2 */, LOCAL_ZEROS = 6 };
+enum { LOCAL_ZEROS = 6 };
 
 static LLVMValueRef word(kll *l, unsigned x)
 {
@@ -70,15 +70,15 @@ typedef struct access {
 static unsigned align_of(const kll *l, kir_ref n)
 {
 	kir_ref buf, upto;
-	unsigned first, nindex, zeros = kll_zeros(l, n), most = GRAIN;
+	unsigned first, nindex, zeros = kll_zeros(l, n), most;
 
 	kir_access(l->f, n, &buf, &first, &nindex, &upto);
 	while (l->f->node[buf].op == KIR_OP_view)
 		buf = kir_src(l->f, buf, 0);
 	if (l->f->node[buf].op == KIR_OP_local)
 		most = LOCAL_ZEROS;
-	else if (kir_elem_bytes(kll_elem(l, buf)) > 1)
-		most = (unsigned)__builtin_ctz(kir_elem_bytes(kll_elem(l, buf)));
+	else
+		most = (unsigned)__builtin_ctz(kir_grain(kir_type_of(l->f, buf)));
 	if (zeros > most)
 		zeros = most;
 	return 1u << zeros;

@@ -718,11 +718,12 @@ static void expand_index(expansion *x)
 	const int64_t any[2] = { KIR_DYN, KIR_DYN };
 
 	if (!x->rule->shared || x->rule->rest || kir_side_given(&x->rule->side[0]) ||
-	    x->rule->side[0].gran == KIR_GRAN_group || x->rule->side[0].range) {
-		kir_error(x->d, 0, 0,
-		          "kv=%s: an indexer's keys have no values ('values shared'), no rest, "
-		          "no zero points, and one stored scale a token or none",
-		          p->k_format);
+	    x->rule->side[0].range) {
+		kir_error(
+		    x->d, 0, 0,
+		    "kv=%s: an indexer's keys have no values ('values shared'), no rest, no "
+		    "zero points, and stored scales or none",
+		    p->k_format);
 		x->failed = true;
 		return;
 	}

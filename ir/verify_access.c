@@ -246,7 +246,7 @@ static const struct {
 	{ KIR_OP_index_topk, "q", KIR_VOID, 3, 3, KIR_IN },
 	{ KIR_OP_index_topk, "w", KIR_f32, 2, 2, KIR_IN },
 	{ KIR_OP_index_topk, "k", KIR_VOID, 4, 4, KIR_IN },
-	{ KIR_OP_index_topk, "ks", KIR_VOID, 3, 3, KIR_IN },
+	{ KIR_OP_index_topk, "ks", KIR_VOID, 3, 4, KIR_IN },
 	{ KIR_OP_index_topk, "table", KIR_s32, 2, 2, KIR_IN },
 	{ KIR_OP_index_topk, "seqs", KIR_s32, 1, 1, KIR_IN },
 	{ KIR_OP_index_topk, "lens", KIR_s32, 1, 1, KIR_IN },
@@ -353,6 +353,19 @@ static bool check_parts(kir_checker *c, kir_ref n)
 	                   kir_check_wanted(c, n, "rest", fmt->rest > 0, rest)));
 }
 
+/* An indexer's keys with a scale for each group have whole groups. */
+static bool check_key_groups(kir_checker *c, kir_ref n)
+{
+	kir_ref ks = kir_operand(c->f, n, "ks");
+	int64_t dim = kir_type_of(c->f, kir_operand(c->f, n, "q"))->dim[2];
+	const kir_type *t = kir_type_of(c->f, ks);
+
+	if (!ks || t->rank == 3 || (t->dim[3] > 0 && dim > 0 && dim % t->dim[3] == 0))
+		return true;
+	return kir_complain(c, n, "ks=%s: %lld scales a key don't divide its %lld elements",
+	                    kir_value_text(c, ks), (long long)t->dim[3], (long long)dim);
+}
+
 bool kir_check_named(kir_checker *c, kir_ref n)
 {
 	const kir_func *f = c->f;
@@ -378,6 +391,7 @@ bool kir_check_named(kir_checker *c, kir_ref n)
 		return false;
 	switch (f->node[n].op) {
 	case KIR_OP_attention: return check_plan_rows(c, n);
+	case KIR_OP_index_topk: return check_key_groups(c, n);
 	case KIR_OP_gemm: return kir_check_gemm(c, n);
 	case KIR_OP_relayout: return kir_check_relayout(c, n);
 	case KIR_OP_transcode: return kir_check_transcode(c, n);

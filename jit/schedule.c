@@ -177,10 +177,28 @@ static int64_t common_page(const kvjit_shape *s)
 	return a;
 }
 
+/* An indexer's logits decide what is chosen, so nothing is rounded to 8 bits unless somebody
+ * asks for it: codes that auto would multiply as integers are multiplied in f32. */
+static void default_index(kir_func *f)
+{
+	kir_ref n = kvjit_find_op(f, KIR_OP_index_topk);
+	int64_t format = n ? kir_attr_of(f, n, KIR_ATTR_format) : -1;
+	const kir_side *s;
+
+	if (format < 0 || format >= (int64_t)f->module->nformat || f->sched.qk)
+		return;
+	s = &f->module->format[format]->side[0];
+	if (s->bits == 4 || kir_is_int(s->elem))
+		f->sched.qk = 1;
+}
+
 void kvjit_default_schedule(kir_func *f, const kir_problem *p)
 {
 	kir_ref n = kvjit_find_op(f, KIR_OP_attention);
 	kvjit_shape s;
+
+	if (f->level == KIR_A)
+		default_index(f);
 
 	if (f->level != KIR_A || !n || !kvjit_shape_of(f, &s))
 		return;

@@ -19,6 +19,7 @@
  * The passes read a row's logits, which the first loop left in the caches, five times.
  */
 #include "expand.h"
+#include "../ir/format.h"
 
 #include <math.h>
 
@@ -28,7 +29,8 @@ typedef struct indexer {
 	kir_func *f;
 	kir_ref q, w, k, ks, table, seqs, lens, out, logits, pages, width;
 	int64_t heads, dim, page, keys, topk;
-	kir_ref t, seq, len; /* of the row at hand */
+	const kir_side *packed; /* keys of two codes a byte; NULL: they aren't */
+	kir_ref t, seq, len;    /* of the row at hand */
 	kir_ref hist;
 } indexer;
 
@@ -55,12 +57,37 @@ static void place_of(const indexer *x, kir_ref j, kir_ref *page, kir_ref *token,
 	*token = i2(x, KIR_OP_mod, j, s64c(f, x->page));
 }
 
+/* Keys [token, upto) of a page as values, with the scales of their groups if they have some:
+ * f32<N x D>. */
+static kir_ref load_keys(const indexer *x, kir_ref page, kir_ref token, kir_ref upto)
+{
+	kir_func *f = x->f;
+	kir_module *m = f->module;
+	const kir_type *kt = kir_type_of(f, x->k), *st = x->ks ? kir_type_of(f, x->ks) : NULL;
+	kir_ref zero = s64c(f, 0);
+	kir_ref k =
+	    kir_emit(f, KIR_OP_load, kir_tile(m, (kir_elem)kt->elem, x->keys, kt->dim[3]),
+	             (kir_ref[]){ x->k, page, zero, token, zero, upto }, 6, NULL);
+
+	if (x->packed)
+		k = kir_emit(f, KIR_OP_unpack, kir_tile(m, x->packed->elem, x->keys, x->dim),
+		             &k, 1, (int64_t[KIR_MAX_ATTRS]){ x->packed->pack });
+	if (!st || st->rank == 3)
+		return as_elem(f, k, KIR_f32);
+	kir_ref d =
+	    kir_emit(f, KIR_OP_load, kir_tile(m, (kir_elem)st->elem, x->keys, st->dim[3]),
+	             (kir_ref[]){ x->ks, page, zero, token, zero, upto }, 6, NULL);
+
+	return kir_emit(f, KIR_OP_dequant, kir_tile(m, KIR_f32, x->keys, x->dim),
+	                (kir_ref[]){ k, as_elem(f, d, KIR_f32) }, 2,
+	                (int64_t[KIR_MAX_ATTRS]){ -1, x->dim / st->dim[3] });
+}
+
 /* The logits of keys [j, j + keys): f32<N>. */
 static kir_ref tile_logits(const indexer *x, kir_ref q, kir_ref w, kir_ref j)
 {
 	kir_func *f = x->f;
 	kir_module *m = f->module;
-	kir_elem e = (kir_elem)kir_type_of(f, x->k)->elem;
 	kir_type_id st = kir_tile(m, KIR_f32, x->heads, x->keys);
 	kir_type_id nt = kir_vector(m, KIR_f32, x->keys), it = kir_vector(m, KIR_s32, x->keys);
 	kir_ref page, token, there, zero = s64c(f, 0);
@@ -68,16 +95,15 @@ static kir_ref tile_logits(const indexer *x, kir_ref q, kir_ref w, kir_ref j)
 	place_of(x, j, &page, &token, &there);
 	kir_ref left = i2(x, KIR_OP_add, token, i2(x, KIR_OP_sub, x->len, j));
 	kir_ref upto = e3(f, KIR_OP_select, kir_scalar(m, KIR_s64), there, left, zero);
-	kir_ref k = kir_emit(f, KIR_OP_load, kir_tile(m, e, x->keys, x->dim),
-	                     (kir_ref[]){ x->k, page, zero, token, zero, upto }, 6, NULL);
-	kir_ref s = kir_emit(f, KIR_OP_dot, st, (kir_ref[]){ q, as_elem(f, k, KIR_f32) }, 2,
-	                     (int64_t[KIR_MAX_ATTRS]){ 1 });
+	kir_ref s =
+	    kir_emit(f, KIR_OP_dot, st, (kir_ref[]){ q, load_keys(x, page, token, upto) }, 2,
+	             (int64_t[KIR_MAX_ATTRS]){ 1 });
 
 	s = e2(f, KIR_OP_max, st, s, f32c(f, 0));
 	/* the sum over heads is a product as well: w is a row */
 	s = e2(f, KIR_OP_dot, kir_tile(m, KIR_f32, 1, x->keys), w, s);
 	s = e1(f, KIR_OP_reshape, nt, s);
-	if (x->ks) {
+	if (x->ks && kir_type_of(f, x->ks)->rank == 3) {
 		kir_elem se = (kir_elem)kir_type_of(f, x->ks)->elem;
 		kir_ref d = kir_emit(f, KIR_OP_load, kir_vector(m, se, x->keys),
 		                     (kir_ref[]){ x->ks, page, zero, token, upto }, 5, NULL);
@@ -235,6 +261,10 @@ bool expand_index_topk(const kir_func *in, kir_ref n, kir_func *f, kir_ref *map,
 		          (int)x.keys, (int)x.page);
 		return false;
 	}
+	int64_t format = kir_attr_of(in, n, KIR_ATTR_format);
+
+	if (format >= 0 && in->module->format[format]->side[0].bits == 4)
+		x.packed = &in->module->format[format]->side[0];
 	kir_ref rows = expand_operand(in, n, map, "n");
 	kir_ref loop = kir_for(f, s64c(f, 0), rows, 1, true, NULL, 0);
 	int64_t digits = DIGITS;

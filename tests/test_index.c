@@ -243,8 +243,16 @@ static void test_refusals(void **state)
 		{ "index kv=int8 heads=4 dim=64 page=16 topk=8",
 		  "an indexer's keys have no values" },
 		{ "index kv=mla_bf16 heads=4 dim=576 page=16 topk=8", "no rest" },
-		{ "index kv=mla_528 heads=4 dim=512 page=16 topk=8",
-		  "one stored scale a token" },
+		{ "index kv=index_mxfp4 heads=4 dim=48 page=16 topk=8",
+		  "scale group of 32 doesn't divide a head of 48" },
+		{ "format zeros v1 {\nelem u8\nscale f32 token-head range/255 floor 1e-06\n"
+		  "values shared\ntensor k_cache { k[t d] ks[t] }\n}\n"
+		  "index kv=zeros heads=4 dim=64 page=16 topk=8",
+		  "no zero points" },
+		{ "format given v1 {\nelem s8\nscale f32 head given\n"
+		  "values shared\ntensor k_cache { k[t d] }\n}\n"
+		  "index kv=given heads=4 dim=64 page=16 topk=8",
+		  "stored scales or none" },
 		{ "index kv=index_e4m3 heads=4 dim=64 page=16", "index needs topk=" },
 		{ "index kv=index_e4m3 heads=4 dim=64 topk=8", "index needs page=" },
 		{ "index kv=index_e4m3 heads=4:2 dim=64 page=16 topk=8",

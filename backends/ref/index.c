@@ -9,7 +9,9 @@
 typedef struct indexer {
 	const kref_mem *q, *w, *k, *ks, *table, *seqs, *lens, *out, *logits;
 	int64_t heads, dim, page, topk, pages;
-	double *query, *weight, *key; /* [heads * dim], [heads], [dim] */
+	int64_t groups;         /* of a key, with a scale each; 0: one scale or none  */
+	const kir_side *packed; /* keys of two codes a byte; NULL: they aren't        */
+	double *query, *weight, *key, *scale; /* [heads * dim], [heads], [dim], [dim] */
 } indexer;
 
 /* Slot of key j of sequence b, -1 where the cache has no such page. */
@@ -32,9 +34,16 @@ static bool logit(kref_state *r, kir_ref n, const indexer *x, int64_t slot, doub
 	*sum = -INFINITY;
 	if (slot < 0)
 		return true;
-	if (!kref_get_row(r, n, x->k, at, 3, x->dim, x->key) ||
-	    (x->ks && !kref_get_row(r, n, x->ks, at, 3, 1, &scale)))
+	if (!kref_get_codes(r, n, x->packed, x->k, at, 3, x->dim, x->key))
 		return false;
+	if (x->groups) {
+		if (!kref_get_row(r, n, x->ks, at, 3, x->groups, x->scale))
+			return false;
+		for (int64_t d = 0; d < x->dim; d++)
+			x->key[d] *= x->scale[d / (x->dim / x->groups)];
+	} else if (x->ks && !kref_get_row(r, n, x->ks, at, 3, 1, &scale)) {
+		return false;
+	}
 	*sum = 0;
 	for (int64_t h = 0; h < x->heads; h++) {
 		double s = 0;
@@ -129,19 +138,25 @@ bool kref_index(kref_state *r, kir_ref n)
 		.logits = kref_buffer(r, n, "logits"),
 		.pages = r->slot[kir_operand(r->f, n, "pages")].i[0],
 	};
+	int64_t format = kir_attr_of(r->f, n, KIR_ATTR_format);
 	bool ok = true;
 
+	if (format >= 0 && r->f->module->format[format]->side[0].bits == 4)
+		x.packed = &r->f->module->format[format]->side[0];
+	if (x.ks && x.ks->type->rank == 4)
+		x.groups = x.ks->type->dim[3];
 	x.heads = x.q->type->dim[1];
 	x.dim = x.q->type->dim[2];
 	x.page = x.k->type->dim[2];
 	x.topk = x.out->type->dim[1];
 	if (x.heads <= 0 || x.dim <= 0 || x.page <= 0 || x.topk <= 0)
 		return kref_fail(r, n, "q, k and out must have known extents");
-	x.query = calloc((size_t)(x.heads * x.dim + x.heads + x.dim), sizeof *x.query);
+	x.query = calloc((size_t)(x.heads * x.dim + x.heads + 2 * x.dim), sizeof *x.query);
 	if (!x.query)
 		return kref_fail(r, n, "out of memory");
 	x.weight = x.query + x.heads * x.dim;
 	x.key = x.weight + x.heads;
+	x.scale = x.key + x.dim;
 	for (int64_t t = 0; ok && t < rows; t++)
 		ok = one_row(r, n, &x, t, width);
 	free(x.query);

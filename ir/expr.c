@@ -385,7 +385,7 @@ static kir_ref term(expr *x)
 			return 0;
 		if (op == '*')
 			a = emit2(x, KIR_OP_mul, elem_of(x, a), a, b);
-		else if (op == '/' && is_zero(x, b))
+		else if (is_zero(x, b))
 			return WRONG(x, where, "%s: division by 0", x->env->field);
 		else if (op == '/')
 			a = emit2(x, KIR_OP_div, KIR_f32, to_float(x, a), to_float(x, b));

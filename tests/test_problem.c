@@ -346,6 +346,9 @@ static void test_errors(void **state)
 		{ OK "score=\"s*1e999\"", 46, "1e999 is beyond the numbers of f32" },
 		{ OK "score=\"s*1e-400\"", 46, "1e-400 is beyond the numbers of f32" },
 		{ OK "score=\"s/0\"", 45, "division by 0" },
+		/* these two gave infinities or NaN as scores */
+		{ OK "score=\"s // 0.0\"", 46, "division by 0" },
+		{ OK "score=\"s % 0.0\"", 46, "division by 0" },
 		{ OK "windw=4", 37, "attn has no field 'windw'; the nearest is window" },
 		{ OK "kvtile=4", 37, "the nearest is kv_tile" },
 		{ OK "x=1", 37, "fields: q out kv k v heads dim page" },

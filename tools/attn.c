@@ -77,12 +77,15 @@ bool attn_open(attn *a, const char *text, char *why, size_t len)
 			return true;
 		const kir_func *f =
 		    kir_problem_expand(a->m, &a->p, kir_target_find("generic"), &d);
-		for (kir_ref n = 1; f && n < f->nnode; n++)
-			if ((f->node[n].op == KIR_OP_attention ||
-			     f->node[n].op == KIR_OP_cache_write ||
-			     f->node[n].op == KIR_OP_index_topk) &&
-			    read_layout(a, f, n))
-				return true;
+		for (kir_ref n = 1; f && n < f->nnode; n++) {
+			kir_op op = f->node[n].op;
+			if ((op != KIR_OP_attention && op != KIR_OP_cache_write) ||
+			    !read_layout(a, f, n))
+				continue;
+			if (op == KIR_OP_attention)
+				a->probe = probe_new(f, n);
+			return true;
+		}
 		if (f)
 			kir_error(&d, 0, 0, "the program's cache isn't made of parameters");
 	}
@@ -93,6 +96,7 @@ bool attn_open(attn *a, const char *text, char *why, size_t len)
 void attn_close(attn *a)
 {
 	bind_free(&a->b);
+	probe_free(a->probe);
 	kir_module_free(a->m);
 	memset(a, 0, sizeof *a);
 }

@@ -9,6 +9,7 @@
 #define KVJIT_TOOL_ATTN_H
 
 #include "bind.h"
+#include "probe.h"
 #include "../ir/problem.h"
 
 typedef struct attn {
@@ -19,6 +20,7 @@ typedef struct attn {
 	kir_layout layout;
 	int64_t nseq, rows, npages, max_pages;
 	bind b; /* every argument, by the name of its parameter */
+	probe *probe; /* of an attention: its score and mask */
 } attn;
 
 /* Parses the text and lays out the format; attn and write problems. False and a sentence in

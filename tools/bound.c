@@ -36,10 +36,10 @@
  * |code_jd|. x_j here is the kernel's: at most exp(dq_j + z) above the exact one. The tie of a
  * product in f32 adds L u32 of a step.
  *
- * The weights come from the exact scores, computed here. Those of a problem with a score or
- * mask expression of its own aren't known: then the worst case over all data,
- *     dq = scale ks_j a / 2L sum_d |code_jd|,   dw = T / 2L max_j vs_j max|code|,
- * since the m of all tiles of T keys sum to at most the largest vs.
+ * The weights come from the exact scores, computed here: what the program's own score and mask
+ * make of q . k is asked of the interpreter (probe.h). A score that isn't q . k itself moves by
+ * the larger of |f(s + dq) - f(s)| and |f(s - dq) - f(s)|, which then is its dq: the most there
+ * is where f rises or falls between the two.
  *
  * Zero points: products are of codes c and of zero points z, whose difference is what the terms
  * above are of. Sums of f32 then round by what c + z is more, scores by
@@ -272,16 +272,11 @@ static void open_row(row *r, const attn *a, const bound_profile *p, int64_t at, 
 
 /* -- exact scores ------------------------------------------------------------------------ */
 
-static bool visible(const row *r, int64_t j)
+/* Whether entry j of the row's index list is a key; of keys by table all are. */
+static bool listed(const row *r, int64_t j)
 {
-	const kir_problem *p = &r->a->p;
-	const bind_arg *each = bind_find((bind *)&r->a->b, "causal_seq");
-	bool causal = p->causal == 2 ? ((const int32_t *)each->data)[r->seq] != 0 : p->causal;
-	int64_t back = r->pos - j, slots = r->a->npages * r->a->shape.page;
-	if (r->index)
-		return r->index[j] >= 0 && r->index[j] < slots;
-	return (!causal || back >= 0) && (!p->window || llabs(back) < p->window) &&
-	       (!p->chunk || r->pos / p->chunk == j / p->chunk);
+	int64_t slots = r->a->npages * r->a->shape.page;
+	return !r->index || (r->index[j] >= 0 && r->index[j] < slots);
 }
 
 static double row_float(const row *r, const char *name)
@@ -289,17 +284,37 @@ static double row_float(const row *r, const char *name)
 	return (double)((const float *)bind_find((bind *)&r->a->b, name)->data)[r->head];
 }
 
-static double score_of(const row *r, int64_t j, double s)
+/* s[j] + step dq[j] of all keys becomes what the program's score and mask make of it. False, and
+ * the row can't be judged, if the interpreter stops. */
+static bool ask(const row *r, const double *s, double step, double *out)
 {
-	const kir_problem *p = &r->a->p;
-	double back = (double)(r->pos - j);
-	if (!visible(r, j))
-		return -INFINITY;
-	if (p->softcap > 0)
-		s = p->softcap * tanh(s / p->softcap);
-	if (p->alibi)
-		s -= row_float(r, "alibi") * (p->alibi == 2 ? sqrt(fmax(0, back)) : back);
-	return s;
+	float *x = calloc((size_t)r->len + 1, sizeof *x);
+	char why[400] = "no memory";
+	for (int64_t j = 0; x && j < r->len; j++)
+		x[j] = (float)(s[j] + step * r->dq[j]);
+	bool ok = x && r->a->probe &&
+	          probe_scores(r->a->probe, &r->a->b, r->seq, r->head, r->pos, r->len, x, why,
+	                       sizeof why);
+	if (!ok)
+		fprintf(stderr, "kvjit: the score of row %lld isn't known: %s\n",
+		        (long long)r->pos, why);
+	for (int64_t j = 0; ok && j < r->len; j++)
+		out[j] = listed(r, j) ? (double)x[j] : -INFINITY;
+	free(x);
+	return ok;
+}
+
+/* r->w, q . k of all keys, becomes their scores, and r->dq how far rounding moves those. */
+static bool ask_all(row *r)
+{
+	double *up = calloc((size_t)r->len + 1, 2 * sizeof *up), *down = up + r->len;
+	bool ok = up && ask(r, r->w, 1, up) && ask(r, r->w, -1, down) && ask(r, r->w, 0, r->w);
+	for (int64_t j = 0; ok && j < r->len; j++)
+		r->dq[j] = isinf(r->w[j]) || r->dq[j] == 0
+		               ? 0
+		               : fmax(fabs(up[j] - r->w[j]), fabs(down[j] - r->w[j]));
+	free(up);
+	return ok;
 }
 
 /* Sums over key j: the score, |scale q k|, |scale k|, and what rounding moves the score by. */
@@ -426,23 +441,10 @@ static void zero_terms(const row *r, double *dw)
 	}
 }
 
-/* The worst case over all data, for scores that aren't known here. */
-static void worst_terms(const row *r, double codes, double vs, bound_terms *t)
-{
-	if (r->p->qk >= ARITH_int8)
-		t->ds = codes * r->amax / (2 * digits(r->p->qk, 127, 32512));
-	if (r->p->pv >= ARITH_int8)
-		for (int64_t d = 0; d < r->a->shape.dim_v; d++)
-			t->dw[d] =
-			    r->p->kv_tile * vs *
-			    fabs(attn_given(r->a, attn_value_scale(r->a), r->seq, r->h)) * 128 /
-			    (2 * digits(r->p->pv, 255, 65535));
-}
-
 bound_terms bound_terms_of(const attn *a, const bound_profile *p, int64_t at, int64_t head)
 {
 	row r;
-	bool exact, known = !a->p.score && !a->p.mask;
+	bool exact;
 	double codes = 0, vs = 0, raw = 0, more = 0;
 	bool zeros = a->format->side[1].range;
 	bound_terms t = { 0 };
@@ -452,10 +454,8 @@ bound_terms bound_terms_of(const attn *a, const bound_profile *p, int64_t at, in
 	r.w = calloc((size_t)r.len + 1, 2 * sizeof *r.w);
 	r.dq = r.w + r.len;
 	for (int64_t j = 0; j < r.len; j++) {
-		if (r.index && !visible(&r, j)) {
-			r.w[j] = -INFINITY; /* no key: nothing lies there */
-			continue;
-		}
+		if (!listed(&r, j))
+			continue; /* no key: nothing lies there */
 		int64_t token, page = slot_of(&r, j, &token);
 		key_sums k = sum_key(&r, j);
 		t.sabs = fmax(t.sabs, k.qk);
@@ -464,13 +464,14 @@ bound_terms bound_terms_of(const attn *a, const bound_profile *p, int64_t at, in
 		more = fmax(more, k.more);
 		for (int64_t d = 0; d < a->shape.dim_v; d++)
 			vs = fmax(vs, attn_scale(a, 1, page, r.h, token, d));
-		r.w[j] = known ? score_of(&r, j, k.score) : 0;
-		r.dq[j] = isinf(r.w[j]) ? 0 : k.dq;
-		t.dl = fmax(t.dl, known ? r.dq[j] : 0);
+		r.w[j] = k.score;
+		r.dq[j] = k.dq;
 	}
-	if (!known)
-		worst_terms(&r, codes, vs, &t);
-	else if (p->qk >= ARITH_int8 || p->pv >= ARITH_int8 || zeros) {
+	if (!ask_all(&r))
+		t.ds = NAN; /* nothing is within that */
+	for (int64_t j = 0; j < r.len; j++)
+		t.dl = fmax(t.dl, r.dq[j]);
+	if (p->qk >= ARITH_int8 || p->pv >= ARITH_int8 || zeros) {
 		double z = weigh(&r);
 		if (zeros)
 			zero_terms(&r, t.dw);
@@ -502,7 +503,8 @@ void bound_abs_out(const attn *a, int64_t at, int64_t head, double *out)
 	r.w = calloc((size_t)r.len + 1, 2 * sizeof *r.w);
 	r.dq = r.w + r.len;
 	for (int64_t j = 0; j < r.len; j++)
-		r.w[j] = visible(&r, j) ? score_of(&r, j, sum_key(&r, j).score) : -INFINITY;
+		r.w[j] = listed(&r, j) ? sum_key(&r, j).score : 0;
+	bool known = ask(&r, r.w, 0, r.w);
 	weigh(&r);
 	double vd = fabs(attn_given(a, attn_value_scale(a), r.seq, r.h));
 	memset(out, 0, (size_t)a->shape.dim_v * sizeof *out);
@@ -514,6 +516,8 @@ void bound_abs_out(const attn *a, int64_t at, int64_t head, double *out)
 			               attn_scale(a, 1, page, r.h, token, d));
 		}
 	rotate_terms(a, out);
+	for (int64_t d = 0; !known && d < a->shape.dim_v; d++)
+		out[d] = NAN;
 	free(r.w);
 }
 

@@ -36,8 +36,7 @@ typedef struct bound_terms {
 } bound_terms;
 
 bound_terms bound_terms_of(const attn *a, const bound_profile *p, int64_t row, int64_t head);
-/* Sums of weights times |v| of a row and head, for problems without a score or mask of their
- * own. */
+/* Sums of weights times |v| of a row and head. */
 void bound_abs_out(const attn *a, int64_t row, int64_t head, double *out);
 
 /* Full bounds where none is stored. d: which element of the output row; abs_out: sum of weights

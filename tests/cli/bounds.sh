@@ -35,3 +35,15 @@ done
 # K and V of different formats, whose tensors are told apart
 "$KVJIT" check "attn q=bf16 k=int8/token-head v=e4m3/head/split heads=4:2 dim=32 page=16 causal" \
 	--seeds 1 --backend x86 --target avx512-bf16 | tail -n 1 | grep -q '^[1-9][0-9]* passed, 0 failed$'
+
+# An expression is bounded as the field that says the same: its weights are known from the program.
+line() {
+	"$KVJIT" check "attn q=bf16 kv=int8/token-head heads=4:2 dim=32 page=16 $1" --seeds 2 \
+		--backend x86 --target avx512-bf16 | sed 1q
+}
+for pair in 'causal window=20|causal mask="q - k < 20"' 'chunk=24|mask="q // 24 == k // 24"'; do
+	field=$(line "${pair%|*}")
+	expression=$(line "${pair#*|}")
+	echo "$field" | grep -q ' ok .*bound of qk=int8 pv=int8'
+	[ "$field" = "$expression" ] || { echo "$field"; echo "$expression"; exit 1; }
+done

@@ -261,8 +261,20 @@ static kir_ref call(expr *x, int fn, const char *where)
 	return emit2(x, fn == F_MIN ? KIR_OP_min : KIR_OP_max, elem_of(x, a), a, b);
 }
 
+/* "min, max, ..." */
+static const char *function_list(char *out, size_t len)
+{
+	size_t used = 0;
+
+	for (int i = 0; i < F_COUNT && used < len; i++)
+		used += (size_t)snprintf(out + used, len - used, "%s%s", i ? ", " : "",
+		                         functions[i]);
+	return out;
+}
+
 static kir_ref name(expr *x)
 {
+	char list[100] = "";
 	const char *from = x->at;
 	char known[200] = "";
 	size_t n = 0, used = 0;
@@ -282,8 +294,8 @@ static kir_ref name(expr *x)
 		used += (size_t)snprintf(known + used, sizeof(known) - used, "%s%.24s",
 		                         i ? ", " : "", s);
 	}
-	return WRONG(x, from, "%s: '%.*s' is none of %s and no function", x->env->field,
-	             (int)(n > 24 ? 24 : n), from, known);
+	return WRONG(x, from, "%s: '%.*s' is none of %s and no function (%s)", x->env->field,
+	             (int)(n > 24 ? 24 : n), from, known, function_list(list, sizeof(list)));
 }
 
 static kir_ref atom(expr *x)

@@ -429,7 +429,7 @@ static void refuse(const char *name, kir_diag *d)
 	for (size_t i = 0; i < sizeof(host_names) / sizeof(host_names[0]); i++)
 		used += (size_t)snprintf(hosts + used, sizeof(hosts) - used, "%s%s",
 		                         i ? ", " : "", host_names[i].name);
-	kir_error(d, 0, 0, "no format is called '%.80s'; declare it, or write one of these two",
+	kir_error(d, 0, 0, "no format is called '%.80s'; declare it, or write one of these",
 	          name);
 	kir_error(
 	    d, 0, 0,

@@ -414,8 +414,8 @@ static void test_errors(void **state)
 		{ OK "score=\"s", 37, "score=\": the closing quote is missing" },
 		/* expressions: the column is that of the string */
 		{ OK "score=\"s +\"", 47, "score: expected a number, a name or '('" },
-		{ OK "score=\"s * t\"", 48, "'t' is none of b, h, q, k, s and no function" },
-		{ OK "mask=\"s > 0\"", 43, "'s' is none of b, h, q, k and no function" },
+		{ OK "score=\"s * t\"", 48, "'t' is none of b, h, q, k, s and no function (min, max, abs" },
+		{ OK "mask=\"s > 0\"", 43, "'s' is none of b, h, q, k and no function (" },
 		{ OK "score=\"s s\"", 46, "expected an operator or the end, not 's'" },
 		{ OK "score=\"k < q\"", 44, "score: must be a number, like s * 0.5" },
 		{ OK "mask=\"k\"", 43, "mask: must be a condition, like k <= q" },

@@ -196,6 +196,17 @@ static double visible(const kir_problem *p, int64_t ctx, int64_t qlen)
 	return sum;
 }
 
+/* Keys of one sequence that some query may see: those before the first one's reach aren't read. */
+static int64_t within_reach(const kir_problem *p, int64_t ctx, int64_t qlen)
+{
+	int64_t first = ctx - qlen, low = 0;
+	if (p->window && first - p->window + 1 > low)
+		low = first - p->window + 1;
+	if (p->chunk && first / p->chunk * p->chunk > low)
+		low = first / p->chunk * p->chunk;
+	return ctx - low;
+}
+
 static bool open_attn(load *l, kvjit *kv, double cold, char *why, size_t len)
 {
 	attn *a = &l->a;
@@ -210,7 +221,7 @@ static bool open_attn(load *l, kvjit *kv, double cold, char *why, size_t len)
 	for (unsigned i = 0; i < a->layout.ntensor; i++)
 		page_bytes += a->layout.tensor[i].page_bytes;
 	l->bytes = (double)page_bytes / (double)a->shape.page * (double)batch *
-	           (double)(topk ? topk * qlen : ctx);
+	           (double)(topk ? topk * qlen : within_reach(&a->p, ctx, qlen));
 	double row_bytes = 4.0 * (double)(a->p.heads * (a->p.dim_k + a->p.dim_v));
 	if (!fits(a,
 	          (double)page_bytes * (double)pages * (double)batch +

@@ -18,3 +18,7 @@ grep -q '"target":"avx2"' "$tmp"
 	grep -q "share of memcpy's rate"
 "$KVJIT" bench attn q=bf16 kv=bf16 heads=4:2 dim=64 page=16 ctx=64 --q-len 16 --threads 2 \
 	--seconds 0 --vs none | grep -q '2 threads'
+
+# Keys that no query may see aren't read, and aren't counted: 64 tokens of 128 bytes each, not 4096.
+"$KVJIT" bench "attn q=bf16 kv=bf16 heads=2:1 dim=32 page=16 causal window=64 ctx=4096" --json \
+	--seconds 0.05 --vs none | grep -q '"bytes":8192,'

@@ -9,8 +9,9 @@
  *     }                                     }
  *
  * The bounds come from interval arithmetic over the ops that compute the mask: positions are
- * ranges, comparisons of ranges are decided or not, a tensor read at the positions of the
- * tile (a document's number, say) is read for the whole tile and reduced. Whatever isn't
+ * ranges, comparisons of ranges are decided or not, remainders are ranges where no multiple
+ * cuts that of the dividend, a tensor read at the positions of the tile (a document's number,
+ * say) is read for the whole tile and reduced. Whatever isn't
  * understood is "maybe": a mask written by anybody is skipped as far as it can be decided,
  * and never wrongly. The block's keys and values are not touched when it is skipped.
  *
@@ -102,6 +103,23 @@ static range logic(skip *s, kir_op op, range a, range b)
 }
 
 /* floor(x / y) grows with x for a positive literal y. */
+/* Of a range that no multiple of k cuts, remainders rise as it does. */
+static range remainders(skip *s, kir_elem e, range a, int64_t k)
+{
+	kir_type_id t = kir_scalar(s->out->module, e);
+	kir_ref c = kir_const_i(s->out, e, k);
+	range all = { kir_const_i(s->out, e, 0), kir_const_i(s->out, e, k - 1) };
+
+	if (!a.lo || !a.hi)
+		return all;
+	kir_ref whole = op2(s, KIR_OP_eq, KIR_i1, op2(s, KIR_OP_fdiv, e, a.lo, c),
+	                    op2(s, KIR_OP_fdiv, e, a.hi, c));
+	kir_ref lo = op2(s, KIR_OP_mod, e, a.lo, c), hi = op2(s, KIR_OP_mod, e, a.hi, c);
+
+	return (range){ e3(s->out, KIR_OP_select, t, whole, lo, all.lo),
+		        e3(s->out, KIR_OP_select, t, whole, hi, all.hi) };
+}
+
 static range by_literal(skip *s, kir_ref n, range a)
 {
 	kir_op op = (kir_op)s->in->node[n].op;
@@ -114,7 +132,7 @@ static range by_literal(skip *s, kir_ref n, range a)
 		return (range){ 0, 0 };
 	kir_ref c = kir_const_i(s->out, e, k);
 	if (op == KIR_OP_mod)
-		return (range){ kir_const_i(s->out, e, 0), kir_const_i(s->out, e, k - 1) };
+		return remainders(s, e, a, k);
 	return (range){ op2(s, op, e, a.lo, c), op2(s, op, e, a.hi, c) };
 }
 

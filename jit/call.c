@@ -214,14 +214,22 @@ static kvjit_status follow(const kvjit_frame *f, int i, int s, int64_t *out)
 /* Of what the bytes of argument i and its run-time strides must be multiples. A device reads
  * whole blocks of a cache: one whose pages are records of so many bytes, with run-time strides
  * for page and head only, lies as its format says, at multiples of 64 (docs/backend-spirv.md).
+ * So do packed weights: an input of bytes without run-time strides, in words for each of 16 k
+ * rows.
  */
 static int grain(const kvjit_kernel *k, int i)
 {
 	const kvjit_param *p = &k->param[i];
 	int bytes = k->slot[i].bytes;
 
-	if (!k->device || bytes > 1 || !p->nstride)
+	if (!k->device || bytes > 1)
 		return bytes;
+	if (!p->nstride) {
+		bool packed = p->rank > 1 && p->shape[p->rank - 1] == 4 &&
+		              p->shape[p->rank - 2] % 16 == 0;
+
+		return packed && !(p->role & KVJIT_OUTPUT) ? 64 : bytes;
+	}
 	return p->nstride <= 2 && p->shape[p->rank - 1] % 64 == 0 ? 64 : k->slot[i].grain;
 }
 

@@ -432,11 +432,11 @@ static kir_ref reciprocal(kir_func *f, kir_ref x)
 	return e2(f, KIR_OP_div, t, one, x);
 }
 
-/* scores: x . k^T in f16; a query that isn't f16, or whose sums with codes up to 57344 might
- * not be finite, is scaled a row. */
+/* scores: x . k^T in f16; a query that isn't exact in f16, or whose sums with codes up to 57344
+ * might not be finite, is scaled a row. */
 static kir_ref f16_scores(kir_func *f, kir_ref x, kir_ref k, kir_ref acc, kir_type_id t)
 {
-	bool plain = kir_type_of(f, before_convert(f, x))->elem == KIR_f16;
+	bool plain = exact_in_f16((kir_elem)kir_type_of(f, before_convert(f, x))->elem);
 	int64_t attr[KIR_MAX_ATTRS] = { 1 };
 	kir_ref src[3] = { 0, as_elem(f, k, KIR_f16), acc }, s = 0;
 

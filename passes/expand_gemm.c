@@ -27,7 +27,16 @@
  */
 #include "expand.h"
 
-enum { BLOCK = 128, WORD = 4, FEW = 4, M_TILE = 32, N_TILE = 64, BAND = 16, STRIPE = 64 };
+enum {
+	BLOCK = 128,
+	WORD = 4,
+	FEW = 4,
+	M_TILE = 32,
+	GPU_M_TILE = 16,
+	N_TILE = 64,
+	BAND = 16,
+	STRIPE = 64
+};
 
 typedef struct gemm {
 	kir_func *f;
@@ -230,7 +239,7 @@ static bool choose_tiles(gemm *g, kir_diag *why)
 	for (int64_t d = BLOCK; g->step > BLOCK; d--)
 		if (g->step % d == 0 || (g->step == g->depth && d == BLOCK))
 			g->step = d;
-	g->m_tile = s->m_tile ? s->m_tile : M_TILE;
+	g->m_tile = s->m_tile ? s->m_tile : g->f->target->lanes ? GPU_M_TILE : M_TILE;
 	g->n_tile = s->n_tile ? s->n_tile : N_TILE;
 	while (g->block > 1 && g->block % g->n_tile && g->n_tile > 1 && !s->n_tile)
 		g->n_tile /= 2;

@@ -266,6 +266,28 @@ void frag_load(frag *g, kir_ref n)
 		read_blocks(g, n, &p);
 }
 
+/* Codes of 32 columns of each row, two in a lane, as even and odd columns of f16. */
+void frag_load_rows(frag *g, kir_ref n)
+{
+	kir_ref load = kir_src(g->in, n, 0), *val = frag_new(g, n), row[8];
+	place p = place_of(g, load);
+	int64_t rows = frag_nrows(g, n), cols = frag_ncols(g, n), h = frag_height(rows);
+	int64_t cb = frag_col_blocks(g, n);
+
+	if (!contiguous(g, load, 2 * g->lanes)) {
+		g->failed = true;
+		return;
+	}
+	for (int64_t i = 0; i < frag_blocks(g, n); i += 2) {
+		for (int64_t k = 0; k < h; k++) {
+			int64_t r = i / cb * h + k < rows ? i / cb * h + k : rows - 1;
+
+			row[k] = read_lanes(g, &p, r * cols + i % cb * g->lanes, 2 * g->lanes);
+		}
+		frag_widen_rows(g, (kir_elem)p.tile->elem, stack(g, row, h), &val[i]);
+	}
+}
+
 /* Row i from block c of x on, as many blocks as lie side by side in memory. */
 static kir_ref stored_row(frag *g, kir_ref x, int64_t i, int64_t c)
 {
@@ -276,16 +298,21 @@ static kir_ref stored_row(frag *g, kir_ref x, int64_t i, int64_t c)
 	return g->paired[x] ? frag_pack(g, row, frag_part(g, val[1], i % h, 1)) : row;
 }
 
-static void store_row(frag *g, kir_ref n, const place *p, int64_t i)
+/* Of x's columns those before `keep` are stored. */
+static void store_row(frag *g, kir_ref n, kir_ref x, const place *p, int64_t i, int64_t keep)
 {
-	kir_ref x = kir_src(g->in, n, 0);
 	int64_t cb = frag_col_blocks(g, x), step = g->paired[x] ? 2 : 1;
 	int64_t lanes = g->kind[x] == FRAG_ROW ? 1 : g->lanes * step;
 
 	for (int64_t c = 0; c < cb; c += step) {
 		int64_t at = lanes > 1 ? (i * cb + c) * g->lanes : i;
-		kir_ref src[KIR_RANK + 3] = { stored_row(g, x, i, c), p->buf };
-		kir_ref limit = lanes_limit(g, p, at, lanes);
+		int64_t left = lanes > 1 ? keep - c * g->lanes : 1;
+		kir_ref src[KIR_RANK + 3] = { 0, p->buf }, limit;
+
+		if (left <= 0)
+			return;
+		src[0] = stored_row(g, x, i, c);
+		limit = left < lanes ? s64c(g->f, left) : lanes_limit(g, p, at, lanes);
 
 		element(g, p, at, src + 2);
 		src[2 + p->rank] = limit ? limit : s64c(g->f, lanes);
@@ -300,8 +327,14 @@ static void store_row(frag *g, kir_ref n, const place *p, int64_t i)
 void frag_store(frag *g, kir_ref n)
 {
 	kir_ref x = kir_src(g->in, n, 0), branch = 0;
+	int64_t keep = kir_type_of(g->in, x)->dim[kir_type_of(g->in, x)->rank - 1];
+
+	if (g->deferred[x]) /* columns are cut off here */
+		x = kir_src(g->in, x, 0);
 	int64_t rows = frag_nrows(g, x), lanes = g->lanes * (g->paired[x] ? 2 : 1);
 	place p = place_of(g, n);
+
+	p.tile = kir_type_of(g->in, x);
 	int64_t below = rows / p.tile->dim[0];
 
 	if (g->kind[x] != FRAG_ROW && !contiguous(g, n, lanes)) {
@@ -312,7 +345,7 @@ void frag_store(frag *g, kir_ref n)
 	for (int64_t i = 0; i < rows; i++) {
 		if (p.guarded && i % below == 0)
 			branch = kir_if(g->f, row_exists(g, &p, i / below));
-		store_row(g, n, &p, i);
+		store_row(g, n, x, &p, i, keep);
 		if (p.guarded && i % below == below - 1) {
 			kir_else(g->f, NULL, 0);
 			kir_if_end(g->f, branch, NULL, 0);

@@ -57,6 +57,56 @@ bool frag_loads_pairs(const frag *g, kir_ref n)
 	       kir_elem_bytes((kir_elem)kir_type_of(g->in, x)->elem) == 1;
 }
 
+/* The one op that takes n; 0: none or several. Ops only look back. */
+static kir_ref only_user(const frag *g, kir_ref n)
+{
+	if (g->nuse[n] != 1)
+		return 0;
+	for (kir_ref u = n + 1; u < g->in->nnode; u++)
+		for (unsigned i = 0; i < g->in->node[u].nsrc; i++)
+			if (kir_src(g->in, u, i) == n)
+				return u;
+	return 0;
+}
+
+bool frag_widens_rows(const frag *g, kir_ref n)
+{
+	const kir_func *in = g->in;
+	kir_ref load = kir_src(in, n, 0), dot, buf, upto;
+	const kir_type *t = kir_type_of(in, load);
+	unsigned first, count;
+	kir_elem e;
+
+	if (in->node[n].op != KIR_OP_convert || in->node[load].op != KIR_OP_load ||
+	    g->nuse[load] != 1 || kir_attr_of(in, n, KIR_ATTR_nan) != KIR_NAN_keep)
+		return false;
+	kir_access(in, load, &buf, &first, &count, &upto);
+	e = (kir_elem)t->elem;
+	dot = only_user(g, n);
+	return kir_type_of(in, n)->elem == KIR_f16 &&
+	       (e == KIR_e4m3fn || e == KIR_e5m2 || e == KIR_s8) && !upto && t->rank == 2 &&
+	       t->dim[0] > 1 && frag_height(t->dim[0]) % 2 == 0 &&
+	       t->dim[1] % (2 * g->lanes) == 0 && dot && in->node[dot].op == KIR_OP_dot &&
+	       kir_src(in, dot, 0) == n && kir_attr_of(in, dot, KIR_ATTR_trans) &&
+	       frag_widens(g, dot);
+}
+
+bool frag_cuts_store(const frag *g, kir_ref n)
+{
+	const kir_func *in = g->in;
+	kir_ref user, buf, upto;
+	unsigned first, count;
+
+	if (in->node[n].op != KIR_OP_slice || kir_attr_of(in, n, KIR_ATTR_axis) != 1 ||
+	    kir_attr_of(in, n, KIR_ATTR_start) || kir_type_of(in, n)->rank != 2)
+		return false;
+	user = only_user(g, n);
+	if (!user || in->node[user].op != KIR_OP_store || kir_src(in, user, 0) != n)
+		return false;
+	kir_access(in, user, &buf, &first, &count, &upto);
+	return !upto;
+}
+
 /* Whether a store stands between the load and the product that is to do it. */
 static bool written_between(const kir_func *f, kir_ref load, kir_ref user)
 {
@@ -71,6 +121,10 @@ static bool defer(frag *g)
 	for (kir_ref n = 1; n < g->in->nnode; n++) {
 		frag_factor b;
 
+		if (frag_cuts_store(g, n))
+			g->deferred[n] = true;
+		if (frag_widens_rows(g, n) && !written_between(g->in, kir_src(g->in, n, 0), n))
+			g->deferred[kir_src(g->in, n, 0)] = true;
 		if (g->in->node[n].op != KIR_OP_dot)
 			continue;
 		if (!frag_factor_of(g, n, &b) || written_between(g->in, b.load, n))
@@ -245,8 +299,9 @@ static bool guess(frag *g)
 	return any;
 }
 
-/* Left factors are in pairs where a lane of a query has two bytes or the right one comes as even and
- * odd elements, results where its columns do; all others are in the order of memory. */
+/* Left factors are in pairs where a lane of a query has two bytes or the right one comes as
+ * even and odd elements, results where its columns do; all others are in the order of memory.
+ */
 static bool orders_fit(const frag *g)
 {
 	for (kir_ref n = 1; n < g->in->nnode; n++) {

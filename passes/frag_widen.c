@@ -14,6 +14,10 @@
  *          comes out as a number. A NaN makes its whole column of the product NaN, whatever it
  * is multiplied by: so it is enough to know which lanes had one. s8     c + 128 as the lower
  * bits of 1024 + 128 + c, less 1152: both exact.
+ *
+ * A left factor's rows of codes, two columns a lane, are words of two rows: the same gives its
+ * block of even and that of odd columns. Few of them meet many columns, so that NaN and the
+ * power of two are dealt with in each element.
  */
 #include "fragment.h"
 
@@ -44,9 +48,15 @@ kir_ref frag_nans(frag *g, kir_ref x, bool apart, kir_ref any)
 	return any ? either(g, y, any) : y;
 }
 
+/* Two f16 for each word. */
+static kir_type_id halves(const frag *g, kir_ref x)
+{
+	return kir_vector(g->f->module, KIR_f16, 2 * kir_type_of(g->f, x)->dim[0]);
+}
+
 static kir_ref s8(frag *g, kir_ref x)
 {
-	kir_type_id t = frag_vector(g, KIR_f16, 16);
+	kir_type_id t = halves(g, x);
 
 	x = either(g, op(g, KIR_OP_and, x, 0x00ff00ff), kir_const_i(g->f, KIR_s32, 0x64006400));
 	return e2(g->f, KIR_OP_sub, t, e1(g->f, KIR_OP_bitcast, t, x),
@@ -55,7 +65,7 @@ static kir_ref s8(frag *g, kir_ref x)
 
 double frag_widen(frag *g, kir_elem e, kir_ref x[2])
 {
-	kir_type_id t = frag_vector(g, KIR_f16, 16);
+	kir_type_id t = halves(g, x[0]);
 
 	if (e == KIR_s8) {
 		kir_ref u = op(g, KIR_OP_xor, x[0], 0x80808080);
@@ -71,4 +81,28 @@ double frag_widen(frag *g, kir_elem e, kir_ref x[2])
 		x[i] = e1(g->f, KIR_OP_bitcast, t, x[i]);
 	}
 	return e == KIR_e4m3fn ? 256 : 1;
+}
+
+/* x is e4m3() of c, whose NaN's seven bits carry into f16's largest exponent. */
+static kir_ref with_nans(frag *g, kir_ref x)
+{
+	kir_ref c = e1(g->f, KIR_OP_bitcast,
+	               kir_vector(g->f->module, KIR_s32, kir_type_of(g->f, x)->dim[0] / 2), x);
+	kir_ref nan =
+	    op(g, KIR_OP_and, op(g, KIR_OP_add, op(g, KIR_OP_and, c, 0x3f803f80), 0x00800080),
+	       0x40004000);
+
+	return e1(g->f, KIR_OP_bitcast, g->f->node[x].type, either(g, c, nan));
+}
+
+void frag_widen_rows(frag *g, kir_elem e, kir_ref rows, kir_ref x[2])
+{
+	int64_t words = kir_type_of(g->f, rows)->dim[0] / 4;
+	double by;
+
+	x[0] = e1(g->f, KIR_OP_bitcast, kir_vector(g->f->module, KIR_s32, words), rows);
+	by = frag_widen(g, e, x);
+	for (int i = 0; by != 1 && i < 2; i++)
+		x[i] = e2(g->f, KIR_OP_mul, g->f->node[x[i]].type, with_nans(g, x[i]),
+		          kir_const_f(g->f, KIR_f16, by));
 }

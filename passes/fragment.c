@@ -265,6 +265,12 @@ static void lower_op(frag *g, kir_ref n)
 	case KIR_OP_load: frag_load(g, n); return;
 	case KIR_OP_store: frag_store(g, n); return;
 	case KIR_OP_dot: frag_dot(g, n); return;
+	case KIR_OP_convert:
+		if (g->deferred[kir_src(g->in, n, 0)])
+			frag_load_rows(g, n);
+		else
+			lower_each(g, n);
+		return;
 	case KIR_OP_iota: lower_iota(g, n); return;
 	case KIR_OP_splat: lower_splat(g, n); return;
 	case KIR_OP_spread: lower_spread(g, n); return;

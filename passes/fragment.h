@@ -48,17 +48,27 @@ typedef struct frag {
 bool frag_shapes(frag *g);
 /* The right factor of product n; false if it isn't memory read through elementwise ops. */
 bool frag_factor_of(const frag *g, kir_ref n, frag_factor *b);
-/* Whether that is codes of 8 bits that become f16, two words of them from one of codes: the even
- * elements and the odd ones (frag_widen.c). */
+/* Whether that is codes of 8 bits that become f16, two words of them from one of codes: the
+ * even elements and the odd ones (frag_widen.c). */
 bool frag_widens(const frag *g, kir_ref n);
-/* Whether product n takes bytes of a query, two in each lane. Weights lie one in a lane, as they
- * were computed; there are few of them, so they change lanes (frag_dot.c). */
+/* Whether product n takes bytes of a query, two in each lane. Weights lie one in a lane, as
+ * they were computed; there are few of them, so they change lanes (frag_dot.c). */
 bool frag_loads_pairs(const frag *g, kir_ref n);
 /* Elements of f16 from words of four codes of e each: x[0] the even ones, x[1] the odd ones, of
- * what x[0] was. Returns what they are to be multiplied by. NaN of e4m3 comes out as a number. */
+ * what x[0] was. Returns what they are to be multiplied by. NaN of e4m3 comes out as a number.
+ */
 double frag_widen(frag *g, kir_elem e, kir_ref x[2]);
-/* Words whose upper bits of bytes say where x, codes of e4m3, is NaN or where `any` (or 0: nothing)
- * said so. Not apart: beside a NaN that of its word's next code may be wrong, an instruction less. */
+/* Of rows of codes, two columns in each lane: their even columns and their odd ones in f16. */
+void frag_widen_rows(frag *g, kir_elem e, kir_ref rows, kir_ref x[2]);
+/* Whether n makes f16 of a tile of codes that is loaded for it alone and is the left factor of
+ * a product that widens: rows are then loaded and widened together. */
+bool frag_widens_rows(const frag *g, kir_ref n);
+/* Whether n cuts columns off a tile that is stored and used for nothing else: the store does.
+ */
+bool frag_cuts_store(const frag *g, kir_ref n);
+/* Words whose upper bits of bytes say where x, codes of e4m3, is NaN or where `any` (or 0:
+ * nothing) said so. Not apart: beside a NaN that of its word's next code may be wrong, an
+ * instruction less. */
 kir_ref frag_nans(frag *g, kir_ref x, bool apart, kir_ref any);
 
 int64_t frag_nrows(const frag *g, kir_ref n); /* 1 for FRAG_COL                    */
@@ -79,6 +89,7 @@ kir_ref frag_pack(frag *g, kir_ref x, kir_ref y);
 kir_ref frag_part(frag *g, kir_ref x, int64_t start, int64_t count);
 
 void frag_load(frag *g, kir_ref n);
+void frag_load_rows(frag *g, kir_ref n); /* of frag_widens_rows() */
 void frag_store(frag *g, kir_ref n);
 void frag_dot(frag *g, kir_ref n);
 

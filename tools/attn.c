@@ -79,8 +79,9 @@ bool attn_open(attn *a, const char *text, char *why, size_t len)
 		    kir_problem_expand(a->m, &a->p, kir_target_find("generic"), &d);
 		for (kir_ref n = 1; f && n < f->nnode; n++) {
 			kir_op op = f->node[n].op;
-			if ((op != KIR_OP_attention && op != KIR_OP_cache_write) ||
-			    !read_layout(a, f, n))
+			bool cached = op == KIR_OP_attention || op == KIR_OP_cache_write ||
+			              op == KIR_OP_index_topk;
+			if (!cached || !read_layout(a, f, n))
 				continue;
 			if (op == KIR_OP_attention)
 				a->probe = probe_new(f, n);

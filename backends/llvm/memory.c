@@ -236,6 +236,22 @@ LLVMValueRef kll_address(kll *l, kir_ref n, unsigned element)
 	return address(l, n, buf, first, nindex, element);
 }
 
+/* Low bits of i / div % mod that are zero, if z of i are; ALIGN_MAX: it is 0. */
+static unsigned piece_zeros(const kir_piece *k, unsigned z)
+{
+	bool whole = k->mod > 0 && !(k->mod & (k->mod - 1)); /* a power of two */
+
+	if (k->div > 1)
+		z = !(k->div & (k->div - 1)) && z >= zeros_of_literal(k->div)
+		        ? z - zeros_of_literal(k->div)
+		        : 0;
+	if (k->mod <= 0)
+		return z;
+	if (whole && z >= zeros_of_literal(k->mod))
+		return ALIGN_MAX;
+	return smaller(z, zeros_of_literal(k->mod));
+}
+
 /* Low bits of the distance of the indexed element from the start of buf that are zero. */
 static unsigned zeros_in(const kll *l, kir_ref n, kir_ref buf, unsigned first, unsigned nindex)
 {
@@ -252,8 +268,7 @@ static unsigned zeros_in(const kll *l, kir_ref n, kir_ref buf, unsigned first, u
 			continue;
 		if (kir_is_const(l->f, kir_src(l->f, n, first + k->axis), &lit) && !lit)
 			continue;
-		if (k->div <= 1 && k->mod <= 0)
-			step += known_zeros(l, kir_src(l->f, n, first + k->axis), 8);
+		step += piece_zeros(k, known_zeros(l, kir_src(l->f, n, first + k->axis), 8));
 		zeros = smaller(zeros, step);
 	}
 	return zeros;
@@ -558,8 +573,8 @@ static LLVMValueRef prefetch(kll *l, kir_ref n)
 {
 	static const unsigned locality[] = { 3, 2, 1, 0 }; /* t0, t1, t2, nta */
 	int64_t hint = kir_attr_of(l->f, n, KIR_ATTR_hint);
-	LLVMValueRef off = LLVMConstInt(
-	    l->i64, (uint64_t)kir_attr_of(l->f, n, KIR_ATTR_offset), false);
+	LLVMValueRef off =
+	    LLVMConstInt(l->i64, (uint64_t)kir_attr_of(l->f, n, KIR_ATTR_offset), false);
 	LLVMValueRef at = LLVMBuildGEP2(l->b, l->i8, kll_address(l, n, 0), &off, 1, "");
 	LLVMValueRef arg[4] = { at, LLVMConstInt(l->i32, 0, false),
 		                LLVMConstInt(l->i32, locality[hint & 3], false),

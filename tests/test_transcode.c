@@ -10,7 +10,6 @@
  * What this machine generates is compared, and the interpreter.
  */
 #include "../tools/attn.h"
-#include "../tools/machine.h"
 #include "support_api.h"
 
 #include <math.h>
@@ -420,22 +419,12 @@ static void block_slots(void **state)
 	assert_int_equal(kvjit_block_slots(blocks, 3, 4, 0, got), 0);
 }
 
+/* The interpreter, and machine code where there is a backend for it. */
 static int open_all(void **state)
 {
-	machine m[MACHINE_MAX];
-	kvjit_options o = { .size = sizeof o, .backend = "ref", .cache = "off" };
-	char backend[16] = "c";
-	unsigned n = machine_open(NULL, NULL, m);
-
 	(void)state;
-	for (unsigned i = 0; i < n; i++)
-		if (!strcmp(m[i].backend, "x86"))
-			strcpy(backend, "x86");
-	machine_close(m, n);
-	if (kvjit_open(&o, &kv[0]) != KVJIT_OK)
-		return -1;
-	o.backend = backend;
-	nkv = kvjit_open(&o, &kv[1]) == KVJIT_OK ? 2 : 1;
+	kv[nkv++] = open_with("ref", NULL);
+	kv[nkv++] = open_code();
 	return 0;
 }
 

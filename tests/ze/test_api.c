@@ -440,6 +440,37 @@ static void test_records_begin_at_blocks(void **state)
 	kvjit_close(kv);
 }
 
+/* So are packed weights. */
+static void test_packed_weights_begin_at_blocks(void **state)
+{
+	static const char first[] = "func @first(%w: in u8[1,8,32,4], %y: out u8[16], %n: s64)\n"
+	                            "     level=V target=xe-dg2 {\n"
+	                            "  for %i = 0 to %n par {\n"
+	                            "    %v = vload %w[%i,0,0,0] : u8<16>\n"
+	                            "    vstore %v, %y[0]\n"
+	                            "    yield\n"
+	                            "  }\n"
+	                            "  ret\n"
+	                            "}\n";
+	static float x[ELEMENTS];
+	kvjit *kv = open_any();
+	kvjit_kernel *k = compile(kv, first, NULL);
+	float *in = device_floats(kv, KVJIT_MEMORY_DEVICE, x);
+	kvjit_arg a[3] = { { .name = "w", .data = in },
+		           { .name = "y", .data = (char *)in + 2048 },
+		           { .name = "n", .i = 1 } };
+
+	(void)state;
+	if (kvjit_call(k, NULL, a, 3, NULL) != KVJIT_OK)
+		fail_msg("%s", kvjit_kernel_error(k));
+	a[0].data = (char *)in + 32;
+	assert_int_equal(kvjit_call(k, NULL, a, 3, NULL), KVJIT_BAD_ARGUMENT);
+	assert_says(kvjit_kernel_error(k), "argument 'w'|on a device|aligned to 64 bytes");
+	kvjit_device_free(kv, in);
+	kvjit_release(k);
+	kvjit_close(kv);
+}
+
 static void test_a_plan_stays_with_its_device(void **state)
 {
 	static const int32_t lens[] = { 5 }, starts[] = { 0, 1 };
@@ -536,6 +567,7 @@ int main(void)
 		cmocka_unit_test(test_hosts_own_handles),
 		cmocka_unit_test(test_wrong_memory_is_named),
 		cmocka_unit_test(test_records_begin_at_blocks),
+		cmocka_unit_test(test_packed_weights_begin_at_blocks),
 		cmocka_unit_test(test_a_plan_stays_with_its_device),
 		cmocka_unit_test(test_choosing_a_device),
 	};

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* format.c -- the text of a declared format: parse, check, find. format_print.c prints it.
+/* format.c -- the text of a declared format: parse, check, find. format_print.c prints it,
+ * format_side.c holds what one side's rules must be.
  *
  * docs/formats.md is the grammar.
  */
@@ -235,63 +236,6 @@ static bool parse_rule(parser *p, kir_side *s)
 		            "a scale %s/%g needs eps or a floor, or a row of zeros would "
 		            "divide by zero",
 		            s->range ? "range" : "amax", s->divisor);
-	return true;
-}
-
-/* A divisor below 1 makes codes below 1, one above what integers hold cuts off the rows'
- * largest elements: half a step more than the largest code is in use. */
-static bool check_divisor(const kir_format *f, int side, int line, kir_diag *d)
-{
-	const kir_side *s = &f->side[side];
-	double most = kir_is_int(s->elem) ? (double)(kir_side_max(s) + !s->range) : INFINITY;
-	const char *rule = s->range ? "range" : "amax";
-
-	if (s->divisor >= 1 && s->divisor <= most)
-		return true;
-	if (isfinite(most))
-		kir_error(d, line, 1,
-		          "format %s: %c.scale %s/%g: codes of %u bits take a divisor from 1 "
-		          "to %g",
-		          f->name, format_letter(side), rule, s->divisor, s->bits, most);
-	else
-		kir_error(d, line, 1,
-		          "format %s: %c.scale %s/%g: the divisor is the largest code, at "
-		          "least 1",
-		          f->name, format_letter(side), rule, s->divisor);
-	return false;
-}
-
-/* A divisor that f32 flushes to zero, or a floor that the stored scale does, would divide by
- * zero after all. */
-static bool check_range(const kir_format *f, int side, int line, kir_diag *d)
-{
-	const kir_side *s = &f->side[side];
-
-	if (!format_stored(s))
-		return true;
-	if (!isnormal((float)s->divisor)) {
-		kir_error(
-		    d, line, 1, "format %s: %c.scale %s/%g: the divisor must be a normal f32",
-		    f->name, format_letter(side), s->range ? "range" : "amax", s->divisor);
-		return false;
-	}
-	if (!check_divisor(f, side, line, d))
-		return false;
-	double least = s->rule == KIR_RULE_amax ? s->eps / s->divisor : 0;
-
-	if (s->eps > 0 && !isnormal((float)s->eps)) {
-		kir_error(d, line, 1, "format %s: %c.scale eps %g must be a normal f32",
-		          f->name, format_letter(side), s->eps);
-		return false;
-	}
-	least = s->floor > least ? s->floor : least;
-	if (least > 0 && !isnormal((float)kir_round_to(s->scale_elem, least))) {
-		kir_error(d, line, 1,
-		          "format %s: %c.scale %s %g, stored as %s, is no normal number",
-		          f->name, format_letter(side), s->floor > 0 ? "floor" : "eps",
-		          s->floor > 0 ? s->floor : s->eps, kir_elems[s->scale_elem].name);
-		return false;
-	}
 	return true;
 }
 
@@ -664,62 +608,6 @@ static bool parse_all(parser *p)
 
 /* -- declared formats --------------------------------------------------------------- */
 
-/* Unsigned codes need a zero point, and that needs them and a scale with bits to spare. */
-static bool check_zero(const kir_format *f, int side, int line, kir_diag *d)
-{
-	const kir_side *s = &f->side[side];
-	char c = format_letter(side);
-
-	if (s->range != (s->elem == KIR_u8))
-		kir_error(
-		    d, line, 1,
-		    "format %s: %c.scale range/N and elements u4 and u8 go together: codes "
-		    "with a zero point are unsigned, others signed",
-		    f->name, c);
-	else if (s->range && s->scale_elem != KIR_f32)
-		kir_error(d, line, 1,
-		          "format %s: %c.scale range/N keeps the zero point in the lowest %u "
-		          "bits of the scale, which must be f32, not %s",
-		          f->name, c, s->bits, kir_elems[s->scale_elem].name);
-	else if (s->range && s->global)
-		kir_error(
-		    d, line, 1,
-		    "format %s: %c.scale range/N with global: a zero point is of the rows "
-		    "as they are",
-		    f->name, c);
-	else
-		return true;
-	return false;
-}
-
-static bool check_side(const kir_format *f, int side, int line, kir_diag *d)
-{
-	const kir_side *s = &f->side[side];
-	char c = format_letter(side);
-
-	if (s->elem == KIR_VOID) {
-		kir_error(d, line, 1,
-		          "format %s doesn't say what it stores: %c.elem is missing", f->name,
-		          c);
-		return false;
-	}
-	/* 8-bit floats without a scale saturate, as engines store rotary parts of keys */
-	if (s->gran == KIR_GRAN_none && (s->bits < 8 || !kir_is_float(s->elem))) {
-		kir_error(d, line, 1,
-		          "format %s: %c.elem %s has too small a range for scale none", f->name,
-		          c, kir_elems[s->elem].name);
-		return false;
-	}
-	if (!check_zero(f, side, line, d))
-		return false;
-	if (s->bits != 4 && s->pack != 1) {
-		kir_error(d, line, 1, "format %s: %c.pack is about codes of 4 bits, %s has %u",
-		          f->name, c, kir_elems[s->elem].name, s->bits);
-		return false;
-	}
-	return check_range(f, side, line, d);
-}
-
 /* A side that isn't stored has nothing of its own, so that equal formats print the same. */
 static bool check_sides(parser *p, int line)
 {
@@ -745,7 +633,7 @@ static bool check_sides(parser *p, int line)
 	if (!f->rest)
 		f->side[2] = f->side[0];
 	for (int i = 0; i < KIR_SIDES; i++)
-		if (!check_side(f, i, line, p->d))
+		if (!format_check_side(f, i, line, p->d))
 			return false;
 	if ((f->shared || f->rest) && (f->side[0].rotate || f->side[1].rotate)) {
 		kir_error(p->d, line, 1,

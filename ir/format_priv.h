@@ -79,6 +79,8 @@ static inline bool format_needs(const kir_format *f, kir_stream s)
 	return s < KIR_S_ks || format_stored(&f->side[side]);
 }
 
+/* Whether side's rules make sense alone; messages are about line `line`. */
+bool format_check_side(const kir_format *f, int side, int line, kir_diag *d);
 /* What holds for every shape: each stream that is needed appears once and each axis is covered
  * once. Messages point at the lines of the text. */
 bool kir_format_check(const kir_format *f, kir_diag *d);

@@ -110,7 +110,8 @@ def pairs(a):
         equal += is_same or meets
         gaps.append(abs(math.log(x["ratio"] / y["ratio"])))
         if not (is_same or meets) and not a.json:
-            print(f"pair {i}: {x['ratio']:.4f} ({xlo:.4f} {xhi:.4f}) {y['ratio']:.4f} ({ylo:.4f} {yhi:.4f})", flush=True)
+            one, two = f"{x['ratio']:.4f} ({xlo:.4f} {xhi:.4f})", f"{y['ratio']:.4f} ({ylo:.4f} {yhi:.4f})"
+            print(f"pair {i}: {one} {two}", flush=True)
     gaps.sort()
     return {
         "pairs": a.count,

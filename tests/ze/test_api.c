@@ -399,22 +399,31 @@ static void test_wrong_memory_is_named(void **state)
 	kvjit_close(kv);
 }
 
+/* Copies 16 bytes of argument x, whose type is given, from index [0...] on. */
+static kvjit_kernel *compile_first(kvjit *kv, const char *type, const char *index)
+{
+	char text[400];
+
+	snprintf(text, sizeof(text),
+	         "func @first(%%x: in %s, %%y: out u8[16], %%n: s64)\n"
+	         "     level=V target=xe-dg2 {\n"
+	         "  for %%i = 0 to %%n par {\n"
+	         "    %%v = vload %%x[%%i,%s] : u8<16>\n"
+	         "    vstore %%v, %%y[0]\n"
+	         "    yield\n"
+	         "  }\n"
+	         "  ret\n"
+	         "}\n",
+	         type, index);
+	return compile(kv, text, NULL);
+}
+
 /* A cache whose pages are records is read in blocks of 64 bytes. */
 static void test_records_begin_at_blocks(void **state)
 {
-	static const char first[] =
-	    "func @first(%x: in u8[?,64 | 0:$0, 1:1], %y: out u8[16], %n: s64)\n"
-	    "     level=V target=xe-dg2 {\n"
-	    "  for %i = 0 to %n par {\n"
-	    "    %v = vload %x[%i,0] : u8<16>\n"
-	    "    vstore %v, %y[0]\n"
-	    "    yield\n"
-	    "  }\n"
-	    "  ret\n"
-	    "}\n";
 	static float x[ELEMENTS];
 	kvjit *kv = open_any();
-	kvjit_kernel *k = compile(kv, first, NULL);
+	kvjit_kernel *k = compile_first(kv, "u8[?,64 | 0:$0, 1:1]", "0");
 	float *in = device_floats(kv, KVJIT_MEMORY_DEVICE, x);
 	kvjit_arg a[3] = { { .name = "x",
 		             .data = in,
@@ -443,20 +452,11 @@ static void test_records_begin_at_blocks(void **state)
 /* So are packed weights. */
 static void test_packed_weights_begin_at_blocks(void **state)
 {
-	static const char first[] = "func @first(%w: in u8[1,8,32,4], %y: out u8[16], %n: s64)\n"
-	                            "     level=V target=xe-dg2 {\n"
-	                            "  for %i = 0 to %n par {\n"
-	                            "    %v = vload %w[%i,0,0,0] : u8<16>\n"
-	                            "    vstore %v, %y[0]\n"
-	                            "    yield\n"
-	                            "  }\n"
-	                            "  ret\n"
-	                            "}\n";
 	static float x[ELEMENTS];
 	kvjit *kv = open_any();
-	kvjit_kernel *k = compile(kv, first, NULL);
+	kvjit_kernel *k = compile_first(kv, "u8[1,8,32,4]", "0,0,0");
 	float *in = device_floats(kv, KVJIT_MEMORY_DEVICE, x);
-	kvjit_arg a[3] = { { .name = "w", .data = in },
+	kvjit_arg a[3] = { { .name = "x", .data = in },
 		           { .name = "y", .data = (char *)in + 2048 },
 		           { .name = "n", .i = 1 } };
 
@@ -465,7 +465,7 @@ static void test_packed_weights_begin_at_blocks(void **state)
 		fail_msg("%s", kvjit_kernel_error(k));
 	a[0].data = (char *)in + 32;
 	assert_int_equal(kvjit_call(k, NULL, a, 3, NULL), KVJIT_BAD_ARGUMENT);
-	assert_says(kvjit_kernel_error(k), "argument 'w'|on a device|aligned to 64 bytes");
+	assert_says(kvjit_kernel_error(k), "argument 'x'|on a device|aligned to 64 bytes");
 	kvjit_device_free(kv, in);
 	kvjit_release(k);
 	kvjit_close(kv);

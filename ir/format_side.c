@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* format_side.c -- what the rules of keys, of values and of the rest of a key must be, each by
+ * itself: that codes have a range that fits them, and that no scale divides by zero.
+ */
+#include "format_priv.h"
+#include "internal.h"
+
+#include <math.h>
+
+/* A divisor below 1 makes codes below 1, one above what integers hold cuts off the rows'
+ * largest elements: half a step more than the largest code is in use. */
+static bool check_divisor(const kir_format *f, int side, int line, kir_diag *d)
+{
+	const kir_side *s = &f->side[side];
+	double most = kir_is_int(s->elem) ? (double)(kir_side_max(s) + !s->range) : INFINITY;
+	const char *rule = s->range ? "range" : "amax";
+
+	if (s->divisor >= 1 && s->divisor <= most)
+		return true;
+	if (isfinite(most))
+		kir_error(d, line, 1,
+		          "format %s: %c.scale %s/%g: codes of %u bits take a divisor from 1 "
+		          "to %g",
+		          f->name, format_letter(side), rule, s->divisor, s->bits, most);
+	else
+		kir_error(d, line, 1,
+		          "format %s: %c.scale %s/%g: the divisor is the largest code, at "
+		          "least 1",
+		          f->name, format_letter(side), rule, s->divisor);
+	return false;
+}
+
+/* A divisor that f32 flushes to zero, or a floor that the stored scale does, would divide by
+ * zero after all. */
+static bool check_range(const kir_format *f, int side, int line, kir_diag *d)
+{
+	const kir_side *s = &f->side[side];
+
+	if (!format_stored(s))
+		return true;
+	if (!isnormal((float)s->divisor)) {
+		kir_error(
+		    d, line, 1, "format %s: %c.scale %s/%g: the divisor must be a normal f32",
+		    f->name, format_letter(side), s->range ? "range" : "amax", s->divisor);
+		return false;
+	}
+	if (!check_divisor(f, side, line, d))
+		return false;
+	double least = s->rule == KIR_RULE_amax ? s->eps / s->divisor : 0;
+
+	if (s->eps > 0 && !isnormal((float)s->eps)) {
+		kir_error(d, line, 1, "format %s: %c.scale eps %g must be a normal f32",
+		          f->name, format_letter(side), s->eps);
+		return false;
+	}
+	least = s->floor > least ? s->floor : least;
+	if (least > 0 && !isnormal((float)kir_round_to(s->scale_elem, least))) {
+		kir_error(d, line, 1,
+		          "format %s: %c.scale %s %g, stored as %s, is no normal number",
+		          f->name, format_letter(side), s->floor > 0 ? "floor" : "eps",
+		          s->floor > 0 ? s->floor : s->eps, kir_elems[s->scale_elem].name);
+		return false;
+	}
+	return true;
+}
+
+/* Unsigned codes need a zero point, and that needs them and a scale with bits to spare. */
+static bool check_zero(const kir_format *f, int side, int line, kir_diag *d)
+{
+	const kir_side *s = &f->side[side];
+	char c = format_letter(side);
+
+	if (s->range != (s->elem == KIR_u8))
+		kir_error(
+		    d, line, 1,
+		    "format %s: %c.scale range/N and elements u4 and u8 go together: codes "
+		    "with a zero point are unsigned, others signed",
+		    f->name, c);
+	else if (s->range && s->scale_elem != KIR_f32)
+		kir_error(d, line, 1,
+		          "format %s: %c.scale range/N keeps the zero point in the lowest %u "
+		          "bits of the scale, which must be f32, not %s",
+		          f->name, c, s->bits, kir_elems[s->scale_elem].name);
+	else if (s->range && s->global)
+		kir_error(
+		    d, line, 1,
+		    "format %s: %c.scale range/N with global: a zero point is of the rows "
+		    "as they are",
+		    f->name, c);
+	else
+		return true;
+	return false;
+}
+
+bool format_check_side(const kir_format *f, int side, int line, kir_diag *d)
+{
+	const kir_side *s = &f->side[side];
+	char c = format_letter(side);
+
+	if (s->elem == KIR_VOID) {
+		kir_error(d, line, 1,
+		          "format %s doesn't say what it stores: %c.elem is missing", f->name,
+		          c);
+		return false;
+	}
+	/* 8-bit floats without a scale saturate, as engines store rotary parts of keys */
+	if (s->gran == KIR_GRAN_none && (s->bits < 8 || !kir_is_float(s->elem))) {
+		kir_error(d, line, 1,
+		          "format %s: %c.elem %s has too small a range for scale none", f->name,
+		          c, kir_elems[s->elem].name);
+		return false;
+	}
+	if (!check_zero(f, side, line, d))
+		return false;
+	if (s->bits != 4 && s->pack != 1) {
+		kir_error(d, line, 1, "format %s: %c.pack is about codes of 4 bits, %s has %u",
+		          f->name, c, kir_elems[s->elem].name, s->bits);
+		return false;
+	}
+	return check_range(f, side, line, d);
+}

@@ -131,14 +131,26 @@ bool kvjit_layout_of(const kir_func *f, int cache, kir_layout *out)
 
 enum { ROWS = 64, TILE_ROWS = 32, SPLIT = 2048, BUSY = 64 };
 
+/* Most rows on a GPU, where queries and sums stay in registers, of which a thread has 16 KiB: a
+ * block of the engine, and no more than take half of them. */
+static int64_t gpu_rows(int64_t dim_k, int64_t dim_v)
+{
+	int64_t fit = 8192 / (dim_k * 2 + dim_v * 4);
+
+	return fit < 8 ? fit : 8;
+}
+
 /* Queries handled together share the reading of the cache, but a tile's rows live in
  * registers and first-level cache. With tile registers two tiles of rows: queries, scores,
  * weights and sums of 32 rows of 128 elements are 36 KiB, those of 64 leave L1. */
-static int default_q_tile(const kir_func *f, int64_t qlen, int64_t group)
+static int default_q_tile(const kir_func *f, const kvjit_shape *s, int64_t dim_k, int64_t qlen)
 {
 	bool tiles = f->target->features & KIR_HAS_amx_tile && f->sched.tiles != 1;
-	int64_t most = (tiles ? TILE_ROWS : ROWS) / group, t = qlen < 16 ? qlen : 16;
+	int64_t rows = tiles ? TILE_ROWS : ROWS, t = qlen < 16 ? qlen : 16, most;
 
+	if (f->target->lanes)
+		rows = gpu_rows(dim_k, s->dim_v);
+	most = rows / (s->heads / s->kv_heads);
 	if (t > most)
 		t = most;
 	return t < 1 ? 1 : (int)t;
@@ -196,19 +208,21 @@ void kvjit_default_schedule(kir_func *f, const kir_problem *p)
 {
 	kir_ref n = kvjit_find_op(f, KIR_OP_attention);
 	kvjit_shape s;
+	int64_t dim_k;
 
 	if (f->level == KIR_A)
 		default_index(f);
 
 	if (f->level != KIR_A || !n || !kvjit_shape_of(f, &s))
 		return;
+	dim_k = kir_type_of(f, kir_operand(f, n, "q"))->dim[2];
 	if (!f->sched.q_tile)
 		f->sched.q_tile =
-		    s.sparse[0] ? 1 : default_q_tile(f, p ? p->qlen : 1, s.heads / s.kv_heads);
+		    s.sparse[0] ? 1 : default_q_tile(f, &s, dim_k, p ? p->qlen : 1);
 	if (!f->sched.kv_tile)
 		f->sched.kv_tile = (int)kpass_default_kv_tile(
-		    common_page(&s), kir_type_of(f, kir_operand(f, n, "q"))->dim[2],
-		    kir_operand(f, n, "v") ? s.dim_v : 0, f->sched.q_tile);
+		    common_page(&s), dim_k, kir_operand(f, n, "v") ? s.dim_v : 0,
+		    f->sched.q_tile);
 	if (!f->sched.split && p && !is_given(p->has_knob, "split") && param_type(f, "part"))
 		f->sched.split = default_split(p, &s);
 }

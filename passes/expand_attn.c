@@ -566,14 +566,23 @@ static void join_columns(const attn *a, const join_item *t, const part *list,
 	             t->head0, t->count);
 }
 
-/* The most columns up to 64 that divide them, where values are wide: tiles of all of them
- * would take as much memory again as those of the first loop. */
+/* Whether pieces are joined some columns at a time: wide values, whose tiles would take as much
+ * memory again as those of the first loop, and on GPUs sums of more than 2 KiB, which are
+ * registers there (of 8 or 16 KiB), with a piece's beside them and addresses of both. */
+static bool join_cuts(const attn *a)
+{
+	bool wide = a->f->target->lanes ? a->rows * a->dim_v * 4 > 2048 : a->dim_v > 256;
+
+	return (wide || a->dim_v > 256) && !a->rotated[1]; /* blocks of a rotation aren't cut */
+}
+
+/* The most columns up to 64 that divide them. */
 static int64_t join_width(int64_t dim)
 {
 	int64_t n = 64;
 
 	while (dim % n)
-		n -= 16;
+		n -= n > 16 ? 16 : 1;
 	return n;
 }
 
@@ -590,7 +599,7 @@ static void join_loop(const attn *a, kir_ref list, kir_ref njoin)
 	t.count = field(a, list, x, 4);
 	for (unsigned i = 0; i < a->nvalue; i++)
 		from[i] = s64c(f, a->value[i].from);
-	if (a->dim_v <= 256 || a->rotated[1]) { /* blocks of a rotation aren't cut */
+	if (!join_cuts(a)) {
 		join_columns(a, &t, a->value, from, a->nvalue);
 		kir_for_end(f, lx, NULL, 0);
 		return;

@@ -313,15 +313,11 @@ static digits split_digits(kir_func *f, kir_ref x, int count, bool weights)
 	kir_ref r = e2(f, KIR_OP_div, rt, e1(f, KIR_OP_splat, rt, f32c(f, top)), a);
 	kir_ref i = e2x(f, KIR_OP_mul, f->node[x].type, x, r, 0);
 
-	if (count == 1 && has_engine(f->target)) { /* devices narrow in one step */
-		d.tile = narrow(f, i, e);
-		return d;
-	}
-	i = narrow(f, i, KIR_s32);
 	if (count == 1) {
 		d.tile = narrow(f, i, e);
 		return d;
 	}
+	i = narrow(f, i, KIR_s32);
 	kir_ref half = kir_const_i(f, KIR_s32, weights ? 0 : 128);
 	kir_ref eight = kir_const_i(f, KIR_s32, 8);
 	kir_ref hi = e2(f, KIR_OP_shr, it, weights ? i : e2(f, KIR_OP_add, it, i, half), eight);

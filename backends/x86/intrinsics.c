@@ -280,9 +280,63 @@ static LLVMValueRef fixed(kll *l, kir_ref n)
 	return gather(l, p, count, lanes);
 }
 
+/* -- f32 to integers of 8 bits ------------------------------------------------------------ */
+
+static LLVMValueRef clamp_int(kll *l, LLVMValueRef x, LLVMIntPredicate p, int64_t lim)
+{
+	LLVMValueRef c = kll_int(l->i32, (uint64_t)lim, x);
+
+	return kll_select(l, LLVMBuildICmp(l->b, p, x, c, ""), x, c);
+}
+
+/* 16 lanes, rounded to even by the conversion itself, whose answer to what it can't hold is all
+ * ones (unsigned) or the lowest number (signed): with the other end cut off before, both
+ * saturate as they should when the instruction that narrows saturates too. NaN becomes 0. */
+static LLVMValueRef to_bytes(kll *l, LLVMValueRef x, bool sign)
+{
+	LLVMTypeRef mt = LLVMVectorType(l->i1, 16);
+	LLVMValueRef lim = kll_real(l->f32, sign ? 127 : 0, x), keep = LLVMConstAllOnes(mt), r;
+	LLVMValueRef zero = LLVMConstNull(LLVMVectorType(l->i32, 16));
+
+	if (sign)
+		keep = LLVMBuildFCmp(l->b, LLVMRealORD, x, x, "");
+	r = LLVMBuildFCmp(l->b, sign ? LLVMRealOLT : LLVMRealOGT, x, lim, "");
+	r = kll_select(l, r, x, lim);
+	r = kll_call(l,
+	             sign ? "llvm.x86.avx512.mask.cvtps2dq.512"
+	                  : "llvm.x86.avx512.mask.cvtps2udq.512",
+	             NULL, 0,
+	             (LLVMValueRef[]){ r, zero, LLVMBuildBitCast(l->b, keep, l->i16, ""),
+	                               LLVMConstInt(l->i32, 8, false) },
+	             4);
+	if (sign)
+		r = clamp_int(l, clamp_int(l, r, LLVMIntSGT, -128), LLVMIntSLT, 127);
+	else
+		r = clamp_int(l, r, LLVMIntULT, 255);
+	return LLVMBuildTrunc(l->b, r, LLVMVectorType(l->i8, 16), "");
+}
+
+static LLVMValueRef convert(kll *l, kir_ref n)
+{
+	kir_ref src = kir_src(l->f, n, 0);
+	kir_elem to = kll_elem(l, n);
+	unsigned lanes = kll_lanes(l, n), count = lanes / 16;
+	LLVMValueRef p[KLL_MAX_LANES / 16];
+
+	if (!has(l, KIR_HAS_avx512) || kll_elem(l, src) != KIR_f32 ||
+	    (to != KIR_s8 && to != KIR_u8) || !lanes || lanes % 16 ||
+	    kir_attr_of(l->f, n, KIR_ATTR_round) != KIR_ROUND_even ||
+	    kir_attr_of(l->f, n, KIR_ATTR_nan) == KIR_NAN_max)
+		return NULL;
+	for (unsigned i = 0; i < count; i++)
+		p[i] = to_bytes(l, piece(l, l->val[src], i * 16, 16), to == KIR_s8);
+	return gather(l, p, count, lanes);
+}
+
 LLVMValueRef kx86_hook(kll *l, kir_ref n)
 {
 	switch (l->f->node[n].op) {
+	case KIR_OP_convert: return convert(l, n);
 	case KIR_OP_dp: return dp_words(l, n);
 	case KIR_OP_x86_dpbusd: return dpbusd(l, n);
 	case KIR_OP_x86_dpbf16: return dpbf16(l, n);

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -160,6 +161,39 @@ static void a_good_one_is_measured_and_right(void **state)
 	trial_close(b);
 }
 
+/* Counts where in a page the frames of its calls lie. */
+static bool count_place(load *l, void *ctx)
+{
+	unsigned *seen = ctx;
+
+	seen[(uintptr_t)__builtin_frame_address(0) % 4096 / 64]++;
+	return load_call(l);
+}
+
+/* What a kernel spills may lie anywhere beside its data: a ratio is taken over all places, not
+ * over the one that this process was given. */
+static void the_stack_is_everywhere(void **state)
+{
+	static const kt_rule rule = { 0.01, 64, 64 };
+	unsigned *seen =
+	    mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	trial_hooks h = { count_place, NULL, seen };
+	trial_bench *b;
+	trial_report r;
+	unsigned places = 0;
+
+	(void)state;
+	assert_true(seen != MAP_FAILED);
+	b = open_bench(&h, 60);
+	trial_race(b, other, NULL, &rule, 60, &r);
+	assert_int_equal(r.pairs.n, 64);
+	for (unsigned i = 0; i < 64; i++)
+		places += seen[i] != 0;
+	assert_int_equal(places, 64);
+	trial_close(b);
+	munmap(seen, 4096);
+}
+
 static void a_refusal_is_a_result(void **state)
 {
 	trial_bench *b = open_bench(NULL, 20);
@@ -214,6 +248,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(each_is_found_out),
 		cmocka_unit_test(a_good_one_is_measured_and_right),
+		cmocka_unit_test(the_stack_is_everywhere),
 		cmocka_unit_test(a_refusal_is_a_result),
 		cmocka_unit_test(nothing_bad_wins),
 	};

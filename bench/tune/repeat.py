@@ -4,6 +4,7 @@
 
     repeat.py aa    [--count 1000] [--kvjit build/kvjit]
     repeat.py pairs [--count 100]  [--kvjit build/kvjit]
+    repeat.py places [--count 12]  [--kvjit build/kvjit]
 
 aa: whole tunes in which every candidate is the default (kvjit tune --aa). Counts those that call
 two equal programs more than 1 % apart, in a trial or as their result.
@@ -11,7 +12,11 @@ two equal programs more than 1 % apart, in a trial or as their result.
 pairs: two tunes of one problem that know nothing of each other: a cache and a seed for each.
 Counts those that pick the same schedule, or two whose intervals beside the default meet.
 
-Both go through a few small problems by turns and pin to the last processor. With --json the
+places: for a few fixed pairs of schedules, how far the ratio of one process lies from that of
+another (count processes, 4 children each): beside the interval that a child has from its own
+pairs, the standard deviation between children and between processes.
+
+The first two go through a few small problems by turns and pin to the last processor. With --json the
 last line is an object. --rest S waits between tunes.
 """
 
@@ -19,6 +24,7 @@ import argparse
 import json
 import math
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -38,6 +44,15 @@ PAIRS = [
     "attn q=bf16 kv=e4m3 heads=8:2 dim=128 page=128 causal batch=1 ctx=512 qk=auto pv=auto",
     "attn q=bf16 kv=bf16 heads=8:2 dim=128 page=128 causal batch=1 ctx=128 qlen=32 qk=auto pv=auto",
     "write in=bf16 kv=e4m3 heads=8 dim=128 page=128 batch=1 ctx=256",
+]
+
+
+PLACES = [
+    ("int8 decode", PAIRS[0].split(" qk=")[0], "kv_tile=64 q_tile=1", "kv_tile=32 q_tile=1"),
+    ("int8 with itself", PAIRS[0].split(" qk=")[0], "kv_tile=64 q_tile=1", "kv_tile=64 q_tile=1"),
+    ("e4m3 decode", PAIRS[1].split(" qk=")[0], "kv_tile=64 q_tile=1", "kv_tile=128 q_tile=1"),
+    ("bf16 prefill", PAIRS[2].split(" qk=")[0], "q_tile=8", "q_tile=16"),
+    ("write", PAIRS[3], "parts=1", "parts=4"),
 ]
 
 
@@ -124,18 +139,43 @@ def pairs(a):
     }
 
 
+def places(a):
+    command = ["taskset", "-c", str(os.cpu_count() - 1), os.path.join(os.path.dirname(a.kvjit), "kvjit-bench-place")]
+    out = {}
+    for name, problem, one, two in PLACES:
+        races = []
+        for _ in range(a.count):
+            p = subprocess.run(command + ["4", "60", problem, one, two], capture_output=True, text=True)
+            if p.returncode:
+                sys.exit(p.stderr.strip())
+            races.append(json.loads(p.stdout))
+        ratios = [[r[0] for r in process] for process in races]
+        inside = statistics.mean(statistics.variance(r) for r in ratios)
+        between = statistics.variance(map(statistics.mean, ratios)) - inside / 4 if a.count > 1 else 0
+        flat = sum(ratios, [])
+        out[name] = {
+            "ratio": round(statistics.mean(flat), 4),
+            "least": min(flat),
+            "most": max(flat),
+            "width of an interval": round(statistics.median(hi - lo for p in races for _, lo, hi in p), 4),
+            "between children": round(math.sqrt(inside), 4),
+            "between processes": round(math.sqrt(max(0, between)), 4),
+        }
+    return out
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("what", choices=("aa", "pairs"))
-    p.add_argument("--count", type=int, help="1000 tunes, 100 pairs")
+    p.add_argument("what", choices=("aa", "pairs", "places"))
+    p.add_argument("--count", type=int, help="1000 tunes, 100 pairs, 12 processes")
     p.add_argument("--budget", type=float, help="seconds a tune: 2, 8")
     p.add_argument("--kvjit", default="build/kvjit")
     p.add_argument("--rest", type=float, default=0, help="seconds between tunes")
     p.add_argument("--json", action="store_true")
     a = p.parse_args()
-    a.count = a.count or (1000 if a.what == "aa" else 100)
+    a.count = a.count or {"aa": 1000, "pairs": 100, "places": 12}[a.what]
     start = time.time()
-    out = aa(a) if a.what == "aa" else pairs(a)
+    out = {"aa": aa, "pairs": pairs, "places": places}[a.what](a)
     out["seconds"] = round(time.time() - start, 1)
     if a.json:
         print(json.dumps(out))

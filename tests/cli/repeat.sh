@@ -26,6 +26,8 @@ assert aa["called over 1 % apart"] <= 1, aa
 assert all(0.5 < r < 2 for r in aa["ratios, 5 % 50 % 95 %"]), aa
 assert pairs["pairs"] == 2 and pairs["same or equal within the interval"] >= 1, pairs
 END
+[ ! -x "$(dirname "$KVJIT")/kvjit-bench-place" ] ||
+	python3 "$repeat" places --kvjit "$KVJIT" --count 1 --json | grep -q '"between children"'
 # nothing of it is kept, whatever the user's cache is
 KVJIT_CACHE_DIR=$tmp/c "$KVJIT" tune --aa --warm --budget 1 \
 	write in=bf16 kv=int8/token-head heads=2 dim=64 page=64 ctx=64 >"$tmp/out"

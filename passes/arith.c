@@ -390,6 +390,14 @@ static kir_ref int_scores(kir_func *f, kir_ref x, kir_ref k, int count, kir_type
 	return e2x(f, KIR_OP_mul, t, join_digits(f, p, &d), d.scale, 0);
 }
 
+/* Weights times a scale, whose factor can't make them negative: pass fragment then deals bytes
+ * of them by a product. */
+static kir_ref scaled_weights(kir_func *f, kir_ref w, kir_ref scale)
+{
+	scale = e2(f, KIR_OP_max, f->node[scale].type, scale, f32c(f, 0));
+	return e2x(f, KIR_OP_mul, f->node[w].type, w, scale, 1);
+}
+
 /* acc + w . v with v s8 and w >= 0. */
 static kir_ref int_weights(kir_func *f, kir_ref w, kir_ref v, kir_ref acc, int count,
                            kir_type_id t)
@@ -493,6 +501,11 @@ static kir_ref rewrite(const kir_func *in, kir_ref n, kir_func *f, const kir_ref
 
 		return f16_weights(f, d ? map[kir_src(in, w, 0)] : x, d ? map[d] : 0, b, acc,
 		                   t);
+	}
+	if (!trans && has_engine(f->target)) {
+		kir_ref w = kir_src(in, n, 0), d = weight_scale(in, w);
+
+		x = d ? scaled_weights(f, map[kir_src(in, w, 0)], map[d]) : x;
 	}
 	if (!trans)
 		return int_weights(f, x, b, acc, count, t);

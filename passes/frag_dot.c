@@ -155,58 +155,6 @@ static kir_ref load_block(frag *g, const factor *x, int64_t c, int64_t k)
 	                x->rank + (x->upto ? 2 : 1), attr);
 }
 
-/* Two blocks of bytes whose columns are paired: the two of a lane side by side. */
-static kir_ref pair_bytes(frag *g, kir_ref a, kir_ref b)
-{
-	kir_type_id w = kir_with_elem(g->f->module, g->f->node[a].type, KIR_s16);
-	kir_elem e = (kir_elem)kir_type_of(g->f, a)->elem;
-	int64_t n = kir_type_of(g->f, a)->dim[0];
-	kir_ref low = e1(g->f, KIR_OP_convert, w, a), high = e1(g->f, KIR_OP_convert, w, b);
-
-	low = e2(g->f, KIR_OP_and, w, low, kir_const_i(g->f, KIR_s16, 255));
-	high = e2(g->f, KIR_OP_shl, w, high, kir_const_i(g->f, KIR_s16, 8));
-	return e1(g->f, KIR_OP_bitcast, kir_vector(g->f->module, e, 2 * n),
-	          e2(g->f, KIR_OP_or, w, low, high));
-}
-
-/* Columns 0 to 31 of two blocks, one in each lane, as pairs: those of a lane are moved as one
- * element, all its rows. */
-static kir_ref deal_bytes(frag *g, kir_ref a, kir_ref b)
-{
-	kir_type_id t = g->f->node[a].type;
-	int64_t rows = kir_type_of(g->f, a)->dim[0] / g->lanes;
-	kir_elem e = rows == 8   ? KIR_s64
-	             : rows == 4 ? KIR_s32
-	             : rows == 2 ? KIR_s16
-	                         : (kir_elem)kir_type_of(g->f, a)->elem;
-	kir_type_id one = frag_vector(g, e, 1);
-	kir_ref x = rows > 1 ? e1(g->f, KIR_OP_bitcast, one, a) : a;
-	kir_ref y = rows > 1 ? e1(g->f, KIR_OP_bitcast, one, b) : b;
-	kir_ref even = e2(g->f, KIR_OP_unzip_lo, one, x, y);
-	kir_ref odd = e2(g->f, KIR_OP_unzip_hi, one, x, y);
-
-	if (rows > 1) {
-		even = e1(g->f, KIR_OP_bitcast, t, even);
-		odd = e1(g->f, KIR_OP_bitcast, t, odd);
-	}
-	return pair_bytes(g, even, odd);
-}
-
-/* Left factor's blocks, a step of the contraction each. */
-static kir_ref *left_blocks(frag *g, kir_ref a, bool bytes)
-{
-	int64_t rb = frag_row_blocks(g, a), cb = frag_col_blocks(g, a);
-	kir_ref *out = g->val[a];
-
-	if (!bytes)
-		return out;
-	out = kir_alloc(g->f->module, (size_t)(rb * cb) * sizeof *out);
-	for (int64_t i = 0; i < rb * cb / 2; i++)
-		out[i] = (g->paired[a] ? pair_bytes : deal_bytes)(g, g->val[a][2 * i],
-		                                                  g->val[a][2 * i + 1]);
-	return out;
-}
-
 /* Engines of 16 lanes; without one products are those of f32. */
 static bool has_engine(const kir_target *t)
 {
@@ -336,7 +284,7 @@ void frag_dot(frag *g, kir_ref n)
 	if (x.step < k || x.depth % x.step)
 		x.step = k;
 	begin(g, n, kir_src(g->in, n, 2));
-	left = left_blocks(g, a, bytes);
+	left = bytes ? frag_left_bytes(g, a) : g->val[a];
 	for (int64_t c = 0; c < frag_col_blocks(g, n); c++)
 		for (int64_t at = 0; at < x.depth; at += x.step) {
 			kir_ref b = load_block(g, &x, c, at);

@@ -5,6 +5,7 @@
  *     frag_shape.c   what each value is to the sub-group: tile, row vector, column vector
  *     frag_memory.c  tiles and vectors from and to memory
  *     frag_dot.c     products
+ *     frag_deal.c    bytes of a left factor, two columns in a lane
  *     frag_widen.c   codes of 8 bits to f16, a word at a time
  */
 #ifndef KVJIT_PASSES_FRAGMENT_H
@@ -92,6 +93,8 @@ void frag_load(frag *g, kir_ref n);
 void frag_load_rows(frag *g, kir_ref n); /* of frag_widens_rows() */
 void frag_store(frag *g, kir_ref n);
 void frag_dot(frag *g, kir_ref n);
+/* Blocks of left factor a, whose elements are bytes: 32 columns each, two in a lane. */
+kir_ref *frag_left_bytes(frag *g, kir_ref a);
 
 static inline kir_type_id frag_vector(const frag *g, kir_elem e, int64_t components)
 {

@@ -34,7 +34,8 @@
  * the largest x_j of the tile as it counts in the end. An element moves by at most m / 2L, and
  * by at most x_j if it goes to 0, so an output by sum over tiles of sum_j min(x_j, m / 2L)
  * |code_jd|. x_j here is the kernel's: at most exp(dq_j + z) above the exact one. The tie of a
- * product in f32 adds L u32 of a step.
+ * product in f32 adds L u32 of a step, the sum with 1024 that engines of sub-groups narrow to
+ * f16 (frag_deal.c) half its unit, 2^-14.
  *
  * The weights come from the exact scores, computed here: what the program's own score and mask
  * make of q . k is asked of the interpreter (probe.h). A score that isn't q . k itself moves by
@@ -111,7 +112,7 @@ static void scan(const kir_func *f, bound_profile *out)
 bool bound_profile_of(const kvjit_kernel *k, const char *backend, bound_profile *out, char *why,
                       size_t len)
 {
-	*out = (bound_profile){ ARITH_f32, ARITH_f32, 0, "qk=f32 pv=f32" };
+	*out = (bound_profile){ .name = "qk=f32 pv=f32" };
 	if (strcmp(backend, "ref") == 0)
 		return true;
 	char *text = kvjit_kernel_text(k, "ir");
@@ -119,9 +120,11 @@ bool bound_profile_of(const kvjit_kernel *k, const char *backend, bound_profile 
 	kir_module *m = text ? kir_parse(text, strlen(text), &d) : NULL;
 	kpass_options o = { .list = "expand,fold_scales,arith" };
 	kir_func *f = m && m->nfunc ? kpass_run(m->func[m->nfunc - 1], &o, &d) : NULL;
-	if (f)
+	if (f) {
 		scan(f, out);
-	else
+		out->engine = f->target->lanes != 0;
+	}
+	if (!f)
 		kir_diag_text(&d, why, len);
 	snprintf(out->name, sizeof out->name, "qk=%s pv=%s", arith_names[out->qk],
 	         arith_names[out->pv]);
@@ -284,8 +287,8 @@ static double row_float(const row *r, const char *name)
 	return (double)((const float *)bind_find((bind *)&r->a->b, name)->data)[r->head];
 }
 
-/* s[j] + step dq[j] of all keys becomes what the program's score and mask make of it. False, and
- * the row can't be judged, if the interpreter stops. */
+/* s[j] + step dq[j] of all keys becomes what the program's score and mask make of it. False,
+ * and the row can't be judged, if the interpreter stops. */
 static bool ask(const row *r, const double *s, double step, double *out)
 {
 	float *x = calloc((size_t)r->len + 1, sizeof *x);
@@ -391,7 +394,7 @@ static void group_terms(const row *r, int64_t j0, int64_t j1, int64_t d0, int64_
 			                attn_scale(a, 1, page, r->h, token, d0));
 	}
 	if (r->p->pv >= ARITH_int8)
-		half = m * (0.5 + 4 * U32 * top) / top;
+		half = m * (0.5 + (r->p->engine ? 0x1p-14 : 0) + 4 * U32 * top) / top;
 	for (int64_t j = j0; j < j1; j++) {
 		page = slot_of(r, j, &token);
 		double grow = expm1(r->dq[j] + z);
@@ -495,7 +498,7 @@ bound_terms bound_terms_of(const attn *a, const bound_profile *p, int64_t at, in
 
 void bound_abs_out(const attn *a, int64_t at, int64_t head, double *out)
 {
-	static const bound_profile exact = { ARITH_f32, ARITH_f32, 0, "" };
+	static const bound_profile exact = { 0 };
 	bool any;
 	row r;
 

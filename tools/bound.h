@@ -16,6 +16,7 @@ typedef enum bound_arith {
 /* What the kernel's two products really compute in, read from its program. */
 typedef struct bound_profile {
 	bound_arith qk, pv;
+	bool engine; /* of a sub-group: weights are rounded as sums with 1024 in f16 */
 	int kv_tile;
 	char name[40]; /* "qk=int8x2 pv=bf16" */
 } bound_profile;

@@ -53,9 +53,9 @@ check bf16 e4m3/tensor 128 1 64 32 3147 0
 check bf16 e4m3/tensor 128 2 64 32 3425 0
 check bf16 e4m3/tensor 256 1 128 64 5933 0
 check bf16 e4m3/tensor 256 2 128 64 6723 4096
-check bf16 int8/token-head 64 1 16 18 793 0
-check bf16 int8/token-head 64 2 16 18 1351 0
-check bf16 int8/token-head 128 1 32 34 998 0
-check bf16 int8/token-head 128 2 32 34 1597 0
-check bf16 int8/token-head 256 1 64 66 1408 0
-check bf16 int8/token-head 256 2 64 66 2340 32768
+check bf16 int8/token-head 64 1 20 18 690 0
+check bf16 int8/token-head 64 2 20 18 1126 0
+check bf16 int8/token-head 128 1 36 34 895 0
+check bf16 int8/token-head 128 2 36 34 1382 0
+check bf16 int8/token-head 256 1 68 66 1308 0
+check bf16 int8/token-head 256 2 68 66 2450 16384

@@ -146,6 +146,11 @@ static void make_problem(rng *r, char *text, int *page)
 	}
 	add_shape(r, text, page);
 	add_masks(r, text);
+	if (strstr(text, " kv=") && one_in(r, 6))
+		add(text, " kv2=%s page2=%d",
+		    WORD(r, "bf16", "f16/hnd", "int8/token-head", "int8/g16/inline",
+		         "e4m3/head", "e5m2fnuz/token-head/split"),
+		    8 * (int)pick(r, 1, 6));
 }
 
 static int divisor(rng *r, int page)

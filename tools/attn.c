@@ -58,18 +58,44 @@ static bool read_layout(attn *a, const kir_func *f, kir_ref n)
 	return true;
 }
 
+static bool is_cached(kir_op op)
+{
+	return op == KIR_OP_attention || op == KIR_OP_cache_write || op == KIR_OP_index_topk;
+}
+
+/* What the op at n reads or writes, and what its score and mask say. */
+static bool read_op(attn *a, const kir_func *f, kir_ref n)
+{
+	if (!read_layout(a, f, n))
+		return false;
+	if (f->node[n].op == KIR_OP_attention)
+		a->probe = probe_new(f, n);
+	return true;
+}
+
+static bool read_second(attn *a, const kir_func *f, kir_ref n)
+{
+	attn *b = a->second = calloc(1, sizeof *b);
+	if (!b)
+		return false;
+	b->m = a->m;
+	b->first = a;
+	b->p = a->p;
+	b->p.k_format = b->p.v_format = a->p.format2;
+	b->p.format2 = NULL;
+	b->p.page = a->p.page2;
+	b->p.sparse = a->p.sparse2;
+	b->shape = a->shape;
+	b->shape.page = a->p.page2;
+	return read_op(b, f, n);
+}
+
 bool attn_open(attn *a, const char *text, char *why, size_t len)
 {
 	kir_diag d = { 0 };
 	memset(a, 0, sizeof *a);
 	a->m = kir_module_new();
 	if (kir_problem_parse(a->m, text, strlen(text), &a->p, &d)) {
-		if (a->p.format2) {
-			snprintf(why, len,
-			         "kv2=%s: no second cache is made up here; kvjit run takes one",
-			         a->p.format2);
-			return false;
-		}
 		a->shape = (kir_shape){ a->p.kv_heads, a->p.dim_k, a->p.dim_v, a->p.page };
 		if (a->p.kind == KIR_INDEX)
 			a->shape.kv_heads = 1;
@@ -77,15 +103,14 @@ bool attn_open(attn *a, const char *text, char *why, size_t len)
 			return true;
 		const kir_func *f =
 		    kir_problem_expand(a->m, &a->p, kir_target_find("generic"), &d);
+		bool found = false;
 		for (kir_ref n = 1; f && n < f->nnode; n++) {
-			kir_op op = f->node[n].op;
-			bool cached = op == KIR_OP_attention || op == KIR_OP_cache_write ||
-			              op == KIR_OP_index_topk;
-			if (!cached || !read_layout(a, f, n))
+			if (!is_cached(f->node[n].op))
 				continue;
-			if (op == KIR_OP_attention)
-				a->probe = probe_new(f, n);
-			return true;
+			if (found ? read_second(a, f, n) : read_op(a, f, n))
+				found = true;
+			if (found && (a->second || !a->p.format2))
+				return true;
 		}
 		if (f)
 			kir_error(&d, 0, 0, "the program's cache isn't made of parameters");
@@ -96,6 +121,9 @@ bool attn_open(attn *a, const char *text, char *why, size_t len)
 
 void attn_close(attn *a)
 {
+	if (a->second)
+		probe_free(a->second->probe);
+	free(a->second);
 	bind_free(&a->b);
 	probe_free(a->probe);
 	kir_module_free(a->m);
@@ -108,10 +136,37 @@ char *attn_text(const attn *a, const kir_problem *p)
 	/* a declaration whose name is also a built-in one is the same format again */
 	for (unsigned i = 0; i < a->m->nformat; i++)
 		if (strcmp(a->m->format[i]->name, p->k_format) == 0 ||
-		    strcmp(a->m->format[i]->name, p->v_format) == 0)
+		    strcmp(a->m->format[i]->name, p->v_format) == 0 ||
+		    (p->format2 && strcmp(a->m->format[i]->name, p->format2) == 0))
 			kir_format_print(a->m->format[i], &t);
 	kir_problem_print(p, &t);
 	return t.text;
+}
+
+/* -- arguments --------------------------------------------------------------------------- */
+
+static bind *arguments(const attn *a)
+{
+	return (bind *)(a->first ? &a->first->b : &a->b);
+}
+
+static const char *own_name(const attn *a, const char *name, char out[BIND_NAME])
+{
+	snprintf(out, BIND_NAME, "%.*s%s", BIND_NAME - 2, name, a->first ? "2" : "");
+	return out;
+}
+
+bind_arg *attn_arg(const attn *a, const char *name)
+{
+	char own[BIND_NAME];
+	bind_arg *x = bind_find(arguments(a), own_name(a, name, own));
+	return x ? x : bind_find(arguments(a), name);
+}
+
+bind_arg *attn_tensor(attn *a, const char *name, kvjit_dtype t, int rank, const int64_t *shape)
+{
+	char own[BIND_NAME];
+	return bind_tensor(arguments(a), own_name(a, name, own), t, rank, shape);
 }
 
 /* -- the cache --------------------------------------------------------------------------- */
@@ -135,7 +190,7 @@ static unsigned char *at(const attn *a, kir_stream s, int64_t page, int64_t h, i
                          int64_t i)
 {
 	int tensor = a->layout.stream[s].tensor;
-	const bind_arg *b = bind_find((bind *)&a->b, a->layout.tensor[tensor].name);
+	const bind_arg *b = bind_find(arguments(a), a->layout.tensor[tensor].name);
 	int64_t index[4] = { page, h, t, i };
 	return (unsigned char *)b->data + place_of(&a->layout, s, index);
 }
@@ -246,7 +301,8 @@ void attn_cache(attn *a, int64_t npages)
 	a->npages = npages;
 	for (unsigned i = 0; i < a->layout.ntensor; i++) {
 		int64_t shape[2] = { npages, a->layout.tensor[i].page_bytes };
-		bind_arg *x = bind_tensor(&a->b, a->layout.tensor[i].name, KVJIT_U8, 2, shape);
+		bind_arg *x =
+		    bind_tensor(arguments(a), a->layout.tensor[i].name, KVJIT_U8, 2, shape);
 		memset(x->data, 0xff, x->bytes);
 	}
 	for (int s = 0; s < KIR_NSTREAM; s++)
@@ -256,11 +312,11 @@ void attn_cache(attn *a, int64_t npages)
 
 /* -- the batch --------------------------------------------------------------------------- */
 
-static void copied(bind *b, const char *name, int rank, int64_t n, int64_t m,
+static void copied(attn *a, const char *name, int rank, int64_t n, int64_t m,
                    const int32_t *data)
 {
 	int64_t shape[2] = { n, m };
-	bind_arg *x = bind_tensor(b, name, KVJIT_S32, rank, shape);
+	bind_arg *x = attn_tensor(a, name, KVJIT_S32, rank, shape);
 	memcpy(x->data, data, (size_t)(n * m) * sizeof *data);
 }
 
@@ -270,10 +326,11 @@ void attn_batch(attn *a, int64_t nseq, const int32_t *lens, const int32_t *start
 	a->nseq = nseq;
 	a->rows = starts[nseq];
 	a->max_pages = max_pages;
-	copied(&a->b, "lens", 1, nseq, 1, lens);
-	copied(&a->b, "starts", 1, nseq + 1, 1, starts);
+	copied(a, "lens", 1, nseq, 1, lens);
+	if (!a->first)
+		copied(a, "starts", 1, nseq + 1, 1, starts);
 	if (table)
-		copied(&a->b, "table", 2, nseq, max_pages, table);
+		copied(a, "table", 2, nseq, max_pages, table);
 	attn_cache(a, npages);
 }
 
@@ -301,6 +358,13 @@ bool attn_call(const attn *a, kvjit *kv, const kvjit_kernel *k, char *why, size_
 		              .npages = a->npages };
 	if (bind_find(b, "table"))
 		batch.block_table = bind_find(b, "table")->data;
+	if (a->second) {
+		batch.seq_lens2 = bind_find(b, "lens2")->data;
+		batch.table_stride2 = a->second->max_pages;
+		batch.npages2 = a->second->npages;
+		if (bind_find(b, "table2"))
+			batch.block_table2 = bind_find(b, "table2")->data;
+	}
 	kvjit_plan *plan = NULL;
 	if (kvjit_plan_new(k, &batch, &plan) != KVJIT_OK) {
 		snprintf(why, len, "plan: %s", kvjit_kernel_error(k));
@@ -334,7 +398,7 @@ void attn_results(const attn *a, const kvjit_kernel *k, double **out, double **l
 
 int64_t attn_seq(const attn *a, int64_t row)
 {
-	const int32_t *starts = bind_find((bind *)&a->b, "starts")->data;
+	const int32_t *starts = attn_arg(a, "starts")->data;
 	int64_t s = 0;
 	while (starts[s + 1] <= row)
 		s++;
@@ -343,7 +407,7 @@ int64_t attn_seq(const attn *a, int64_t row)
 
 double attn_given(const attn *a, const char *name, int64_t seq, int64_t h)
 {
-	const bind_arg *b = bind_find((bind *)&a->b, name);
+	const bind_arg *b = attn_arg(a, name);
 	if (!b)
 		return 1;
 	int64_t rows = b->nstride ? b->stride[0] : b->shape[1];

@@ -19,8 +19,11 @@ typedef struct attn {
 	kir_shape shape;
 	kir_layout layout;
 	int64_t nseq, rows, npages, max_pages;
-	bind b; /* every argument, by the name of its parameter */
+	bind b;       /* every argument, by the name of its parameter */
 	probe *probe; /* of an attention: its score and mask */
+	/* With kv2=, the second cache: an attention of its own over the same queries, whose
+	 * arguments are among the first one's, with a 2 at the end of their names. */
+	struct attn *second, *first;
 } attn;
 
 /* Parses the text and lays out the format; attn and write problems. False and a sentence in
@@ -30,6 +33,12 @@ void attn_close(attn *a);
 /* The problem with other words: extra is appended to the canonical text ("out=f32 lse").
  * Formats declared in the text are kept. free() it. */
 char *attn_text(const attn *a, const kir_problem *p);
+
+/* The argument of this name: the second cache's own before one that both share. NULL if there
+ * is none. */
+bind_arg *attn_arg(const attn *a, const char *name);
+/* A new tensor of this cache's own. */
+bind_arg *attn_tensor(attn *a, const char *name, kvjit_dtype t, int rank, const int64_t *shape);
 
 /* Binds the batch (arrays are copied; table NULL with sparse=) and a poisoned cache of npages
  * pages. */
@@ -64,6 +73,11 @@ double attn_given(const attn *a, const char *name, int64_t seq, int64_t h);
 static inline const char *attn_value_scale(const attn *a)
 {
 	return a->format->shared ? "kd" : "vd";
+}
+/* Whether a holds one of two caches. */
+static inline bool attn_is_part(const attn *a)
+{
+	return a->first || a->second;
 }
 /* Sequence of a query row. */
 int64_t attn_seq(const attn *a, int64_t row);

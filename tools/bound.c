@@ -90,14 +90,27 @@ static bound_arith dot_arith(const kir_func *f, kir_ref n, int64_t rows)
 	return ARITH_f32;
 }
 
+/* The loop over the second cache's work, which follows all of the first's; else the end. */
+static kir_ref second_work(const kir_func *f)
+{
+	for (kir_ref n = 1; n < f->nnode; n++)
+		for (unsigned i = 0; f->node[n].op == KIR_OP_for && i < f->node[n].nsrc; i++) {
+			const kir_node *x = &f->node[kir_src(f, n, i)];
+			if (x->op == KIR_OP_param &&
+			    strcmp(f->param[x->attr[0]].name, "nwork2") == 0)
+				return n;
+		}
+	return f->nnode;
+}
+
 /* Rows of a tile before its products were split into digits: those of the output's carry. */
-static void scan(const kir_func *f, bound_profile *out)
+static void scan(const kir_func *f, kir_ref from, kir_ref to, bound_profile *out)
 {
 	int64_t rows = 1 << 30;
-	for (kir_ref n = 1; n < f->nnode; n++)
+	for (kir_ref n = from; n < to; n++)
 		if (f->node[n].op == KIR_OP_exp2 && kir_type_of(f, n)->rank == 2)
 			rows = kir_type_of(f, n)->dim[0];
-	for (kir_ref n = 1; n < f->nnode; n++) {
+	for (kir_ref n = from; n < to; n++) {
 		if (f->node[n].op != KIR_OP_dot)
 			continue;
 		bool qk = kir_attr_of(f, n, KIR_ATTR_trans) != 0;
@@ -109,8 +122,8 @@ static void scan(const kir_func *f, bound_profile *out)
 	}
 }
 
-bool bound_profile_of(const kvjit_kernel *k, const char *backend, bound_profile *out, char *why,
-                      size_t len)
+bool bound_profile_of(const kvjit_kernel *k, const char *backend, bool second,
+                      bound_profile *out, char *why, size_t len)
 {
 	*out = (bound_profile){ .name = "qk=f32 pv=f32" };
 	if (strcmp(backend, "ref") == 0)
@@ -121,7 +134,8 @@ bool bound_profile_of(const kvjit_kernel *k, const char *backend, bound_profile 
 	kpass_options o = { .list = "expand,fold_scales,arith" };
 	kir_func *f = m && m->nfunc ? kpass_run(m->func[m->nfunc - 1], &o, &d) : NULL;
 	if (f) {
-		scan(f, out);
+		kir_ref border = second_work(f);
+		scan(f, second ? border : 1, second ? f->nnode : border, out);
 		out->engine = f->target->lanes != 0;
 	}
 	if (!f)
@@ -142,7 +156,7 @@ static int digits(bound_arith a, int one, int two)
 
 static double bound_scalar(const attn *a, const char *name)
 {
-	const bind_arg *b = bind_find((bind *)&a->b, name);
+	const bind_arg *b = attn_arg(a, name);
 	return b ? b->f : 1;
 }
 
@@ -165,6 +179,7 @@ typedef struct row {
 	int64_t seq, head, h, len, pos;
 	const int32_t *table, *index; /* index: this row's list, NULL: keys by table */
 	double factor, amax, qsum;    /* qsum: of |q|, before it is rotated */
+	double lse;                   /* of the exact scores, once they are weighed */
 	double q[BOUND_DIM];
 	double e[BOUND_DIM];    /* rounding error of each element      */
 	double ties[BOUND_DIM]; /* a step where its sign isn't known   */
@@ -202,7 +217,7 @@ static int64_t block_of(const attn *a, int side)
 
 static double sign_of(const attn *a, int side, int64_t d)
 {
-	const bind_arg *s = bind_find((bind *)&a->b, side ? "vsign" : "ksign");
+	const bind_arg *s = attn_arg(a, side ? "vsign" : "ksign");
 	return s ? ((const int8_t *)s->data)[d % block_of(a, side)] : 1;
 }
 
@@ -249,23 +264,22 @@ static void rotate_terms(const attn *a, double *x)
 static void open_row(row *r, const attn *a, const bound_profile *p, int64_t at, int64_t head,
                      bool *exact)
 {
-	bind *b = (bind *)&a->b;
 	r->table = r->index = NULL;
 	r->a = a;
 	r->p = p;
 	r->seq = attn_seq(a, at);
 	r->head = head;
 	r->h = head / (a->p.heads / a->p.kv_heads);
-	r->len = ((const int32_t *)bind_find(b, "lens")->data)[r->seq];
-	r->pos = r->len - ((const int32_t *)bind_find(b, "starts")->data)[r->seq + 1] + at;
+	r->len = ((const int32_t *)attn_arg(a, "lens")->data)[r->seq];
+	r->pos = r->len - ((const int32_t *)attn_arg(a, "starts")->data)[r->seq + 1] + at;
 	if (a->p.sparse)
-		r->index = (const int32_t *)bind_find(b, "index")->data + at * a->p.sparse;
+		r->index = (const int32_t *)attn_arg(a, "index")->data + at * a->p.sparse;
 	else
-		r->table = bind_find(b, "table")->data;
+		r->table = attn_arg(a, "table")->data;
 	r->factor = bound_scalar(a, "scale") * attn_given(a, "kd", r->seq, r->h) *
 	            attn_given(a, "qd", r->seq, r->h);
 	for (int64_t d = 0; d < a->shape.dim_k; d++)
-		r->q[d] = elem_get(a->p.q, bind_find(b, "q")->data,
+		r->q[d] = elem_get(a->p.q, attn_arg(a, "q")->data,
 		                   (at * a->p.heads + head) * a->shape.dim_k + d);
 	rotate_query(r);
 	r->amax = query_amax(r->q, a->shape.dim_k, exact);
@@ -284,7 +298,7 @@ static bool listed(const row *r, int64_t j)
 
 static double row_float(const row *r, const char *name)
 {
-	return (double)((const float *)bind_find((bind *)&r->a->b, name)->data)[r->head];
+	return (double)((const float *)attn_arg(r->a, name)->data)[r->head];
 }
 
 /* s[j] + step dq[j] of all keys becomes what the program's score and mask make of it. False,
@@ -296,8 +310,8 @@ static bool ask(const row *r, const double *s, double step, double *out)
 	for (int64_t j = 0; x && j < r->len; j++)
 		x[j] = (float)(s[j] + step * r->dq[j]);
 	bool ok = x && r->a->probe &&
-	          probe_scores(r->a->probe, &r->a->b, r->seq, r->head, r->pos, r->len, x, why,
-	                       sizeof why);
+	          probe_scores(r->a->probe, r->a->first ? &r->a->first->b : &r->a->b, r->seq,
+	                       r->head, r->pos, r->len, x, why, sizeof why);
 	if (!ok)
 		fprintf(stderr, "kvjit: the score of row %lld isn't known: %s\n",
 		        (long long)r->pos, why);
@@ -359,17 +373,21 @@ static key_sums sum_key(const row *r, int64_t j)
 static double weigh(row *r)
 {
 	double most = -INFINITY, sum = 0, moved = 0;
+	r->lse = -INFINITY;
 	for (int64_t j = 0; j < r->len; j++)
 		most = fmax(most, r->w[j]);
 	if (isinf(most)) {
 		memset(r->w, 0, (size_t)r->len * sizeof *r->w);
 		return 0;
 	}
-	double sink = r->a->p.sink ? row_float(r, "sink") : -INFINITY;
+	/* of two caches it is the merge's */
+	bool sinks = r->a->p.sink && !attn_is_part(r->a);
+	double sink = sinks ? row_float(r, "sink") : -INFINITY;
 	most = fmax(most, sink);
 	sum = exp(sink - most);
 	for (int64_t j = 0; j < r->len; j++)
 		sum += r->w[j] = exp(r->w[j] - most);
+	r->lse = most + log(sum);
 	for (int64_t j = 0; j < r->len; j++) {
 		r->w[j] /= sum;
 		moved += r->w[j] * expm1(r->dq[j]);
@@ -496,7 +514,7 @@ bound_terms bound_terms_of(const attn *a, const bound_profile *p, int64_t at, in
 	return t;
 }
 
-void bound_abs_out(const attn *a, int64_t at, int64_t head, double *out)
+double bound_abs_out(const attn *a, int64_t at, int64_t head, double *out)
 {
 	static const bound_profile exact = { 0 };
 	bool any;
@@ -522,6 +540,7 @@ void bound_abs_out(const attn *a, int64_t at, int64_t head, double *out)
 	for (int64_t d = 0; !known && d < a->shape.dim_v; d++)
 		out[d] = NAN;
 	free(r.w);
+	return r.lse;
 }
 
 /* -- bounds ------------------------------------------------------------------------------ */

@@ -21,9 +21,10 @@ typedef struct bound_profile {
 	char name[40]; /* "qk=int8x2 pv=bf16" */
 } bound_profile;
 
-/* backend: whose kernel it is; the interpreter has no arithmetic but double precision. */
-bool bound_profile_of(const kvjit_kernel *k, const char *backend, bound_profile *out, char *why,
-                      size_t len);
+/* backend: whose kernel it is; the interpreter has no arithmetic but double precision. second:
+ * of two caches, the products with the second one. */
+bool bound_profile_of(const kvjit_kernel *k, const char *backend, bool second,
+                      bound_profile *out, char *why, size_t len);
 
 enum { BOUND_DIM = 1024 };
 
@@ -37,8 +38,8 @@ typedef struct bound_terms {
 } bound_terms;
 
 bound_terms bound_terms_of(const attn *a, const bound_profile *p, int64_t row, int64_t head);
-/* Sums of weights times |v| of a row and head. */
-void bound_abs_out(const attn *a, int64_t row, int64_t head, double *out);
+/* Sums of weights times |v| of a row and head; the log-sum-exp of its scores. */
+double bound_abs_out(const attn *a, int64_t row, int64_t head, double *out);
 
 /* Full bounds where none is stored. d: which element of the output row; abs_out: sum of weights
  * times |v|; out, lse: the exact results; extra: largest magnitude added to a score after the
@@ -46,6 +47,19 @@ void bound_abs_out(const attn *a, int64_t row, int64_t head, double *out);
 double bound_out(const attn *a, const bound_profile *p, const bound_terms *t, int64_t d,
                  double abs_out, double out, double extra, kir_elem stored);
 double bound_lse(const attn *a, const bound_terms *t, double lse, double extra);
+
+/* What a row and head may be off by that is made of two caches (bound_two.c). p: the products
+ * with each; extra as above. */
+typedef struct bound_two {
+	double lse;
+	double out[BOUND_DIM];
+} bound_two;
+bound_two bound_two_of(const attn *a, const bound_profile p[2], int64_t row, int64_t head,
+                       const double *out, double lse, kir_elem stored);
+/* Largest magnitude that is added to a score: a bias over `keys` positions, or as much as an
+ * expression of the user's was given. */
+double bound_extra(const attn *a, const bound_terms *t, int64_t head, double keys);
+
 /* Unit roundoff of an element that results are stored in. */
 double bound_unit(kir_elem e);
 

@@ -10,7 +10,7 @@
 typedef struct check_result {
 	bool failed;
 	char text[500]; /* the first failure */
-	char bound[80]; /* which bound was used */
+	char bound[110]; /* which bound was used */
 	double worst;   /* largest err/bound */
 	uint64_t compared;
 } check_result;

@@ -36,13 +36,13 @@ static void make_lengths(check *c, int32_t *lens, int32_t *starts)
 		starts[i + 1] = starts[i] + n[i];
 }
 
-/* Pages in random order; entries past a sequence's end are garbage that mustn't matter. */
-static void make_batch(check *c)
+/* Pages of a's own in random order; entries past a sequence's end are garbage that mustn't
+ * matter. */
+static void make_pages(check *c, attn *a, const int32_t *lens, const int32_t *starts)
 {
-	int32_t lens[SEQS], starts[SEQS + 1], max_pages = 1, npages = 0;
-	make_lengths(c, lens, starts);
+	int32_t max_pages = 1, npages = 0, page = (int32_t)a->shape.page;
 	for (int i = 0; i < SEQS; i++) {
-		int32_t pages = (int32_t)((lens[i] + c->a.shape.page - 1) / c->a.shape.page);
+		int32_t pages = (lens[i] + page - 1) / page;
 		npages += pages;
 		max_pages = pages + 1 > max_pages ? pages + 1 : max_pages;
 	}
@@ -59,28 +59,42 @@ static void make_batch(check *c)
 	for (int i = 0; i < SEQS; i++)
 		for (int32_t j = 0; j < max_pages; j++)
 			table[i * max_pages + j] =
-			    j * c->a.shape.page < lens[i] ? order[used++] : 0x7ffffff0;
-	attn_batch(&c->a, SEQS, lens, starts, table, max_pages, npages);
+			    j * page < lens[i] ? order[used++] : 0x7ffffff0;
+	attn_batch(a, SEQS, lens, starts, table, max_pages, npages);
 	free(order);
 	free(table);
 }
 
+/* With two caches each sequence is cut somewhere: the newest tokens are the second's. Some are
+ * all in one of the two. */
+static void make_batch(check *c)
+{
+	int32_t lens[SEQS], starts[SEQS + 1], rest[SEQS];
+	make_lengths(c, lens, starts);
+	for (int i = 0; c->a.second && i < SEQS; i++) {
+		rest[i] = i == 2 ? 0 : i == 3 ? lens[i] : (int32_t)check_int(c, 0, lens[i]);
+		lens[i] -= rest[i];
+	}
+	make_pages(c, &c->a, lens, starts);
+	if (c->a.second)
+		make_pages(c, c->a.second, rest, starts);
+}
+
 /* Index lists: slots in any order and more than once, -1, others that are none, and past a
  * list's end, or where nothing was written, slots that hold NaN. Every third slot is unwritten.
- */
-static void make_lists(check *c)
+ * Row 1 has a list that names nothing; of two caches another row has none in one of them. n:
+ * new tokens of each sequence. */
+static void make_lists(check *c, attn *a, const int32_t *n)
 {
 	static const int32_t none[] = { -1, -2147483647 - 1, 0x7fffffff };
-	attn *a = &c->a;
-	int32_t n[SEQS] = { 1, (int32_t)check_int(c, 3, 9), 1, 0, 2, 1 },
-	        most = (int32_t)a->p.sparse;
+	int32_t most = (int32_t)a->p.sparse, bare = !attn_is_part(a) ? 1 : a->first ? 3 : 2;
 	int32_t lens[SEQS] = { most, (int32_t)check_int(c, 1, most), 1, most / 2, most, 0 };
 	int32_t starts[SEQS + 1] = { 0 }, slots = 5 * (int32_t)a->shape.page;
 	for (int i = 0; i < SEQS; i++)
 		starts[i + 1] = starts[i] + n[i];
 	attn_batch(a, SEQS, lens, starts, NULL, 0, 5);
 	int64_t shape[2] = { a->rows, most };
-	int32_t *x = bind_tensor(&a->b, "index", KVJIT_S32, 2, shape)->data;
+	int32_t *x = attn_tensor(a, "index", KVJIT_S32, 2, shape)->data;
 	for (int32_t row = 0; row < a->rows; row++)
 		for (int32_t j = 0; j < most; j++, x++) {
 			int64_t kind = check_int(c, 0, 9);
@@ -92,8 +106,8 @@ static void make_lists(check *c)
 				*x = slots + (int32_t)check_int(c, 0, 2 * slots);
 			if (j >= lens[attn_seq(a, row)])
 				*x = slots - slots % 3 - 1;
-			if (row == 1 && a->p.sparse > 1)
-				*x = -1; /* a list that names nothing */
+			if ((row == 1 || row == bare) && a->p.sparse > 1)
+				*x = -1;
 		}
 }
 
@@ -102,8 +116,8 @@ static void make_lists(check *c)
 /* The slots that are written; as many as there are tokens. */
 static int64_t fill_slots(const attn *a, int64_t *slot)
 {
-	const int32_t *lens = bind_find((bind *)&a->b, "lens")->data;
-	const bind_arg *table = bind_find((bind *)&a->b, "table");
+	const int32_t *lens = attn_arg(a, "lens")->data;
+	const bind_arg *table = a->p.sparse ? NULL : attn_arg(a, "table");
 	int64_t n = 0;
 	for (int64_t i = 0; !table && i < a->npages * a->shape.page; i++)
 		if (i % 3 != 2)
@@ -117,9 +131,9 @@ static int64_t fill_slots(const attn *a, int64_t *slot)
 	return n;
 }
 
-static void bind_written(check *c, bind *w)
+/* The writer knows one cache, whose tensors have no 2 at the end of their names. */
+static void bind_written(check *c, attn *a, bind *w)
 {
-	attn *a = &c->a;
 	int64_t most = a->npages * a->shape.page, rest = a->format->rest;
 	bind_arg *slots = bind_tensor(w, "slots", KVJIT_S64, 1, &most);
 	int64_t tokens = slots->shape[0] = fill_slots(a, slots->data);
@@ -134,23 +148,27 @@ static void bind_written(check *c, bind *w)
 	check_fill(c, KIR_f32, tail->data, tokens * rs[1] * rs[2], 1);
 	bind_scalar(w, "n", tokens, 0);
 	for (unsigned i = 0; i < a->layout.ntensor; i++) {
-		bind_arg *t = bind_find(&a->b, a->layout.tensor[i].name);
-		bind_borrow(w, t->name, t->dtype, t->rank, t->shape, t->data);
+		bind_arg *t = bind_find(&c->a.b, a->layout.tensor[i].name);
+		char name[BIND_NAME];
+		snprintf(name, sizeof name, "%.*s", (int)strlen(t->name) - (a->first != NULL),
+		         t->name);
+		bind_borrow(w, name, t->dtype, t->rank, t->shape, t->data);
 	}
 }
 
 /* Signs of rotations, and scales: kd and vd for the writer are one a head; attention gets the
  * same for every sequence. */
-static void bind_scales(check *c, bind *w)
+static void bind_scales(check *c, attn *a, bind *w)
 {
-	attn *a = &c->a;
+	const char *sign[2] = { a->first ? "ksign2" : "ksign", a->first ? "vsign2" : "vsign" };
 	int64_t heads[2] = { a->nseq, a->shape.kv_heads };
-	check_signs(c, &a->b, "ksign", &a->format->side[0], a->shape.dim_k);
-	check_signs(c, &a->b, "vsign", &a->format->side[1], a->shape.dim_v);
+	check_signs(c, &c->a.b, sign[0], &a->format->side[0], a->shape.dim_k);
+	check_signs(c, &c->a.b, sign[1], &a->format->side[1], a->shape.dim_v);
 	for (int side = 0; side < 2; side++) {
-		bind_arg *s = bind_find(&a->b, side ? "vsign" : "ksign");
+		bind_arg *s = bind_find(&c->a.b, sign[side]);
 		if (s)
-			bind_borrow(w, s->name, s->dtype, s->rank, s->shape, s->data);
+			bind_borrow(w, side ? "vsign" : "ksign", s->dtype, s->rank, s->shape,
+			            s->data);
 	}
 	for (int side = 0; side < 2; side++) {
 		const char *name = side ? "vd" : "kd";
@@ -160,7 +178,7 @@ static void bind_scales(check *c, bind *w)
 		if (!handed || (side && a->format->shared))
 			continue;
 		bind_arg *one = bind_tensor(w, name, KVJIT_F32, 1, &heads[1]);
-		bind_arg *all = bind_tensor(&a->b, name, KVJIT_F32, 2, heads);
+		bind_arg *all = attn_tensor(a, name, KVJIT_F32, 2, heads);
 		float *from = one->data, *to = all->data;
 		for (int64_t h = 0; h < heads[1]; h++)
 			from[h] = h && g == KIR_GRAN_tensor
@@ -171,9 +189,8 @@ static void bind_scales(check *c, bind *w)
 	}
 }
 
-static bool write_cache(check *c, char *why, size_t len)
+static bool write_cache(check *c, attn *a, char *why, size_t len)
 {
-	attn *a = &c->a;
 	kir_problem p = { .kind = KIR_WRITE,
 		          .q = KIR_f32,
 		          .k_format = a->p.k_format,
@@ -187,8 +204,8 @@ static bool write_cache(check *c, char *why, size_t len)
 	char *text = attn_text(a, &p);
 	kvjit_kernel *k = NULL;
 	bind w = { 0 };
-	bind_written(c, &w);
-	bind_scales(c, &w);
+	bind_written(c, a, &w);
+	bind_scales(c, a, &w);
 	bool ok = kvjit_compile(c->ref, text, NULL, &k) == KVJIT_OK;
 	if (!ok)
 		snprintf(why, len, "the cache can't be written: %s", kvjit_error(c->ref));
@@ -303,6 +320,13 @@ static bool sum_abs(check *c, kvjit_kernel *k, reference *r, char *why, size_t l
 static bool run_reference(check *c, kvjit_kernel *k, reference *r, char *why, size_t len)
 {
 	attn *a = &c->a;
+	if (a->second) { /* each cache's sums are the bound's business */
+		attn_outputs(a, k);
+		if (!attn_call(a, c->ref, k, why, len))
+			return false;
+		attn_results(a, k, &r->out, &r->lse);
+		return true;
+	}
 	if (a->format->shared || a->format->side[1].range || a->format->side[1].rotate)
 		return sum_abs(c, k, r, why, len);
 	const char *name = a->layout.tensor[a->layout.stream[KIR_S_v].tensor].name;
@@ -325,10 +349,23 @@ static bool run_reference(check *c, kvjit_kernel *k, reference *r, char *why, si
 /* -- comparing --------------------------------------------------------------------------------
  */
 
-static double largest_bias(const attn *a, int64_t head, double keys)
+static void compare_two(check *c, const kvjit_kernel *k, const bound_profile p[2],
+                        const reference *ref, check_result *r)
 {
-	const float *slope = bind_find((bind *)&a->b, "alibi")->data;
-	return a->p.alibi ? fabs(slope[head]) * keys : 0;
+	const attn *a = &c->a;
+	double *out, *lse;
+	attn_results(a, k, &out, &lse);
+	for (int64_t pair = 0; pair < a->rows * a->p.heads && !r->failed; pair++) {
+		int64_t at = pair * a->p.dim_v;
+		bound_two b = bound_two_of(a, p, pair / a->p.heads, pair % a->p.heads,
+		                           ref->out + at, ref->lse[pair], a->p.out);
+		if (!isnan(lse[pair]))
+			check_value(r, "lse", pair, lse[pair], ref->lse[pair], b.lse);
+		for (int64_t d = 0; d < a->p.dim_v; d++)
+			check_value(r, "out", at + d, out[at + d], ref->out[at + d], b.out[d]);
+	}
+	free(out);
+	free(lse);
 }
 
 static void compare(check *c, const kvjit_kernel *k, const bound_profile *p,
@@ -341,10 +378,7 @@ static void compare(check *c, const kvjit_kernel *k, const bound_profile *p,
 		for (int64_t h = 0; h < a->p.heads && !r->failed; h++) {
 			bound_terms t = bound_terms_of(a, p, row, h);
 			int64_t pair = row * a->p.heads + h;
-			double extra = largest_bias(a, h, t.len);
-			/* an expression of the user's may add as much as it was given */
-			if (a->p.score)
-				extra += 2 * t.sabs + t.len;
+			double extra = bound_extra(a, &t, h, t.len);
 			if (!isnan(lse[pair]))
 				check_value(r, "lse", pair, lse[pair], ref->lse[pair],
 				            bound_lse(a, &t, ref->lse[pair], extra));
@@ -362,20 +396,27 @@ static void compare(check *c, const kvjit_kernel *k, const bound_profile *p,
 static void run_machine(check *c, unsigned i, const reference *ref)
 {
 	check_result *r = &c->result[i];
-	bound_profile p;
+	bound_profile p[2];
+	bool two = c->a.second;
 	char why[400];
 	kvjit_kernel *k = check_compile(c, i);
 	if (!k)
 		return;
 	attn_outputs(&c->a, k);
-	if (!bound_profile_of(k, c->machine[i].backend, &p, why, sizeof why) ||
+	if (!bound_profile_of(k, c->machine[i].backend, false, &p[0], why, sizeof why) ||
+	    (two &&
+	     !bound_profile_of(k, c->machine[i].backend, true, &p[1], why, sizeof why)) ||
 	    !attn_call(&c->a, c->machine[i].kv, k, why, sizeof why)) {
 		check_fail(r, "%s", why);
 	} else {
-		snprintf(r->bound, sizeof r->bound, "bound of %s", p.name);
+		snprintf(r->bound, sizeof r->bound, "bound of %s%s%s", p[0].name,
+		         two ? " and " : "", two ? p[1].name : "");
 		if (c->seen)
 			c->seen(c, i);
-		compare(c, k, &p, ref, r);
+		if (two)
+			compare_two(c, k, p, ref, r);
+		else
+			compare(c, k, &p[0], ref, r);
 	}
 	kvjit_release(k);
 }
@@ -388,11 +429,16 @@ bool check_attn(check *c, uint64_t seed, char *why, size_t len)
 	(void)seed;
 	p.out = KIR_f32;
 	p.lse = true;
-	if (p.sparse)
-		make_lists(c);
-	else
+	if (p.sparse) {
+		int32_t n[SEQS] = { 1, (int32_t)check_int(c, 3, 9), 1, 0, 2, 1 };
+		make_lists(c, &c->a, n);
+		if (c->a.second)
+			make_lists(c, c->a.second, n);
+	} else {
 		make_batch(c);
-	if (!write_cache(c, why, len))
+	}
+	if (!write_cache(c, &c->a, why, len) ||
+	    (c->a.second && !write_cache(c, c->a.second, why, len)))
 		return false;
 	char *text = attn_text(&c->a, &p);
 	bool ok = kvjit_compile(c->ref, text, NULL, &k) == KVJIT_OK;

@@ -361,7 +361,8 @@ static bool run_place(const golden_case *c, const machine *m, const char *place,
 		a.p.chunk = right.chunk;
 		if (k && bind_case(c, &a, r)) {
 			attn_outputs(&a, k);
-			if (!bound_profile_of(k, m->backend, &profile, why, sizeof why) ||
+			if (!bound_profile_of(k, m->backend, false, &profile, why,
+			                      sizeof why) ||
 			    !spoiled_call(c, &a, m->kv, k, why, sizeof why))
 				golden_fail(r, "%s", why);
 			else if (compare(c, &a, k, &profile, &s, r))

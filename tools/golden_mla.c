@@ -166,7 +166,7 @@ static bool run_lists(const machine *m, kvjit_kernel *k, bind *b, int64_t rows, 
 	bound_profile p;
 	char why[300];
 
-	if (!bound_profile_of(k, m->backend, &p, why, sizeof why))
+	if (!bound_profile_of(k, m->backend, false, &p, why, sizeof why))
 		return golden_fail(r, "%s", why);
 	if (kvjit_plan_new(k, &batch, &plan) != KVJIT_OK)
 		return golden_fail(r, "plan: %s", kvjit_kernel_error(k));

@@ -18,6 +18,14 @@ for problem in "index kv=index_e4m3 heads=4 dim=64 page=16 topk=32" \
 	"$KVJIT" check "$problem" --seeds 1 --backend x86 --json | grep -q '"ok":true'
 done
 
+# two caches: each judged by its own products
+for problem in "attn q=bf16 kv=int8/token-head kv2=bf16 page2=32 heads=4:2 dim=32 page=16 causal sink lse" \
+	"attn q=bf16 kv=fp8_ds_mla kv2=mla_bf16 heads=16:1 dim=576:512 page=16 sparse=20 sparse2=9"; do
+	"$KVJIT" check "$problem" --seeds 1 --backend x86 --json >"$tmp/out"
+	grep -q '"ok":true' "$tmp/out" || { cat "$tmp/out"; exit 1; }
+	grep -q '"bound of qk=[a-z0-9]* pv=[a-z0-9]* and qk=' "$tmp/out"
+done
+
 # a golden folder of one case, then the same with something changed
 golden=$KVJIT_SOURCE_DIR/tests/golden
 case=$tmp/case

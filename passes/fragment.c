@@ -219,7 +219,7 @@ static void lower_reduce(frag *g, kir_ref n)
 			y = e1(g->f, each == KIR_OP_add ? KIR_OP_reduce_add : KIR_OP_reduce_max,
 			       g->in->node[n].type, y);
 			t = g->in->node[n].type;
-		} else {
+		} else if (!g->partial[n]) {
 			y = e1(g->f,
 			       each == KIR_OP_add ? KIR_OP_xe_reduce_add : KIR_OP_xe_reduce_max,
 			       t, y);
@@ -354,8 +354,10 @@ static kir_ref lower_for(frag *g, kir_ref n)
 	if (g->failed)
 		return 0;
 	at = kir_for_end(g->f, loop, out, ns);
-	for (unsigned i = 0; i < count; i++)
+	for (unsigned i = 0; i < count; i++) {
 		at = bind(g, y + 1 + i, at);
+		frag_gather(g, y + 1 + i);
+	}
 	return kir_region_end(in, n);
 }
 
@@ -446,8 +448,11 @@ kpass_result kpass_fragment(const kir_func *in, kir_func *out, kir_diag *why)
 	g.paired = kir_alloc(m, in->nnode * sizeof *g.paired);
 	g.deferred = kir_alloc(m, in->nnode * sizeof *g.deferred);
 	g.nuse = kir_count_uses(in);
+	g.partial = kir_alloc(m, in->nnode * sizeof *g.partial);
+	g.gathers = kir_alloc(m, in->nnode * sizeof *g.gathers);
 	if (!frag_shapes(&g))
 		return KPASS_SAME;
+	frag_find_sums(&g);
 	lower_seq(&g, 1);
 	if (g.failed)
 		return KPASS_SAME;

@@ -6,6 +6,7 @@
  *     frag_memory.c  tiles and vectors from and to memory
  *     frag_dot.c     products
  *     frag_deal.c    bytes of a left factor, two columns in a lane
+ *     frag_sums.c    sums of rows a lane each while a loop carries them
  *     frag_widen.c   codes of 8 bits to f16, a word at a time
  */
 #ifndef KVJIT_PASSES_FRAGMENT_H
@@ -38,6 +39,8 @@ typedef struct frag {
 	uint8_t *kind;  /* frag_kind, by node of in                            */
 	bool *paired;   /* columns 2l and 2l + 1 lie in lane l of two blocks   */
 	bool *deferred; /* read by a product, from memory                      */
+	bool *partial;  /* sums of rows, of which a lane has its own part      */
+	bool *gathers;  /* loops' results that were partial in them            */
 	unsigned *nuse;
 	int64_t lanes;
 	bool failed; /* something isn't taken: vectorize lowers the function    */
@@ -93,6 +96,10 @@ void frag_load(frag *g, kir_ref n);
 void frag_load_rows(frag *g, kir_ref n); /* of frag_widens_rows() */
 void frag_store(frag *g, kir_ref n);
 void frag_dot(frag *g, kir_ref n);
+/* Which sums of rows stay partial in which loops. */
+void frag_find_sums(frag *g);
+/* Adds the lanes of n where a loop gave a part in each. */
+void frag_gather(frag *g, kir_ref n);
 /* Blocks of left factor a, whose elements are bytes: 32 columns each, two in a lane. */
 kir_ref *frag_left_bytes(frag *g, kir_ref a);
 

@@ -181,6 +181,7 @@ static char *problem_text(const char *text, long qlen, const char *format, char 
 			p.fused = false;
 			p.q = p.kind == KIR_GEMM ? KIR_VOID : p.q;
 			p.k_format = p.v_format = format;
+			p.format2 = p.format2 ? format : NULL;
 			p.sched = kir_sched_default();
 			memset(p.has_knob, 0, sizeof p.has_knob);
 		}
@@ -200,7 +201,8 @@ static bool prepare(bench *b, kvjit *kv, const char *text, const char *sched, co
 	load_time_compile(&b->kernel, kv, text, sched);
 	b->target = strdup(kvjit_kernel_target(b->kernel.k));
 	b->schedule = kvjit_kernel_text(b->kernel.k, "schedule");
-	if (b->kernel.a.p.kind == KIR_QUANT)
+	kir_kind kind = b->kernel.a.p.kind;
+	if (kind == KIR_QUANT || kind == KIR_TRANSCODE || kind == KIR_INDEX)
 		rival = NULL;
 	char *other = rival ? problem_text(text, 0, rival, ignored, sizeof ignored) : NULL;
 	b->has[ITEM_BF16] =

@@ -237,21 +237,12 @@ static void hash_program(const kvjit_kernel *k, const char *sched, uint8_t out[3
 /* The load with another kernel: its own plan, the same data. */
 static bool with_kernel(const trial_bench *b, kvjit_kernel *k, load *out)
 {
-	const bind_arg *lens = bind_find((bind *)&b->load.a.b, "lens");
-	const bind_arg *starts = bind_find((bind *)&b->load.a.b, "starts");
-
 	*out = b->load;
 	out->k = k;
 	out->plan = NULL;
 	if (!b->load.plan)
 		return true;
-	kvjit_batch batch = { .size = sizeof batch,
-		              .nseq = lens->shape[0],
-		              .seq_lens = lens->data,
-		              .query_starts = starts->data,
-		              .npages = b->load.a.npages };
-
-	if (kvjit_plan_new(k, &batch, &out->plan) == KVJIT_OK)
+	if (load_plan(out))
 		return true;
 	say(b->shared, KT_IS_failed, kvjit_kernel_error(k));
 	return false;

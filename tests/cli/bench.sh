@@ -22,3 +22,20 @@ grep -q '"target":"avx2"' "$tmp"
 # Keys that no query may see aren't read, and aren't counted: 64 tokens of 128 bytes each, not 4096.
 "$KVJIT" bench "attn q=bf16 kv=bf16 heads=2:1 dim=32 page=16 causal window=64 ctx=4096" --json \
 	--seconds 0.05 --vs none | grep -q '"bytes":8192,'
+
+# Indexers, transcodes and a second cache: bytes are those of a sequence's keys once, of the
+# tokens that are read, of both caches.
+"$KVJIT" bench "index kv=index_e4m3 heads=4 dim=128 page=64 topk=32 batch=2 ctx=256 qlen=3" --json \
+	--seconds 0 --vs none >"$tmp"
+grep -q '"bytes":67584,' "$tmp"
+grep -q '"stream_share":' "$tmp"
+"$KVJIT" bench "transcode from=e4m3/head/hnd to=int8/token-head heads=2 dim=32 page=16:32 ctx=100" \
+	--json --seconds 0 >"$tmp"
+grep -q '"bytes":12800,' "$tmp"
+grep -q '"memcpy_share":' "$tmp"
+"$KVJIT" bench "attn q=bf16 kv=int4/g32 kv2=bf16 page2=32 heads=4:2 dim=32 page=16 causal ctx=512 batch=2" \
+	--json --cold --seconds 0 >"$tmp"
+grep -q '"bytes":120832,' "$tmp"
+grep -q '"vs_bf16":' "$tmp"
+"$KVJIT" bench "attn q=bf16 kv=fp8_ds_mla kv2=mla_bf16 heads=16:1 dim=576:512 page=64 sparse=40 sparse2=12 ctx=512" \
+	--json --seconds 0 --vs none | grep -q '"bytes":40064,'

@@ -113,7 +113,8 @@ grep -q 'tuned before' "$tmp/again.out" || fail "a finished problem is tuned aga
 
 # A product, checked on a corner of its weights; and keys in 4 bits, whose default queries of a
 # tile are fewer than the sizes alone say, because they wouldn't fit.
-for other in "gemm acts=e4m3/g128 weights=e4m3/g128 block=128 packed dim=512:256 batch=16" \
+for other in "attn q=bf16 kv=int4/g32 kv2=bf16 heads=4:2 dim=64 page=64 causal ctx=256" \
+	"gemm acts=e4m3/g128 weights=e4m3/g128 block=128 packed dim=512:256 batch=16" \
 	"attn q=bf16 kv=int4/g32 heads=8:2 dim=128 page=128 causal batch=1 ctx=256 qlen=64"; do
 	"$KVJIT" tune --warm --budget 2 --seed 3 --json --cache "$tmp/a" $other >"$tmp/g.jsonl" ||
 		fail "$other isn't tuned"

@@ -305,7 +305,7 @@ static void shared(const kbe_backend *be, const char *body, unsigned slots, unsi
 	if (!m || !be->dump(m->func[0], KBE_DUMP_SOURCE, &out, &d))
 		fail_msg("%s%s", text, kir_diag_text(&d, msg, sizeof msg));
 	found[0] = count(out.text, "internal addrspace(3) global");
-	found[1] = count(out.text, "call spir_func void @_Z21__spirv_MemoryBarrierjj");
+	found[1] = count(out.text, "call spir_func void @_Z22__spirv_ControlBarrierjjj");
 	if (found[0] != slots || found[1] != barriers)
 		fail_msg("%s: %u pieces and %u barriers, not %u and %u:\n%s\n%s", be->name,
 		         found[0], found[1], slots, barriers, text, out.text);

@@ -7,7 +7,7 @@
  * an op leaves blocks in their lanes nothing is moved.
  *
  * Functions are called by the names that OpenCL C's compilers give them; both emitters know
- * those and make core SPIR-V 1.3 of them: GroupNonUniformShuffle, MemoryBarrier.
+ * those and make core SPIR-V 1.3 of them: GroupNonUniformShuffle, ControlBarrier.
  */
 #include "spirv.h"
 
@@ -74,18 +74,25 @@ LLVMValueRef kspv_first(kll *l, unsigned own)
 	return own <= 1 ? lane : LLVMBuildMul(l->b, lane, LLVMConstInt(l->i32, own, false), "");
 }
 
-/* Orders memory only: the lanes of a sub-group are one thread of the hardware and go together
- * anyway. A barrier that also holds lanes, as other devices would want, makes Intel's compiler for
- * processors keep all values in memory across it, and crash on some kernels. */
+/* Holds the lanes and orders their memory, as SPIR-V asks for between a store of one lane and a
+ * load of another. Intel's compiler for GPUs makes less of it than of a memory barrier alone,
+ * as lanes of one thread go together anyway; the one for processors makes a fence for each lane
+ * of a memory barrier, and nothing of this (docs/backend-spirv.md, "Speed"). */
 void kspv_barrier(kll *l)
 {
-	enum { SUBGROUP = 3, ACQUIRE_RELEASE = 0x8, GROUP_MEMORY = 0x100, DEVICE_MEMORY = 0x200 };
-	LLVMValueRef arg[2] = {
-		LLVMConstInt(l->i32, SUBGROUP, false),
+	enum {
+		SUBGROUP = 3,
+		ACQUIRE_RELEASE = 0x8,
+		GROUP_MEMORY = 0x100,
+		DEVICE_MEMORY = 0x200
+	};
+	LLVMValueRef arg[3] = {
+		LLVMConstInt(l->i32, SUBGROUP, false), LLVMConstInt(l->i32, SUBGROUP, false),
 		LLVMConstInt(l->i32, ACQUIRE_RELEASE | GROUP_MEMORY | DEVICE_MEMORY, false)
 	};
 
-	kspv_call(l, "_Z21__spirv_MemoryBarrierjj", LLVMVoidTypeInContext(l->c), arg, 2, true);
+	kspv_call(l, "_Z22__spirv_ControlBarrierjjj", LLVMVoidTypeInContext(l->c), arg, 3,
+	          true);
 }
 
 /* -- elements ------------------------------------------------------------------------- */
@@ -95,7 +102,7 @@ static LLVMValueRef word(kll *l, unsigned x)
 	return LLVMConstInt(l->i32, x, false);
 }
 
-unsigned kspv_split(kll *l, LLVMValueRef v, LLVMValueRef each[KLL_MAX_OWN])
+unsigned kspv_split(kll *l, LLVMValueRef v, LLVMValueRef *each)
 {
 	unsigned n = kll_width(v);
 

@@ -40,7 +40,7 @@ LLVMValueRef kspv_first(kll *l, unsigned own);
 LLVMValueRef kspv_across(kll *l, kir_ref n, LLVMValueRef x);
 LLVMValueRef kspv_moves(kll *l, kir_ref n);
 /* Elements a lane holds, one by one; returns how many. And back. */
-unsigned kspv_split(kll *l, LLVMValueRef v, LLVMValueRef each[KLL_MAX_OWN]);
+unsigned kspv_split(kll *l, LLVMValueRef v, LLVMValueRef *each);
 LLVMValueRef kspv_build(kll *l, const LLVMValueRef *each, unsigned n);
 /* Calls a function that who reads the module knows by its (mangled) name. */
 LLVMValueRef kspv_call(kll *l, const char *name, LLVMTypeRef result, LLVMValueRef *arg,
@@ -54,5 +54,7 @@ LLVMValueRef kspv_load(kll *l, LLVMTypeRef t, LLVMValueRef at, unsigned align);
 /* xe.c: ops of a sub-group. */
 LLVMValueRef kspv_xe(kll *l, kir_ref n);
 LLVMValueRef kspv_exp2(kll *l, LLVMValueRef x);
+/* Whether products of t's own elements are one call, on vectors as an engine takes them. */
+bool kspv_has_engine(const kir_target *t);
 
 #endif

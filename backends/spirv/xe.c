@@ -7,7 +7,9 @@
  * constant: an instruction reads such an operand from wherever it is.
  *
  * What a lane holds of more than KLL_MAX_OWN elements, which are bytes, is a vector of words
- * here, as the engine takes it; only ops of this file make or read such values.
+ * here, as the engine takes it. Without an engine it stays bytes, more of them than SPIR-V has
+ * vectors for: they become scalars before anything is emitted (spirv.c). Only ops of this file
+ * make or read such values.
  */
 #include "spirv.h"
 
@@ -21,11 +23,11 @@ static LLVMValueRef word(kll *l, uint64_t x)
 	return LLVMConstInt(l->i32, x, false);
 }
 
-static bool has_engine(const kll *l)
+bool kspv_has_engine(const kir_target *t)
 {
 	unsigned needs = KIR_HAS_xmx | KIR_HAS_block2d;
 
-	return (l->f->target->features & needs) == needs;
+	return (t->features & needs) == needs;
 }
 
 static unsigned own_of(const kll *l, kir_ref n)
@@ -41,12 +43,18 @@ static unsigned own_bytes(const kll *l, kir_ref n)
 	return own_of(l, n) * kir_elem_bytes(kll_elem(l, n));
 }
 
-/* The LLVM value of a lane's part of n: words if it has too many elements. */
+/* Whether a lane's part of n is a vector of words. */
+static bool is_words(const kll *l, kir_ref n)
+{
+	return own_of(l, n) > KLL_MAX_OWN && kspv_has_engine(l->f->target);
+}
+
+/* The LLVM value of a lane's part of n. */
 static LLVMTypeRef own_type(const kll *l, kir_ref n)
 {
 	unsigned own = own_of(l, n);
 
-	if (own > KLL_MAX_OWN)
+	if (is_words(l, n))
 		return kll_vec(l->i32, own_bytes(l, n) / 4);
 	return kll_vec(kll_elem_type(l, kll_elem(l, n)), own > 1 ? own : 0);
 }
@@ -112,7 +120,7 @@ static LLVMValueRef dpas(kll *l, kir_ref n)
 {
 	if (kll_elem(l, kir_src(l->f, n, 1)) == KIR_f32)
 		return broadcasts(l, n);
-	if (!has_engine(l))
+	if (!kspv_has_engine(l->f->target))
 		return kll_fail(l, n, "target %s has no engine for these elements",
 		                l->f->target->name);
 	return engine(l, n);
@@ -273,46 +281,107 @@ static LLVMValueRef as_words(kll *l, const LLVMValueRef *x, unsigned n, unsigned
 	return kspv_build(l, w, n / each);
 }
 
-static LLVMValueRef read_parts(kll *l, kir_ref n, const block *b)
+/* Bytes that lie in fours are read as words: the engine takes those, and to take a word apart
+ * is a shift for each byte, which compilers find the way around where they can. */
+static bool in_words(const block *b)
 {
-	LLVMTypeRef e = kll_elem_type(l, kll_elem(l, n));
-	LLVMValueRef x[4 * KLL_MAX_OWN], y = LLVMConstInt(l->i64, (uint64_t)b->y, false), off;
+	unsigned together = b->trans ? b->own : b->unit;
 
-	if (b->trans) {
-		off = LLVMConstInt(l->i64, (uint64_t)b->x * b->size, false);
-		read_part(l, b, LLVMBuildAdd(l->b, y, lane64(l), ""), off, b->own, e, x);
-	} else {
-		unsigned bytes = b->unit * b->size;
-
-		off = LLVMBuildMul(l->b, lane64(l), LLVMConstInt(l->i64, bytes, false), "");
-		off = LLVMBuildAdd(l->b, off,
-		                   LLVMConstInt(l->i64, (uint64_t)b->x * bytes, false), "");
-		for (unsigned r = 0; r < b->own / b->unit; r++)
-			read_part(l, b, LLVMConstInt(l->i64, (uint64_t)b->y + r, false), off,
-			          b->unit, e, x + r * b->unit);
-	}
-	return b->own > KLL_MAX_OWN ? as_words(l, x, b->own, b->size)
-	                            : kspv_build(l, x, b->own);
+	return b->own > KLL_MAX_OWN && together % 4 == 0 && b->align >= 4 &&
+	       (!b->trans || b->x % 4 == 0);
 }
 
-/* Nothing is touched where no row exists. */
+/* By shifts, which compilers find the shortest way around: casts to vectors of bytes cost more.
+ * Halfway there is a word of 16 bits, as LLVM 22's SPIR-V target makes an and of two widths of
+ * what goes from 32 bits to 8 and then to 16. */
+static void bytes_of(kll *l, const LLVMValueRef *w, unsigned n, LLVMValueRef *x)
+{
+	for (unsigned i = 0; i < n; i++) {
+		x[i] = LLVMBuildLShr(l->b, w[i / 4], word(l, i % 4 * 8), "");
+		x[i] = LLVMBuildTrunc(l->b, x[i], l->i16, "");
+		x[i] = LLVMBuildTrunc(l->b, x[i], l->i8, "");
+	}
+}
+
+/* The parts of this lane, of block b: elements or words. */
+static void read_rows(kll *l, const block *b, LLVMTypeRef e, LLVMValueRef *x)
+{
+	LLVMValueRef y = LLVMConstInt(l->i64, (uint64_t)b->y, false), off;
+	unsigned bytes = b->unit * b->size;
+
+	off = LLVMConstInt(l->i64, (uint64_t)b->x * (b->trans ? b->size : bytes), false);
+	if (b->trans) {
+		read_part(l, b, LLVMBuildAdd(l->b, y, lane64(l), ""), off, b->own, e, x);
+		return;
+	}
+	off = LLVMBuildAdd(
+	    l->b, LLVMBuildMul(l->b, lane64(l), LLVMConstInt(l->i64, bytes, false), ""), off,
+	    "");
+	for (unsigned r = 0; r < b->own / b->unit; r++)
+		read_part(l, b, LLVMConstInt(l->i64, (uint64_t)b->y + r, false), off, b->unit,
+		          e, x + r * b->unit);
+}
+
+static LLVMValueRef read_parts(kll *l, kir_ref n, const block *b)
+{
+	LLVMValueRef x[4 * KLL_MAX_OWN], w[KLL_MAX_OWN];
+	block four = *b;
+
+	if (!in_words(b)) {
+		read_rows(l, b, kll_elem_type(l, kll_elem(l, n)), x);
+		return is_words(l, n) ? as_words(l, x, b->own, b->size)
+		                      : kspv_build(l, x, b->own);
+	}
+	four.size = 4;
+	four.own /= 4;
+	four.unit /= b->trans ? 1 : 4;
+	four.x /= b->trans ? 4 : 1;
+	read_rows(l, &four, l->i32, w);
+	if (is_words(l, n))
+		return kspv_build(l, w, four.own);
+	bytes_of(l, w, b->own, x);
+	return kspv_build(l, x, b->own);
+}
+
+static LLVMBasicBlockRef new_block(kll *l, const char *name)
+{
+	return LLVMAppendBasicBlockInContext(l->c, l->fn, name);
+}
+
+/* Whether more than `rows` rows exist. */
+static LLVMValueRef more_than(kll *l, const block *b, int64_t rows)
+{
+	LLVMValueRef n = LLVMConstInt(l->i64, (uint64_t)rows, false);
+
+	return LLVMBuildICmp(l->b, LLVMIntSGT, b->live, n, "");
+}
+
+/* Nothing is touched where no row exists, and rows are asked for one by one only where some
+ * don't: in the last tile of a sequence. */
 static LLVMValueRef read_some(kll *l, kir_ref n, const block *b)
 {
-	LLVMBasicBlockRef from[2] = { LLVMGetInsertBlock(l->b) };
-	LLVMBasicBlockRef some = LLVMAppendBasicBlockInContext(l->c, l->fn, "some");
-	LLVMBasicBlockRef done = LLVMAppendBasicBlockInContext(l->c, l->fn, "loaded");
-	LLVMValueRef any =
-	    LLVMBuildICmp(l->b, LLVMIntSGT, b->live, LLVMConstInt(l->i64, 0, false), "");
-	LLVMValueRef v[2] = { LLVMConstNull(own_type(l, n)) }, phi;
+	LLVMBasicBlockRef whole = new_block(l, "whole"), rest = new_block(l, "rest");
+	LLVMBasicBlockRef some = new_block(l, "some"), done = new_block(l, "loaded");
+	int64_t rows = b->trans ? l->o->spread : b->own / b->unit;
+	LLVMBasicBlockRef from[3] = { rest };
+	LLVMValueRef v[3] = { LLVMConstNull(own_type(l, n)) }, phi;
+	block all = *b;
 
-	LLVMBuildCondBr(l->b, any, some, done);
-	LLVMPositionBuilderAtEnd(l->b, some);
-	v[1] = read_parts(l, n, b);
+	all.live = NULL;
+	LLVMBuildCondBr(l->b, more_than(l, b, b->y + rows - 1), whole, rest);
+	LLVMPositionBuilderAtEnd(l->b, rest);
+	LLVMBuildCondBr(l->b, more_than(l, b, 0), some, done);
+	LLVMPositionBuilderAtEnd(l->b, whole);
+	v[1] = read_parts(l, n, &all);
 	from[1] = LLVMGetInsertBlock(l->b);
+	LLVMBuildBr(l->b, done);
+	LLVMPositionBuilderAtEnd(l->b, some);
+	v[2] = read_parts(l, n, b);
+	from[2] = LLVMGetInsertBlock(l->b);
 	LLVMBuildBr(l->b, done);
 	LLVMPositionBuilderAtEnd(l->b, done);
 	phi = LLVMBuildPhi(l->b, own_type(l, n), "");
-	LLVMAddIncoming(phi, v, from, 2);
+	LLVMAddIncoming(phi, v, from, 3);
 	return phi;
 }
 
@@ -369,7 +438,7 @@ static LLVMValueRef cast(kll *l, kir_ref n)
 {
 	kir_ref s = kir_src(l->f, n, 0);
 
-	if (own_of(l, s) <= KLL_MAX_OWN)
+	if (!is_words(l, s))
 		return NULL;
 	return LLVMBuildBitCast(l->b, l->val[s], own_type(l, n), "");
 }
@@ -379,8 +448,8 @@ static LLVMValueRef part(kll *l, kir_ref n)
 	kir_ref s = kir_src(l->f, n, 0);
 	unsigned start = (unsigned)kir_attr_of(l->f, n, KIR_ATTR_start), own = own_of(l, n);
 	unsigned size = kir_elem_bytes(kll_elem(l, n));
-	bool words = own_of(l, s) > KLL_MAX_OWN;
-	LLVMValueRef x[2 * KLL_MAX_OWN];
+	bool words = is_words(l, s);
+	LLVMValueRef x[4 * KLL_MAX_OWN];
 
 	if (words && (start * size % 4 || own * size % 4))
 		return kll_fail(l, n, "it takes words in parts");

@@ -584,9 +584,30 @@ static void it_is_the_same_each_time(void **state)
 	}
 }
 
+/* Which finalist is taken: by rule, so that two tunes say the same. */
+static void ties_go_to_the_first(void **state)
+{
+	kt_ratio at[4] = { { 0 },
+		           { 0.930, 0.92, 0.94, KT_PAIRED, 99 },
+		           { 0.925, 0.92, 0.93, KT_PAIRED, 99 },
+		           { 0.950, 0.94, 0.96, KT_PAIRED, 99 } };
+
+	(void)state;
+	assert_int_equal(kt_search_pick(at, 1, 0.01), 0);
+	assert_int_equal(kt_search_pick(at, 4, 0.01), 1);
+	assert_int_equal(kt_search_pick(at, 4, 0.001), 2);
+	at[1].hi = 1.01; /* not surely faster than the default: not taken, not the measure */
+	assert_int_equal(kt_search_pick(at, 4, 0.01), 2);
+	at[2].hi = 1;
+	assert_int_equal(kt_search_pick(at, 4, 0.01), 3);
+	at[3] = (kt_ratio){ 0.995, 0.99, 0.999, KT_PAIRED, 99 }; /* a tie with the default */
+	assert_int_equal(kt_search_pick(at, 4, 0.01), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(ties_go_to_the_first),
 		cmocka_unit_test(a_useful_model_finds_the_best),
 		cmocka_unit_test(a_useless_model_doesnt_trap_it),
 		cmocka_unit_test(a_model_that_lies_doesnt_trap_it),

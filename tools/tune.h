@@ -3,6 +3,7 @@
  *
  *     tune.c        the command line, the list, shards, what is printed
  *     tune_place.c  one problem: space, search, what is stored
+ *     tune_race.c   races in several processes
  *     tune_trial.c  one trial, in a process of its own
  */
 #ifndef KVJIT_TOOL_TUNE_H

@@ -3,12 +3,13 @@
  *
  *     text -> keys, default schedule -> space -> model -> search (tune/search.c)
  *          -> each trial: race in a child; who would win is checked against the interpreter
- *          -> stored as it is measured -> the winner against the default once more -> stored
+ *          -> stored as it is measured -> the fastest against the default once more -> stored
  *
  * What an earlier run measured is read back from the store, so that a run that was ended goes
  * on where it was.
  */
 #include "tune.h"
+#include "tune_race.h"
 #include "../backends/backend.h"
 #include "../tune/model.h"
 
@@ -33,6 +34,7 @@ typedef struct job {
 	double *cost, *known_ratio;
 	kt_state *known;
 	uint8_t (*program)[32];         /* of each candidate tried; zero: not known */
+	bool *right;                    /* candidates that passed the checks */
 	double *ratio;                  /* of each candidate / the default; 0: not known */
 	double spent_check, spent_race; /* seconds of the longest check, of a usual race */
 	int64_t run, seq;
@@ -41,8 +43,8 @@ typedef struct job {
 } job;
 
 #define SAME_WHY "the program of candidate %d"
-static const double close_of = 0.15; /* part of the budget kept for the last race */
-static const double grace = 0.03;    /* seconds after the budget in which a race may end */
+static const double close_of = 0.2; /* part of the budget kept for the last races */
+static const double grace = 0.03;   /* seconds after the budget in which a race may end */
 
 /* -- reading ------------------------------------------------------------------------------- */
 
@@ -129,9 +131,11 @@ static bool make_space(job *j, char *why, size_t len)
 		j->p->ncandidate = j->space.n;
 		j->program = calloc(j->space.n, sizeof *j->program);
 		j->ratio = calloc(j->space.n, sizeof *j->ratio);
+		j->right = calloc(j->space.n, sizeof *j->right);
 		j->known = malloc(j->space.n * sizeof *j->known);
 		j->known_ratio = calloc(j->space.n, sizeof *j->known_ratio);
-		return j->cost && j->program && j->ratio && j->known && j->known_ratio;
+		return j->cost && j->program && j->ratio && j->right && j->known &&
+		       j->known_ratio;
 	}
 	snprintf(why, len, "%s", kir_diag_text(&d, list, sizeof list));
 	return false;
@@ -172,6 +176,8 @@ static void recall_trials(job *j)
 		if (c > 0 && !j->o->again && t[i].state != KT_IS_failed) {
 			j->known[c] = t[i].state;
 			j->known_ratio[c] = t[i].ratio;
+			if (t[i].state == KT_IS_ok || t[i].state == KT_IS_slow)
+				j->ratio[c] = t[i].ratio;
 		}
 		kt_trial_free(&t[i]);
 	}
@@ -269,15 +275,36 @@ static int same_as(const job *j, unsigned candidate, const uint8_t program[32])
 	return -1;
 }
 
-/* Whoever seems to win must be right first. */
-static void check_winner(job *j, const char *sched, trial_report *r)
+/* Whoever is taken in the end must be right; in r, if it isn't. */
+static void check_winner(job *j, unsigned c, const char *sched, double stop, trial_report *r)
 {
 	trial_report checked;
 	double start = measure_now();
 
-	trial_check(j->bench, sched, j->stop - measure_now(), &checked);
-	if (measure_now() - start > j->spent_check)
-		j->spent_check = measure_now() - start;
+	if (j->right[c])
+		return;
+	trial_check(j->bench, sched, stop - measure_now(), &checked);
+	j->spent_check = fmax(j->spent_check, measure_now() - start);
+	j->right[c] = checked.state == KT_IS_ok;
+	if (j->right[c])
+		return;
+	r->state = checked.state;
+	memcpy(r->why, checked.why, sizeof r->why);
+}
+
+/* Who would be the incumbent must give what the default gives. The interpreter takes longer
+ * than ten trials, so it is asked only about the first, which then can be taken whatever
+ * happens, and about the winner. */
+static void check_incumbent(job *j, unsigned c, const char *sched, trial_report *r)
+{
+	trial_report checked;
+
+	if (j->spent_check <= 0) {
+		check_winner(j, c, sched, j->stop, r);
+		j->stop -= j->spent_check; /* as long as the winner's will take */
+		return;
+	}
+	trial_agrees(j->bench, sched, j->stop - measure_now(), &checked);
 	if (checked.state == KT_IS_ok)
 		return;
 	r->state = checked.state;
@@ -302,19 +329,14 @@ static void trial(unsigned candidate, unsigned incumbent, const kt_rule *rule, k
 		out->same_as = (unsigned)same;
 		snprintf(r.why, sizeof r.why, SAME_WHY, same);
 	} else if (candidate == incumbent || r.state == KT_IS_ok) {
-		trial_race(j->bench, sched, other, rule, j->stop - measure_now(), &r);
-		/* disturbed: up to three times more, and then it is as it is */
-		for (int i = 0;
-		     i < 3 && r.state == KT_IS_ok && (r.steal > 0.05 || r.migrations) &&
-		     j->stop - measure_now() > 2 * r.seconds;
-		     i++)
-			trial_race(j->bench, sched, other, rule, j->stop - measure_now(), &r);
+		(candidate == incumbent ? race_once : race_fairly)(j->bench, sched, other, rule,
+		                                                   j->stop, &r);
 		memcpy(j->program[candidate], r.program, 32);
+		j->spent_race = 0.5 * j->spent_race + 0.5 * (measure_now() - start);
 		if (r.state == KT_IS_ok && candidate != incumbent && r.ratio.hi < 1 &&
 		    r.ratio.ratio < 1 - rule->tie)
-			check_winner(j, sched, &r);
+			check_incumbent(j, candidate, sched, &r);
 	}
-	j->spent_race = 0.5 * j->spent_race + 0.5 * (measure_now() - start);
 	t = describe(j, sched, &r);
 	t.ratio = r.ratio.ratio * before;
 	t.ratio_lo = r.ratio.lo * before;
@@ -325,7 +347,7 @@ static void trial(unsigned candidate, unsigned incumbent, const kt_rule *rule, k
 		t.ratio = t.ratio_lo = t.ratio_hi = 1;
 		j->p->default_seconds = t.median;
 	}
-	j->ratio[candidate] = t.ratio;
+	j->ratio[candidate] = r.state == KT_IS_ok || r.state == KT_IS_slow ? t.ratio : 0;
 	out->state = r.state;
 	out->pairs = r.pairs;
 	out->ratio = r.ratio;
@@ -343,8 +365,8 @@ static double expect(void *ctx)
 {
 	const job *j = ctx;
 
-	/* a race can be cut short, a compile and a check can't */
-	return 0.4 * j->spent_race + j->spent_check;
+	/* a race can be cut short, a compile can't; nor the first check, which nobody knows */
+	return 0.4 * j->spent_race;
 }
 
 static void seen(unsigned candidate, const kt_outcome *o, unsigned incumbent, void *ctx)
@@ -361,7 +383,8 @@ static void seen(unsigned candidate, const kt_outcome *o, unsigned incumbent, vo
 /* -- the end
  * ----------------------------------------------------------------------------------- */
 
-static void store_winner(job *j, kt_source source, const trial_report *last)
+/* last: the pairs of the race that says so; NULL: the default's, or nothing was measured */
+static void store_winner(job *j, kt_source source, const kt_pairs *last)
 {
 	tune_place *p = j->p;
 	kt_schedule r = { .where = p->where,
@@ -373,14 +396,14 @@ static void store_winner(job *j, kt_source source, const trial_report *last)
 		          .ratio = p->ratio.ratio,
 		          .ratio_lo = p->ratio.lo,
 		          .ratio_hi = isfinite(p->ratio.hi) ? p->ratio.hi : 0,
-		          .n = last ? last->pairs.n : 0,
+		          .n = last ? last->n : 0,
 		          .when = (int64_t)time(NULL),
 		          .codegen = KT_CODEGEN };
 	double times[KT_MAX_PAIRS];
 
 	if (last) {
-		memcpy(times, last->pairs.a, sizeof times);
-		kt_spread s = kt_spread_of(times, last->pairs.n);
+		memcpy(times, last->a, sizeof times);
+		kt_spread s = kt_spread_of(times, last->n);
 
 		r.median = s.median;
 		r.lo = s.lo;
@@ -392,57 +415,97 @@ static void store_winner(job *j, kt_source source, const trial_report *last)
 		kt_schedule_put(j->o->store, &r);
 }
 
-/* The winner against the default once more, on pairs that chose nobody, in processes of their
- * own. Where code and data happen to lie moves a process's ratio by more than its pairs say, so
- * code takes the other's place in every second one, and the interval holds each one's median.
- * False: a process ended otherwise than by its verdict or the clock. */
-static bool meet_again(job *j, const char *sched, trial_report *all)
+enum { FINALISTS = 4 };
+
+/* The fastest that were measured, at[1] first; at[0] is left for the default. Those within
+ * `near` of the fastest: what one trial says of them is no more precise. */
+static unsigned find_finalists(const job *j, race_finalist *at)
 {
-	enum { PROCESSES = 4 };
-	const kt_rule rule = { 0.01, 10, KT_MAX_PAIRS / PROCESSES };
-	double least = INFINITY, most = 0;
-	trial_report r = { 0 };
+	static const double near = 0.02, tie = 0.01;
+	double least = 1 - tie / 2;
+	unsigned n = 0;
 
-	for (int i = 0; i < PROCESSES; i++) {
-		double left = (j->p->deadline - measure_now()) / (PROCESSES - i);
+	for (unsigned i = 1; i < j->space.n; i++)
+		if (j->ratio[i] > 0 && j->ratio[i] < least)
+			least = j->ratio[i];
+	for (unsigned k = 0; k < FINALISTS; k++) {
+		unsigned best = 0;
+		double most = fmin(1 - tie / 2, least * (1 + near));
 
-		(i % 2 ? trial_race : trial_race_again)(j->bench, sched, j->p->fallback, &rule,
-		                                        left, &r);
-		if (r.state != KT_IS_ok && r.state != KT_IS_slow) {
-			if (r.state != KT_IS_failed)
-				return false;
-			break; /* no time */
+		for (unsigned i = 1; i < j->space.n; i++) {
+			bool is_in = false;
+
+			for (unsigned m = 1; m <= n; m++)
+				is_in |= at[m].candidate == i;
+			if (!is_in && j->ratio[i] > 0 && j->ratio[i] <= most) {
+				most = j->ratio[i];
+				best = i;
+			}
 		}
-		for (unsigned k = 0; k < r.pairs.n && all->pairs.n < KT_MAX_PAIRS; k++) {
-			all->pairs.a[all->pairs.n] = r.pairs.a[k];
-			all->pairs.b[all->pairs.n++] = r.pairs.b[k];
-		}
-		r.ratio = kt_ratio_of(&r.pairs, 0.95);
-		least = fmin(least, r.ratio.ratio);
-		most = fmax(most, r.ratio.ratio);
+		if (!best)
+			break;
+		n++;
+		at[n].candidate = best;
 	}
-	all->ratio = kt_ratio_of(&all->pairs, 0.95);
-	all->ratio.lo = fmin(all->ratio.lo, least);
-	all->ratio.hi = fmax(all->ratio.hi, most);
-	return all->pairs.n > 0;
+	return n;
 }
 
-/* It must be faster beyond the interval, or the default stays. */
-static void confirm(job *j, unsigned best)
+static int by_number(const void *a, const void *b)
 {
-	trial_report all = { 0 };
-	char sched[400];
+	const race_finalist *x = a, *y = b;
 
-	j->p->ratio = (kt_ratio){ 1, 1, 1, KT_PAIRED, 0 };
-	if (best)
-		candidate_text(j, best, sched, sizeof sched);
-	if (best && meet_again(j, sched, &all) && all.ratio.hi < 1) {
-		memcpy(j->p->chosen, sched, sizeof sched);
-		j->p->ratio = all.ratio;
-		store_winner(j, KT_BY_trial, &all);
-	} else {
-		store_winner(j, KT_BY_trial, NULL);
+	return (x->candidate > y->candidate) - (x->candidate < y->candidate);
+}
+
+/* The finalists against the default once more, and one of them by rule. Whoever isn't known to
+ * be right is checked before it is taken. False: the default stays. */
+static bool choose(job *j, race_finalist *won)
+{
+	static race_finalist at[1 + FINALISTS];
+	kt_ratio ratio[1 + FINALISTS] = { { 0 } };
+	double deadline = j->p->deadline;
+	unsigned n, i;
+
+	memset(at, 0, sizeof at);
+	n = find_finalists(j, at);
+	if (n && !j->right[at[1].candidate]) /* a check must have its time */
+		deadline -= j->spent_check;
+	/* the fastest in four processes rather than four in one */
+	while (n > 1 && RACE_FINALS * n * j->spent_race > deadline - measure_now())
+		n--;
+	for (i = 1; i <= n; i++)
+		candidate_text(j, at[i].candidate, at[i].sched, sizeof at[i].sched);
+	race_finals(j->bench, j->p->fallback, at + 1, n, deadline);
+	qsort(at + 1, n, sizeof *at, by_number);
+	for (;;) {
+		trial_report r = { .state = KT_IS_ok };
+
+		for (i = 1; i <= n; i++)
+			ratio[i] = at[i].out || !at[i].races.n
+			               ? (kt_ratio){ 1, 1, 1, KT_PAIRED, 0 }
+			               : kt_races_ratio(&at[i].races, 0.95);
+		i = kt_search_pick(ratio, n + 1, 0.01);
+		*won = at[i];
+		if (i)
+			check_winner(j, at[i].candidate, at[i].sched, j->p->deadline, &r);
+		if (!i || r.state == KT_IS_ok)
+			break;
+		at[i].out = true;
 	}
+	j->p->ratio = i ? ratio[i] : (kt_ratio){ 1, 1, 1, KT_PAIRED, 0 };
+	return i != 0;
+}
+
+static void confirm(job *j)
+{
+	race_finalist won;
+
+	if (!choose(j, &won)) {
+		store_winner(j, KT_BY_trial, NULL);
+		return;
+	}
+	memcpy(j->p->chosen, won.sched, sizeof won.sched);
+	store_winner(j, KT_BY_trial, &won.races.all);
 }
 
 static bool write_record(job *j)
@@ -548,7 +611,7 @@ static bool search(job *j, char *why, size_t len)
 		         j->p->ntrial ? j->p->trial[0].why : "there was no time");
 		return false;
 	}
-	confirm(j, r.best);
+	confirm(j);
 	if (!j->o->record || write_record(j))
 		return true;
 	snprintf(why, len, "the space can't be written to %.300s", j->o->record);
@@ -613,6 +676,7 @@ bool tune_one(const tune_options *o, const char *text, tune_place *out, char *wh
 	free(j.cost);
 	free(j.program);
 	free(j.ratio);
+	free(j.right);
 	free(j.known);
 	free(j.known_ratio);
 	kir_module_free(j.m);

@@ -470,6 +470,12 @@ static bool agrees(trial_bench *b, const char *sched)
 	return false;
 }
 
+static void agree_in_child(trial_bench *b, const errand *e)
+{
+	say(b->shared, KT_IS_ok, "");
+	agrees(b, e->candidate);
+}
+
 static void check_in_child(trial_bench *b, const errand *e)
 {
 	check_result result = { 0 };
@@ -585,12 +591,22 @@ void trial_race_again(trial_bench *b, const char *candidate, const char *incumbe
 	         b->setup.limit, out);
 }
 
-void trial_check(trial_bench *b, const char *sched, double seconds, trial_report *out)
+static void check_with(trial_bench *b, void (*fn)(trial_bench *b, const errand *e),
+                       const char *sched, double seconds, trial_report *out)
 {
 	bool all = seconds >= b->setup.limit;
 
-	in_child(b, check_in_child, &(errand){ .candidate = sched },
-	         all ? b->setup.limit : seconds, out);
+	in_child(b, fn, &(errand){ .candidate = sched }, all ? b->setup.limit : seconds, out);
 	if (out->state == KT_IS_hung && !all)
 		say(out, KT_IS_failed, "there was no time to check it");
+}
+
+void trial_agrees(trial_bench *b, const char *sched, double seconds, trial_report *out)
+{
+	check_with(b, agree_in_child, sched, seconds, out);
+}
+
+void trial_check(trial_bench *b, const char *sched, double seconds, trial_report *out)
+{
+	check_with(b, check_in_child, sched, seconds, out);
 }

@@ -58,10 +58,12 @@ kt_state trial_program(trial_bench *b, const char *sched, trial_report *out);
  * `seconds` have passed. */
 void trial_race(trial_bench *b, const char *candidate, const char *incumbent,
                 const kt_rule *rule, double seconds, trial_report *out);
-/* The same with code and plans of the two in each other's place: what a kernel gains by where it
- * lies, it loses here. */
+/* The same with code and plans of the two in each other's place: what a kernel gains by where
+ * it lies, it loses here. */
 void trial_race_again(trial_bench *b, const char *candidate, const char *incumbent,
                       const kt_rule *rule, double seconds, trial_report *out);
+/* Whether it gives what the default gives on the full data: the first half of the next. */
+void trial_agrees(trial_bench *b, const char *sched, double seconds, trial_report *out);
 /* Whether its results are right: beside the default's on the full data, and beside the
  * interpreter's on three data sets of the problem with one KV head. ok, wrong, or how it ended;
  * failed if `seconds` weren't enough. */

@@ -367,6 +367,24 @@ static void run(search *x)
 	}
 }
 
+static bool beats_default(const kt_ratio *r, double tie)
+{
+	return r->hi < 1 && r->ratio < 1 - tie;
+}
+
+unsigned kt_search_pick(const kt_ratio *at, unsigned n, double tie)
+{
+	double least = 1;
+
+	for (unsigned i = 1; i < n; i++)
+		if (beats_default(&at[i], tie) && at[i].ratio < least)
+			least = at[i].ratio;
+	for (unsigned i = 1; i < n; i++)
+		if (beats_default(&at[i], tie) && at[i].ratio <= least * (1 + tie))
+			return i;
+	return 0;
+}
+
 static bool prepare(search *x)
 {
 	unsigned n = x->s->n;

@@ -66,6 +66,12 @@ typedef struct kt_search_result {
 	unsigned trials, by_state[KT_NSTATE];
 } kt_search_result;
 
+/* Which of n finalists is taken, by rule, so that two tunes of one machine say the same: the
+ * default (0) unless the fastest is faster by more than tie and beyond its interval; else, of
+ * all that are so and within tie of the fastest, the first. at[0] isn't read: it is the
+ * default. */
+unsigned kt_search_pick(const kt_ratio *at, unsigned n, double tie);
+
 /* cost: the model's time of each candidate. */
 void kt_search_run(const kt_space *s, const double *cost, const kt_search_options *o,
                    const kt_search_host *h, kt_search_result *out);

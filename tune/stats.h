@@ -19,7 +19,7 @@ typedef struct kt_spread {
 } kt_spread;
 kt_spread kt_spread_of(double *samples, unsigned n);
 
-enum { KT_MAX_PAIRS = 256 };
+enum { KT_MAX_PAIRS = 512 };
 
 /* Times of a and b, taken as a b b a a b b a ... : pair i is a[i], b[i]. Seconds a call. */
 typedef struct kt_pairs {
@@ -46,5 +46,25 @@ typedef struct kt_rule {
 	unsigned least, most; /* pairs                              */
 } kt_rule;
 kt_verdict kt_decide(const kt_pairs *p, const kt_rule *r, kt_ratio *out);
+
+/* Races of the same two in several processes. Where code and data lie differs from one process
+ * to the next and moves a ratio by more than a process's own pairs can know, so the process is
+ * a level of the measurement. */
+enum { KT_MAX_RACES = 8 };
+typedef struct kt_races {
+	unsigned n;
+	double ratio[KT_MAX_RACES]; /* of each, from its own pairs              */
+	kt_pairs all;               /* of all, as many as there is room for       */
+} kt_races;
+void kt_races_add(kt_races *r, const kt_pairs *p);
+/* The median of the processes' ratios. The interval holds that of all pairs, at the level, and
+ * what processes differ by: of one process what they differed by elsewhere, of two both ratios,
+ * of more the t-interval of 95 % over their logarithms. */
+kt_ratio kt_races_ratio(const kt_races *r, double level);
+/* more: as long as it looks faster by more than the tie, surely or not, in fewer than three
+ * processes: of three, one that was disturbed isn't the median. Better is what they say
+ * together, worse what is beyond what processes differ by. */
+enum { KT_WITNESSES = 3 };
+kt_verdict kt_races_decide(const kt_races *r, const kt_rule *rule, kt_ratio *out);
 
 #endif

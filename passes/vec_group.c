@@ -14,24 +14,42 @@
  *
  * A width that isn't a multiple of the vector's is finished with vectors of half the lanes,
  * a quarter and so on: no lane is ever masked.
+ *
+ * Up to four rows are taken side by side, each op for all of them before the next: what is one
+ * a column (a key's scale, its position) is read once for them, their sums and maxima don't
+ * wait for each other, and a loop's own instructions are shared. It costs code, so a group of
+ * many ops takes fewer.
  */
 #include "vectorize.h"
 
 #include <math.h>
 #include <string.h>
 
-#define ROW_SCALARS 16
+enum {
+	SIDE_MAX = 4,  /* rows side by side                             */
+	SIDE_OPS = 64, /* ops of a loop's body, if there is more than one row */
+	ROW_SCALARS = 16 * SIDE_MAX,
+	COLUMNS = 8
+};
 
-/* What one group needs while its loops are emitted. */
+/* What one group needs while its loops are emitted; of rows side by side, each its own. */
 typedef struct group_run {
 	vec_group *g;
-	kir_ref val[VEC_GROUP_MAX];  /* lanes of each member, at the place  */
-	kir_ref acc[VEC_GROUP_MAX];  /* reductions: running lanes, or 0     */
-	kir_ref done[VEC_GROUP_MAX]; /* reductions: scalar so far, or 0     */
+	int64_t lanes;                         /* of a whole vector               */
+	unsigned side;                         /* rows side by side               */
+	kir_ref val[VEC_GROUP_MAX][SIDE_MAX];  /* lanes of each member, at the place  */
+	kir_ref acc[VEC_GROUP_MAX][SIDE_MAX];  /* reductions: running lanes, or 0     */
+	kir_ref done[VEC_GROUP_MAX][SIDE_MAX]; /* reductions: scalar so far, or 0     */
 	struct {
-		kir_ref node, scalar;
-	} row[ROW_SCALARS]; /* vectors along the rows: the element of this row */
+		kir_ref node, scalar, wide;
+		unsigned at;
+	} row[ROW_SCALARS]; /* vectors along the rows: the element of this row, alone and in
+	                     * all lanes */
 	unsigned nrow;
+	struct {
+		kir_ref node, lanes;
+	} col[COLUMNS]; /* vectors along the columns: the lanes of this place */
+	unsigned ncol;
 } group_run;
 
 static bool is_reduce(const kir_func *f, kir_ref n)
@@ -132,6 +150,7 @@ void vec_group_add(vec *v, kir_ref n)
 typedef struct place {
 	vec_ix r, c;
 	int64_t lanes;
+	unsigned at; /* of the rows side by side, which */
 } place;
 
 static int member(const vec_group *g, kir_ref n)
@@ -143,16 +162,35 @@ static int member(const vec_group *g, kir_ref n)
 }
 
 /* The element of the vector s that belongs to the row, read once a row. */
-static kir_ref row_scalar(vec *v, group_run *run, kir_ref s, vec_ix r)
+static kir_ref row_scalar(vec *v, group_run *run, kir_ref s, const place *p)
 {
 	for (unsigned i = 0; i < run->nrow; i++)
-		if (run->row[i].node == s)
-			return run->row[i].scalar;
-	kir_ref x = vec_read1(v, &v->val[s], ix(0), r);
+		if (run->row[i].node == s && run->row[i].at == p->at)
+			return p->lanes == run->lanes ? run->row[i].wide : run->row[i].scalar;
+	kir_ref x = vec_read1(v, &v->val[s], ix(0), p->r), wide = x;
+	kir_elem e = (kir_elem)kir_type_of(v->f, x)->elem;
 
 	if (run->nrow < ROW_SCALARS) {
+		wide = e1(v->f, KIR_OP_splat, kir_vector(v->f->module, e, run->lanes), x);
 		run->row[run->nrow].node = s;
-		run->row[run->nrow++].scalar = x;
+		run->row[run->nrow].at = p->at;
+		run->row[run->nrow].scalar = x;
+		run->row[run->nrow++].wide = wide;
+	}
+	return p->lanes == run->lanes ? wide : x;
+}
+
+/* The lanes of the vector s for the columns, read once for rows side by side. */
+static kir_ref column(vec *v, group_run *run, kir_ref s, const place *p)
+{
+	for (unsigned i = 0; i < run->ncol; i++)
+		if (run->col[i].node == s)
+			return run->col[i].lanes;
+	kir_ref x = vec_read(v, &v->val[s], ix(0), p->c, p->lanes);
+
+	if (run->ncol < COLUMNS) {
+		run->col[run->ncol].node = s;
+		run->col[run->ncol++].lanes = x;
 	}
 	return x;
 }
@@ -171,11 +209,10 @@ static kir_ref operand(vec *v, group_run *run, kir_ref n, kir_ref s, const place
 	vec_shape(st, &rows, &cols);
 	m = member(run->g, s);
 	if (m >= 0 && in_place(v, n, s))
-		return run->val[m];
+		return run->val[m][p->at];
 	if (rows == run->g->rows && cols == run->g->cols && (st->rank > 1 || run->g->rows == 1))
 		return vec_read(v, &v->val[s], p->r, p->c, p->lanes);
-	return axis == 0 ? row_scalar(v, run, s, p->r)
-	                 : vec_read(v, &v->val[s], ix(0), p->c, p->lanes);
+	return axis == 0 ? row_scalar(v, run, s, p) : column(v, run, s, p);
 }
 
 static kir_ref lane_index(vec *v, kir_ref n, const place *p, kir_type_id t)
@@ -333,36 +370,49 @@ static kir_ref without_nan(vec *v, kir_ref n, kir_ref x)
 	return combine(v, op, none, x);
 }
 
-/* All members at one place; reductions are taken into run->acc if `carry`, else across the
- * lanes at once. */
+/* All members at one place of each row side by side; reductions are taken into run->acc if
+ * `carry`, else across the lanes at once. */
 static void place_body(vec *v, group_run *run, const place *p, bool carry)
 {
+	run->ncol = 0;
 	for (unsigned i = 0; i < run->g->n; i++) {
 		kir_ref n = run->g->node[i];
 		kir_op op = (kir_op)v->in->node[n].op;
+		bool reduces = is_reduce(v->in, n);
 
-		if (!is_reduce(v->in, n)) {
-			run->val[i] = each(v, run, n, p);
-			if (v->val[n].buf)
-				vec_write(v, &v->val[n], p->r, p->c, run->val[i]);
-			continue;
-		}
-		kir_ref x = operand(v, run, n, kir_src(v->in, n, 0), p);
+		for (unsigned k = 0; k < run->side; k++) {
+			kir_ref *val = &run->val[i][k], *done = &run->done[i][k];
 
-		if (carry) {
-			run->acc[i] = combine(v, op, run->acc[i], x);
-			continue;
+			if (!reduces) {
+				*val = each(v, run, n, &p[k]);
+				continue;
+			}
+			*val = operand(v, run, n, kir_src(v->in, n, 0), &p[k]);
+			if (carry) {
+				run->acc[i][k] = combine(v, op, run->acc[i][k], *val);
+				continue;
+			}
+			*val = across(v, op, without_nan(v, n, *val));
+			*done = *done ? combine(v, op, *done, *val) : *val;
 		}
-		x = across(v, op, without_nan(v, n, x));
-		run->done[i] = run->done[i] ? combine(v, op, run->done[i], x) : x;
+		for (unsigned k = 0; k < run->side && !reduces && v->val[n].buf; k++)
+			vec_write(v, &v->val[n], p[k].r, p[k].c, run->val[i][k]);
 	}
 }
 
-/* The part of a row that whole vectors cover, with the reductions carried. */
-static void row_main(vec *v, group_run *run, vec_ix r, int64_t lanes, int64_t count)
+static void places(vec *v, const group_run *run, vec_ix r, vec_ix c, int64_t lanes, place *p)
 {
-	kir_ref init[VEC_GROUP_MAX], yield[VEC_GROUP_MAX];
-	unsigned which[VEC_GROUP_MAX], n = 0;
+	for (unsigned k = 0; k < run->side; k++)
+		p[k] = (place){ vec_add(v, r, ix(k)), c, lanes, k };
+}
+
+/* The part of a row that whole vectors cover, with the reductions carried. */
+static void row_main(vec *v, group_run *run, vec_ix r, int64_t count)
+{
+	kir_ref init[VEC_GROUP_MAX * SIDE_MAX], yield[VEC_GROUP_MAX * SIDE_MAX];
+	unsigned which[VEC_GROUP_MAX], n = 0, side = run->side;
+	int64_t lanes = run->lanes;
+	place p[SIDE_MAX];
 
 	for (unsigned i = 0; i < run->g->n; i++) {
 		kir_ref m = run->g->node[i];
@@ -370,34 +420,36 @@ static void row_main(vec *v, group_run *run, vec_ix r, int64_t lanes, int64_t co
 
 		if (!is_reduce(v->in, m))
 			continue;
-		init[n] =
+		init[n * side] =
 		    e1(v->f, KIR_OP_splat, kir_vector(v->f->module, e, lanes), identity(v, m));
+		for (unsigned k = 1; k < side; k++)
+			init[n * side + k] = init[n * side];
 		which[n++] = i;
 	}
 	unsigned nrow = run->nrow; /* what is read inside isn't there after the loop */
-	kir_ref loop =
-	    kir_for(v->f, s64c(v->f, 0), s64c(v->f, count * lanes), lanes, false, init, n);
-	place p = { r, { loop + 1, 0 }, lanes };
+	kir_ref loop = kir_for(v->f, s64c(v->f, 0), s64c(v->f, count * lanes), lanes, false,
+	                       init, n * side);
 
-	for (unsigned i = 0; i < n; i++)
-		run->acc[which[i]] = loop + 2 + i;
-	place_body(v, run, &p, true);
-	for (unsigned i = 0; i < n; i++)
-		yield[i] = run->acc[which[i]];
-	kir_ref res = kir_for_end(v->f, loop, yield, n);
+	places(v, run, r, (vec_ix){ loop + 1, 0 }, lanes, p);
+	for (unsigned i = 0; i < n * side; i++)
+		run->acc[which[i / side]][i % side] = loop + 2 + i;
+	place_body(v, run, p, true);
+	for (unsigned i = 0; i < n * side; i++)
+		yield[i] = run->acc[which[i / side]][i % side];
+	kir_ref res = kir_for_end(v->f, loop, yield, n * side);
 
 	run->nrow = nrow;
-	for (unsigned i = 0; i < n; i++) {
-		kir_op op = (kir_op)v->in->node[run->g->node[which[i]]].op;
+	for (unsigned i = 0; i < n * side; i++) {
+		unsigned m = which[i / side];
 
-		run->done[which[i]] = across(v, op, res + i);
+		run->done[m][i % side] =
+		    across(v, (kir_op)v->in->node[run->g->node[m]].op, res + i);
 	}
 }
 
 /* Reads what every place of a row needs, before the row's loop. */
-static void row_scalars(vec *v, group_run *run, vec_ix r)
+static void row_scalars(vec *v, group_run *run, const place *p)
 {
-	run->nrow = 0;
 	for (unsigned i = 0; i < run->g->n; i++) {
 		kir_ref n = run->g->node[i];
 		bool spread = v->in->node[n].op == KIR_OP_spread;
@@ -409,7 +461,7 @@ static void row_scalars(vec *v, group_run *run, vec_ix r)
 			const kir_type *st = kir_type_of(v->in, s);
 
 			if (!st->buffer && st->rank == 1 && (spread || !in_place(v, n, s)))
-				row_scalar(v, run, s, r);
+				row_scalar(v, run, s, p);
 		}
 	}
 }
@@ -431,10 +483,53 @@ static int64_t lanes_of(const vec *v, const vec_group *g)
 	return table && g->cols % 64 == 0 ? 64 : vec_chunk(g->cols, v->lanes);
 }
 
+/* Rows side by side: what the ops allow. The loops of one row carry no more than they did. */
+static unsigned side_of(const vec *v, const group_run *run)
+{
+	unsigned reduces = 0, side = SIDE_MAX;
+
+	for (unsigned i = 0; i < run->g->n; i++)
+		reduces += is_reduce(v->in, run->g->node[i]);
+	while (side > 1 && (side > run->g->rows || side * run->g->n > SIDE_OPS ||
+	                    side * reduces > 8 || run->lanes > v->lanes))
+		side /= 2;
+	return side;
+}
+
+/* Rows [r, r + run->side). */
+static void emit_rows(vec *v, group_run *run, vec_ix r)
+{
+	const vec_group *g = run->g;
+	int64_t lanes = run->lanes, full = g->cols / lanes;
+	place p[SIDE_MAX];
+
+	run->nrow = 0;
+	places(v, run, r, ix(0), lanes, p);
+	for (unsigned k = 0; k < run->side; k++)
+		row_scalars(v, run, &p[k]);
+	memset(run->done, 0, sizeof run->done);
+	if (full > 1)
+		row_main(v, run, r, full);
+	for (int64_t c = full > 1 ? full * lanes : 0; c < g->cols; c += p->lanes) {
+		places(v, run, r, ix(c), vec_chunk(g->cols - c, lanes), p);
+		place_body(v, run, p, false);
+	}
+	for (unsigned i = 0; i < g->n; i++) {
+		kir_ref n = g->node[i];
+
+		if (!is_reduce(v->in, n))
+			continue;
+		if (!kir_type_of(v->in, n)->rank)
+			v->map[n] = run->done[i][0];
+		for (unsigned k = 0; k < run->side && kir_type_of(v->in, n)->rank; k++)
+			vec_write1(v, &v->val[n], ix(0), vec_add(v, r, ix(k)), run->done[i][k]);
+	}
+}
+
 static void emit_group(vec *v, vec_group *g)
 {
-	group_run run = { .g = g };
-	int64_t lanes = lanes_of(v, g), full = g->cols / lanes;
+	group_run run = { .g = g, .lanes = lanes_of(v, g) };
+	int64_t whole;
 
 	for (unsigned i = 0; i < g->n; i++) {
 		kir_ref n = g->node[i];
@@ -443,28 +538,16 @@ static void emit_group(vec *v, vec_group *g)
 		if (kir_type_of(v->in, n)->rank && escapes(v, g, n))
 			v->val[n] = vec_home(v, n);
 	}
-	vec_loop lr = vec_loop_begin(v, g->rows, 1);
+	run.side = side_of(v, &run);
+	whole = g->rows / run.side * run.side;
+	vec_loop lr = vec_loop_begin(v, whole, run.side);
 
-	row_scalars(v, &run, lr.i);
-	memset(run.done, 0, sizeof run.done);
-	if (full > 1)
-		row_main(v, &run, lr.i, lanes, full);
-	for (int64_t c = full > 1 ? full * lanes : 0; c < g->cols;) {
-		place p = { lr.i, ix(c), vec_chunk(g->cols - c, lanes) };
-
-		place_body(v, &run, &p, false);
-		c += p.lanes;
-	}
-	for (unsigned i = 0; i < g->n; i++) {
-		kir_ref n = g->node[i];
-
-		if (!is_reduce(v->in, n))
-			continue;
-		if (kir_type_of(v->in, n)->rank)
-			vec_write1(v, &v->val[n], ix(0), lr.i, run.done[i]);
-		else
-			v->map[n] = run.done[i];
-	}
+	emit_rows(v, &run, lr.i);
+	vec_loop_end(v, &lr);
+	run.side = 1;
+	lr = vec_loop_begin(v, g->rows - whole, 1);
+	if (g->rows > whole)
+		emit_rows(v, &run, vec_add(v, lr.i, ix(whole)));
 	vec_loop_end(v, &lr);
 }
 

@@ -9,8 +9,9 @@
  *                                             %l1 = xe.reduce.add %l1
  *
  * What multiplies the sum is the same in all lanes, so that lanes may be added at any time:
- * once, where each row's sum took eight instructions in each trip. Branches may stand between.
- * Not where the sum is used for anything else in the loop, or doesn't begin as 0.
+ * once, where each row's sum took eight instructions in each trip. Branches may stand between,
+ * and a loop may go on with what another one gave. Not where the sum is used for anything else
+ * in the loop, or doesn't begin as 0.
  */
 #include "fragment.h"
 
@@ -27,16 +28,16 @@ static bool is_zero(const kir_func *f, kir_ref n)
 
 static bool set(uint8_t *mark, kir_ref n, uint8_t as)
 {
-	bool news = mark[n] == NO;
+	bool news = mark[n] == NO || (mark[n] == DONE && as == PARTIAL);
 
 	if (news)
 		mark[n] = as;
 	return news;
 }
 
-/* What region n yields, takes and gives in one place: one of them partial, all are. False if
- * one can't be. */
-static bool spread_region(const kir_func *f, kir_ref n, uint8_t *mark, bool *more)
+/* What region n yields, takes and gives in one place: one of them partial, all are. A loop
+ * begins with nothing or with what another gave, which then isn't done yet. */
+static void spread_region(const kir_func *f, kir_ref n, uint8_t *mark, bool *more)
 {
 	bool loop = f->node[n].op == KIR_OP_for;
 	unsigned count = loop ? f->node[n].nsrc - 2u : 0;
@@ -49,18 +50,18 @@ static bool spread_region(const kir_func *f, kir_ref n, uint8_t *mark, bool *mor
 		if (mark[a] != PARTIAL && mark[b] != PARTIAL && mark[res] != PARTIAL &&
 		    !(loop && mark[n + 2 + i] == PARTIAL))
 			continue;
-		if (loop && !is_zero(f, kir_src(f, n, 2 + i)))
-			return false;
 		*more |= set(mark, a, PARTIAL);
 		*more |= set(mark, b, PARTIAL);
 		*more |= set(mark, res, loop ? DONE : PARTIAL);
-		if (loop)
-			*more |= set(mark, n + 2 + i, PARTIAL);
+		if (!loop)
+			continue;
+		*more |= set(mark, n + 2 + i, PARTIAL);
+		if (!is_zero(f, kir_src(f, n, 2 + i)))
+			*more |= set(mark, kir_src(f, n, 2 + i), PARTIAL);
 	}
-	return true;
 }
 
-static bool spread(const kir_func *f, uint8_t *mark)
+static void spread(const kir_func *f, uint8_t *mark)
 {
 	bool more;
 
@@ -69,14 +70,27 @@ static bool spread(const kir_func *f, uint8_t *mark)
 		for (kir_ref n = 1; n < f->nnode; n++) {
 			kir_op op = (kir_op)f->node[n].op;
 
-			if (op == KIR_OP_fma && mark[kir_src(f, n, 2)] == PARTIAL)
+			if (op == KIR_OP_fma &&
+			    (mark[n] == PARTIAL || mark[kir_src(f, n, 2)] == PARTIAL))
 				more |= set(mark, n, PARTIAL) |
-				        set(mark, kir_src(f, n, 0), PARTIAL);
-			if ((op == KIR_OP_for || op == KIR_OP_if) &&
-			    !spread_region(f, n, mark, &more))
-				return false;
+				        set(mark, kir_src(f, n, 0), PARTIAL) |
+				        set(mark, kir_src(f, n, 2), PARTIAL);
+			if (op == KIR_OP_for || op == KIR_OP_if)
+				spread_region(f, n, mark, &more);
 		}
 	} while (more);
+}
+
+/* Whether what loop n begins with is partial where what it carries is, or nothing. */
+static bool begins(const kir_func *f, kir_ref n, const uint8_t *mark)
+{
+	for (unsigned i = 0; i + 2u < f->node[n].nsrc; i++) {
+		kir_ref x = kir_src(f, n, 2 + i);
+
+		if (mark[x] == PARTIAL ? mark[n + 2 + i] != PARTIAL
+		                       : mark[n + 2 + i] == PARTIAL && !is_zero(f, x))
+			return false;
+	}
 	return true;
 }
 
@@ -88,6 +102,8 @@ static bool fits(const kir_func *f, kir_ref n, const uint8_t *mark)
 
 	for (unsigned i = 0; i < f->node[n].nsrc; i++)
 		used |= mark[kir_src(f, n, i)] == PARTIAL;
+	if (op == KIR_OP_for)
+		return begins(f, n, mark);
 	if (mark[n] != PARTIAL)
 		return !used || op == KIR_OP_yield;
 	switch (op) {
@@ -107,8 +123,7 @@ static bool follow(const kir_func *f, kir_ref r, uint8_t *mark)
 	bool ends = false;
 
 	mark[r] = PARTIAL;
-	if (!spread(f, mark))
-		return false;
+	spread(f, mark);
 	for (kir_ref n = 1; n < f->nnode; n++) {
 		if (!fits(f, n, mark))
 			return false;
@@ -131,7 +146,7 @@ void frag_find_sums(frag *g)
 			continue;
 		for (kir_ref i = 1; i < f->nnode; i++) {
 			g->partial[i] |= mark[i] == PARTIAL;
-			g->gathers[i] |= mark[i] == DONE;
+			g->gathers[i] = (g->gathers[i] || mark[i] == DONE) && !g->partial[i];
 		}
 	}
 }

@@ -20,7 +20,10 @@
  * -inf, weights 0 and factors 1; the pass takes loops whose select's other side is -inf, that
  * store nothing and carry nothing else.
  *
- * Requires level T. Costs some 20 scalar ops a block.
+ * On GPUs there are two such loops, one behind the other: for blocks of which the bounds say
+ * that every pair is seen, without mask and bounds of loads, and for those that it cuts.
+ *
+ * Requires level T. Costs some 20 scalar ops a block, twice with two loops.
  */
 #include "emit.h"
 
@@ -279,39 +282,150 @@ static kir_ref find_mask(const kir_func *f, kir_ref loop, kir_ref end)
 	return 0;
 }
 
-/* Copies the loop with its body inside an if. */
-static void copy_loop(skip *s, kir_ref mask, kir_ref end)
+/* Whether a loop's blocks are gone over twice: those that the mask leaves whole, then those
+ * that it cuts. On GPUs, whose code of a tile is a straight line that masking is an eighth of,
+ * and where the tile is no more than two products, as it is there twice. */
+static bool splits(const kir_func *f, kir_ref loop, kir_ref end)
+{
+	unsigned products = 0;
+
+	for (kir_ref n = loop; n < end; n++)
+		products += f->node[n].op == KIR_OP_dot;
+	return f->target->lanes && products == 2;
+}
+
+/* Whether the block is whole: every pair of the mask holds, and the loop doesn't end in it. */
+static kir_ref is_whole(skip *s, range mask)
+{
+	kir_ref last;
+
+	if (!mask.lo)
+		return 0;
+	last = op2(s, KIR_OP_add, KIR_s64, s->map[s->loop + 1],
+	           s64c(s->out, kir_for_step(s->in, s->loop)));
+	last = op2(s, KIR_OP_le, KIR_i1, last, s->map[kir_src(s->in, s->loop, 1)]);
+	return op2(s, KIR_OP_and, KIR_i1, mask.lo, last);
+}
+
+/* Whether bounded load n has all its rows where the block is whole: its bound is its first row
+ * and what is left of the loop, as far as which the block reaches. */
+static bool all_there(const skip *s, kir_ref n)
+{
+	const kir_func *f = s->in;
+	kir_ref buf, upto, row, left;
+	unsigned first, count, rank;
+
+	if (f->node[n].op != KIR_OP_load)
+		return false;
+	kir_access(f, n, &buf, &first, &count, &upto);
+	rank = kir_type_of(f, n)->rank;
+	if (!upto || f->node[upto].op != KIR_OP_add || !rank ||
+	    kir_type_of(f, n)->dim[0] > kir_for_step(f, s->loop))
+		return false;
+	rank = kir_type_of(f, buf)->rank - rank; /* the index along which rows are counted */
+	row = rank < count ? kir_src(f, n, first + rank) : 0;
+	left = kir_src(f, upto, 1);
+	return row && kir_src(f, upto, 0) == row && f->node[left].op == KIR_OP_sub &&
+	       kir_src(f, left, 0) == kir_src(f, s->loop, 1) &&
+	       kir_src(f, left, 1) == s->loop + 1;
+}
+
+/* n where the block is whole: nothing is masked, and loads have no bounds. */
+static void copy_whole(skip *s, kir_ref n, kir_ref mask)
+{
+	const kir_node *d = &s->in->node[n];
+	kir_ref src[KIR_MAX_SRC];
+
+	if (is_masking(s->in, n) && kir_src(s->in, n, 0) == mask) {
+		s->map[n] = s->map[kir_src(s->in, n, 1)];
+		return;
+	}
+	if (!all_there(s, n)) {
+		kir_copy(s->out, s->in, n, s->map);
+		return;
+	}
+	for (unsigned i = 0; i + 1 < d->nsrc; i++)
+		src[i] = s->map[kir_src(s->in, n, i)];
+	s->map[n] = kir_emit(s->out, KIR_OP_load, d->type, src, d->nsrc - 1u, d->attr);
+}
+
+typedef enum blocks { SEEN, WHOLE, CUT } blocks;
+
+/* Copies the loop with its body inside an if: for blocks of which something is seen, or of
+ * those whole ones or, beginning with `carried`, the others. Its results go there. Returns
+ * what it is for: where it can't be said which are whole, all that are seen. */
+static blocks copy_loop(skip *s, kir_ref mask, kir_ref end, blocks which, kir_ref *carried)
 {
 	const kir_func *in = s->in;
 	kir_func *out = s->out;
-	kir_ref first, yield = end - 1, ncarry, carried[KIR_MAX_SRC];
+	kir_ref first = s->loop + 1, yield = end - 1, ncarry, loop, cond, whole, res;
+	range r;
 
 	while (in->node[yield].op != KIR_OP_yield)
 		yield--;
 	ncarry = in->node[yield].nsrc;
-	kir_copy(out, in, s->loop, s->map);
-	for (first = s->loop + 1; in->node[first].op == KIR_OP_arg; first++)
-		fetch(s, first);
-	kir_ref any = bounds(s, mask).hi;
-
-	if (!any)
-		any = kir_const_i(out, KIR_i1, 1);
-	kir_ref cond = kir_if(out, any);
+	/* bounds are computed inside the loop: those of another are out of scope */
+	memset(s->have, 0, in->nnode * sizeof *s->have);
+	memset(s->copied, 0, in->nnode * sizeof *s->copied);
+	if (which == CUT) {
+		loop = kir_for(out, s->map[kir_src(in, s->loop, 0)],
+		               s->map[kir_src(in, s->loop, 1)], kir_for_step(in, s->loop),
+		               false, carried, ncarry);
+		for (; in->node[first].op == KIR_OP_arg; first++) {
+			s->map[first] = loop + (first - s->loop);
+			s->copied[first] = true;
+		}
+	} else { /* by its own name */
+		kir_copy(out, in, s->loop, s->map);
+		loop = s->map[s->loop];
+		for (; in->node[first].op == KIR_OP_arg; first++)
+			fetch(s, first);
+	}
+	r = bounds(s, mask);
+	cond = r.hi ? r.hi : kir_const_i(out, KIR_i1, 1);
+	whole = which == SEEN ? 0 : is_whole(s, r);
+	if (!whole)
+		which = SEEN;
+	else if (which == WHOLE)
+		cond = whole;
+	else
+		cond = op2(s, KIR_OP_and, KIR_i1, cond,
+		           op2(s, KIR_OP_xor, KIR_i1, whole, kir_const_i(out, KIR_i1, 1)));
+	cond = kir_if(out, cond);
 	for (kir_ref n = first; n < yield; n++)
-		if (!s->copied[n])
+		if (s->copied[n])
+			continue;
+		else if (which == WHOLE)
+			copy_whole(s, n, mask);
+		else
 			kir_copy(out, in, n, s->map);
 	for (kir_ref i = 0; i < ncarry; i++)
 		carried[i] = s->map[kir_src(in, yield, i)];
 	kir_else(out, carried, ncarry);
 	for (kir_ref i = 0; i < ncarry; i++)
 		carried[i] = s->map[s->loop + 2 + i];
-	kir_ref res = kir_if_end(out, cond, carried, ncarry);
-
+	res = kir_if_end(out, cond, carried, ncarry);
 	for (kir_ref i = 0; i < ncarry; i++)
 		carried[i] = res + i;
-	res = kir_for_end(out, s->map[s->loop], carried, ncarry);
+	res = kir_for_end(out, loop, carried, ncarry);
+	for (kir_ref i = 0; i < ncarry; i++)
+		carried[i] = res + i;
+	return which;
+}
+
+static void copy_loops(skip *s, kir_ref mask, kir_ref end)
+{
+	const kir_func *in = s->in;
+	kir_ref carried[KIR_MAX_SRC], yield = end - 1;
+	blocks which = splits(in, s->loop, end) ? WHOLE : SEEN;
+
+	which = copy_loop(s, mask, end, which, carried);
+	if (which == WHOLE)
+		copy_loop(s, mask, end, CUT, carried);
+	while (in->node[yield].op != KIR_OP_yield)
+		yield--;
 	for (kir_ref n = yield + 1; n < end; n++)
-		s->map[n] = res + (n - yield - 1);
+		s->map[n] = carried[n - yield - 1];
 }
 
 kpass_result kpass_skip_blocks(const kir_func *in, kir_func *out, kir_diag *why)
@@ -332,11 +446,8 @@ kpass_result kpass_skip_blocks(const kir_func *in, kir_func *out, kir_diag *why)
 			end = kir_region_end(in, n);
 			mask = find_mask(in, n, end);
 			if (mask) {
-				/* bounds are computed inside the loop: those of another are out
-				 * of scope */
-				memset(s.have, 0, in->nnode * sizeof *s.have);
 				s.loop = n;
-				copy_loop(&s, mask, end);
+				copy_loops(&s, mask, end);
 				result = KPASS_CHANGED;
 				n = end - 1;
 				continue;

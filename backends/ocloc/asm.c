@@ -215,7 +215,7 @@ void kno_asm_count(const char *text, kbe_counts *out)
 			tally t = count(lines, lines[i].to, i + 1);
 
 			if (t.dpas > hot.dpas ||
-			    (t.dpas == hot.dpas && t.instructions > hot.instructions))
+			    (!t.dpas && !hot.dpas && t.instructions > hot.instructions))
 				hot = t;
 		}
 	free(lines);

@@ -194,6 +194,28 @@ static void the_stack_is_everywhere(void **state)
 	munmap(seen, 4096);
 }
 
+/* A program that was tried under another schedule isn't raced again. */
+static void a_known_program_is_told(void **state)
+{
+	static const kt_rule rule = { 0.01, 3, 20 };
+	static uint8_t program[3][32];
+	const trial_known known = { (const uint8_t(*)[32])program, 3 };
+	trial_bench *b = open_bench(NULL, 20);
+	trial_report r;
+
+	(void)state;
+	trial_race_new(b, other, NULL, &rule, 5, &known, &r); /* of zeros nothing is known */
+	assert_true(r.state == KT_IS_ok || r.state == KT_IS_slow);
+	memcpy(program[2], r.program, 32);
+	trial_race_new(b, other, NULL, &rule, 5, &known, &r);
+	assert_int_equal(r.state, KT_IS_same);
+	assert_int_equal(r.same_as, 2);
+	assert_int_equal(r.pairs.n, 0);
+	trial_race_new(b, "kv_tile=32", NULL, &rule, 5, &known, &r);
+	assert_true(r.state == KT_IS_ok || r.state == KT_IS_slow);
+	trial_close(b);
+}
+
 static void a_refusal_is_a_result(void **state)
 {
 	trial_bench *b = open_bench(NULL, 20);
@@ -249,6 +271,7 @@ int main(void)
 		cmocka_unit_test(each_is_found_out),
 		cmocka_unit_test(a_good_one_is_measured_and_right),
 		cmocka_unit_test(the_stack_is_everywhere),
+		cmocka_unit_test(a_known_program_is_told),
 		cmocka_unit_test(a_refusal_is_a_result),
 		cmocka_unit_test(nothing_bad_wins),
 	};

@@ -35,6 +35,7 @@ typedef struct job {
 	kt_state *known;
 	uint8_t (*program)[32];         /* of each candidate tried; zero: not known */
 	bool *right;                    /* candidates that passed the checks */
+	unsigned sure;                  /* the last of them that was faster; 0: none */
 	double *ratio;                  /* of each candidate / the default; 0: not known */
 	double spent_check, spent_race; /* seconds of the longest check, of a usual race */
 	int64_t run, seq;
@@ -264,17 +265,6 @@ static void candidate_text(const job *j, unsigned c, char *out, size_t len)
 		sched_text(&j->space.at[c], out, len);
 }
 
-static int same_as(const job *j, unsigned candidate, const uint8_t program[32])
-{
-	static const uint8_t none[32];
-
-	for (unsigned i = 0; i < j->space.n && !j->o->aa; i++)
-		if (i != candidate && memcmp(j->program[i], none, 32) != 0 &&
-		    !memcmp(j->program[i], program, 32))
-			return (int)i;
-	return -1;
-}
-
 /* Whoever is taken in the end must be right; in r, if it isn't. */
 static void check_winner(job *j, unsigned c, const char *sched, double stop, trial_report *r)
 {
@@ -286,6 +276,7 @@ static void check_winner(job *j, unsigned c, const char *sched, double stop, tri
 	trial_check(j->bench, sched, stop - measure_now(), &checked);
 	j->spent_check = fmax(j->spent_check, measure_now() - start);
 	j->right[c] = checked.state == KT_IS_ok;
+	j->sure = j->right[c] ? c : j->sure;
 	if (j->right[c])
 		return;
 	r->state = checked.state;
@@ -299,9 +290,10 @@ static void check_incumbent(job *j, unsigned c, const char *sched, trial_report 
 {
 	trial_report checked;
 
-	if (j->spent_check <= 0) {
+	if (!j->sure) {
 		check_winner(j, c, sched, j->stop, r);
-		j->stop -= j->spent_check; /* as long as the winner's will take */
+		if (j->sure)
+			j->stop -= j->spent_check; /* as long as the winner's will take */
 		return;
 	}
 	trial_agrees(j->bench, sched, j->stop - measure_now(), &checked);
@@ -317,22 +309,21 @@ static void trial(unsigned candidate, unsigned incumbent, const kt_rule *rule, k
 	job *j = ctx;
 	char sched[400], other[400];
 	double start = measure_now(), before = incumbent ? j->ratio[incumbent] : 1;
+	trial_known known = { (const uint8_t(*)[32])j->program, j->o->aa ? 0 : j->space.n };
 	trial_report r;
 	kt_trial t;
-	int same;
 
 	candidate_text(j, candidate, sched, sizeof sched);
 	candidate_text(j, incumbent, other, sizeof other);
-	if (candidate != incumbent && trial_program(j->bench, sched, &r) == KT_IS_ok &&
-	    (same = same_as(j, candidate, r.program)) >= 0) {
-		out->state = r.state = KT_IS_same;
-		out->same_as = (unsigned)same;
-		snprintf(r.why, sizeof r.why, SAME_WHY, same);
-	} else if (candidate == incumbent || r.state == KT_IS_ok) {
-		(candidate == incumbent ? race_once : race_fairly)(j->bench, sched, other, rule,
-		                                                   j->stop, &r);
+	(candidate == incumbent ? race_once : race_fairly)(j->bench, sched, other, rule,
+	                                                   j->stop, &known, &r);
+	if (r.state == KT_IS_same) {
+		out->same_as = r.same_as;
+		snprintf(r.why, sizeof r.why, SAME_WHY, (int)r.same_as);
+	} else {
 		memcpy(j->program[candidate], r.program, 32);
-		j->spent_race = 0.5 * j->spent_race + 0.5 * (measure_now() - start);
+		if (r.pairs.n)
+			j->spent_race = 0.5 * j->spent_race + 0.5 * (measure_now() - start);
 		if (r.state == KT_IS_ok && candidate != incumbent && r.ratio.hi < 1 &&
 		    r.ratio.ratio < 1 - rule->tie)
 			check_incumbent(j, candidate, sched, &r);
@@ -461,8 +452,9 @@ static int by_number(const void *a, const void *b)
  * be right is checked before it is taken. False: the default stays. */
 static bool choose(job *j, race_finalist *won)
 {
-	static race_finalist at[1 + FINALISTS];
-	kt_ratio ratio[1 + FINALISTS] = { { 0 } };
+	static race_finalist at[2 + FINALISTS];
+	kt_ratio ratio[2 + FINALISTS] = { { 0 } };
+	bool sure = !j->sure;
 	double deadline = j->p->deadline;
 	unsigned n, i;
 
@@ -473,6 +465,10 @@ static bool choose(job *j, race_finalist *won)
 	/* the fastest in four processes rather than four in one */
 	while (n > 1 && RACE_FINALS * n * j->spent_race > deadline - measure_now())
 		n--;
+	for (i = 1; i <= n; i++)
+		sure |= j->right[at[i].candidate];
+	if (!sure) /* in case that nobody else is right, or that there is no time to find out */
+		at[++n].candidate = j->sure;
 	for (i = 1; i <= n; i++)
 		candidate_text(j, at[i].candidate, at[i].sched, sizeof at[i].sched);
 	race_finals(j->bench, j->p->fallback, at + 1, n, deadline);
@@ -491,6 +487,11 @@ static bool choose(job *j, race_finalist *won)
 		if (!i || r.state == KT_IS_ok)
 			break;
 		at[i].out = true;
+		if (r.state != KT_IS_failed) { /* what was kept as ok isn't */
+			kt_trial t = describe(j, at[i].sched, &r);
+
+			keep_trial(j, &t);
+		}
 	}
 	j->p->ratio = i ? ratio[i] : (kt_ratio){ 1, 1, 1, KT_PAIRED, 0 };
 	return i != 0;

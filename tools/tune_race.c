@@ -11,9 +11,9 @@ static bool was_measured(const trial_report *r)
 }
 
 void race_once(trial_bench *b, const char *candidate, const char *incumbent,
-               const kt_rule *rule, double stop, trial_report *out)
+               const kt_rule *rule, double stop, const trial_known *known, trial_report *out)
 {
-	trial_race(b, candidate, incumbent, rule, stop - measure_now(), out);
+	trial_race_new(b, candidate, incumbent, rule, stop - measure_now(), known, out);
 	for (int i = 0;
 	     i < 3 && out->state == KT_IS_ok && (out->steal > 0.05 || out->migrations) &&
 	     stop - measure_now() > 2 * out->seconds;
@@ -22,13 +22,13 @@ void race_once(trial_bench *b, const char *candidate, const char *incumbent,
 }
 
 void race_fairly(trial_bench *b, const char *candidate, const char *incumbent,
-                 const kt_rule *rule, double stop, trial_report *out)
+                 const kt_rule *rule, double stop, const trial_known *known, trial_report *out)
 {
 	kt_races races = { 0 };
 	kt_verdict verdict;
 	trial_report more;
 
-	race_once(b, candidate, incumbent, rule, stop, out);
+	race_once(b, candidate, incumbent, rule, stop, known, out);
 	if (!was_measured(out))
 		return;
 	kt_races_add(&races, &out->pairs);

@@ -6,13 +6,15 @@
 
 #include "tune_trial.h"
 
+/* known: as trial_race_new. */
+
 /* One process; up to three more times if others took time from it or the system moved it. */
 void race_once(trial_bench *b, const char *candidate, const char *incumbent,
-               const kt_rule *rule, double stop, trial_report *out);
+               const kt_rule *rule, double stop, const trial_known *known, trial_report *out);
 /* In more processes too, code in each other's place in every second one, as long as
  * kt_races_decide asks for it. pairs and ratio are of all. */
 void race_fairly(trial_bench *b, const char *candidate, const char *incumbent,
-                 const kt_rule *rule, double stop, trial_report *out);
+                 const kt_rule *rule, double stop, const trial_known *known, trial_report *out);
 
 /* One that may be taken in the end. */
 typedef struct race_finalist {

@@ -381,7 +381,22 @@ typedef struct errand {
 	const kt_rule *rule;
 	double end;
 	bool incumbent_first; /* is compiled */
+	const trial_known *known;
 } errand;
+
+static bool is_known(const trial_known *known, trial_report *r)
+{
+	static const uint8_t none[32];
+
+	for (unsigned i = 0; known && i < known->n; i++)
+		if (memcmp(known->program[i], none, 32) != 0 &&
+		    !memcmp(known->program[i], r->program, 32)) {
+			say(r, KT_IS_same, "");
+			r->same_as = i;
+			return true;
+		}
+	return false;
+}
 
 static void race_in_child(trial_bench *b, const errand *e)
 {
@@ -393,6 +408,8 @@ static void race_in_child(trial_bench *b, const errand *e)
 	if (!k)
 		return;
 	hash_program(k, e->candidate, b->shared->program);
+	if (is_known(e->known, b->shared))
+		return;
 	if (!e->incumbent_first)
 		other = compile(b, e->incumbent);
 	b->shared->compile_s = compiled;
@@ -575,19 +592,26 @@ kt_state trial_program(trial_bench *b, const char *sched, trial_report *out)
 	return out->state;
 }
 
+void trial_race_new(trial_bench *b, const char *candidate, const char *incumbent,
+                    const kt_rule *rule, double seconds, const trial_known *known,
+                    trial_report *out)
+{
+	in_child(b, race_in_child,
+	         &(errand){ candidate, incumbent, rule, measure_now() + seconds, false, known },
+	         b->setup.limit, out);
+}
+
 void trial_race(trial_bench *b, const char *candidate, const char *incumbent,
                 const kt_rule *rule, double seconds, trial_report *out)
 {
-	in_child(b, race_in_child,
-	         &(errand){ candidate, incumbent, rule, measure_now() + seconds, false },
-	         b->setup.limit, out);
+	trial_race_new(b, candidate, incumbent, rule, seconds, NULL, out);
 }
 
 void trial_race_again(trial_bench *b, const char *candidate, const char *incumbent,
                       const kt_rule *rule, double seconds, trial_report *out)
 {
 	in_child(b, race_in_child,
-	         &(errand){ candidate, incumbent, rule, measure_now() + seconds, true },
+	         &(errand){ candidate, incumbent, rule, measure_now() + seconds, true, NULL },
 	         b->setup.limit, out);
 }
 

@@ -44,6 +44,7 @@ typedef struct trial_report {
 	double compile_s, steal;
 	int64_t migrations;
 	uint8_t program[32]; /* hash of the level-V program */
+	unsigned same_as;    /* KT_IS_same: index of the known program */
 	double seconds;      /* the whole trial took */
 } trial_report;
 
@@ -54,8 +55,17 @@ void trial_close(trial_bench *b);
 const load *trial_load(const trial_bench *b);
 /* Hash of the level-V program of a schedule, or its state (illegal, failed, crashed). */
 kt_state trial_program(trial_bench *b, const char *sched, trial_report *out);
+/* Programs that were tried: hashes, zeros where there is none. */
+typedef struct trial_known {
+	const uint8_t (*program)[32];
+	unsigned n;
+} trial_known;
+
 /* Races candidate against incumbent (schedules as text) until the rule has its verdict or
- * `seconds` have passed. */
+ * `seconds` have passed; trial_race_new, unless its program is a known one. */
+void trial_race_new(trial_bench *b, const char *candidate, const char *incumbent,
+                    const kt_rule *rule, double seconds, const trial_known *known,
+                    trial_report *out);
 void trial_race(trial_bench *b, const char *candidate, const char *incumbent,
                 const kt_rule *rule, double seconds, trial_report *out);
 /* The same with code and plans of the two in each other's place: what a kernel gains by where

@@ -6,15 +6,17 @@
  *       codes and scales mean the same in both formats:
  *         load both as integers of their size, store both             ; bit for bit
  *       else:
- *         %x = (code - zero) * (scale as f32, times the handed-over one)     ; what a reader sees
- *         scales, codes of %x, store                                  ; what a writer does
+ *         %x = (code - zero) * (scale as f32, times the handed-over one)     ; what a reader
+ * sees scales, codes of %x, store                                  ; what a writer does
  *
  * So no pair of formats or layouts has code of its own: the one is taken apart as attention
  * does, the other put together as a write does. Codes of 4 bits whose bytes hold other
  * neighbours are taken apart and packed anew.
  *
- * Costs: a token at a time is read, so that a source with 4 bytes of each token side by side
- * is read in pieces of 4 bytes. The target is written as cache.write writes it.
+ * The target is written as cache.write writes it. A source with 4 bytes of each token side by
+ * side is read 16 tokens at a time, into rows of a local, where 16 slots of both lists follow
+ * each other from a multiple of 16 on; else a token at a time, in pieces of 4 bytes. What is
+ * moved as it is goes as a tile of 16 tokens then, without rows.
  */
 #include "expand_write.h"
 
@@ -60,34 +62,91 @@ static kir_ref unpacked(kir_func *f, const kir_side *s, kir_ref bytes)
 	                (int64_t[KIR_MAX_ATTRS]){ s->pack });
 }
 
-/* Codes and scales as they are. */
-static void move_row(const write_op *w, const write_side *s, const kir_ref at[4], int64_t heads,
-                     const write_place *codes, const write_place *scales)
+/* Codes of row t: its part of the run that lies in a local, or straight from the cache. */
+static kir_ref load_codes(const write_op *w, const write_side *s, kir_ref t,
+                          const kir_ref at[4], int64_t heads)
 {
 	kir_func *f = w->f;
-	kir_ref x = load_stream(f, s->in, at, heads);
+	const kir_type *b = kir_type_of(f, s->in);
+	kir_type_id s64 = kir_scalar(f->module, KIR_s64);
+	kir_type row = { .elem = b->elem, .rank = 3, .dim = { heads, 1, b->dim[3] } };
 
-	if (s->side->bits == 4 && s->side->pack != s->from->pack) {
-		kir_type_id t = f->node[x].type;
+	if (!w->staged || !s->from_stage)
+		return load_stream(f, s->in, at, heads);
+	kir_ref i = e2(f, KIR_OP_mod, s64, t, s64c(f, WRITE_RUN));
+	kir_ref x = kir_emit(f, KIR_OP_load, kir_type_intern(f->module, &row),
+	                     (kir_ref[]){ s->from_stage, at[1], i, at[3] }, 4, NULL);
 
-		x = unpacked(f, s->from, x);
-		x = kir_emit(f, KIR_OP_pack, t, &x, 1,
-		             (int64_t[KIR_MAX_ATTRS]){ s->side->pack });
+	return e1(f, KIR_OP_reshape, kir_tile(f->module, (kir_elem)b->elem, heads, b->dim[3]),
+	          x);
+}
+
+static kir_ref repacked(kir_func *f, const write_side *s, kir_ref x)
+{
+	kir_type_id t = f->node[x].type;
+
+	if (s->side->bits != 4 || s->side->pack == s->from->pack)
+		return x;
+	x = unpacked(f, s->from, x);
+	return kir_emit(f, KIR_OP_pack, t, &x, 1, (int64_t[KIR_MAX_ATTRS]){ s->side->pack });
+}
+
+/* A run of codes and scales as they are, a head at a time: tiles of whole cache lines, whatever
+ * the layouts. */
+static void move_run(const write_op *w, const write_side *s, kir_ref t, kir_ref page,
+                     kir_ref first, int hint)
+{
+	kir_func *f = w->f;
+	kir_module *m = f->module;
+	const kir_type *c = kir_type_of(f, s->in);
+	kir_ref l = kir_for(f, s64c(f, 0), s64c(f, w->heads), 1, false, NULL, 0), at[4];
+
+	source_place(w, s, t, l + 1, at);
+	kir_ref x =
+	    kir_emit(f, KIR_OP_load, kir_tile(m, (kir_elem)c->elem, WRITE_RUN, c->dim[3]),
+	             (kir_ref[]){ s->in, at[0], at[1], at[2], at[3] }, 5, NULL);
+
+	x = repacked(f, s, x);
+	kir_emit(f, KIR_OP_store, KIR_NO_TYPE,
+	         (kir_ref[]){ x, s->codes, page, l + 1, first, at[3] }, 6,
+	         (int64_t[KIR_MAX_ATTRS]){ hint });
+	if (s->scales) {
+		const kir_type *g = kir_type_of(f, s->from_scales);
+		bool groups = g->rank == 4;
+		kir_elem e = (kir_elem)g->elem;
+
+		x = kir_emit(f, KIR_OP_load,
+		             groups ? kir_tile(m, e, WRITE_RUN, g->dim[3])
+		                    : kir_vector(m, e, WRITE_RUN),
+		             (kir_ref[]){ s->from_scales, at[0], at[1], at[2], at[3] },
+		             groups ? 5 : 4, NULL);
+		kir_emit(f, KIR_OP_store, KIR_NO_TYPE,
+		         (kir_ref[]){ x, s->scales, page, l + 1, first, at[3] }, groups ? 6 : 5,
+		         (int64_t[KIR_MAX_ATTRS]){ 0 });
 	}
-	write_store(f, x, 3, codes);
+	kir_for_end(f, l, NULL, 0);
+}
+
+/* Codes and scales as they are. */
+static void move_row(const write_op *w, const write_side *s, kir_ref x, const kir_ref at[4],
+                     int64_t heads, const write_place *codes, const write_place *scales)
+{
+	kir_func *f = w->f;
+
+	write_store(f, repacked(f, s, x), 3, codes);
 	if (s->scales)
 		write_store(f, load_stream(f, s->from_scales, at, heads),
 		            kir_type_of(f, s->scales)->rank - 1, scales);
 }
 
 /* What the source's codes stand for: f32<heads x dim>. */
-static kir_ref decode_row(const write_op *w, const write_side *s, const kir_ref at[4],
-                          int64_t heads)
+static kir_ref decode_row(const write_op *w, const write_side *s, kir_ref x,
+                          const kir_ref at[4], int64_t heads)
 {
 	kir_func *f = w->f;
 	kir_module *m = f->module;
 	kir_type_id row = kir_tile(m, KIR_f32, heads, s->dim), t = row;
-	kir_ref x = load_stream(f, s->in, at, heads), d = 0, zero = 0;
+	kir_ref d = 0, zero = 0;
 	int64_t groups = s->from->group ? s->dim / s->from->group : 1;
 
 	if (s->from->bits == 4)
@@ -126,13 +185,14 @@ static void put_token(const write_op *w, const write_side *s, kir_ref t, kir_ref
 	kir_ref at[4], given = 0;
 
 	source_place(w, s, t, h, at);
+	kir_ref x = load_codes(w, s, t, at, heads);
 	if (s->move) {
-		move_row(w, s, at, heads, codes, scales);
+		move_row(w, s, x, at, heads, codes, scales);
 		return;
 	}
 	if (s->given)
 		given = e2(f, KIR_OP_load, kir_vector(f->module, KIR_f32, heads), s->given, h);
-	write_rows(f, s->side, decode_row(w, s, at, heads), given, 0, codes, scales, 1);
+	write_rows(f, s->side, decode_row(w, s, x, at, heads), given, 0, codes, scales, 1);
 }
 
 /* A stream as integers of the same size: nothing that moves them looks at a NaN. */
@@ -170,6 +230,7 @@ static write_side make_side(const kir_func *in, kir_ref n, kir_func *f, const ki
 		s.given = expand_operand(in, n, map, names[i][5]);
 	s.dim = kir_type_of(f, s.codes)->dim[3] * kir_side_per(s.side);
 	s.move = kir_side_moves(s.from, s.side);
+	s.whole = s.move && kir_type_of(f, s.in)->dim[2] % WRITE_RUN == 0;
 	if (s.move) {
 		s.in = as_bits(f, s.in);
 		s.codes = as_bits(f, s.codes);
@@ -185,7 +246,8 @@ bool expand_transcode(const kir_func *in, kir_ref n, kir_func *f, kir_ref *map, 
 		       .slots = expand_operand(in, n, map, "slots"),
 		       .from_slots = expand_operand(in, n, map, "from_slots"),
 		       .n = expand_operand(in, n, map, "n"),
-		       .put = put_token };
+		       .put = put_token,
+		       .put_run = move_run };
 
 	(void)why;
 	for (int i = 0; i < KIR_SIDES; i++)

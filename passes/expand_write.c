@@ -1,19 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* expand_write.c -- quantize and cache.write as loops over tokens and heads.
- *
- *     for %p = 0 to parts par {                ; pages p, p + parts, ... belong to p
- *       for %t = 0 to %n step 16 {
- *         if the 16 slots follow each other from a multiple of 16 on:
- *           if their page is p's: for %i { K rows <H x D>, V rows: scales, codes, store }
- *         else
- *           for %i: %slot = load %slots[%i]; if it is p's: the same for one token } }
- *
- * Input is taken in the order it lies in, all heads of a token at once. A layout that puts
- * 4 bytes of each of 16 tokens side by side gets its codes through a local: 16 tokens fill
- * whole cache lines, where one by one they would touch each line 16 times.
- *
- * A page has one owner who takes its tokens in order: of two tokens with one slot the later
- * wins, whatever the number of threads, and no two threads write one cache line of a page.
+/* expand_write.c -- how rows become codes and scales: quantize, and what cache.write puts into
+ * the slots that expand_tokens.c walks over.
  *
  * The arithmetic is formats.md A1: one f32 rounding an operation,
  *     s = max(max(amax, eps) / divisor, floor); t = x * (1 / s) or x / s; code = convert(t).
@@ -26,10 +13,7 @@
  */
 #include "expand_write.h"
 
-enum {
-	RUN = 16,   /* tokens written together                                      */
-	PART = 4096 /* elements of a longer row that are quantized at once           */
-};
+enum { PART = 4096 }; /* elements of a longer row that are quantized at once */
 
 /* A power of two next to x >= 0, exactly (never through log2), but at least 2^-127, the
  * smallest e8m0, which is subnormal in f32. */
@@ -292,16 +276,6 @@ void write_rows(kir_func *f, const kir_side *s, kir_ref x, kir_ref given, kir_re
 	write_store(f, as_stored(f, s, codes), 2 + between, codes_to);
 }
 
-/* Heads handled together: as many as fit a tile of 4096 elements. */
-static int64_t heads_together(int64_t heads, int64_t dim)
-{
-	int64_t n = heads;
-
-	while (n > 1 && (n * dim > 4096 || heads % n))
-		n--;
-	return n;
-}
-
 /* x[t, h .. h + heads, c .. c + width] of a [T, H, D] input: <heads x width>. */
 static kir_ref load_part(kir_func *f, kir_ref x, kir_ref t, kir_ref h, kir_ref c, int64_t heads,
                          int64_t width)
@@ -319,18 +293,6 @@ static kir_ref load_heads(kir_func *f, kir_ref x, kir_ref t, kir_ref h, int64_t 
 	return load_part(f, x, t, h, s64c(f, 0), heads, kir_type_of(f, x)->dim[2]);
 }
 
-/* Whether slot is to be written by this partition. */
-static kir_ref is_mine(const write_op *w, kir_ref slot)
-{
-	kir_func *f = w->f;
-	kir_type_id s64 = kir_scalar(f->module, KIR_s64), i1 = kir_scalar(f->module, KIR_i1);
-	kir_ref page = e2(f, KIR_OP_fdiv, s64, slot, s64c(f, w->page));
-	kir_ref owner = e2(f, KIR_OP_mod, s64, page, s64c(f, w->parts));
-
-	return e2(f, KIR_OP_and, i1, e2(f, KIR_OP_ge, i1, slot, s64c(f, 0)),
-	          e2(f, KIR_OP_eq, i1, owner, w->part));
-}
-
 /* Heads [h, h + heads) of row t of the input. */
 static void put_row(const write_op *w, const write_side *s, kir_ref t, kir_ref h, int64_t heads,
                     const write_place *codes, const write_place *scales)
@@ -342,183 +304,6 @@ static void put_row(const write_op *w, const write_side *s, kir_ref t, kir_ref h
 		given = e2(f, KIR_OP_load, kir_vector(f->module, KIR_f32, heads), s->given, h);
 	write_rows(f, s->side, load_heads(f, s->in, t, h, heads), given, s->signs, codes,
 	           scales, 1);
-}
-
-/* Token t of one side into its slot; codes into the stage's row `i` if it has one. */
-static void write_side_token(const write_op *w, const write_side *s, kir_ref t, kir_ref page,
-                             kir_ref token, kir_ref stage, kir_ref i, int hint)
-{
-	kir_func *f = w->f;
-	int64_t heads = heads_together(w->heads, s->dim);
-	bool loop = heads < w->heads;
-	kir_ref lh =
-	    loop ? kir_for(f, s64c(f, 0), s64c(f, w->heads), heads, false, NULL, 0) : 0;
-	kir_ref h = loop ? lh + 1 : s64c(f, 0), zero = s64c(f, 0);
-	write_place codes = { s->codes, { page, h, token, zero }, hint };
-	write_place scales = { s->scales, { page, h, token, zero }, 0 };
-
-	if (stage)
-		codes = (write_place){ stage, { h, i, zero }, 0 };
-	w->put(w, s, t, h, heads, &codes, &scales);
-	if (loop)
-		kir_for_end(f, lh, NULL, 0);
-}
-
-/* The slot that token t goes to; negative: none. */
-static kir_ref load_slot(const write_op *w, kir_ref t)
-{
-	kir_func *f = w->f;
-	kir_type_id s64 = kir_scalar(f->module, KIR_s64);
-	kir_ref slot = load1(f, w->slots, 1, &t), from;
-
-	if (!w->from_slots)
-		return slot;
-	from = load1(f, w->from_slots, 1, &t);
-	return e3(f, KIR_OP_select, s64,
-	          e2(f, KIR_OP_lt, kir_scalar(f->module, KIR_i1), from, s64c(f, 0)), from,
-	          slot);
-}
-
-/* Tokens [t, end), one by one. */
-static void write_singly(const write_op *w, kir_ref t, kir_ref end)
-{
-	kir_func *f = w->f;
-	kir_type_id s64 = kir_scalar(f->module, KIR_s64);
-	kir_ref l = kir_for(f, t, end, 1, false, NULL, 0), i = l + 1;
-	kir_ref slot = load_slot(w, i);
-	kir_ref cond = kir_if(f, is_mine(w, slot));
-	kir_ref page = e2(f, KIR_OP_fdiv, s64, slot, s64c(f, w->page));
-	kir_ref token = e2(f, KIR_OP_mod, s64, slot, s64c(f, w->page));
-
-	for (int k = 0; k < KIR_SIDES; k++)
-		if (w->side[k].in)
-			write_side_token(w, &w->side[k], i, page, token, 0, 0, 0);
-	kir_else(f, NULL, 0);
-	kir_if_end(f, cond, NULL, 0);
-	kir_for_end(f, l, NULL, 0);
-}
-
-/* RUN tokens from t into the slots from `slot` on, all in one page. */
-static void write_together(const write_op *w, kir_ref t, kir_ref slot)
-{
-	kir_func *f = w->f;
-	kir_module *m = f->module;
-	kir_type_id s64 = kir_scalar(m, KIR_s64);
-	kir_ref page = e2(f, KIR_OP_fdiv, s64, slot, s64c(f, w->page)), zero = s64c(f, 0);
-	kir_ref first = e2(f, KIR_OP_mod, s64, slot, s64c(f, w->page));
-	kir_ref l = kir_for(f, zero, s64c(f, RUN), 1, false, NULL, 0), i = l + 1;
-	int hint = f->sched.stores == 1 ? 0 : KIR_HINT_nta;
-	kir_ref ti = e2(f, KIR_OP_add, s64, t, i), token = e2(f, KIR_OP_add, s64, first, i);
-
-	for (int k = 0; k < KIR_SIDES; k++)
-		if (w->side[k].in)
-			write_side_token(w, &w->side[k], ti, page, token, w->side[k].stage, i,
-			                 hint);
-	kir_for_end(f, l, NULL, 0);
-	for (int k = 0; k < KIR_SIDES; k++) {
-		const write_side *s = &w->side[k];
-
-		if (!s->stage)
-			continue;
-		int64_t dim = kir_type_of(f, s->codes)->dim[3];
-		kir_ref lh = kir_for(f, zero, s64c(f, w->heads), 1, false, NULL, 0);
-		kir_elem e = (kir_elem)kir_type_of(f, s->codes)->elem;
-		kir_ref x = kir_emit(f, KIR_OP_load, kir_tile(m, e, RUN, dim),
-		                     (kir_ref[]){ s->stage, lh + 1, zero, zero }, 4, NULL);
-
-		kir_emit(f, KIR_OP_store, KIR_NO_TYPE,
-		         (kir_ref[]){ x, s->codes, page, lh + 1, first, zero }, 6,
-		         (int64_t[KIR_MAX_ATTRS]){ hint });
-		kir_for_end(f, lh, NULL, 0);
-	}
-}
-
-/* Tokens from t on, RUN of them: together if their slots follow each other from a multiple
- * of RUN on (then they are in one page), else one by one. */
-static void write_run(const write_op *w, kir_ref t)
-{
-	kir_func *f = w->f;
-	kir_module *m = f->module;
-	kir_type_id s64 = kir_scalar(m, KIR_s64), i1 = kir_scalar(m, KIR_i1);
-	kir_type_id vt = kir_vector(m, KIR_s64, RUN);
-	kir_ref end = e2(f, KIR_OP_add, s64, t, s64c(f, RUN));
-	kir_ref last = e2(f, KIR_OP_min, s64, end, w->n);
-	kir_ref x = e3(f, KIR_OP_load, vt, w->slots, t, w->n), slot = load1(f, w->slots, 1, &t);
-
-	x = e2(f, KIR_OP_sub, vt, x, e0x(f, KIR_OP_iota, vt, 0));
-	kir_ref lo = e1x(f, KIR_OP_reduce_min, s64, x, 0);
-	kir_ref hi = e1x(f, KIR_OP_reduce_max, s64, x, 0);
-	kir_ref run = e2(f, KIR_OP_and, i1, e2(f, KIR_OP_eq, i1, lo, hi),
-	                 e2(f, KIR_OP_le, i1, end, w->n));
-	kir_ref start = e2(f, KIR_OP_mod, s64, slot, s64c(f, RUN));
-
-	run = e2(f, KIR_OP_and, i1, run, e2(f, KIR_OP_eq, i1, start, s64c(f, 0)));
-	run = e2(f, KIR_OP_and, i1, run, e2(f, KIR_OP_ge, i1, slot, s64c(f, 0)));
-	if (w->from_slots) {
-		kir_ref from = e3(f, KIR_OP_load, vt, w->from_slots, t, w->n);
-
-		from = e1x(f, KIR_OP_reduce_min, s64, from, 0);
-		run = e2(f, KIR_OP_and, i1, run, e2(f, KIR_OP_ge, i1, from, s64c(f, 0)));
-	}
-	kir_ref cond = kir_if(f, run), own = kir_if(f, is_mine(w, slot));
-
-	write_together(w, t, slot);
-	kir_else(f, NULL, 0);
-	kir_if_end(f, own, NULL, 0);
-	kir_else(f, NULL, 0);
-	write_singly(w, t, last);
-	kir_if_end(f, cond, NULL, 0);
-}
-
-/* Whether the layout puts a row's bytes in pieces of less than 16: then whole cache lines
- * only come of several tokens at once. */
-static bool interleaves(const kir_type *t)
-{
-	int64_t size = kir_elem_bytes((kir_elem)t->elem);
-
-	for (unsigned i = 0; i < t->npieces; i++) {
-		const kir_piece *p = &t->piece[i];
-
-		if (p->axis + 1 == t->rank && p->stride == size && !p->dyn && p->div <= 1)
-			return p->mod && p->mod * size < 16;
-	}
-	return true;
-}
-
-static kir_ref make_stage(const write_op *w, const write_side *s)
-{
-	kir_func *f = w->f;
-	const kir_type *t = kir_type_of(f, s->codes);
-	int64_t dim[3] = { w->heads, RUN, t->dim[3] };
-	kir_elem e = (kir_elem)t->elem;
-
-	if (!interleaves(t) || dim[0] * dim[1] * dim[2] * kir_elem_bytes(e) > 64 * 1024)
-		return 0;
-	return kir_emit(f, KIR_OP_local, kir_buffer(f->module, e, 3, dim), NULL, 0, NULL);
-}
-
-void write_tokens(write_op *w)
-{
-	kir_func *f = w->f;
-	kir_ref lp;
-
-	w->page = kir_type_of(f, w->side[0].codes)->dim[2];
-	w->heads = kir_type_of(f, w->side[0].codes)->dim[1];
-	w->parts = f->sched.parts ? f->sched.parts : 4;
-	lp = kir_for(f, s64c(f, 0), s64c(f, w->parts), 1, true, NULL, 0);
-	w->part = lp + 1;
-	for (int i = 0; i < KIR_SIDES && w->page % RUN == 0; i++)
-		if (w->side[i].in)
-			w->side[i].stage = make_stage(w, &w->side[i]);
-	if (w->page % RUN) {
-		write_singly(w, s64c(f, 0), w->n);
-	} else {
-		kir_ref lt = kir_for(f, s64c(f, 0), w->n, RUN, false, NULL, 0);
-
-		write_run(w, lt + 1);
-		kir_for_end(f, lt, NULL, 0);
-	}
-	kir_for_end(f, lp, NULL, 0);
 }
 
 bool expand_cache_write(const kir_func *in, kir_ref n, kir_func *f, kir_ref *map, kir_diag *why)
@@ -706,7 +491,7 @@ bool expand_quantize(const kir_func *in, kir_ref n, kir_func *f, kir_ref *map, k
 	bool whole = o.side->gran == KIR_GRAN_token_head || o.side->rotate;
 
 	(void)why;
-	o.heads = heads_together(heads, dim);
+	o.heads = write_heads_together(heads, dim);
 	o.group = whole ? dim : o.side->group ? o.side->group : 1;
 	/* codes an element each, made of a group's elements and its scale alone */
 	bool plain = o.side->bits != 4 && !o.side->global && !o.side->range && !o.side->rotate;

@@ -32,7 +32,9 @@ typedef struct write_side {
 	kir_ref stage;        /* [H, RUN, D]: a run's codes before they are interleaved; 0  */
 	const kir_side *from; /* of transcode: the rule of what `in` holds */
 	kir_ref from_scales, from_given; /* and its scales                            */
+	kir_ref from_stage;              /* [H, RUN, D]: a run of it in rows; 0       */
 	bool move;                       /* codes and scales are moved as they are    */
+	bool whole;                      /* a run at once, by put_run                 */
 } write_side;
 
 typedef struct write_op write_op;
@@ -44,11 +46,26 @@ struct write_op {
 	/* Puts heads [h, h + heads) of token t of a side into two places. */
 	void (*put)(const write_op *w, const write_side *s, kir_ref t, kir_ref h, int64_t heads,
 	            const write_place *codes, const write_place *scales);
+	/* Puts the run from token t into the slots of `page` from `first` on. */
+	void (*put_run)(const write_op *w, const write_side *s, kir_ref t, kir_ref page,
+	                kir_ref first, int hint);
+	bool staged;                /* from_stage holds the run that put() takes from  */
 	int64_t page, heads, parts; /* set by write_tokens                            */
 	kir_ref part;               /* the partition whose pages are taken            */
 };
 
-/* The loops over partitions and tokens. */
+/* The loops over partitions and tokens (expand_tokens.c). */
 void write_tokens(write_op *w);
+enum { WRITE_RUN = 16 }; /* tokens written together */
+
+/* Heads handled together: as many as fit a tile of 4096 elements. */
+static inline int64_t write_heads_together(int64_t heads, int64_t dim)
+{
+	int64_t n = heads;
+
+	while (n > 1 && (n * dim > 4096 || heads % n))
+		n--;
+	return n;
+}
 
 #endif

@@ -5,10 +5,10 @@
  *  =>   for rows before %n { for heads { vload, vstore } }   rows from there on { zeros }
  *
  * Memory is moved in vectors as long as the last dimension is contiguous, at most 64 bytes,
- * and element by element where it isn't. A store into a layout that puts 4 bytes of each of 16
- * rows side by side goes through a transposition in registers: 16 whole cache lines instead
- * of 256 pieces of 4 bytes; one that puts 2 or 4 rows of a column side by side, through zips.
- * Whatever lies at or past `upto` isn't touched.
+ * and element by element where it isn't. A load from or a store into a layout that puts 4 bytes
+ * of each of 16 rows side by side goes through a transposition in registers: 16 whole cache
+ * lines instead of 256 pieces of 4 bytes; a store into one that puts 2 or 4 rows of a column
+ * side by side, through zips. Whatever lies at or past `upto` isn't touched.
  */
 #include "vectorize.h"
 
@@ -317,6 +317,31 @@ static void store_words(vec *v, move *m, bool pairs)
 	m->at[m->first] = at0;
 }
 
+/* The same the other way: lines of words become rows. */
+static void load_words(vec *v, move *m)
+{
+	kir_module *mod = v->f->module;
+	int64_t n = v->lanes, unit = 4 / kir_elem_bytes(m->home.elem);
+	kir_type_id wt = kir_vector(mod, KIR_s32, n);
+	kir_type_id et = kir_vector(mod, m->home.elem, n * unit);
+	vec_ix at0 = m->at[m->first];
+	vec_loop lr = vec_loop_begin(v, m->tile->dim[0], n);
+	vec_loop lc = vec_loop_begin(v, m->tile->dim[1], n * unit);
+	kir_ref x[16];
+
+	m->at[m->first] = vec_add(v, at0, lr.i);
+	for (int64_t i = 0; i < n; i++)
+		x[i] = e1(v->f, KIR_OP_bitcast, wt,
+		          access(v, m, KIR_OP_vload, et, 0, vec_add(v, lc.i, ix(i * unit)), 0));
+	vec_transpose(v, x, n);
+	for (int64_t i = 0; i < n; i++)
+		vec_write(v, &m->home, vec_add(v, lr.i, ix(i)), lc.i,
+		          e1(v->f, KIR_OP_bitcast, et, x[i]));
+	vec_loop_end(v, &lc);
+	vec_loop_end(v, &lr);
+	m->at[m->first] = at0;
+}
+
 /* Four rows of 64 codes as four vectors of 16 columns in the order of pairs. */
 static void weave_pairs(vec *v, kir_type_id t, kir_ref *x)
 {
@@ -410,6 +435,7 @@ kir_ref vec_read_direct(vec *v, kir_ref n, vec_ix r, vec_ix c, int64_t lanes)
 void vec_load(vec *v, kir_ref n)
 {
 	move m = { .store = false };
+	vec_layout l;
 
 	start(v, n, kir_type_of(v->in, n), &m);
 	m.home = vec_home(v, n);
@@ -417,6 +443,8 @@ void vec_load(vec *v, kir_ref n)
 		m.along = m.first;
 	if (m.tile->rank == 1 || m.along == m.first)
 		move_vector(v, &m);
+	else if (weave_of(v, &m, &l) == WORDS && !l.pairs)
+		load_words(v, &m);
 	else
 		move_tile(v, &m);
 	v->val[n] = m.home;

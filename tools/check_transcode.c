@@ -3,7 +3,8 @@
  *
  * The source is what the interpreter's cache write makes of rows with zeros, tiny and huge
  * values, NaN and infinities. Slots of both caches come in any order, some negative, some
- * twice; the first 16 of the target follow each other, as whole pages do.
+ * twice; the first 16 of both follow each other, as those of whole pages do, and 16 more of the
+ * source alone.
  */
 #include "check.h"
 
@@ -13,13 +14,13 @@
 
 enum { TOKENS = 45, PAGES = 3, FILL = 0xa5 };
 
-static void random_slots(check *c, const char *name, int64_t limit, bool runs)
+static void random_slots(check *c, const char *name, int64_t limit, int64_t runs)
 {
-	int64_t tokens = TOKENS;
+	int64_t tokens = TOKENS, first = limit < 16 ? 0 : check_int(c, 0, limit / 16 - 1) * 16;
 	int64_t *s = bind_tensor(&c->a.b, name, KVJIT_S64, 1, &tokens)->data;
 
 	for (int64_t t = 0; t < TOKENS; t++)
-		s[t] = runs && t < 16 ? t % limit : check_int(c, 0, limit - 1);
+		s[t] = t < runs ? (first + t) % limit : check_int(c, 0, limit - 1);
 	s[17] = -1;
 	s[TOKENS - 1] = s[TOKENS - 2];
 }
@@ -117,8 +118,8 @@ bool check_transcode(check *c, char *why, size_t len)
 	given(c, "from_vd", 0.03);
 	given(c, "kd", 0.04);
 	given(c, "vd", 0.05);
-	random_slots(c, "from_slots", PAGES * c->a.p.page, false);
-	random_slots(c, "slots", PAGES * c->a.p.page_to, true);
+	random_slots(c, "from_slots", PAGES * c->a.p.page, 32);
+	random_slots(c, "slots", PAGES * c->a.p.page_to, 16);
 	bind_scalar(&c->a.b, "n", TOKENS, 0);
 	ok = kvjit_compile(c->ref, c->text, NULL, &k) == KVJIT_OK;
 	if (!ok)

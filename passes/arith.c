@@ -513,6 +513,30 @@ static kir_ref rewrite(const kir_func *in, kir_ref n, kir_func *f, const kir_ref
 	return acc ? e2(f, KIR_OP_add, t, s, acc) : s;
 }
 
+/* x times scalar s, where x is a tile of f32 times a scale a row, or that times one a column: s
+ * joins the rows' scale, which hoist takes out of the loop. Engines only: what their tiles are
+ * multiplied by is a tenth of their loop. 0: x isn't such. */
+static kir_ref join_scale(kir_func *f, kir_ref x, kir_ref s)
+{
+	kir_ref c = 0, r = x;
+
+	if (!has_engine(f->target) || kir_type_of(f, s)->rank || kir_type_of(f, x)->rank != 2)
+		return 0;
+	if (f->node[r].op == KIR_OP_mul && kir_type_of(f, kir_src(f, r, 1))->rank == 1 &&
+	    kir_attr_of(f, r, KIR_ATTR_axis) == 1) {
+		c = kir_src(f, r, 1);
+		r = kir_src(f, r, 0);
+	}
+	if (f->node[r].op != KIR_OP_mul || kir_type_of(f, kir_src(f, r, 1))->rank != 1 ||
+	    kir_attr_of(f, r, KIR_ATTR_axis) != 0)
+		return 0;
+	kir_ref by = kir_src(f, r, 1);
+
+	by = e2(f, KIR_OP_mul, f->node[by].type, by, s);
+	r = e2x(f, KIR_OP_mul, f->node[r].type, kir_src(f, r, 0), by, 0);
+	return c ? e2x(f, KIR_OP_mul, f->node[x].type, r, c, 1) : r;
+}
+
 kpass_result kpass_arith(const kir_func *in, kir_func *out, kir_diag *why)
 {
 	kir_ref *map = kir_map_new(out, in);
@@ -527,6 +551,15 @@ kpass_result kpass_arith(const kir_func *in, kir_func *out, kir_diag *why)
 			continue;
 		if (in->node[n].op == KIR_OP_dot)
 			kind = choose(in, n, query);
+		if (in->node[n].op == KIR_OP_mul && result == KPASS_CHANGED) {
+			kir_ref joined =
+			    join_scale(out, map[kir_src(in, n, 0)], map[kir_src(in, n, 1)]);
+
+			if (joined) {
+				map[n] = joined;
+				continue;
+			}
+		}
 		if (kind == A_F32) {
 			kir_copy(out, in, n, map);
 			continue;

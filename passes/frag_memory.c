@@ -158,12 +158,21 @@ static bool load_record(frag *g, kir_ref n, const place *p)
 	kir_ref src[KIR_RANK + 2] = { p->buf }, live, rows, x, at, *val;
 	unsigned last = b->rank - 1u;
 
-	if (g->kind[n] != FRAG_COL || t->rank != 1 || !p->upto || g->paired[n] || size != 4 ||
+	if (g->kind[n] != FRAG_COL || t->rank != 1 || g->paired[n] || size != 4 ||
 	    (count != 2 && count != 4 && count != 8) || b->rank < 2 ||
 	    b->dim[last] % t->dim[0] || !contiguous(g, n, t->dim[0]))
 		return false;
 	for (unsigned i = 0; i < b->rank; i++)
 		src[1 + i] = p->at[i];
+	if (!p->upto) {
+		x = kir_emit(g->f, KIR_OP_xe_load2d, frag_vector(g, (kir_elem)t->elem, count),
+		             src, b->rank + 1u,
+		             (int64_t[KIR_MAX_ATTRS]){ 0, 1, g->lanes * size, 0, 0 });
+		val = frag_new(g, n);
+		for (int64_t c = 0; c < count; c++)
+			val[c] = frag_part(g, x, c, 1);
+		return true;
+	}
 	live = s64_op(g, KIR_OP_sub, p->upto, p->at[last]);
 	rows = e2(g->f, KIR_OP_shr, s64, plus(g, live, g->lanes - 1), s64c(g->f, 4));
 	src[1 + b->rank] = rows;

@@ -107,11 +107,14 @@ bool frag_cuts_store(const frag *g, kir_ref n)
 	return !upto;
 }
 
-/* Whether a store stands between the load and the product that is to do it. */
+/* Whether a store stands between the load and the product that is to do it, or may: the product
+ * is in a region that the load isn't in. */
 static bool written_between(const kir_func *f, kir_ref load, kir_ref user)
 {
 	for (kir_ref n = load; n < user; n++)
-		if (kir_ops[f->node[n].op].flags & (KIR_WRITES | KIR_REGION | KIR_REGION2))
+		if (kir_ops[f->node[n].op].flags & KIR_WRITES ||
+		    (kir_ops[f->node[n].op].flags & (KIR_REGION | KIR_REGION2) &&
+		     kir_region_end(f, n) > user))
 			return true;
 	return false;
 }

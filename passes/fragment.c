@@ -189,6 +189,22 @@ static kir_ref combine(frag *g, kir_op op, kir_ref *x, int64_t n)
 
 enum { MOST_BLOCKS = 128 };
 
+/* Of an element a row that every lane has: over the rows there are, and then of any lane. */
+static void reduce_rows(frag *g, kir_ref n)
+{
+	kir_ref x = kir_src(g->in, n, 0), part[MOST_BLOCKS];
+	kir_op op = (kir_op)g->in->node[n].op;
+	int64_t rows = frag_nrows(g, x), h = frag_height(rows);
+
+	if (rows > MOST_BLOCKS || op != KIR_OP_reduce_max) {
+		g->failed = true;
+		return;
+	}
+	for (int64_t i = 0; i < rows; i++)
+		part[i] = frag_part(g, g->val[x][i / h], i % h, 1);
+	g->map[n] = e1(g->f, op, g->in->node[n].type, combine(g, KIR_OP_max, part, rows));
+}
+
 /* Largest, smallest and sum are one of two reductions over lanes, on blocks changed so. */
 static void lower_reduce(frag *g, kir_ref n)
 {
@@ -199,6 +215,10 @@ static void lower_reduce(frag *g, kir_ref n)
 	bool scalar = !kir_type_of(g->in, n)->rank;
 	kir_type_id t = frag_type(g, x);
 
+	if (scalar && g->kind[x] == FRAG_ROW) {
+		reduce_rows(g, n);
+		return;
+	}
 	if (cb > MOST_BLOCKS || (scalar && g->kind[x] != FRAG_COL)) {
 		g->failed = true;
 		return;

@@ -30,6 +30,7 @@ typedef struct parser {
 	const char *at, *end, *line_start;
 	int line;
 	unsigned items, one_side; /* bit 0: a statement about K alone was seen, ...       */
+	unsigned given[KIR_SIDES + 1]; /* bit of each statement seen of a side; last: of all */
 	/* the token at hand: kind 'w' for a word, the character of a bracket, 0 at the end */
 	char kind;
 	const char *s;
@@ -538,6 +539,30 @@ static void set_all(kir_format *f, int statement)
 	}
 }
 
+/* Each statement once, and what is about one side behind what is about all: none replaces
+ * another unseen. */
+static bool check_once(parser *p, int statement, int side)
+{
+	unsigned bit = 1u << statement, *own = &p->given[side < 0 ? KIR_SIDES : side];
+
+	if (*own & bit)
+		return FAIL(p, "%s%s is given twice",
+		            side < 0    ? ""
+		            : side == 0 ? "k."
+		            : side == 1 ? "v."
+		                        : "r.",
+		            format_statements[statement]);
+	for (int i = 0; side < 0 && i < KIR_SIDES; i++)
+		if (p->given[i] & bit)
+			return FAIL(p,
+			            "%s is for all sides, and would replace %c.%s before it: "
+			            "write it first",
+			            format_statements[statement], format_letter(i),
+			            format_statements[statement]);
+	*own |= bit;
+	return true;
+}
+
 static bool parse_statement(parser *p)
 {
 	const char *at = p->s;
@@ -565,6 +590,8 @@ static bool parse_statement(parser *p)
 		    "(with k., v. or "
 		    "r. for one side), keys N, rest N, values shared or tensor",
 		    shown(p), p->s);
+	if (!check_once(p, w, side))
+		return false;
 	advance(p);
 	if (p->kind != 'w' || p->fresh)
 		return FAIL(p, "%s needs a value", format_statements[w]);

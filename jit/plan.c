@@ -69,6 +69,9 @@ static kvjit_status check_table(const kvjit_kernel *k, const source *b, int64_t 
 	for (int64_t i = 0; i < pages; i++)
 		if ((uint64_t)(int64_t)row[i] >= (uint64_t)b->npages)
 			bad = i;
+	if (bad >= 0 && b->npages <= 0)
+		return BAD("npages%s is %ld, but sequence %ld has %d tokens in pages",
+		           b->suffix, (long)b->npages, (long)s, len);
 	if (bad >= 0)
 		return BAD("block_table%s[%ld][%ld] is %d; pages are 0 to %ld", b->suffix,
 		           (long)s, (long)bad, row[bad], (long)b->npages - 1);

@@ -153,8 +153,9 @@ static void test_plan_reuse(void **state)
 	(void)state;
 	make_batch(&x, 4, lens, queries);
 	assert_int_equal(kvjit_plan_new(k, &x.b, &plan), KVJIT_OK);
-	assert_true(plan->list[0].work[0] == 1 && plan->list[0].work[1] == 0 && plan->list[0].work[8] == 1 &&
-	            plan->list[0].work[16] == 3 && plan->list[0].work[7 * 8] == 0);
+	assert_true(plan->list[0].work[0] == 1 && plan->list[0].work[1] == 0 &&
+	            plan->list[0].work[8] == 1 && plan->list[0].work[16] == 3 &&
+	            plan->list[0].work[7 * 8] == 0);
 	old = plan;
 	memory = plan->memory;
 	x.b.nseq = 3;
@@ -200,6 +201,7 @@ static void test_plan_refuses(void **state)
 	BATCH, x.starts[0] = -3, refuse_batch(k, &x, "query_starts[0]|-3");
 	BATCH, x.starts[2] = 1, refuse_batch(k, &x, "query_starts[2]|1|rise");
 	BATCH, x.table[64 + 3] = 100, refuse_batch(k, &x, "block_table[1][3]|100|0 to 99");
+	BATCH, x.b.npages = 0, refuse_batch(k, &x, "npages is 0|sequence");
 	BATCH, x.table[64 + 3] = -1, refuse_batch(k, &x, "block_table[1][3]|-1");
 	BATCH, x.b.table_stride = 3, refuse_batch(k, &x, "table_stride|3|sequence 1|4 pages");
 	BATCH, x.b.npages = -1, refuse_batch(k, &x, "npages|-1");

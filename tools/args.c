@@ -63,6 +63,21 @@ long args_number(args *a, const char *name, long lo, long hi, long dflt)
 	return x;
 }
 
+double args_seconds(args *a, const char *name, double lo, double dflt)
+{
+	const char *s = args_value(a, name);
+	if (!s)
+		return dflt;
+	char *end;
+	double x = strtod(s, &end);
+	if (end != s && (!*end || !strcmp(end, "s")) && x >= lo && x <= 1e6)
+		return x;
+	fprintf(stderr, "kvjit: option %s takes seconds, from %g to 1000000, not '%s'\n", name,
+	        lo, s);
+	a->wrong = true;
+	return dflt;
+}
+
 bool args_end(args *a, int min, int max, const char *usage)
 {
 	for (int i = 0; i < a->argc && !a->wrong; i++)

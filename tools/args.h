@@ -18,6 +18,8 @@ typedef struct args {
 bool args_flag(args *a, const char *name);
 /* The value after `name` or after `name=`; NULL if the option isn't there. */
 const char *args_value(args *a, const char *name);
+/* Seconds from lo to hi, at most 1e6, an s behind them or not. */
+double args_seconds(args *a, const char *name, double lo, double dflt);
 long args_number(args *a, const char *name, long lo, long hi, long dflt);
 /* All options have been asked for: complains about the others. usage: one line. */
 bool args_end(args *a, int min, int max, const char *usage);

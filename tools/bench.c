@@ -443,7 +443,7 @@ int tool_bench(args *a)
 {
 	const char *target = args_value(a, "--target"), *backend = args_value(a, "--backend");
 	const char *sched = args_value(a, "--sched"), *vs = args_value(a, "--vs");
-	const char *seconds = args_value(a, "--seconds");
+	double seconds = args_seconds(a, "--seconds", 0, 4);
 	long qlen = args_number(a, "--q-len", 1, 1 << 20, 0);
 	long threads = args_number(a, "--threads", 1, 1024, 1);
 	bool json = args_flag(a, "--json"), cold = args_flag(a, "--cold"),
@@ -459,7 +459,7 @@ int tool_bench(args *a)
 	bench *b = calloc(1, sizeof *b);
 	b->threads = (int)threads;
 	b->cold = cold;
-	b->seconds = seconds ? atof(seconds) : 4;
+	b->seconds = seconds;
 	b->team = measure_team_new(b->threads);
 	kvjit_options o = { .size = sizeof o,
 		            .target = target,

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 static const struct command {
 	const char *name;
@@ -84,11 +85,15 @@ char *tool_program(const args *a)
 {
 	args rest = { a->argc - 1, a->argv + 1, false };
 	char *text = a->argc ? tool_read(a->argv[0], NULL) : NULL;
+	struct stat st;
 	if (!text) {
 		if (!names_file(a))
 			return args_join(a);
-		fprintf(stderr, "kvjit: there is no file %s, or it can't be read\n",
-		        a->argv[0]);
+		if (stat(a->argv[0], &st) == 0 && S_ISDIR(st.st_mode))
+			fprintf(stderr, "kvjit: %s is a directory, not a file\n", a->argv[0]);
+		else
+			fprintf(stderr, "kvjit: there is no file %s, or it can't be read\n",
+			        a->argv[0]);
 		return NULL;
 	}
 	if (!rest.argc)
@@ -115,12 +120,17 @@ kvjit *tool_open(const char *target, const char *backend)
 	return NULL;
 }
 
+static void describe(FILE *to, const struct command *c)
+{
+	fprintf(to, "  %-8s %s\n           kvjit %s %s\n", c->name, c->doc, c->name,
+	        c->operands);
+}
+
 static void usage(FILE *to)
 {
 	fprintf(to, "usage: kvjit SUBCOMMAND ...\n\n");
 	for (size_t i = 0; i < NCOMMANDS; i++)
-		fprintf(to, "  %-8s %s\n           kvjit %s %s\n", commands[i].name,
-		        commands[i].doc, commands[i].name, commands[i].operands);
+		describe(to, &commands[i]);
 	fprintf(to,
 	        "\nA PROGRAM is a problem string or a file with one or with IR text:\n"
 	        "  kvjit check attn q=bf16 kv=int8/token-head heads=32:8 dim=128 page=128 "
@@ -140,6 +150,10 @@ int main(int argc, char **argv)
 	for (size_t i = 0; i < NCOMMANDS; i++)
 		if (strcmp(argv[1], commands[i].name) == 0) {
 			args a = { argc - 2, argv + 2, false };
+			if (args_flag(&a, "--help")) {
+				describe(stdout, &commands[i]);
+				return TOOL_OK;
+			}
 			return commands[i].run(&a);
 		}
 	fprintf(stderr, "kvjit: there is no subcommand '%s'\n", argv[1]);

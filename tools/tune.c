@@ -45,21 +45,6 @@ static bool wrong(args *a, const char *option, const char *takes, const char *go
 	return false;
 }
 
-static double seconds_of(args *a)
-{
-	const char *s = args_value(a, "--budget");
-	char *end;
-	double x;
-
-	if (!s)
-		return 30;
-	x = strtod(s, &end);
-	if (*s && (!*end || !strcmp(end, "s")) && x >= 0.1 && x <= 1e6)
-		return x;
-	wrong(a, "--budget", "seconds, from 0.1 to 1000000", s);
-	return 30;
-}
-
 static kt_effort effort_of(args *a)
 {
 	const char *s = args_value(a, "--effort");
@@ -352,7 +337,7 @@ int tool_tune(args *a)
 	char *text;
 
 	shard_of(a, &shard, &shards);
-	s.o.budget = seconds_of(a);
+	s.o.budget = args_seconds(a, "--budget", 0.1, 30);
 	s.o.effort = effort_of(a);
 	s.o.target = args_value(a, "--target");
 	s.o.threads = (int)args_number(a, "--threads", 1, 1024, 1);

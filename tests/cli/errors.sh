@@ -27,6 +27,13 @@ refuse 2 "operand is missing" compile --emit ir
 refuse 2 "needs a value" check "$good" --seeds
 refuse 2 "number from 1" check "$good" --seeds none
 refuse 2 "not both" bench "$good" --cold --warm
+for s in inf nan soon -1 ''; do
+	refuse 2 "--seconds takes seconds, from 0 to 1000000" bench "$good" --seconds="$s"
+done
+refuse 1 "is a directory" compile "$tmp/"
+for command in info explain compile run check bench tune cache; do
+	"$KVJIT" $command --help | grep -q "kvjit $command " || { echo "$command --help"; exit 1; }
+done
 refuse 2 "bf16 or none" bench "$good" --vs stream
 refuse 1 "heads" compile "attn q=bf16 kv=bf16 heads=none dim=16 page=16"
 refuse 1 "format" compile "attn q=bf16 kv=int5 heads=2 dim=16 page=16"

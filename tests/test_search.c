@@ -595,19 +595,41 @@ static void ties_go_to_the_first(void **state)
 	(void)state;
 	assert_int_equal(kt_search_pick(at, 1, 0.01), 0);
 	assert_int_equal(kt_search_pick(at, 4, 0.01), 1);
-	assert_int_equal(kt_search_pick(at, 4, 0.001), 2);
-	at[1].hi = 1.01; /* not surely faster than the default: not taken, not the measure */
+	at[1].lo = 0.926; /* surely slower than the fastest */
 	assert_int_equal(kt_search_pick(at, 4, 0.01), 2);
-	at[2].hi = 1;
+	at[1].lo = 0.92;
+	at[1].hi = 1.01; /* not surely faster than the default */
+	assert_int_equal(kt_search_pick(at, 4, 0.01), 2);
+	at[2].hi = 1; /* nor is this one: not taken, and not the measure */
 	assert_int_equal(kt_search_pick(at, 4, 0.01), 3);
 	at[3] = (kt_ratio){ 0.995, 0.99, 0.999, KT_PAIRED, 99 }; /* a tie with the default */
 	assert_int_equal(kt_search_pick(at, 4, 0.01), 0);
+}
+
+static void finalists_are_the_fastest(void **state)
+{
+	/* number 0 is the default; 0: not measured */
+	static const double ratio[] = { 1, 0.93, 0, 0.92, 0.95, 0.999, 0.925, 0.921, 1.2 };
+	unsigned at[3];
+
+	(void)state;
+	assert_int_equal(kt_search_finalists(ratio, 9, 0.01, at, 3), 3);
+	assert_int_equal(at[0], 3);
+	assert_int_equal(at[1], 7);
+	assert_int_equal(at[2], 6);
+	assert_int_equal(kt_search_finalists(ratio, 7, 0.01, at, 1), 1);
+	assert_int_equal(at[0], 3);
+	/* 0.95 is too far from the fastest, 0.999 too near to the default */
+	assert_int_equal(kt_search_finalists(ratio, 6, 0.01, at, 3), 2);
+	assert_int_equal(kt_search_finalists(ratio + 3, 2, 0.01, at, 3), 1);
+	assert_int_equal(kt_search_finalists(ratio, 1, 0.01, at, 3), 0);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(ties_go_to_the_first),
+		cmocka_unit_test(finalists_are_the_fastest),
 		cmocka_unit_test(a_useful_model_finds_the_best),
 		cmocka_unit_test(a_useless_model_doesnt_trap_it),
 		cmocka_unit_test(a_model_that_lies_doesnt_trap_it),

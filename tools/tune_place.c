@@ -408,39 +408,6 @@ static void store_winner(job *j, kt_source source, const kt_pairs *last)
 
 enum { FINALISTS = 4 };
 
-/* The fastest that were measured, at[1] first; at[0] is left for the default. Those within
- * `near` of the fastest: what one trial says of them is no more precise. */
-static unsigned find_finalists(const job *j, race_finalist *at)
-{
-	static const double near = 0.02, tie = 0.01;
-	double least = 1 - tie / 2;
-	unsigned n = 0;
-
-	for (unsigned i = 1; i < j->space.n; i++)
-		if (j->ratio[i] > 0 && j->ratio[i] < least)
-			least = j->ratio[i];
-	for (unsigned k = 0; k < FINALISTS; k++) {
-		unsigned best = 0;
-		double most = fmin(1 - tie / 2, least * (1 + near));
-
-		for (unsigned i = 1; i < j->space.n; i++) {
-			bool is_in = false;
-
-			for (unsigned m = 1; m <= n; m++)
-				is_in |= at[m].candidate == i;
-			if (!is_in && j->ratio[i] > 0 && j->ratio[i] <= most) {
-				most = j->ratio[i];
-				best = i;
-			}
-		}
-		if (!best)
-			break;
-		n++;
-		at[n].candidate = best;
-	}
-	return n;
-}
-
 static int by_number(const void *a, const void *b)
 {
 	const race_finalist *x = a, *y = b;
@@ -456,10 +423,12 @@ static bool choose(job *j, race_finalist *won)
 	kt_ratio ratio[2 + FINALISTS] = { { 0 } };
 	bool sure = !j->sure;
 	double deadline = j->p->deadline;
-	unsigned n, i;
+	unsigned n, i, fastest[FINALISTS];
 
 	memset(at, 0, sizeof at);
-	n = find_finalists(j, at);
+	n = kt_search_finalists(j->ratio, j->space.n, 0.01, fastest, FINALISTS);
+	for (i = 1; i <= n; i++)
+		at[i].candidate = fastest[i - 1];
 	if (n && !j->right[at[1].candidate]) /* a check must have its time */
 		deadline -= j->spent_check;
 	/* the fastest in four processes rather than four in one */

@@ -26,7 +26,7 @@
 const char *const kt_effort_names[4] = { "model", "quick", "full", "exhaustive" };
 
 enum { QUICK = 16, FULL = 48, SWEEPS = 12 };
-static const double shrink = 1.5, curious = 0.2, trust_model = 0.7, steady = 0.1;
+static const double shrink = 1.5, curious = 0.2, trust_model = 0.7, steady = 0.1, coarse = 0.03;
 
 typedef struct search {
 	const kt_space *s;
@@ -92,6 +92,14 @@ static double bonus(const search *x, unsigned c)
 	return sum;
 }
 
+/* What the fit is told of a time: to the nearest 3 %. Two tunes that measure the same within a
+ * percent so take the same way, and end with the same schedule more often (docs/tuning.md);
+ * what is found is as good. */
+static double heard(const search *x, unsigned c)
+{
+	return coarse * round(x->log_time[c] / coarse);
+}
+
 /* How far the model is to be trusted, from what the trials say beside the effects. */
 static void fit_trust(search *x)
 {
@@ -103,7 +111,7 @@ static void fit_trust(search *x)
 
 		if (isnan(x->log_time[c]))
 			continue;
-		both += g * (x->log_time[c] - predict(x, c) + x->trust * g);
+		both += g * (heard(x, c) - predict(x, c) + x->trust * g);
 		square += g * g;
 	}
 	x->trust = (both + steady * trust_model) / (square + steady);
@@ -118,7 +126,7 @@ static void fit_knob(search *x, unsigned k)
 
 		if (isnan(x->log_time[c]))
 			continue;
-		sum[v] += x->log_time[c] - predict(x, c) + x->effect[k][v];
+		sum[v] += heard(x, c) - predict(x, c) + x->effect[k][v];
 		n[v]++;
 	}
 	for (unsigned v = 0; v < x->s->nvalue[k]; v++)
@@ -372,6 +380,30 @@ static bool beats_default(const kt_ratio *r, double tie)
 	return r->hi < 1 && r->ratio < 1 - tie;
 }
 
+unsigned kt_search_finalists(const double *ratio, unsigned n, double tie, unsigned *at,
+                             unsigned most)
+{
+	double least = 1 - tie / 2, limit;
+	unsigned found = 0;
+
+	for (unsigned i = 1; i < n; i++)
+		if (ratio[i] > 0 && ratio[i] < least)
+			least = ratio[i];
+	limit = fmin(1 - tie / 2, least * (1 + 2 * tie));
+	for (unsigned i = 1; i < n; i++) {
+		unsigned k;
+
+		if (!(ratio[i] > 0 && ratio[i] < limit) ||
+		    (found == most && ratio[i] >= ratio[at[most - 1]]))
+			continue;
+		k = found < most ? found++ : most - 1;
+		for (; k && ratio[at[k - 1]] > ratio[i]; k--)
+			at[k] = at[k - 1];
+		at[k] = i;
+	}
+	return found;
+}
+
 unsigned kt_search_pick(const kt_ratio *at, unsigned n, double tie)
 {
 	double least = 1;
@@ -380,7 +412,7 @@ unsigned kt_search_pick(const kt_ratio *at, unsigned n, double tie)
 		if (beats_default(&at[i], tie) && at[i].ratio < least)
 			least = at[i].ratio;
 	for (unsigned i = 1; i < n; i++)
-		if (beats_default(&at[i], tie) && at[i].ratio <= least * (1 + tie))
+		if (beats_default(&at[i], tie) && at[i].lo <= least)
 			return i;
 	return 0;
 }

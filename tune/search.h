@@ -66,10 +66,16 @@ typedef struct kt_search_result {
 	unsigned trials, by_state[KT_NSTATE];
 } kt_search_result;
 
+/* Who meets the default once more: of n candidates the fastest by ratio (0: not measured), at
+ * most `most`, those within 2 tie of the fastest that are faster than the default by half a
+ * tie; what one trial says of them is no more precise. The fastest first. */
+unsigned kt_search_finalists(const double *ratio, unsigned n, double tie, unsigned *at,
+                             unsigned most);
+
 /* Which of n finalists is taken, by rule, so that two tunes of one machine say the same: the
  * default (0) unless the fastest is faster by more than tie and beyond its interval; else, of
- * all that are so and within tie of the fastest, the first. at[0] isn't read: it is the
- * default. */
+ * all that are so and whose interval holds the fastest's ratio, the first. at[0] isn't read: it
+ * is the default. */
 unsigned kt_search_pick(const kt_ratio *at, unsigned n, double tie);
 
 /* cost: the model's time of each candidate. */

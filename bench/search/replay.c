@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* replay.c -- the tuner's search on a recorded space, without a clock or a kernel.
  *
- *     kvjit-replay [--model] FILE [TRIALS [SEED]]
+ *     kvjit-replay [--model] [--noise N] FILE [TRIALS [SEED [DRAW]]]
  *
  * FILE is what `kvjit tune --effort exhaustive --record FILE` wrote. A trial's outcome is the
  * recorded one, so that every search sees the same numbers. Prints one JSON line: the sizes,
  * the best there is, what the model's cheapest and the search's best cost beside it, and the
  * candidates in the order they were tried. TRIALS: 5 % of the space when left out or 0; SEED
- * as in kvjit tune; as in
- * the tuner, twins of what was tried and what a pass refuses aren't counted.
+ * as in kvjit tune; as in the tuner, twins of what was tried and what a pass refuses aren't
+ * counted. With --noise what a process says is off by N (lognormal, another for each DRAW), and
+ * the finalists are raced once more, as the tuner does it: "pick" is what comes out. So many
+ * tunes can be held beside each other (repeat.py replay) in seconds.
  */
 #include "../../tune/model.h"
 #include "../../tune/search.h"
@@ -33,7 +35,9 @@ typedef struct replay {
 	unsigned *order, norder;
 	char problem[4000], target[40]; /* of the first line */
 	int threads;
-	bool cold;
+	bool cold, noisy;
+	double noise, *seen; /* of a process; what it said of each candidate / the default */
+	uint64_t random;
 } replay;
 
 static void die(const char *what, const char *why)
@@ -205,6 +209,43 @@ static void read_file(replay *x, const char *file)
 	finish(x, file);
 }
 
+/* -- noise -----------------------------------------------------------------------------------
+ */
+
+static double uniform(replay *x)
+{
+	uint64_t z = x->random += 0x9e3779b97f4a7c15u;
+
+	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+	z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+	return ((double)((z ^ z >> 31) >> 11) + 0.5) * 0x1p-53;
+}
+
+/* What a process adds to a ratio. */
+static double off(replay *x)
+{
+	double u = uniform(x);
+
+	return exp(x->noise * sqrt(-2 * log(u)) * cos(6.283185307179586 * uniform(x)));
+}
+
+/* A ratio as so many processes say it; their pairs say nothing more. */
+static kt_ratio said_by(replay *x, double ratio, unsigned processes)
+{
+	kt_races all = { 0 };
+	kt_pairs one = { .n = 12 };
+
+	for (unsigned i = 0; i < one.n; i++)
+		one.b[i] = 1;
+	for (unsigned p = 0; p < processes; p++) {
+		one.a[0] = ratio * off(x);
+		for (unsigned i = 1; i < one.n; i++)
+			one.a[i] = one.a[0];
+		kt_races_add(&all, &one);
+	}
+	return kt_races_ratio(&all, processes > KT_WITNESSES ? 0.95 : 0.998);
+}
+
 /* -- replaying -------------------------------------------------------------------------------
  */
 
@@ -236,7 +277,6 @@ static void trial(unsigned c, unsigned incumbent, const kt_rule *rule, kt_outcom
 	const row *r = &x->row[program(x, c)];
 	unsigned twin;
 
-	(void)rule;
 	if (was_tried(x, c, &twin)) {
 		out->state = KT_IS_same;
 		out->same_as = twin;
@@ -244,7 +284,13 @@ static void trial(unsigned c, unsigned incumbent, const kt_rule *rule, kt_outcom
 		double ratio = r->ratio / x->row[program(x, incumbent)].ratio;
 
 		out->ratio = (kt_ratio){ ratio, ratio, ratio, KT_PAIRED, 160 };
-		out->state = ratio > 1 ? KT_IS_slow : KT_IS_ok;
+		if (x->noisy && c != incumbent) {
+			out->ratio = said_by(x, ratio, 1);
+			if (out->ratio.ratio < 1 - rule->tie)
+				out->ratio = said_by(x, ratio, KT_WITNESSES);
+			x->seen[c] = out->ratio.ratio * (incumbent ? x->seen[incumbent] : 1);
+		}
+		out->state = out->ratio.ratio > 1 ? KT_IS_slow : KT_IS_ok;
 	} else {
 		out->state = r->state;
 	}
@@ -258,7 +304,30 @@ static double time_of(const replay *x, unsigned c)
 	return is_measured(r) ? r->ratio : x->row[0].ratio; /* else the default is taken */
 }
 
-static void print(const replay *x, const char *file, unsigned trials, const kt_search_result *r,
+/* The finalists once more, and one of them by rule; with its interval. */
+static unsigned final_pick(replay *x, kt_ratio *said)
+{
+	enum { FINALISTS = 4, PROCESSES = 4 };
+	unsigned at[1 + FINALISTS] = { 0 }, n, k;
+	kt_ratio ratio[1 + FINALISTS] = { { 1, 1, 1, KT_PAIRED, 0 } };
+
+	n = kt_search_finalists(x->seen, x->s.n, 0.01, at + 1, FINALISTS);
+	for (unsigned i = 1; i <= n; i++) /* by number */
+		for (k = i; k > 1 && at[k - 1] > at[k]; k--) {
+			unsigned swap = at[k];
+
+			at[k] = at[k - 1];
+			at[k - 1] = swap;
+		}
+	for (unsigned i = 1; i <= n; i++)
+		ratio[i] =
+		    said_by(x, x->row[program(x, at[i])].ratio / x->row[0].ratio, PROCESSES);
+	k = kt_search_pick(ratio, n + 1, 0.01);
+	*said = ratio[k];
+	return program(x, at[k]);
+}
+
+static void print(replay *x, const char *file, unsigned trials, const kt_search_result *r,
                   unsigned model)
 {
 	double best = INFINITY;
@@ -276,7 +345,15 @@ static void print(const replay *x, const char *file, unsigned trials, const kt_s
 	       time_of(x, model) / best, time_of(x, r->best) / best);
 	for (unsigned i = 0; i < x->norder; i++)
 		printf("%s%u", i ? "," : "", x->row[x->order[i]].candidate);
-	printf("]}\n");
+	printf("]");
+	if (x->noisy) {
+		kt_ratio said;
+		unsigned pick = final_pick(x, &said);
+
+		printf(",\"pick\":%u,\"ratio\":%.6g,\"lo\":%.6g,\"hi\":%.6g",
+		       x->row[pick].candidate, said.ratio, said.lo, said.hi);
+	}
+	printf("}\n");
 }
 
 /* As the tuner: the cheapest of those that no pass refuses. */
@@ -308,23 +385,35 @@ int main(int argc, char **argv)
 	anew = argc > 1 && !strcmp(argv[1], "--model");
 	argc -= anew;
 	argv += anew;
-	if (argc < 2 || argc > 4) {
-		fprintf(stderr, "kvjit-replay [--model] FILE [TRIALS [SEED]]\n");
+	if (argc > 2 && !strcmp(argv[1], "--noise")) {
+		x.noisy = true;
+		x.noise = strtod(argv[2], NULL);
+		argc -= 2;
+		argv += 2;
+	}
+	if (argc < 2 || argc > 5 || !(x.noise >= 0 && x.noise < 1)) {
+		fprintf(stderr, "kvjit-replay [--model] [--noise N, from 0 to below 1] FILE "
+		                "[TRIALS [SEED [DRAW]]]\n");
 		return 2;
 	}
 	read_file(&x, argv[1]);
 	if (anew)
 		ask_model(&x, argv[1]);
 	model = model_pick(&x);
-	o.seed = argc == 4 ? (unsigned)strtoul(argv[3], NULL, 10) : 0;
+	o.seed = argc >= 4 ? (unsigned)strtoul(argv[3], NULL, 10) : 0;
 	o.max_trials = argc >= 3 ? (unsigned)strtoul(argv[2], NULL, 10) : 0;
 	if (!o.max_trials)
 		o.max_trials = x.s.n < 40 ? 2 : (x.s.n + 10) / 20;
+	x.random = argc == 5 ? strtoull(argv[4], NULL, 10) : 0;
+	x.seen = calloc(x.s.n, sizeof(*x.seen));
+	if (!x.seen)
+		die(argv[1], "out of memory");
 	kt_search_run(&x.s, x.cost, &o, &host, &r);
 	print(&x, argv[1], o.max_trials, &r, model);
 	kt_space_free(&x.s);
 	free(x.row);
 	free(x.cost);
 	free(x.order);
+	free(x.seen);
 	return 0;
 }

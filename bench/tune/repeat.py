@@ -4,17 +4,24 @@
 
     repeat.py aa    [--count 1000] [--kvjit build/kvjit]
     repeat.py pairs [--count 100]  [--kvjit build/kvjit]
+    repeat.py pairs --seeds       the same, in two orders
     repeat.py places [--count 12]  [--kvjit build/kvjit]
+    repeat.py replay [--count 10]  [--noise 0.003] [--trials 16] SPACE.jsonl...
 
 aa: whole tunes in which every candidate is the default (kvjit tune --aa). Counts those that call
 two equal programs more than 1 % apart, in a trial or as their result.
 
-pairs: two tunes of one problem that know nothing of each other: a cache and a seed for each.
-Counts those that pick the same schedule, or two whose intervals beside the default meet.
+pairs: two tunes of one problem that know nothing of each other: a cache for each. Counts those
+that pick the same schedule, or two whose intervals beside the default meet. A user's tunes have
+one seed, so these have; with --seeds each takes candidates that are predicted alike in an order
+of its own.
 
 places: for a few fixed pairs of schedules, how far the ratio of one process lies from that of
 another (count processes, 4 children each): beside the interval that a child has from its own
 pairs, the standard deviation between children and between processes.
+
+replay: pairs on recorded spaces (bench/search), whose times each process gets wrong by --noise:
+thousands of tunes in a minute, and none depends on what else the machine does.
 
 The first two go through a few small problems by turns and pin to the last processor. With --json the
 last line is an object. --rest S waits between tunes.
@@ -115,7 +122,7 @@ def pairs(a):
         results = []
         for seed in (2 * i + 1, 2 * i + 2):
             with tempfile.TemporaryDirectory() as cache:
-                options = ["--cache", cache, "--seed", str(seed), "--effort", "quick"]
+                options = ["--cache", cache, "--seed", str(seed if a.seeds else 0), "--effort", "quick"]
                 results.append(tune(a, PAIRS[i % len(PAIRS)], *options, "--budget", str(a.budget or 8))[1])
         x, y = results
         (xlo, xhi), (ylo, yhi) = bounds(x), bounds(y)
@@ -164,18 +171,53 @@ def places(a):
     return out
 
 
+def replay(a):
+    tool = os.path.join(os.path.dirname(a.kvjit), "kvjit-replay")
+    same, equal, tunes, ratios, spaces = 0, 0, 0, [], {}
+    for path in a.space:
+        runs = []
+        for draw in range(1, 2 * a.count + 1):
+            seed = str(draw if a.seeds else 0)
+            command = [tool, "--noise", str(a.noise), path, str(a.trials), seed, str(draw)]
+            p = subprocess.run(command, capture_output=True, text=True)
+            if p.returncode:
+                sys.exit(p.stderr.strip())
+            runs.append(json.loads(p.stdout))
+        alike = [x["pick"] == y["pick"] for x, y in zip(runs[::2], runs[1::2])]
+        meets = [x["lo"] <= y["hi"] and y["lo"] <= x["hi"] for x, y in zip(runs[::2], runs[1::2])]
+        good = sum(s or m for s, m in zip(alike, meets))
+        same, equal, tunes = same + sum(alike), equal + good, tunes + len(alike)
+        ratios += [x["ratio"] * x["default"] for x in runs]
+        spaces[os.path.basename(path)] = f"{good} of {len(alike)}"
+    return {
+        "pairs": tunes,
+        "same pick": same,
+        "same or equal within the interval": equal,
+        "share": equal / tunes,
+        "interval": wilson(equal, tunes),
+        "pick / best of the space, geometric mean": round(statistics.geometric_mean(ratios), 4),
+        "spaces": spaces,
+    }
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("what", choices=("aa", "pairs", "places"))
-    p.add_argument("--count", type=int, help="1000 tunes, 100 pairs, 12 processes")
+    p.add_argument("what", choices=("aa", "pairs", "places", "replay"))
+    p.add_argument("space", nargs="*", help="of replay: what kvjit tune --record wrote")
+    p.add_argument("--count", type=int, help="1000 tunes, 100 pairs, 12 processes, 10 pairs a space")
+    p.add_argument("--seeds", action="store_true", help="of pairs and replay: an order for each tune")
+    p.add_argument("--noise", type=float, default=0.003, help="of replay: of a process")
+    p.add_argument("--trials", type=int, default=16, help="of replay")
     p.add_argument("--budget", type=float, help="seconds a tune: 2, 8")
     p.add_argument("--kvjit", default="build/kvjit")
     p.add_argument("--rest", type=float, default=0, help="seconds between tunes")
     p.add_argument("--json", action="store_true")
-    a = p.parse_args()
-    a.count = a.count or {"aa": 1000, "pairs": 100, "places": 12}[a.what]
+    a = p.parse_intermixed_args()
+    if bool(a.space) != (a.what == "replay"):
+        p.error("replay takes recorded spaces, and nothing else does")
+    a.count = a.count or {"aa": 1000, "pairs": 100, "places": 12, "replay": 10}[a.what]
     start = time.time()
-    out = {"aa": aa, "pairs": pairs, "places": places}[a.what](a)
+    out = {"aa": aa, "pairs": pairs, "places": places, "replay": replay}[a.what](a)
     out["seconds"] = round(time.time() - start, 1)
     if a.json:
         print(json.dumps(out))

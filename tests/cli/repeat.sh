@@ -28,6 +28,17 @@ assert pairs["pairs"] == 2 and pairs["same or equal within the interval"] >= 1, 
 END
 [ ! -x "$(dirname "$KVJIT")/kvjit-bench-place" ] ||
 	python3 "$repeat" places --kvjit "$KVJIT" --count 1 --json | grep -q '"between children"'
+# and on a recorded space: without noise two tunes are one
+"$KVJIT" tune --warm --effort exhaustive --budget 3 --cache "$tmp/r" --record "$tmp/space.jsonl" \
+	write in=bf16 kv=int8/token-head heads=2 dim=64 page=64 ctx=64 >/dev/null
+[ ! -x "$(dirname "$KVJIT")/kvjit-replay" ] || {
+	for noise in 0 0.003; do
+		python3 "$repeat" replay --kvjit "$KVJIT" --count 2 --noise $noise --json \
+			"$tmp/space.jsonl" >"$tmp/replay$noise" || exit 1
+	done
+	grep -q '"same pick": 2,' "$tmp/replay0"
+	grep -q '"pairs": 2,' "$tmp/replay0.003"
+}
 # nothing of it is kept, whatever the user's cache is
 KVJIT_CACHE_DIR=$tmp/c "$KVJIT" tune --aa --warm --budget 1 \
 	write in=bf16 kv=int8/token-head heads=2 dim=64 page=64 ctx=64 >"$tmp/out"

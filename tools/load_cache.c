@@ -17,8 +17,9 @@ bool load_fits(const attn *a, double bytes, double rows, char *why, size_t len)
 	snprintf(why, len,
 	         "batch=%lld ctx=%lld qlen=%lld needs %.1f GB and %.0f rows; this machine has "
 	         "%.1f GB and a call takes at most %d rows",
-	         (long long)a->p.batch, (long long)a->p.ctx, (long long)a->p.qlen, 1e-9 * bytes,
-	         rows, 1e-9 * have, INT32_MAX);
+	         (long long)(a->p.batch ? a->p.batch : 1), (long long)a->p.ctx,
+	         (long long)(a->p.qlen ? a->p.qlen : 1), 1e-9 * bytes, rows, 1e-9 * have,
+	         INT32_MAX);
 	return false;
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* main.c -- the kvjit command: a table of subcommands. */
+#include "output.h"
 #include "tool.h"
 
 #include <stdio.h>
@@ -84,8 +85,15 @@ static bool names_file(const args *a)
 char *tool_program(const args *a)
 {
 	args rest = { a->argc - 1, a->argv + 1, false };
-	char *text = a->argc ? tool_read(a->argv[0], NULL) : NULL;
+	size_t bytes = 0;
+	char *text = a->argc ? tool_read(a->argv[0], &bytes) : NULL;
 	struct stat st;
+	if (text && strlen(text) != bytes) {
+		fprintf(stderr, "kvjit: %s is no text: byte %zu is 0\n", a->argv[0],
+		        strlen(text));
+		free(text);
+		return NULL;
+	}
 	if (!text) {
 		if (!names_file(a))
 			return args_join(a);
@@ -137,7 +145,7 @@ static void usage(FILE *to)
 	        "causal\nKVJIT_TARGET and KVJIT_BACKEND do what --target and --backend do.\n");
 }
 
-int main(int argc, char **argv)
+static int run(int argc, char **argv)
 {
 	if (argc < 2) {
 		usage(stderr);
@@ -159,4 +167,10 @@ int main(int argc, char **argv)
 	fprintf(stderr, "kvjit: there is no subcommand '%s'\n", argv[1]);
 	usage(stderr);
 	return TOOL_USAGE;
+}
+
+int main(int argc, char **argv)
+{
+	output_begin();
+	return output_end("kvjit", run(argc, argv));
 }

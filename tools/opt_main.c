@@ -8,6 +8,7 @@
  * the pipeline is a file that shows it with one pass. Exit codes: 0 done, 1 the text or a
  * check failed, 2 the command line was wrong.
  */
+#include "output.h"
 #include "sample.h"
 
 #include "../ir/problem.h"
@@ -370,7 +371,7 @@ static bool process_all(kir_module *m, options *o)
 	return true;
 }
 
-int main(int argc, char **argv)
+static int command(int argc, char **argv)
 {
 	options o = { 0 };
 	kir_diag d = { 0 };
@@ -395,4 +396,10 @@ int main(int argc, char **argv)
 	kir_module_free(m);
 	free(text);
 	return ok ? 0 : 1;
+}
+
+int main(int argc, char **argv)
+{
+	output_begin();
+	return output_end("kvjit-opt", command(argc, argv));
 }

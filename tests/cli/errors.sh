@@ -31,6 +31,20 @@ for s in inf nan soon -1 ''; do
 	refuse 2 "--seconds takes seconds, from 0 to 1000000" bench "$good" --seconds="$s"
 done
 refuse 1 "is a directory" compile "$tmp/"
+printf '%s\0 causal' "$good" >"$tmp/nul.problem"
+refuse 1 "is no text: byte 42 is 0" compile "$tmp/nul.problem"
+# a full disk, and no output at all: what is lost is told
+if [ -w /dev/full ]; then
+	for command in info "compile $good --emit ir" "explain $good" --help; do
+		status=0
+		"$KVJIT" $command >/dev/full 2>"$tmp/err" || status=$?
+		[ $status = 1 ] && grep -q "the output can't be written" "$tmp/err" ||
+			{ echo "kvjit $command >/dev/full: exit code $status"; exit 1; }
+	done
+fi
+status=0
+"$KVJIT" info >&- 2>"$tmp/err" || status=$?
+[ $status = 1 ] && grep -q "the output can't be written" "$tmp/err"
 for command in info explain compile run check bench tune cache; do
 	"$KVJIT" $command --help | grep -q "kvjit $command " || { echo "$command --help"; exit 1; }
 done

@@ -257,7 +257,7 @@ KVJIT_API kvjit_status kvjit_format_hash(kvjit *kv, const char *format, uint64_t
 /* The slots of the first `tokens` tokens of a sequence whose pages are blocks[0 .. nblocks):
  * what `slots` and `from_slots` of writes and transcodes are made of. A block below 0 gives
  * slots of -1, which are skipped. Returns how many slots were written: tokens, or fewer where
- * the blocks hold fewer. */
+ * the blocks hold fewer; 0 without blocks or slots. */
 KVJIT_API int64_t kvjit_block_slots(const int32_t *blocks, int64_t nblocks, int64_t page,
                                     int64_t tokens, int64_t *slots);
 

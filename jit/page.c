@@ -86,7 +86,7 @@ int64_t kvjit_block_slots(const int32_t *blocks, int64_t nblocks, int64_t page, 
 {
 	int64_t t = 0;
 
-	for (int64_t i = 0; i < nblocks; i++)
+	for (int64_t i = 0; blocks && slots && i < nblocks; i++)
 		for (int64_t k = 0; k < page && t < tokens; k++)
 			slots[t++] = blocks[i] < 0 ? -1 : blocks[i] * page + k;
 	return t;

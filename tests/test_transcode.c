@@ -416,6 +416,8 @@ static void block_slots(void **state)
 	assert_true(got[9] == (int64_t)0xa5a5a5a5a5a5a5a5);
 	assert_int_equal(kvjit_block_slots(blocks, 1, 4, 9, got), 4);
 	assert_int_equal(kvjit_block_slots(NULL, 0, 4, 9, got), 0);
+	assert_int_equal(kvjit_block_slots(NULL, 3, 4, 9, got), 0);
+	assert_int_equal(kvjit_block_slots(blocks, 3, 4, 9, NULL), 0);
 	assert_int_equal(kvjit_block_slots(blocks, 3, 4, 0, got), 0);
 }
 

@@ -460,6 +460,33 @@ static LLVMValueRef part(kll *l, kir_ref n)
 	                        own_type(l, n), "");
 }
 
+/* Whether n is a product's left factor. */
+static bool is_left(const kll *l, kir_ref n)
+{
+	for (kir_ref u = n + 1; u < l->f->nnode; u++)
+		if (l->f->node[u].op == KIR_OP_xe_dpas && kir_src(l->f, u, 1) == n)
+			return true;
+	return false;
+}
+
+/* f32 to bf16, to even, by one instruction where the engine takes it: whether that keeps
+ * subnormals of bf16 is the device's affair, as it is in its products (docs/accuracy.md). */
+static LLVMValueRef to_bf16(kll *l, kir_ref n)
+{
+	LLVMValueRef each[KLL_MAX_OWN];
+	unsigned own;
+
+	if (kll_elem(l, kir_src(l->f, n, 0)) != KIR_f32 || !kll_lanes(l, n) ||
+	    kir_attr_of(l->f, n, KIR_ATTR_round) != KIR_ROUND_even ||
+	    kir_attr_of(l->f, n, KIR_ATTR_nan) != KIR_NAN_keep || !is_left(l, n))
+		return NULL;
+	own = kspv_split(l, l->val[kir_src(l->f, n, 0)], each);
+	for (unsigned i = 0; i < own; i++)
+		each[i] =
+		    kspv_call(l, "_Z25intel_convert_f32_to_bf16f", l->i16, &each[i], 1, false);
+	return kspv_build(l, each, own);
+}
+
 /* f32 to bytes, to even and saturated, NaN to 0: one function of OpenCL for each element. */
 static LLVMValueRef to_bytes(kll *l, kir_ref n)
 {
@@ -468,6 +495,8 @@ static LLVMValueRef to_bytes(kll *l, kir_ref n)
 	LLVMValueRef each[KLL_MAX_OWN];
 	unsigned own;
 
+	if (e == KIR_bf16)
+		return to_bf16(l, n);
 	if ((e != KIR_u8 && e != KIR_s8) || kll_elem(l, s) != KIR_f32 || !kll_lanes(l, n) ||
 	    kir_attr_of(l->f, n, KIR_ATTR_round) != KIR_ROUND_even ||
 	    l->f->node[s].op == KIR_OP_const)

@@ -41,6 +41,7 @@ check f16 f16 128 1 64 64 833 0
 check f16 f16 128 2 64 64 1046 0
 check f16 f16 256 1 128 128 1497 0
 check f16 f16 256 2 128 128 2180 16384
+check bf16 bf16 128 1 64 64 833 0
 check bf16 e5m2/tensor 64 1 32 16 783 0
 check bf16 e5m2/tensor 64 2 32 16 959 0
 check bf16 e5m2/tensor 128 1 64 32 1375 0

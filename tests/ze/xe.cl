@@ -37,6 +37,13 @@ __kernel void zecl_tell(__global int *told)
 	told[2] = breach[1];
 }
 
+short OVER intel_convert_f32_to_bf16(float x)
+{
+	uint bits = as_uint(x);
+
+	return (short)(isnan(x) ? bits >> 16 | 64 : (bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
 /* Element i of the 16 or 32 in a row of A, or of a column of B. */
 static float of_f16(uint bits) { return (float)as_half((ushort)bits); }
 static float of_bf16(uint bits) { return as_float(bits << 16); }

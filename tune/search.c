@@ -26,7 +26,7 @@
 const char *const kt_effort_names[4] = { "model", "quick", "full", "exhaustive" };
 
 enum { QUICK = 16, FULL = 48, SWEEPS = 12 };
-static const double shrink = 1.5, curious = 0.2, trust_model = 0.7, steady = 0.1, coarse = 0.03;
+static const double shrink = 1.5, curious = 0.2, trust_model = 0.7, steady = 0.1;
 
 typedef struct search {
 	const kt_space *s;
@@ -92,14 +92,6 @@ static double bonus(const search *x, unsigned c)
 	return sum;
 }
 
-/* What the fit is told of a time: to the nearest 3 %. Two tunes that measure the same within a
- * percent so take the same way, and end with the same schedule more often (docs/tuning.md);
- * what is found is as good. */
-static double heard(const search *x, unsigned c)
-{
-	return coarse * round(x->log_time[c] / coarse);
-}
-
 /* How far the model is to be trusted, from what the trials say beside the effects. */
 static void fit_trust(search *x)
 {
@@ -111,7 +103,7 @@ static void fit_trust(search *x)
 
 		if (isnan(x->log_time[c]))
 			continue;
-		both += g * (heard(x, c) - predict(x, c) + x->trust * g);
+		both += g * (x->log_time[c] - predict(x, c) + x->trust * g);
 		square += g * g;
 	}
 	x->trust = (both + steady * trust_model) / (square + steady);
@@ -126,7 +118,7 @@ static void fit_knob(search *x, unsigned k)
 
 		if (isnan(x->log_time[c]))
 			continue;
-		sum[v] += heard(x, c) - predict(x, c) + x->effect[k][v];
+		sum[v] += x->log_time[c] - predict(x, c) + x->effect[k][v];
 		n[v]++;
 	}
 	for (unsigned v = 0; v < x->s->nvalue[k]; v++)

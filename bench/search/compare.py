@@ -2,12 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The tuner's search beside random search and Kernel Tuner's strategies, on recorded spaces.
 
-    compare.py [--replay build/kvjit-replay] [--seeds 20] [--share 0.05] [--only random] [--model] FILE...
+    compare.py [--replay build/kvjit-replay] [--seeds 20] [--share 0.05] [--only random] [--limit 10] [--model] FILE...
 
 FILE: what `kvjit tune --effort exhaustive --record FILE` wrote. All see the same recorded
 times and get the same number of trials. A trial is a program that was measured: a twin of one
 that was tried, or a schedule that a pass refuses, is free for everyone, as both are known
-after a compile. Prints a table and, with --json, one line of JSON.
+after a compile. A strategy has --limit seconds a space, for all seeds; those it doesn't come to
+are left out, and of one whose first seed takes longer counts what it evaluated by then. Prints a
+table and, with --json, one line of JSON.
 """
 
 import argparse
@@ -18,15 +20,21 @@ import logging
 import math
 import os
 import random
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 import warnings
 
 STRATEGIES = (
     "random_sample genetic_algorithm diff_evo simulated_annealing dual_annealing pso greedy_ils "
     "mls firefly_algorithm hybrid_vndx adaptive_tabu_greywolf bayes_opt"
 ).split()
+
+
+class Late(Exception):
+    """A strategy's time on a space is over."""
 
 
 class Space:
@@ -160,12 +168,36 @@ class Library:
                     quiet=True,
                     seed=seed,
                 )
+        except Late:
+            raise
         except Exception as e:  # a strategy that gives up is told, and counts what it evaluated
             if not self.order:
                 raise
             self.failed = f"{type(e).__name__}: {e}"
-        order = [self.candidate[k] for k in self.order if k in self.candidate]
-        return self.space.found(order, trials)
+        return self.best(trials)
+
+    def best(self, trials):
+        """Of what was evaluated since the last seed began."""
+        return self.space.found([self.candidate[k] for k in self.order if k in self.candidate], trials)
+
+    def seeds(self, strategy, n, trials, limit):
+        """Of as many seeds as there is time for."""
+
+        def late(*_):
+            raise Late
+
+        out, end = [], time.monotonic() + limit
+        signal.signal(signal.SIGALRM, late)
+        try:
+            for seed in range(n):
+                self.order.clear()
+                signal.setitimer(signal.ITIMER_REAL, max(0.001, end - time.monotonic()))
+                out.append(self.found(strategy, seed, trials))
+        except Late:
+            self.failed = f"had time for {len(out)} of {n} seeds of a space, {limit:g} s"
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        return out or [self.best(trials)]
 
 
 def replay(a, space, trials, seed):
@@ -201,7 +233,7 @@ def compare(space, a, table, failed):
             library = Library(space, folder)
             for s in a.only or STRATEGIES:
                 library.failed = None
-                row[s] = [library.found(s, seed, trials) for seed in range(a.seeds)]
+                row[s] = library.seeds(s, a.seeds, trials, a.limit)
                 if library.failed:
                     failed[s] = library.failed
     for name, times in row.items():
@@ -220,6 +252,7 @@ def main():
     p.add_argument("--seeds", type=int, default=20)
     p.add_argument("--share", type=float, default=0.05)
     p.add_argument("--only", action="append", default=[], help="a strategy; random: no library")
+    p.add_argument("--limit", type=float, default=10, help="seconds a strategy has for a space")
     p.add_argument("--model", action="store_true", help="today's tune/model.c, not the recorded one")
     p.add_argument("--json", action="store_true")
     p.add_argument("file", nargs="+")
@@ -241,7 +274,7 @@ def main():
     for name, x in sorted(table.items(), key=lambda r: mean(r[1])):
         print(f"{name:24}{mean(x):16.4f}{max(x):14.4f}")
     for name, why in failed.items():
-        print(f"{name} gave up: {why}")
+        print(f"{name}: {why}")
     if a.json:
         print(json.dumps({name: mean(x) for name, x in table.items()}))
 

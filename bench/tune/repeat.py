@@ -20,7 +20,7 @@ places: for a few fixed pairs of schedules, how far the ratio of one process lie
 another (count processes, 4 children each): beside the interval that a child has from its own
 pairs, the standard deviation between children and between processes.
 
-replay: pairs on recorded spaces (bench/search), whose times each process gets wrong by --noise:
+replay: pairs on recorded spaces (bench/search) and with today's model, where each process is off by --noise:
 thousands of tunes in a minute, and none depends on what else the machine does.
 
 The first two go through a few small problems by turns and pin to the last processor. With --json the
@@ -178,7 +178,7 @@ def replay(a):
         runs = []
         for draw in range(1, 2 * a.count + 1):
             seed = str(draw if a.seeds else 0)
-            command = [tool, "--noise", str(a.noise), path, str(a.trials), seed, str(draw)]
+            command = [tool, "--model", "--noise", str(a.noise), path, str(a.trials), seed, str(draw)]
             p = subprocess.run(command, capture_output=True, text=True)
             if p.returncode:
                 sys.exit(p.stderr.strip())

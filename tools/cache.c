@@ -158,6 +158,25 @@ bool cache_resolve(kvjit *kv, const char *problem, const char *sched, unsigned f
 	return kt_key_parse(keys.program, &out->program) && kt_key_parse(keys.code, &out->code);
 }
 
+/* A problem is in many rows of a cache: what is said of it is said once. */
+static bool said_before(const char *problem)
+{
+	static char **said;
+	static unsigned n;
+	char **more;
+
+	for (unsigned i = 0; i < n; i++)
+		if (strcmp(said[i], problem) == 0)
+			return true;
+	more = cache_grow(said, n, sizeof *said);
+	if (more) {
+		said = more;
+		said[n] = strdup(problem);
+		n += said[n] != NULL;
+	}
+	return false;
+}
+
 bool cache_stands_alone(const char *problem)
 {
 	kir_module *m = kir_module_new();
@@ -166,8 +185,10 @@ bool cache_stands_alone(const char *problem)
 	bool ok = kir_problem_parse(m, problem, strlen(problem), &p, &d);
 
 	kir_module_free(m);
-	if (!ok)
-		cache_fail("left out, because its format is declared nowhere (an older kvjit kept it): %s", problem);
+	if (!ok && !said_before(problem))
+		cache_fail("left out, because its format is declared nowhere (an older kvjit "
+		           "kept it): %s",
+		           problem);
 	return ok;
 }
 

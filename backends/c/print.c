@@ -16,8 +16,7 @@ typedef struct printer {
 	unsigned indent;
 	kir_ref *open; /* region ops around the current node                       */
 	unsigned depth;
-	bool *second;  /* of an if: its first region has been closed                */
-	kir_ref *last; /* of a region op: its last yield                            */
+	bool *second; /* of an if: its first region has been closed                */
 	unsigned phase;
 	bool ok;
 } printer;
@@ -389,10 +388,18 @@ static void open_for(printer *p, kir_ref n)
 	p->indent++;
 }
 
+/* The yield of an if's second region, which its results follow. */
+static kir_ref last_yield(const kir_func *f, kir_ref n)
+{
+	return kir_region_yield(f, kir_region_yield(f, n + 1) + 1);
+}
+
 static void open_if(printer *p, kir_ref n)
 {
-	for (unsigned i = 0; i < kir_at(p->f, p->last[n])->nsrc; i++) {
-		declare(p, p->last[n] + 1 + i);
+	kir_ref last = last_yield(p->f, n);
+
+	for (unsigned i = 0; i < kir_at(p->f, last)->nsrc; i++) {
+		declare(p, last + 1 + i);
 		kir_text_add(p->out, ";\n");
 	}
 	line(p);
@@ -410,7 +417,7 @@ static void close_region(printer *p, kir_ref n)
 		assign_all(p, n, op + 2);
 		p->depth--;
 	} else {
-		assign_all(p, n, p->last[op] + 1);
+		assign_all(p, n, last_yield(p->f, op) + 1);
 		if (p->second[op])
 			p->depth--;
 	}
@@ -433,21 +440,6 @@ static void print_result(printer *p, kir_ref n)
 	declare(p, n);
 	kir_text_add(p->out, " = v%u;\n",
 	             op + 2 + (unsigned)kir_attr_of(p->f, n, KIR_ATTR_index));
-}
-
-static void find_last_yields(printer *p)
-{
-	for (kir_ref n = 1; n < p->f->nnode; n++) {
-		kir_op op = (kir_op)kir_at(p->f, n)->op;
-		if (op == KIR_OP_for || op == KIR_OP_if)
-			p->open[p->depth++] = n;
-		if (op != KIR_OP_yield || !p->depth)
-			continue;
-		kir_ref r = p->open[p->depth - 1];
-		if (kir_at(p->f, r)->op == KIR_OP_for || p->last[r])
-			p->depth--;
-		p->last[r] = n;
-	}
 }
 
 /* -- nodes ------------------------------------------------------------------------ */
@@ -621,10 +613,8 @@ bool kbe_c_source(const kir_func *f, kir_text *out, kir_diag *why)
 	}
 	p.open = calloc(f->nnode, sizeof *p.open);
 	p.second = calloc(f->nnode, sizeof *p.second);
-	p.last = calloc(f->nnode, sizeof *p.last);
-	p.ok = p.open && p.second && p.last;
+	p.ok = p.open && p.second;
 	if (p.ok) {
-		find_last_yields(&p);
 		print_types(f, out);
 		p.ok = print_params(&p);
 		if (has_tiles(f))
@@ -635,6 +625,5 @@ bool kbe_c_source(const kir_func *f, kir_text *out, kir_diag *why)
 	kir_text_add(out, "}\n");
 	free(p.open);
 	free(p.second);
-	free(p.last);
 	return p.ok;
 }

@@ -10,7 +10,7 @@
  *
  * With a global scale G that is handed over, the scale is of x / G:
  *
- *     g  = 1 / G;  s = max((a * g) / divisor, floor);  t = x * (g / s'), 0 where s' is 0
+ *     g  = 1 / G;  s = max(max(a * g, eps) / divisor, floor);  t = x * (g / s'), 0 where s' is 0
  *
  * With zero points (range/N) the scale is of the largest less the smallest element, a NaN being
  * taken as 0, and z, the code of 0, is stored in the scale's lowest bits:

@@ -206,6 +206,8 @@ static inline int64_t kir_side_per(const kir_side *s)
 {
 	return s->bits == 4 ? 2 : 1;
 }
+/* Side K of the format that an op's attribute names, if its codes lie two a byte; else NULL. */
+const kir_side *kir_packed_side(const kir_func *f, kir_ref n, kir_attr attr);
 /* Where code k of a row lies: its byte, and whether in the high bits of it. */
 static inline int64_t kir_side_byte(const kir_side *s, int64_t k, bool *high)
 {

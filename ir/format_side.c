@@ -119,3 +119,11 @@ bool format_check_side(const kir_format *f, int side, int line, kir_diag *d)
 	}
 	return check_range(f, side, line, d);
 }
+
+const kir_side *kir_packed_side(const kir_func *f, kir_ref n, kir_attr attr)
+{
+	int64_t at = kir_attr_of(f, n, attr);
+	const kir_side *s = at >= 0 ? &f->module->format[at]->side[0] : NULL;
+
+	return s && s->bits == 4 ? s : NULL;
+}

@@ -16,26 +16,38 @@ static kir_ref seen_as(expansion *x, kir_ref buffer, const kir_type *t)
 
 enum { PACK = 64 }; /* columns of a product that packed weights put side by side */
 
+/* What the buffers of codes are of, and how many items a row of n codes has. */
+static kir_elem item_of(const kir_side *s)
+{
+	return s->bits == 4 ? KIR_u8 : s->elem;
+}
+
+static int64_t items(const kir_side *s, int64_t n)
+{
+	return n / kir_side_per(s);
+}
+
 static int64_t round_up(int64_t n, int64_t step)
 {
 	return (n + step - 1) / step * step;
 }
 
-/* Weights [outputs, depth] as pack leaves them: for each PACK outputs the words of 4 bytes
+/* Weights [outputs, row] as pack leaves them: for each PACK outputs the words of 4 bytes
  * along the contraction, each for all the outputs; filled up with zeros. */
-static kir_ref packed_param(expansion *x, const char *name, kir_elem e, kir_dir dir)
+static kir_ref packed_param(expansion *x, const char *name, kir_elem e, int64_t row,
+                            kir_dir dir)
 {
-	int64_t unit = 4 / kir_elem_bytes(e), deep = round_up(x->p->dim_k, unit);
+	int64_t unit = 4 / kir_elem_bytes(e), deep = round_up(row, unit);
 	int64_t dim[] = { round_up(x->p->dim_v, PACK) / PACK, deep / unit, PACK, unit };
 
 	return problem_param(x, name, kir_buffer(x->m, e, 4, dim), dir);
 }
 
-/* That as [outputs, depth] of element e. */
-static kir_ref packed_view(expansion *x, kir_ref buffer, kir_elem e)
+/* That as [outputs, row] of element e. */
+static kir_ref packed_view(expansion *x, kir_ref buffer, kir_elem e, int64_t row)
 {
 	int64_t size = kir_elem_bytes(e), unit = 4 / size;
-	int64_t deep = round_up(x->p->dim_k, unit);
+	int64_t deep = round_up(row, unit);
 	kir_type t = { .elem = (uint8_t)e,
 		       .rank = 2,
 		       .buffer = true,
@@ -71,6 +83,39 @@ static bool check_side(expansion *x, const char *field, const kir_side *s)
 	return false;
 }
 
+/* Codes of 4 bits come in words of 8, and in whole runs of their packing; so must the rows and
+ * what shares a scale. */
+static bool check_runs(expansion *x, const char *field, const kir_side *s,
+                       const kir_side *other)
+{
+	int64_t unit = s->pack > 4 ? 2 * s->pack : 8;
+
+	if (s->bits != 4 || (x->p->dim_k % unit == 0 && s->group % unit == 0 &&
+	                     other->group % unit == 0))
+		return true;
+	kir_error(x->d, 0, 0,
+	          "%s=: codes of 4 bits lie two a byte: dim=%lld and the scales' "
+	          "groups must be multiples of %lld elements",
+	          field, (long long)x->p->dim_k, (long long)unit);
+	x->failed = true;
+	return false;
+}
+
+static int64_t index_of(const expansion *x, const kir_format *f)
+{
+	int64_t i = 0;
+
+	while (i < (int64_t)x->m->nformat && x->m->format[i] != f)
+		i++;
+	return i;
+}
+
+/* The attribute of a factor: its format, if codes lie two a byte. */
+static int64_t named(const expansion *x, const kir_format *f)
+{
+	return f->side[0].bits == 4 ? index_of(x, f) : -1;
+}
+
 /* The rows a product quantizes itself: codes and scales are left with the caller. */
 static void quantize_first(expansion *x, const kir_format *rule, kir_ref in, kir_ref a,
                            kir_ref as)
@@ -93,7 +138,8 @@ static void quantize_first(expansion *x, const kir_format *rule, kir_ref in, kir
 	}
 	xt.rank = at.rank = 3;
 	xt.dim[1] = at.dim[1] = 1;
-	xt.dim[2] = at.dim[2] = k;
+	xt.dim[2] = k;
+	at.dim[2] = items(s, k);
 	xt.piece[1].axis = at.piece[1].axis = 2;
 	st.rank = s->group ? 3 : 2;
 	if (s->group) {
@@ -101,8 +147,7 @@ static void quantize_first(expansion *x, const kir_format *rule, kir_ref in, kir
 		st.dim[2] = n;
 		st.piece[1].axis = 2;
 	}
-	while (attr[0] < (int64_t)x->m->nformat && x->m->format[attr[0]] != rule)
-		attr[0]++;
+	attr[0] = index_of(x, rule);
 	op[kir_operand_index(KIR_OP_quantize, "x")] = seen_as(x, in, &xt);
 	op[kir_operand_index(KIR_OP_quantize, "q")] = seen_as(x, a, &at);
 	op[kir_operand_index(KIR_OP_quantize, "s")] = seen_as(x, as, &st);
@@ -121,7 +166,8 @@ void problem_gemm(expansion *x)
 	kir_ref in = 0, codes, scales = 0, packed = 0;
 	kir_slot slot[KIR_MAX_ROW];
 
-	if (!check_side(x, "acts", a) || !check_side(x, "weights", w))
+	if (!check_side(x, "acts", a) || !check_side(x, "weights", w) ||
+	    !check_runs(x, "acts", a, w) || !check_runs(x, "weights", w, a))
 		return;
 	if (p->fused && !format_stored(a)) {
 		problem_refuse(
@@ -132,7 +178,8 @@ void problem_gemm(expansion *x)
 		in = problem_param(
 		    x, "x", problem_strided(x, p->q, 1, 2, (int64_t[]){ KIR_DYN, k }), KIR_IN);
 	codes = problem_operand(
-	    x, "a", problem_strided(x, a->elem, 1, 2, (int64_t[]){ KIR_DYN, k }), dir);
+	    x, "a",
+	    problem_strided(x, item_of(a), 1, 2, (int64_t[]){ KIR_DYN, items(a, k) }), dir);
 	if (format_stored(a))
 		scales =
 		    problem_operand(x, "as",
@@ -140,10 +187,11 @@ void problem_gemm(expansion *x)
 		                                    (int64_t[]){ KIR_DYN, scales_of(x, a) }),
 		                    dir);
 	if (p->packed)
-		packed = packed_param(x, "w", w->elem, KIR_IN);
+		packed = packed_param(x, "w", item_of(w), items(w, k), KIR_IN);
 	else
-		problem_operand(x, "w", problem_strided(x, w->elem, 1, 2, (int64_t[]){ n, k }),
-		                KIR_IN);
+		problem_operand(
+		    x, "w", problem_strided(x, item_of(w), 1, 2, (int64_t[]){ n, items(w, k) }),
+		    KIR_IN);
 	if (format_stored(w))
 		problem_operand(
 		    x, "ws",
@@ -156,9 +204,11 @@ void problem_gemm(expansion *x)
 	if (p->fused)
 		quantize_first(x, acts, in, codes, scales);
 	if (p->packed)
-		x->operand[kir_operand_index(x->op, "w")] = packed_view(x, packed, w->elem);
+		x->operand[kir_operand_index(x->op, "w")] = 
+		    packed_view(x, packed, item_of(w), items(w, k));
 	kir_emit(x->f, x->op, KIR_NO_TYPE, x->operand, kir_row(x->op, slot),
-	         (int64_t[KIR_MAX_ATTRS]){ a->group, w->group, block });
+	         (int64_t[KIR_MAX_ATTRS]){ a->group, w->group, block, named(x, acts),
+	                                   named(x, weights) });
 }
 
 /* Codes are copied as bits. */
@@ -166,17 +216,20 @@ void problem_pack(expansion *x)
 {
 	const kir_side *w = &kir_format_get(x->m, x->p->v_format, x->d)->side[0];
 	static const kir_elem bits[] = { KIR_VOID, KIR_u8, KIR_u16, KIR_VOID, KIR_s32 };
-	kir_elem e = bits[kir_elem_bytes(w->elem)];
+	kir_elem own = item_of(w), e = bits[kir_elem_bytes(own)];
+	int64_t row = items(w, x->p->dim_k);
 	kir_slot slot[KIR_MAX_ROW];
 	kir_type t;
+
+	if (!check_runs(x, "weights", w, w))
+		return;
 	kir_ref from = problem_param(
-	    x, "x", problem_strided(x, w->elem, 1, 2, (int64_t[]){ x->p->dim_v, x->p->dim_k }),
-	    KIR_IN);
-	kir_ref to = packed_param(x, "y", w->elem, KIR_OUT);
+	    x, "x", problem_strided(x, own, 1, 2, (int64_t[]){ x->p->dim_v, row }), KIR_IN);
+	kir_ref to = packed_param(x, "y", own, row, KIR_OUT);
 
 	t = *kir_type_of(x->f, from);
 	t.elem = (uint8_t)e;
 	x->operand[kir_operand_index(x->op, "x")] = seen_as(x, from, &t);
-	x->operand[kir_operand_index(x->op, "y")] = packed_view(x, to, e);
+	x->operand[kir_operand_index(x->op, "y")] = packed_view(x, to, e, row);
 	kir_emit(x->f, x->op, KIR_NO_TYPE, x->operand, kir_row(x->op, slot), NULL);
 }

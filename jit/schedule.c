@@ -204,14 +204,50 @@ static void default_index(kir_func *f)
 		f->sched.qk = 1;
 }
 
+/* What the codes of a product's factor are, and whether they lie two a byte. */
+static kir_elem codes_of(const kir_func *f, kir_ref n, const char *name, kir_attr format,
+                         bool *two)
+{
+	const kir_side *s = kir_packed_side(f, n, format);
+
+	*two = s != NULL;
+	return s ? s->elem : (kir_elem)kir_type_of(f, kir_operand(f, n, name))->elem;
+}
+
+/* A product is the sum of what its codes say: rows of anything but integers aren't rounded to 8
+ * bits to meet weights that are integers, or that a power of two makes integers. They meet in
+ * bf16 where that takes both as they are and is no slower, else in f32. */
+static void default_gemm(kir_func *f)
+{
+	const uint64_t features = f->target->features;
+	kir_ref n = kvjit_find_op(f, KIR_OP_gemm);
+	kir_elem a, w;
+	bool two, wtwo, engine, bf16;
+
+	if (!n || f->sched.qk)
+		return;
+	a = codes_of(f, n, "a", KIR_ATTR_acts, &two);
+	w = codes_of(f, n, "w", KIR_ATTR_weights, &wtwo);
+	if (a == KIR_s8 || (w != KIR_s8 && !wtwo))
+		return;
+	engine = (features & KIR_HAS_xmx) != 0;
+	if (engine && w != KIR_s8)
+		return; /* they take it in f16 */
+	bf16 = engine || (features & KIR_HAS_amx_bf16 && f->sched.tiles != 1) ||
+	       (features & KIR_HAS_bf16 && !(features & KIR_HAS_fp16));
+	f->sched.qk = bf16 && a != KIR_f16 && a != KIR_f32 ? 2 : 1;
+}
+
 void kvjit_default_schedule(kir_func *f, const kir_problem *p)
 {
 	kir_ref n = kvjit_find_op(f, KIR_OP_attention);
 	kvjit_shape s;
 	int64_t dim_k;
 
-	if (f->level == KIR_A)
+	if (f->level == KIR_A) {
 		default_index(f);
+		default_gemm(f);
+	}
 
 	if (f->level != KIR_A || !n || !kvjit_shape_of(f, &s))
 		return;

@@ -26,6 +26,7 @@
  * Requires level A. Knobs m_tile, n_tile.
  */
 #include "expand.h"
+#include "../ir/format.h"
 
 enum {
 	BLOCK = 128,
@@ -41,8 +42,10 @@ enum {
 typedef struct gemm {
 	kir_func *f;
 	kir_ref a, as, w, ws, c, n;
+	const kir_side *a_two, *w_two; /* codes two a byte; NULL: they aren't */
 	int64_t cols, depth, group, wgroup, block;
 	int64_t step; /* of the contraction that both scales hold for */
+	int64_t unit; /* of it that codes come in                 */
 	int64_t m_tile, n_tile;
 } gemm;
 
@@ -108,8 +111,23 @@ typedef struct where {
 	int64_t keep; /* columns that exist: fewer than cols in what pads w */
 } where;
 
+/* Codes from element k of rows from i, as values. two: they lie two a byte. */
+static kir_ref codes_at(kir_func *f, kir_ref buf, const kir_side *two, kir_ref i, kir_ref k,
+                        int64_t rows, int64_t n)
+{
+	kir_ref x;
+
+	if (!two)
+		return as_elem(f, tile_at(f, buf, i, k, rows, n, 0), KIR_f32);
+	x = tile_at(f, buf, i, quotient(f, k, 2), rows, n / 2, 0);
+	x = kir_emit(f, KIR_OP_unpack, kir_tile(f->module, two->elem, rows, n), &x, 1,
+	             (int64_t[KIR_MAX_ATTRS]){ two->pack });
+	return as_elem(f, x, KIR_f32);
+}
+
 /* Products of one block of the contraction, plus acc if it is given. A dot takes whole words of
- * 4 elements; what is left are products of a column of a and a column of w. */
+ * 4 elements; what is left are products of a column of a and a column of w. Codes of 4 bits
+ * leave nothing. */
 static kir_ref products(const gemm *g, const where *at, kir_ref acc)
 {
 	kir_func *f = g->f;
@@ -118,10 +136,8 @@ static kir_ref products(const gemm *g, const where *at, kir_ref acc)
 	kir_type_id t = kir_tile(m, KIR_f32, at->rows, at->cols);
 
 	if (whole) {
-		kir_ref a =
-		    as_elem(f, tile_at(f, g->a, at->i, at->k, at->rows, whole, 0), KIR_f32);
-		kir_ref w =
-		    as_elem(f, tile_at(f, g->w, at->j, at->k, at->cols, whole, 0), KIR_f32);
+		kir_ref a = codes_at(f, g->a, g->a_two, at->i, at->k, at->rows, whole);
+		kir_ref w = codes_at(f, g->w, g->w_two, at->j, at->k, at->cols, whole);
 
 		acc = kir_emit(f, KIR_OP_dot, t, (kir_ref[]){ a, w, acc }, acc ? 3 : 2,
 		               (int64_t[KIR_MAX_ATTRS]){ 1 });
@@ -228,6 +244,12 @@ static void all_rows(const gemm *g, kir_ref j, int64_t cols, int64_t keep)
 	}
 }
 
+/* Elements that codes of 4 bits come in; BLOCK is a multiple of it. */
+static int64_t unit_of(const kir_side *two)
+{
+	return !two ? 1 : two->pack > WORD ? 2 * two->pack : 2 * WORD;
+}
+
 static bool choose_tiles(gemm *g, kir_diag *why)
 {
 	const kir_sched *s = &g->f->sched;
@@ -236,7 +258,7 @@ static bool choose_tiles(gemm *g, kir_diag *why)
 	g->step = g->as && a < g->depth ? a : g->depth;
 	if (g->ws && w < g->step)
 		g->step = w;
-	for (int64_t d = BLOCK; g->step > BLOCK; d--)
+	for (int64_t d = BLOCK; g->step > BLOCK; d -= g->unit)
 		if (g->step % d == 0 || (g->step == g->depth && d == BLOCK))
 			g->step = d;
 	g->m_tile = s->m_tile ? s->m_tile : g->f->target->lanes ? GPU_M_TILE : M_TILE;
@@ -262,10 +284,13 @@ bool expand_gemm(const kir_func *in, kir_ref n, kir_func *f, kir_ref *map, kir_d
 		   .n = expand_operand(in, n, map, "n"),
 		   .group = kir_attr_of(in, n, KIR_ATTR_group),
 		   .wgroup = kir_attr_of(in, n, KIR_ATTR_wgroup),
-		   .block = kir_attr_of(in, n, KIR_ATTR_block) };
+		   .block = kir_attr_of(in, n, KIR_ATTR_block),
+		   .a_two = kir_packed_side(in, n, KIR_ATTR_acts),
+		   .w_two = kir_packed_side(in, n, KIR_ATTR_weights) };
 
 	g.cols = kir_type_of(f, g.c)->dim[1];
-	g.depth = kir_type_of(f, g.a)->dim[1];
+	g.depth = kir_type_of(f, g.a)->dim[1] * (g.a_two ? 2 : 1);
+	g.unit = unit_of(g.w_two) > unit_of(g.a_two) ? unit_of(g.w_two) : unit_of(g.a_two);
 	if (!choose_tiles(&g, why))
 		return false;
 	int64_t whole = g.cols / g.n_tile, rest = g.cols % g.n_tile;

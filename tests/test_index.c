@@ -243,6 +243,8 @@ static void test_refusals(void **state)
 		{ "index kv=int8 heads=4 dim=64 page=16 topk=8",
 		  "an indexer's keys have no values" },
 		{ "index kv=mla_bf16 heads=4 dim=576 page=16 topk=8", "no rest" },
+		{ "index kv=index_mxfp8 heads=4 dim=48 page=16 topk=8",
+		  "scale group of 32 doesn't divide a head of 48" },
 		{ "index kv=index_mxfp4 heads=4 dim=48 page=16 topk=8",
 		  "scale group of 32 doesn't divide a head of 48" },
 		{ "format zeros v1 {\nelem u8\nscale f32 token-head range/255 floor 1e-06\n"

@@ -42,6 +42,7 @@ static void test_layouts(void **state)
 		{ "mla_352", 576, 512, 64 * 352, 5 * 352, 5 * 352 + 256, 5 * 352 + 320,
 		  KIR_e4m3fn },
 		{ "index_e4m3", 128, 128, 8448, 5 * 128, -1, 64 * 128 + 5 * 4, KIR_VOID },
+		{ "index_mxfp8", 128, 128, 8448, 5 * 128, -1, 64 * 128 + 5 * 4, KIR_VOID },
 	};
 	static const int64_t at[4] = { 0, 0, 5, 0 };
 
@@ -86,7 +87,8 @@ static void test_round_trip(void **state)
 	static const char *const names[] = { "mla_bf16",   "mla_f16",       "mla_e4m3",
 		                             "mla_584",    "mla_528",       "fp8_ds_mla",
 		                             "mla_352",    "mla_584_floor", "fp8_ds_mla_f32",
-		                             "index_e4m3", "index_e4m3_f32" };
+		                             "index_e4m3", "index_e4m3_f32",
+		                             "index_mxfp8" };
 	static const char *const texts[] = {
 		"format x v1 { elem s8; scale f32 token-head amax/127 floor 1e-6; round away\n"
 		"apply reciprocal; rest 32; r.apply divide; r.round even; r.nan zero\n"
@@ -97,16 +99,16 @@ static void test_round_trip(void **state)
 	};
 
 	(void)state;
-	for (size_t i = 0; i < 12; i++) {
+	for (size_t i = 0; i < 14; i++) {
 		kir_module *m = kir_module_new(), *n = kir_module_new();
 		kir_diag d = { 0 };
 		kir_text a = { 0 }, b = { 0 };
 		const kir_format *f, *g;
 
-		if (i < 10) {
+		if (i < 12) {
 			f = get(m, names[i]);
 		} else {
-			const char *t = texts[i - 10];
+			const char *t = texts[i - 12];
 
 			assert_true(kir_format_parse_body(m, t, strlen(t), 1, &d));
 			f = m->format[0];

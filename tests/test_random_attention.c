@@ -219,15 +219,19 @@ static void make_gemm(rng *r, char *text)
 {
 	static const char *const scaled[] = {
 		"e4m3/g128",       "e4m3/g64", "e4m3/g32", "mxfp8", "e5m2/g32",
-		"int8/token-head", "int8/g64", "bf16",     "f16",   "e4m3fnuz/token-head"
+		"int8/token-head", "int8/g64", "bf16",     "f16",   "e4m3fnuz/token-head",
+		"mxfp4",           "int4/g32", "int4",     "mxfp4/inline/ceil"
 	};
 	enum { N = sizeof(scaled) / sizeof(*scaled) };
 	const char *acts = scaled[pick(r, 0, N - 1)], *weights = scaled[pick(r, 0, N - 1)];
-	bool in = !strcmp(acts, "mxfp8") || !strcmp(acts, "e4m3/g32");
+	bool in = !strcmp(acts, "mxfp8") || !strcmp(acts, "e4m3/g32") || strstr(acts, "mxfp4");
+	bool two = strstr(acts, "p4") || strstr(weights, "p4") || strstr(acts, "int4") ||
+	           strstr(weights, "int4");
 	int k = one_in(r, 3) ? (int)pick(r, 1, 40) : (int)pick(r, 1, 400);
 	int n = one_in(r, 3) ? (int)pick(r, 1, 20) : (int)pick(r, 1, 300);
 
 	*text = 0;
+	k = two ? (k + 7) / 8 * 8 : k; /* rows of codes of 4 bits are of whole words */
 	if (one_in(r, 6)) {
 		add(text, "pack weights=%s dim=%d:%d", weights, k, n);
 		return;
@@ -274,7 +278,8 @@ static void make_index(rng *r, char *text, int *page)
 	*page = 8 * (int)pick(r, 1, 8);
 	add(text, "index q=%s kv=%s heads=%d dim=%d page=%d topk=%d",
 	    WORD(r, "bf16", "f16", "f32", "e4m3fn"),
-	    WORD(r, "index_e4m3", "index_e4m3_f32", "index_mxfp4"), (int)pick(r, 1, 20),
+	    WORD(r, "index_e4m3", "index_e4m3_f32", "index_mxfp4", "index_mxfp8"),
+	    (int)pick(r, 1, 20),
 	    32 * (int)pick(r, 1, 5), *page, (int)pick(r, 1, 90));
 	if (one_in(r, 2))
 		add(text, " kv_tile=%d", divisor(r, *page));

@@ -17,6 +17,7 @@ enum { SIDE = 64 }; /* columns side by side in packed weights */
 
 typedef struct product {
 	int64_t rows, cols, depth, block;
+	int64_t items; /* of a row of weights, as they lie: elements or bytes */
 	const kir_side *acts, *weights;
 	int64_t stride;       /* of a row of acts */
 	bool columns;         /* scales of acts lie in columns */
@@ -37,8 +38,38 @@ static void fill_scales(check *c, kir_elem e, void *data, int64_t n)
 {
 	for (int64_t i = 0; i < n; i++)
 		elem_set(e, data, i, ldexp(0.5 + check_uniform(c), (int)check_int(c, -6, -2)));
-	if (e == KIR_e8m0)
+	if (e == KIR_e8m0 && n)
 		((unsigned char *)data)[check_int(c, 0, n - 1)] = 0;
+}
+
+/* What a buffer of codes is of: bytes, where two lie in each. */
+static kir_elem item_of(const kir_side *s)
+{
+	return s->bits == 4 ? KIR_u8 : s->elem;
+}
+
+/* Code k of row `row`, whose rows are `stride` codes apart, as a value. */
+static double code_at(const kir_side *s, const void *data, int64_t row, int64_t stride,
+                      int64_t k)
+{
+	bool high;
+	unsigned bits;
+
+	if (s->bits != 4)
+		return elem_get(s->elem, data, row * stride + k);
+	bits = ((const unsigned char *)data)[row * stride / 2 + kir_side_byte(s, k, &high)];
+	return kir_decode(s->elem, kir_side_code(s, high ? bits >> 4 : bits));
+}
+
+/* n codes of all values. */
+static void fill_codes(check *c, const kir_side *s, void *data, int64_t n)
+{
+	if (s->bits != 4) {
+		check_fill(c, s->elem, data, n, s->elem == KIR_s8 ? 40 : 1);
+		return;
+	}
+	for (int64_t i = 0; i < n / 2; i++)
+		((unsigned char *)data)[i] = (unsigned char)check_int(c, 0, 255);
 }
 
 /* As products take it: an exponent's bits become an f32's. */
@@ -54,7 +85,7 @@ static double scale_at(kir_elem e, const void *data, int64_t i)
 /* Where element (n, k) of packed weights lies. */
 static int64_t packed_at(const product *g, int64_t size, int64_t n, int64_t k)
 {
-	int64_t unit = 4 / size, words = (g->depth + unit - 1) / unit;
+	int64_t unit = 4 / size, words = (g->items + unit - 1) / unit;
 
 	return ((n / SIDE * words + k / unit) * SIDE + n % SIDE) * unit + k % unit;
 }
@@ -63,16 +94,16 @@ static int64_t packed_count(const product *g, int64_t size)
 {
 	int64_t unit = 4 / size;
 
-	return parts_of(g->cols, SIDE) * SIDE * parts_of(g->depth, unit) * unit;
+	return parts_of(g->cols, SIDE) * SIDE * parts_of(g->items, unit) * unit;
 }
 
 static void pack(const product *g, int64_t size, const char *from, char *to)
 {
 	memset(to, 0, (size_t)(packed_count(g, size) * size));
 	for (int64_t n = 0; n < g->cols; n++)
-		for (int64_t k = 0; k < g->depth; k++)
+		for (int64_t k = 0; k < g->items; k++)
 			memcpy(to + packed_at(g, size, n, k) * size,
-			       from + (n * g->depth + k) * size, (size_t)size);
+			       from + (n * g->items + k) * size, (size_t)size);
 }
 
 static const kir_side *side_of(const check *c, const char *format)
@@ -93,6 +124,7 @@ static bool open_product(const check *c, product *g, char *why, size_t len)
 	}
 	g->acts = side_of(c, p->k_format);
 	g->weights = side_of(c, p->v_format);
+	g->items = g->depth / kir_side_per(g->weights);
 	return true;
 }
 
@@ -102,10 +134,10 @@ bool check_pack(check *c, char *why, size_t len)
 
 	if (!open_product(c, &g, why, len))
 		return false;
-	kir_elem e = g.weights->elem;
+	kir_elem e = item_of(g.weights);
 	int64_t size = kir_elem_bytes(e), n = packed_count(&g, size);
-	int64_t shape[2] = { g.cols, g.depth }, unit = 4 / size;
-	int64_t packed[4] = { parts_of(g.cols, SIDE), parts_of(g.depth, unit), SIDE, unit };
+	int64_t shape[2] = { g.cols, g.items }, unit = 4 / size;
+	int64_t packed[4] = { parts_of(g.cols, SIDE), parts_of(g.items, unit), SIDE, unit };
 	bind_arg *x = bind_tensor(&c->a.b, "x", bind_dtype(e), 2, shape);
 	bind_arg *y = bind_tensor(&c->a.b, "y", bind_dtype(e), 4, packed);
 	char *want = malloc((size_t)(n * size));
@@ -140,17 +172,16 @@ bool check_pack(check *c, char *why, size_t len)
 
 static void make_acts(check *c, product *g)
 {
-	kir_elem e = g->acts->elem;
-	int64_t shape[2] = { g->rows, g->stride };
+	kir_elem e = item_of(g->acts);
+	int64_t per = kir_side_per(g->acts), shape[2] = { g->rows, g->stride / per };
 	bind_arg *a = bind_tensor(&c->a.b, "a", bind_dtype(e), 2, shape);
-	double sigma = e == KIR_s8 ? 40 : 1;
 
-	check_fill(c, e, a->data, g->rows * g->stride, sigma);
+	fill_codes(c, g->acts, a->data, g->rows * g->stride);
 	if (g->rows > 2 && kir_is_float(e))
 		elem_set(e, a->data, g->stride + check_int(c, 0, g->depth - 1), NAN);
-	a->shape[1] = g->depth;
+	a->shape[1] = g->depth / per;
 	a->nstride = 1;
-	a->stride[0] = g->stride;
+	a->stride[0] = g->stride / per;
 	if (!stored(g->acts))
 		return;
 	int64_t parts = parts_of(g->depth, g->acts->group);
@@ -170,24 +201,26 @@ static void make_input(check *c, product *g)
 	bind_arg *x = bind_tensor(&c->a.b, "x", bind_dtype(c->a.p.q), 2, shape);
 
 	check_fill(c, c->a.p.q, x->data, g->rows * g->depth, 1);
-	bind_tensor(&c->a.b, "a", bind_dtype(g->acts->elem), 2, shape);
+	shape[1] /= kir_side_per(g->acts);
+	bind_tensor(&c->a.b, "a", bind_dtype(item_of(g->acts)), 2, shape);
 	bind_tensor(&c->a.b, "as", bind_dtype(g->acts->scale_elem), 2, parts);
 }
 
 static void make_weights(check *c, const product *g)
 {
-	kir_elem e = g->weights->elem;
+	kir_elem e = item_of(g->weights);
 	int64_t size = kir_elem_bytes(e), unit = 4 / size;
-	int64_t rows[2] = { g->cols, g->depth };
-	int64_t packed[4] = { parts_of(g->cols, SIDE), parts_of(g->depth, unit), SIDE, unit };
+	int64_t rows[2] = { g->cols, g->items };
+	int64_t packed[4] = { parts_of(g->cols, SIDE), parts_of(g->items, unit), SIDE, unit };
 	bind plain = { 0 };
 	bind_arg *w = bind_tensor(&plain, "w", bind_dtype(e), 2, rows);
 
-	check_fill(c, e, w->data, g->cols * g->depth, e == KIR_s8 ? 40 : 1);
+	fill_codes(c, g->weights, w->data, g->cols * g->depth);
 	if (g->cols > 2 && kir_is_float(e))
 		elem_set(e, w->data, 2 * g->depth + check_int(c, 0, g->depth - 1), NAN);
 	for (int64_t i = 0; i < g->cols * g->depth; i++)
-		g->right[i] = elem_get(e, w->data, i);
+		g->right[i] =
+		    code_at(g->weights, w->data, i / g->depth, g->depth, i % g->depth);
 	if (c->a.p.packed)
 		pack(g, size, w->data,
 		     bind_tensor(&c->a.b, "w", bind_dtype(e), 4, packed)->data);
@@ -219,7 +252,7 @@ static void read_acts(const check *c, product *g)
 		int64_t row = i / g->depth, k = i % g->depth;
 		int64_t part = g->acts->group ? k / g->acts->group : 0;
 
-		g->left[i] = elem_get(g->acts->elem, a->data, row * g->stride + k);
+		g->left[i] = code_at(g->acts, a->data, row, g->stride, k);
 		if (s)
 			g->left[i] *=
 			    scale_at(g->acts->scale_elem, s->data,
@@ -295,7 +328,7 @@ bool check_gemm(check *c, char *why, size_t len)
 	if (!ok)
 		return false;
 	g.rows = rows[check_int(c, 0, 6)];
-	g.stride = g.depth + (c->a.p.fused ? 0 : check_int(c, 0, 40));
+	g.stride = g.depth + (c->a.p.fused ? 0 : 2 * check_int(c, 0, 20));
 	g.columns = !c->a.p.fused && check_int(c, 0, 1);
 	g.left = calloc((size_t)(g.rows * g.depth + 1), sizeof *g.left);
 	g.right = calloc((size_t)(g.cols * g.depth), sizeof *g.right);

@@ -4,7 +4,8 @@
  *     c[m,n] = sum over k of a[m,k] * w[n,k] * as[m, k / group] * ws[n / block, k / wgroup]
  *
  * group 0, wgroup 0: one scale for the whole row. An exponent (e8m0) is a scale by its bits
- * put into those of an f32: 0 means 0.0, not 2^-127, and 255 infinity.
+ * put into those of an f32: 0 means 0.0, not 2^-127, and 255 infinity. acts and weights name
+ * formats whose codes lie two a byte.
  */
 #include "interp.h"
 
@@ -24,11 +25,11 @@ static int64_t parts_of(int64_t n, int64_t group)
 }
 
 /* Row `row` of a factor, each element times its scale, in out; s is room for the scales. */
-static bool scaled_row(kref_state *r, kir_ref n, const kref_mem *x, const kref_mem *scale,
-                       int64_t row, int64_t scale_row, int64_t group, int64_t depth,
+static bool scaled_row(kref_state *r, kir_ref n, const kir_side *packed, const kref_mem *x,
+                       const kref_mem *scale, int64_t row, int64_t scale_row, int64_t group, int64_t depth,
                        double *out, double *s)
 {
-	if (!kref_get_row(r, n, x, &row, 1, depth, out))
+	if (!kref_get_codes(r, n, packed, x, &row, 1, depth, out))
 		return false;
 	if (!scale)
 		return true;
@@ -45,7 +46,9 @@ bool kref_gemm(kref_state *r, kir_ref n)
 	const kref_mem *as = kref_buffer(r, n, "as"), *ws = kref_buffer(r, n, "ws");
 	const kref_mem *c = kref_buffer(r, n, "c");
 	int64_t rows = r->slot[kir_operand(r->f, n, "n")].i[0];
-	int64_t cols = c->type->dim[1], depth = a->type->dim[1];
+	const kir_side *two = kir_packed_side(r->f, n, KIR_ATTR_acts);
+	const kir_side *wtwo = kir_packed_side(r->f, n, KIR_ATTR_weights);
+	int64_t cols = c->type->dim[1], depth = a->type->dim[1] * (two ? 2 : 1);
 	int64_t group = kir_attr_of(r->f, n, KIR_ATTR_group);
 	int64_t wgroup = kir_attr_of(r->f, n, KIR_ATTR_wgroup);
 	int64_t block = kir_attr_of(r->f, n, KIR_ATTR_block);
@@ -56,9 +59,9 @@ bool kref_gemm(kref_state *r, kir_ref n)
 	if (!left)
 		return kref_fail(r, n, "out of memory");
 	for (int64_t j = 0; ok && rows > 0 && j < cols; j++)
-		ok = scaled_row(r, n, w, ws, j, j / block, wgroup, depth, right + j * depth, s);
+		ok = scaled_row(r, n, wtwo, w, ws, j, j / block, wgroup, depth, right + j * depth, s);
 	for (int64_t i = 0; ok && i < rows; i++) {
-		ok = scaled_row(r, n, a, as, i, i, group, depth, left, s);
+		ok = scaled_row(r, n, two, a, as, i, i, group, depth, left, s);
 		for (int64_t j = 0; ok && j < cols; j++) {
 			out[j] = 0;
 			for (int64_t k = 0; k < depth; k++)

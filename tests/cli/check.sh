@@ -18,6 +18,15 @@ for problem in "index kv=index_e4m3 heads=4 dim=64 page=16 topk=32" \
 	"$KVJIT" check "$problem" --seeds 1 --backend x86 --json | grep -q '"ok":true'
 done
 
+# products whose codes lie two a byte, and rows that integers would round: within the bound of f32
+for problem in "gemm acts=mxfp8 weights=mxfp4 dim=128:70 out=f32" \
+	"gemm in=bf16 acts=mxfp4 weights=mxfp4/inline dim=96:70 packed" \
+	"gemm acts=int4/g32 weights=int8/g64 dim=192:33" \
+	"gemm acts=bf16 weights=int8/g64 dim=128:70 out=f32" \
+	"pack weights=mxfp4 dim=72:70"; do
+	"$KVJIT" check "$problem" --seeds 1 --backend x86 >"$tmp/out" || { cat "$tmp/out"; exit 1; }
+done
+
 # two caches: each judged by its own products
 for problem in "attn q=bf16 kv=int8/token-head kv2=bf16 page2=32 heads=4:2 dim=32 page=16 causal sink lse" \
 	"attn q=bf16 kv=fp8_ds_mla kv2=mla_bf16 heads=16:1 dim=576:512 page=16 sparse=20 sparse2=9"; do

@@ -45,4 +45,5 @@ attn avx512-vnni q=bf16 kv=int8/token-head heads=8:2 dim=64 page=16 sparse=77 sp
 
 # indexers, keys of 4 bits with their groups' scales too; records into others
 right "index kv=index_mxfp4 heads=4 dim=64 page=16 topk=8" --backend x86 --target generic
+right "index kv=index_mxfp8 heads=4 dim=64 page=16 topk=8" --backend x86 --target generic
 right "transcode from=fp8_ds_mla to=mla_bf16 dim=576:512 page=16:64" --backend x86 --target generic

@@ -170,9 +170,7 @@ class Library:
                 )
         except Late:
             raise
-        except Exception as e:  # a strategy that gives up is told, and counts what it evaluated
-            if not self.order:
-                raise
+        except Exception as e:  # told in the end; what it evaluated counts, or the default
             self.failed = f"{type(e).__name__}: {e}"
         return self.best(trials)
 

@@ -16,8 +16,8 @@ mkdir -p "$tmp"
 trap 'rm -rf "$tmp"' EXIT
 repeat=$KVJIT_SOURCE_DIR/bench/tune/repeat.py
 
-python3 "$repeat" aa --kvjit "$KVJIT" --count 4 --json >"$tmp/aa"
-python3 "$repeat" pairs --kvjit "$KVJIT" --count 2 --budget 3 --json >"$tmp/pairs"
+python3 "$repeat" aa --kvjit "$KVJIT" --count 4 --budget 6 --json >"$tmp/aa"
+python3 "$repeat" pairs --kvjit "$KVJIT" --count 2 --budget 6 --json >"$tmp/pairs"
 python3 - "$tmp/aa" "$tmp/pairs" <<'END'
 import json, sys
 aa, pairs = (json.loads(open(f).read()) for f in sys.argv[1:])

@@ -11,6 +11,7 @@
  */
 #include "spirv.h"
 #include "emit.h"
+#include "newer.h"
 #include "../llvm/guard.h"
 
 #include <llvm-c/Analysis.h>
@@ -159,6 +160,8 @@ static bool produce(job *j, LLVMContextRef c, LLVMModuleRef m)
 		ok = j->what == KBE_DUMP_SOURCE
 		         ? source(m, &j->out)
 		         : kspv_emit(m, j->what == KBE_DUMP_ASM, j->attempt, &j->out);
+	if (ok && j->what == KBE_DUMP_OBJECT)
+		ok = kspv_spell_newer(&j->out);
 	if (!ok && !j->out.again)
 		kir_error(j->why, 0, 0, "%s", j->out.why);
 	return ok;

@@ -18,8 +18,9 @@ enum { KSPV_GLOBAL = 1, KSPV_LOCAL = 3 };
 typedef struct kspv {
 	bool *barrier; /* by node: one is due before it (barrier.c)           */
 	const kir_slots *slots;
-	LLVMValueRef *at;  /* by slot: its memory; NULL before the first use      */
-	LLVMValueRef lane; /* number of this lane in its sub-group, an i32        */
+	LLVMValueRef *at;   /* by slot: its memory; NULL before the first use      */
+	LLVMValueRef lane;  /* number of this lane in its sub-group, an i32        */
+	LLVMValueRef block; /* the variable that blocks of memory go to (xe.c)    */
 } kspv;
 
 static inline kspv *kspv_of(const kll *l)

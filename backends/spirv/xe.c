@@ -11,6 +11,7 @@
  * vectors for: they become scalars before anything is emitted (spirv.c). Only ops of this file
  * make or read such values.
  */
+#include "newer.h"
 #include "spirv.h"
 
 #include <stdio.h>
@@ -70,6 +71,33 @@ static void mangle(char *to, size_t len, unsigned n, char letter)
 		snprintf(to, len, "%c", letter);
 }
 
+/* Whether instructions of SPIR-V's extensions are used, not functions by name. */
+static bool newer(const kll *l)
+{
+	return (l->f->target->features & KIR_HAS_xe_ext) != 0;
+}
+
+static unsigned kind_of(kir_elem a, kir_elem b)
+{
+	if (kir_elem_bytes(a) == 1)
+		return KSPV_INT8 | (a == KIR_s8 ? KSPV_SIGNED_A : 0) |
+		       (b == KIR_s8 ? KSPV_SIGNED_B : 0);
+	return a == KIR_bf16 ? KSPV_BF16 : KSPV_F16;
+}
+
+/* acc + A . B of these registers, as an instruction. */
+static LLVMValueRef product(kll *l, kir_ref n, LLVMValueRef a, LLVMValueRef b, LLVMValueRef acc)
+{
+	kir_elem ae = kll_elem(l, kir_src(l->f, n, 1)), be = kll_elem(l, kir_src(l->f, n, 2));
+	LLVMValueRef arg[5] = { word(l, 32 / kir_elem_bytes(ae)), a, b, acc,
+		                word(l, kind_of(ae, be)) };
+	char name[64];
+
+	snprintf(name, sizeof name, "%s%s%u", kspv_newer_call[KSPV_NEWER_PRODUCT],
+	         kir_elems[kll_elem(l, n)].name, own_of(l, n));
+	return kspv_call(l, name, own_type(l, n), arg, 5, true);
+}
+
 static LLVMValueRef engine(kll *l, kir_ref n)
 {
 	kir_elem a = kll_elem(l, kir_src(l->f, n, 1)), b = kll_elem(l, kir_src(l->f, n, 2));
@@ -94,6 +122,8 @@ static LLVMValueRef engine(kll *l, kir_ref n)
 	                          kll_vec(l->i16, rows > 1 ? rows : 0), "");
 	arg[1] = LLVMBuildBitCast(l->b, l->val[kir_src(l->f, n, 2)], kll_vec(l->i32, 8), "");
 	arg[2] = l->val[kir_src(l->f, n, 0)];
+	if (newer(l))
+		return product(l, n, arg[0], arg[1], arg[2]);
 	return kspv_call(l, mangled, own_type(l, n), arg, 3, true);
 }
 
@@ -180,6 +210,49 @@ static const char *block_name(kll *l, kir_ref n, const block *b)
 	}
 }
 
+/* Where instructions put the words they load: in a variable, which compilers make registers. */
+static LLVMValueRef variable(kll *l)
+{
+	LLVMBasicBlockRef now = LLVMGetInsertBlock(l->b);
+	LLVMValueRef first = LLVMGetFirstInstruction(l->entry);
+	kspv *k = kspv_of(l);
+
+	if (k->block)
+		return k->block;
+	if (first)
+		LLVMPositionBuilderBefore(l->b, first);
+	k->block = LLVMBuildAlloca(l->b, LLVMArrayType(l->i32, BLOCK_WORDS), "");
+	LLVMPositionBuilderAtEnd(l->b, now);
+	return k->block;
+}
+
+/* The same block as an instruction, from what the function takes: sizes less one. */
+static LLVMValueRef block_instruction(kll *l, const block *b, const LLVMValueRef *less)
+{
+	unsigned which = b->trans                 ? KSPV_NEWER_TRANSPOSE
+	                 : b->unit * b->size == 4 ? KSPV_NEWER_LOAD
+	                                          : KSPV_NEWER_TRANSFORM;
+	unsigned size = b->trans ? 4 : b->unit * b->size;
+	unsigned columns = b->trans ? b->words : l->o->spread;
+	unsigned rows = b->trans ? l->o->spread : b->words * 4 / size;
+	LLVMTypeRef array = LLVMArrayType(l->i32, BLOCK_WORDS), t = kll_vec(l->i32, b->words);
+	LLVMValueRef one = word(l, 1), zero[2] = { word(l, 0), word(l, 0) }, arg[10];
+	LLVMTypeRef at = LLVMPointerType(l->i8, KSPV_GLOBAL);
+	LLVMValueRef to = variable(l);
+
+	arg[0] = word(l, size);
+	arg[1] = word(l, columns);
+	arg[2] = word(l, rows);
+	arg[3] = one;
+	arg[4] = LLVMBuildIntToPtr(l->b, less[0], at, "");
+	for (unsigned i = 1; i < 4; i++)
+		arg[4 + i] = LLVMBuildAdd(l->b, less[i], one, "");
+	arg[8] = less[4];
+	arg[9] = LLVMBuildInBoundsGEP2(l->b, array, to, zero, 2, "");
+	kspv_call(l, kspv_newer_call[which], LLVMVoidTypeInContext(l->c), arg, 10, true);
+	return kspv_load(l, t, arg[9], 4);
+}
+
 /* Sizes less one, and where it begins: at a multiple of 64 bytes, the rest are columns. Caches
  * and their run-time strides are such multiples (docs/backend-spirv.md), so that rows are
  * inside as wide as they are apart. Rows that don't exist lie past the height; where none does,
@@ -217,6 +290,8 @@ static LLVMValueRef block_load(kll *l, kir_ref n, const block *b, const char *na
 	}
 	arg[4] = LLVMBuildInsertElement(l->b, LLVMGetUndef(pair), x, word(l, 0), "");
 	arg[4] = LLVMBuildInsertElement(l->b, arg[4], y, word(l, 1), "");
+	if (newer(l))
+		return block_instruction(l, b, arg);
 	return kspv_call(l, full, kll_vec(l->i32, b->words), arg, 5, true);
 }
 

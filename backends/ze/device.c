@@ -113,10 +113,11 @@ void ze_list(kir_text *out)
 /* -- choosing
  * ------------------------------------------------------------------------------------ */
 
-/* Whether f runs code for t; for any row, if t is NULL. */
+/* Whether f runs code for t; for any row, if t is NULL. What spelling its driver takes, the
+ * driver says when it builds. */
 static bool runs(const found *f, const kir_target *t)
 {
-	return f->row && (!t || !(t->features & ~f->row->features));
+	return f->row && (!t || !(t->features & ~(f->row->features | KIR_HAS_xe_ext)));
 }
 
 /* Numbers name a place in the list, other words a part of the name. */

@@ -145,12 +145,41 @@ static void add_text(struct words *w, const char *text)
 	}
 }
 
+/* Among n words, the function type of this result and these parameters; 0: there is none. */
+static uint32_t find_type(const uint32_t *words, size_t n, uint32_t result, const uint32_t *of,
+                          uint32_t nof)
+{
+	for (size_t at = 0; at < n && words[at] >> 16; at += words[at] >> 16)
+		if (words[at] == ((3 + nof) << 16 | OP_TYPE_FUNCTION) &&
+		    words[at + 2] == result && !memcmp(words + at + 3, of, nof * sizeof(*of)))
+			return words[at + 1];
+	return 0;
+}
+
+/* No type may be there twice. */
+static uint32_t function_type(struct rewriting *r, uint32_t result, const uint32_t *of,
+                              uint32_t n)
+{
+	uint32_t type = find_type(r->in->words + 5, r->in->nwords - 5, result, of, n);
+
+	if (!type)
+		type = find_type(r->types.at, r->types.n, result, of, n);
+	if (type)
+		return type;
+	type = r->bound++;
+	op(&r->types, OP_TYPE_FUNCTION, 3 + n);
+	add(&r->types, type);
+	add(&r->types, result);
+	add_all(&r->types, of, n);
+	return type;
+}
+
 static void call(struct rewriting *r, const uint32_t *word, uint32_t code, uint32_t length)
 {
 	bool product = code == OP_PRODUCT;
 	uint32_t first = product ? 3 : 1, n = length - first, operands[MAX_OPERANDS];
 	uint32_t result = product ? word[1] : r->void_id;
-	uint32_t id = product ? word[2] : r->bound++, type = r->bound++, f = r->bound++;
+	uint32_t id = product ? word[2] : r->bound++, f = r->bound++, of[MAX_OPERANDS];
 	char name[120];
 
 	memcpy(operands, word + first, n * sizeof(*operands));
@@ -164,24 +193,20 @@ static void call(struct rewriting *r, const uint32_t *word, uint32_t code, uint3
 		add(&r->types, operands[4]);
 		add(&r->types, bits);
 	}
-	op(&r->types, OP_TYPE_FUNCTION, 3 + n);
-	add(&r->types, type);
-	add(&r->types, result);
+	for (uint32_t i = 0; i < n; i++)
+		of[i] = product && i == 4 ? r->int_id : r->type_of[operands[i]];
 	op(&r->functions, OP_FUNCTION, 5);
 	add(&r->functions, result);
 	add(&r->functions, f);
 	add(&r->functions, 0);
-	add(&r->functions, type);
+	add(&r->functions, function_type(r, result, of, n));
 	op(&r->calls, OP_FUNCTION_CALL, 4 + n);
 	add(&r->calls, result);
 	add(&r->calls, id);
 	add(&r->calls, f);
 	for (uint32_t i = 0; i < n; i++) {
-		uint32_t of = product && i == 4 ? r->int_id : r->type_of[operands[i]];
-
-		add(&r->types, of);
 		op(&r->functions, OP_FUNCTION_PARAMETER, 3);
-		add(&r->functions, of);
+		add(&r->functions, of[i]);
 		add(&r->functions, r->bound++);
 		add(&r->calls, operands[i]);
 	}

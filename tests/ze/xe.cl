@@ -248,14 +248,19 @@ void OVER __spirv_Subgroup2DBlockLoadINTEL(int size, int columns, int rows, int 
 	int lane = (int)get_sub_group_local_id(), part = columns * size / 16, n = 0;
 
 	check(s, at.x * size);
-	if (part * 16 != columns * size)
+	if (part * 16 != columns * size || (part != 1 && part != 2 && part != 4))
 		wrong(6, columns);
 	for (int b = 0; b < blocks; b++)
-		for (int r = 0; r < rows; r++)
-			for (int i = 0; i < part; i++)
-				((__private uchar *)to)[n++] =
-				    fetch_uchar(s, (at.x + b * columns) * size + lane * part + i,
-				                at.y + r);
+		for (int r = 0; r < rows; r++, n++) {
+			int x = (at.x + b * columns) * size + lane * part;
+
+			if (part == 4)
+				((__private uint *)to)[n] = fetch_uint(s, x, at.y + r);
+			else if (part == 2)
+				((__private ushort *)to)[n] = fetch_ushort(s, x, at.y + r);
+			else
+				((__private uchar *)to)[n] = fetch_uchar(s, x, at.y + r);
+		}
 }
 
 void OVER __spirv_Subgroup2DBlockLoadTransformINTEL(int size, int columns, int rows, int blocks,
@@ -267,13 +272,17 @@ void OVER __spirv_Subgroup2DBlockLoadTransformINTEL(int size, int columns, int r
 	int lane = (int)get_sub_group_local_id(), n = 0;
 
 	check(s, at.x * size);
-	if (columns != 16 || rows * size != 32)
+	if (columns != 16 || rows * size != 32 || size > 2)
 		wrong(6, columns);
 	for (int b = 0; b < blocks; b++)
-		for (int r = 0; r < rows; r++)
-			for (int i = 0; i < size; i++)
-				((__private uchar *)to)[n++] =
-				    fetch_uchar(s, (at.x + b * columns + lane) * size + i, at.y + r);
+		for (int r = 0; r < rows; r++) {
+			int x = (at.x + b * columns + lane) * size;
+
+			if (size == 2)
+				((__private ushort *)to)[n++] = fetch_ushort(s, x, at.y + r);
+			else
+				((__private uchar *)to)[n++] = fetch_uchar(s, x, at.y + r);
+		}
 }
 
 void OVER __spirv_Subgroup2DBlockLoadTransposeINTEL(int size, int columns, int rows, int blocks,

@@ -29,7 +29,10 @@
  *
  * Weights times codes with zero points (fold_scales.c) have the sums with those taken from the
  * weights as they were rounded: else both errors, of codes and of zero points, would be seen
- * instead of that of their difference. Integers don't take them, nor f16.
+ * instead of that of their difference. Scores in integers likewise have the sums of their
+ * query as it was rounded. Codes of 4 bits with zero points are integers as they are, below 16
+ * and so of either sign: no surplus. Matrix engines of sub-groups don't take them in integers,
+ * nor f16.
  *
  * auto, for queries that came from bf16 or fewer bits: s8 codes take int8 where the target has
  * vnni or tiles (int8x2 where both digits fit one tile); other codes of at most 8 bits, and
@@ -78,6 +81,7 @@ static int shift_of(const kir_func *f, kir_ref b)
 
 	if (f->node[b].op == KIR_OP_unpack)
 		return e == KIR_s8       ? 4
+		       : e == KIR_u8     ? 0
 		       : kir_is_float(e) ? kir_elems[e].bias + kir_elems[e].man - 1
 		                         : -1;
 	return e == KIR_s8 ? 0 : -1;
@@ -213,6 +217,7 @@ static enum arith_kind choose(const kir_func *f, kir_ref n, kir_elem query)
 	int64_t depth = kir_type_of(f, kir_src(f, n, 0))->dim[1];
 	bool bf16 = b && exact_in_bf16(e) && depth % 2 == 0;
 	bool int8 = b && shift_of(f, b) >= 0 && depth % 4 == 0 &&
+	            !(has_zeros(e) && has_engine(f->target)) &&
 	            (scores || is_weights(f, kir_src(f, n, 0)));
 
 	if (b && has_zeros(e) && !scores) {
@@ -268,6 +273,8 @@ static kir_ref as_s8(kir_func *f, kir_ref k, kir_ref *scale)
 	int shift = shift_of(f, k);
 	kir_type_id t = kir_with_elem(f->module, f->node[k].type, KIR_s8);
 
+	if (kir_type_of(f, k)->elem == KIR_u8)
+		return e1(f, KIR_OP_bitcast, t, k);
 	if (!shift)
 		return k;
 	*scale = e2(f, KIR_OP_mul, f->node[*scale].type, *scale, f32c(f, ldexp(1, -shift)));
@@ -347,8 +354,25 @@ static kir_ref join_digits(kir_func *f, kir_ref p, const digits *d)
 	          part[1]);
 }
 
+/* acc - sum of w * z's row, w as its digits d say. */
+static kir_ref digits_zeros(kir_func *f, const digits *d, kir_ref acc, kir_ref z)
+{
+	kir_ref w =
+	    join_digits(f,
+	                e1(f, KIR_OP_convert,
+	                   kir_with_elem(f->module, f->node[d->tile].type, KIR_s32), d->tile),
+	                d);
+	kir_type_id rt = f->node[d->scale].type;
+	kir_ref sum =
+	    e2x(f, KIR_OP_mul, f->node[w].type, w, z, kir_type_of(f, z)->rank ? 1 : -1);
+
+	sum = e2(f, KIR_OP_mul, rt, e1x(f, KIR_OP_reduce_add, rt, sum, 1), d->scale);
+	return e2x(f, KIR_OP_sub, f->node[acc].type, acc, sum, 0);
+}
+
 /* scores: x . k^T with k s8. Columns of a query have the digits that the whole of it has. */
-static kir_ref int_scores(kir_func *f, kir_ref x, kir_ref k, int count, kir_type_id t)
+static kir_ref int_scores(kir_func *f, kir_ref x, kir_ref k, int count, kir_type_id t,
+                          kir_ref *row_sum)
 {
 	kir_module *m = f->module;
 	bool part = f->node[x].op == KIR_OP_slice;
@@ -362,7 +386,8 @@ static kir_ref int_scores(kir_func *f, kir_ref x, kir_ref k, int count, kir_type
 		d = split_digits(f, part ? kir_src(f, x, 0) : x, count, false);
 	if (exact)
 		d.scale = e1(f, KIR_OP_splat, kir_vector(m, KIR_f32, d.rows), f32c(f, 1));
-	exact = exact && !shift_of(f, k);
+	bool below16 = kir_type_of(f, k)->elem == KIR_u8;
+	exact = exact && !shift_of(f, k) && !below16;
 	k = as_s8(f, k, &d.scale);
 	kir_type_id kt = f->node[k].type;
 	int64_t rows = d.rows * count, dim = kir_type_of(f, x)->dim[1];
@@ -374,7 +399,16 @@ static kir_ref int_scores(kir_func *f, kir_ref x, kir_ref k, int count, kir_type
 	if (part)
 		d.tile = kir_emit(f, KIR_OP_slice, kir_tile(m, KIR_s8, rows, dim), &d.tile, 1,
 		                  f->node[x].attr);
-	if (!both_signed) {
+	if (below16 && !both_signed)
+		ku = e1(f, KIR_OP_bitcast, kir_with_elem(m, kt, KIR_u8), k);
+	if (below16) {
+		kir_type_id ft = kir_vector(m, KIR_f32, d.rows);
+
+		sum = e1(f, KIR_OP_convert, kir_tile(m, KIR_s32, rows, dim), d.tile);
+		sum = e1x(f, KIR_OP_reduce_add, ft, join_digits(f, sum, &d), 1);
+		*row_sum = e2(f, KIR_OP_mul, ft, sum, d.scale);
+		sum = 0;
+	} else if (!both_signed) {
 		sum = e1(f, KIR_OP_convert, kir_tile(m, KIR_s32, rows, dim), d.tile);
 		sum = e1x(f, KIR_OP_reduce_add, rt, sum, 1);
 		sum = e2(f, KIR_OP_mul, rt, sum, kir_const_i(f, KIR_s32, 128));
@@ -398,13 +432,15 @@ static kir_ref scaled_weights(kir_func *f, kir_ref w, kir_ref scale)
 	return e2x(f, KIR_OP_mul, f->node[w].type, w, scale, 1);
 }
 
-/* acc + w . v with v s8 and w >= 0. */
-static kir_ref int_weights(kir_func *f, kir_ref w, kir_ref v, kir_ref acc, int count,
+/* acc + w . v with v s8 and w >= 0; with z less the sum of w * z's row. */
+static kir_ref int_weights(kir_func *f, kir_ref w, kir_ref v, kir_ref acc, kir_ref z, int count,
                            kir_type_id t)
 {
 	kir_module *m = f->module;
 	digits d = split_digits(f, w, count, true);
 
+	if (z)
+		acc = digits_zeros(f, &d, acc, z);
 	v = as_s8(f, v, &d.scale);
 	kir_type_id pt = kir_tile(m, KIR_s32, d.rows * count, kir_type_at(m, t)->dim[1]);
 	kir_ref o = join_digits(f, e2(f, KIR_OP_dot, pt, d.tile, v), &d);
@@ -479,7 +515,7 @@ static kir_ref f16_weights(kir_func *f, kir_ref w, kir_ref scale, kir_ref v, kir
 }
 
 static kir_ref rewrite(const kir_func *in, kir_ref n, kir_func *f, const kir_ref *map,
-                       enum arith_kind kind)
+                       enum arith_kind kind, kir_ref *row_sum)
 {
 	kir_ref x = map[kir_src(in, n, 0)], b = map[stored_factor(in, n)];
 	kir_ref acc = kir_src(in, n, 2) ? map[kir_src(in, n, 2)] : 0;
@@ -507,9 +543,11 @@ static kir_ref rewrite(const kir_func *in, kir_ref n, kir_func *f, const kir_ref
 
 		x = d ? scaled_weights(f, map[kir_src(in, w, 0)], map[d]) : x;
 	}
+	if (!trans && less_zeros(in, n, &zacc, &z))
+		return int_weights(f, x, b, map[zacc], map[z], count, t);
 	if (!trans)
-		return int_weights(f, x, b, acc, count, t);
-	kir_ref s = int_scores(f, x, b, count, t);
+		return int_weights(f, x, b, acc, 0, count, t);
+	kir_ref s = int_scores(f, x, b, count, t, row_sum);
 	return acc ? e2(f, KIR_OP_add, t, s, acc) : s;
 }
 
@@ -537,9 +575,38 @@ static kir_ref join_scale(kir_func *f, kir_ref x, kir_ref s)
 	return c ? e2x(f, KIR_OP_mul, f->node[x].type, r, c, 1) : r;
 }
 
+/* Scores less (zero points * sums of the query), as fold_scales leaves them, whose product took
+ * integers: the sums are those of the query as it was rounded. 0 if n isn't that. */
+static kir_ref scores_zeros(const kir_func *in, kir_ref n, kir_func *f, const kir_ref *map,
+                            const kir_ref *row_sum)
+{
+	kir_ref s = kir_src(in, n, 0), mul = kir_src(in, n, 1), src[2];
+	unsigned sums = 2;
+
+	if (in->node[n].op != KIR_OP_sub || !row_sum[s] || in->node[mul].op != KIR_OP_mul)
+		return 0;
+	for (unsigned i = 0; i < 2; i++) {
+		kir_ref x = kir_src(in, mul, i);
+
+		src[i] = map[x];
+		if (in->node[x].op == KIR_OP_reduce_add &&
+		    before_convert(in, kir_src(in, x, 0)) ==
+		        before_convert(in, kir_src(in, s, 0)))
+			sums = i;
+	}
+	if (sums == 2)
+		return 0;
+	src[sums] = row_sum[s];
+	mul = kir_emit(f, KIR_OP_mul, in->node[mul].type, src, 2, in->node[mul].attr);
+	src[0] = map[s];
+	src[1] = mul;
+	return kir_emit(f, KIR_OP_sub, in->node[n].type, src, 2, in->node[n].attr);
+}
+
 kpass_result kpass_arith(const kir_func *in, kir_func *out, kir_diag *why)
 {
 	kir_ref *map = kir_map_new(out, in);
+	kir_ref *row_sum = kir_alloc(out->module, in->nnode * sizeof *row_sum);
 	kir_elem query = query_elem(in);
 	kpass_result result = KPASS_SAME;
 
@@ -560,11 +627,13 @@ kpass_result kpass_arith(const kir_func *in, kir_func *out, kir_diag *why)
 				continue;
 			}
 		}
+		if ((map[n] = scores_zeros(in, n, out, map, row_sum)) != 0)
+			continue;
 		if (kind == A_F32) {
 			kir_copy(out, in, n, map);
 			continue;
 		}
-		map[n] = rewrite(in, n, out, map, kind);
+		map[n] = rewrite(in, n, out, map, kind, &row_sum[n]);
 		result = KPASS_CHANGED;
 	}
 	return result;

@@ -54,9 +54,9 @@ check bf16 e4m3/tensor 128 1 64 32 3042 0
 check bf16 e4m3/tensor 128 2 64 32 3251 0
 check bf16 e4m3/tensor 256 1 128 64 5813 0
 check bf16 e4m3/tensor 256 2 128 64 6245 8192
-check bf16 int8/token-head 64 1 20 18 563 0
-check bf16 int8/token-head 64 2 20 18 919 0
-check bf16 int8/token-head 128 1 36 34 759 0
-check bf16 int8/token-head 128 2 36 34 1156 0
-check bf16 int8/token-head 256 1 68 66 1140 0
-check bf16 int8/token-head 256 2 68 66 2228 16384
+check bf16 int8/token-head 64 1 20 18 539 0
+check bf16 int8/token-head 64 2 20 18 870 0
+check bf16 int8/token-head 128 1 36 34 735 0
+check bf16 int8/token-head 128 2 36 34 1108 0
+check bf16 int8/token-head 256 1 68 66 1114 0
+check bf16 int8/token-head 256 2 68 66 2179 16384

@@ -131,6 +131,8 @@ bool kvjit_layout_of(const kir_func *f, int cache, kir_layout *out)
 
 enum { ROWS = 64, TILE_ROWS = 32, SPLIT = 2048, BUSY = 64 };
 
+enum { RESCALE_LAZY = 2 }; /* place of the word in ir/knobs.def */
+
 /* Most rows on a GPU, where queries and sums stay in registers, of which a thread has 16 KiB: a
  * block of the engine, and no more than take half of them. */
 static int64_t gpu_rows(int64_t dim_k, int64_t dim_v)
@@ -238,6 +240,15 @@ static void default_gemm(kir_func *f)
 	f->sched.qk = bf16 && a != KIR_f16 && a != KIR_f32 ? 2 : 1;
 }
 
+/* Several queries together have sums of many rows, which lie in memory: scaling them at every
+ * tile of keys costs more than asking whether it is needed. On GPUs they are registers, and
+ * asking costs as much. The bounds of both are one (docs/accuracy.md). */
+static void default_rescale(kir_func *f)
+{
+	if (!f->sched.rescale && f->sched.q_tile > 1 && !f->target->lanes)
+		f->sched.rescale = RESCALE_LAZY;
+}
+
 void kvjit_default_schedule(kir_func *f, const kir_problem *p)
 {
 	kir_ref n = kvjit_find_op(f, KIR_OP_attention);
@@ -261,6 +272,7 @@ void kvjit_default_schedule(kir_func *f, const kir_problem *p)
 		    f->sched.q_tile);
 	if (!f->sched.split && p && !is_given(p->has_knob, "split") && param_type(f, "part"))
 		f->sched.split = default_split(p, &s);
+	default_rescale(f);
 }
 
 bool kvjit_smaller_tile(kir_func *f, const bool *given)

@@ -92,6 +92,8 @@ static bool makes_sense(const maker *m, const char *knob, const char *word, size
 		return exact_enough(m, false, word, n);
 	if (!strcmp(knob, "tiles") || !strcmp(knob, "stream"))
 		return m->f->target && m->f->target->features & KIR_HAS_amx_tile;
+	if (!strcmp(knob, "rescale")) /* auto is always on GPUs: no second one */
+		return *word == 'l' || !m->f->target || !m->f->target->lanes;
 	if (!strcmp(knob, "decode"))
 		return is_small_float(m->elem[0]) || is_small_float(m->elem[1]);
 	if (!strcmp(knob, "m_tile"))

@@ -130,6 +130,21 @@ void attn_close(attn *a)
 	memset(a, 0, sizeof *a);
 }
 
+kir_problem attn_writer(const kir_problem *p)
+{
+	return (kir_problem){ .kind = KIR_WRITE,
+		              .q = KIR_f32,
+		              .k_format = p->k_format,
+		              .v_format = p->kind == KIR_TRANSCODE ? p->k_format : p->v_format,
+		              .heads = p->kv_heads,
+		              .kv_heads = p->kv_heads,
+		              .dim_k = p->dim_k,
+		              .dim_v = p->dim_v,
+		              .page = p->page,
+		              .page_to = p->page,
+		              .sched = kir_sched_default() };
+}
+
 char *attn_text(const attn *a, const kir_problem *p)
 {
 	kir_text t = { 0 };

@@ -34,6 +34,9 @@ void attn_close(attn *a);
  * Formats declared in the text are kept. free() it. */
 char *attn_text(const attn *a, const kir_problem *p);
 
+/* What writes rows of f32 into caches that p reads. */
+kir_problem attn_writer(const kir_problem *p);
+
 /* The argument of this name: the second cache's own before one that both share. NULL if there
  * is none. */
 bind_arg *attn_arg(const attn *a, const char *name);

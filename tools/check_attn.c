@@ -191,16 +191,7 @@ static void bind_scales(check *c, attn *a, bind *w)
 
 static bool write_cache(check *c, attn *a, char *why, size_t len)
 {
-	kir_problem p = { .kind = KIR_WRITE,
-		          .q = KIR_f32,
-		          .k_format = a->p.k_format,
-		          .v_format = a->p.v_format,
-		          .heads = a->p.kv_heads,
-		          .kv_heads = a->p.kv_heads,
-		          .dim_k = a->p.dim_k,
-		          .dim_v = a->p.dim_v,
-		          .page = a->p.page,
-		          .sched = kir_sched_default() };
+	kir_problem p = attn_writer(&a->p);
 	char *text = attn_text(a, &p);
 	kvjit_kernel *k = NULL;
 	bind w = { 0 };

@@ -53,17 +53,7 @@ static void make_tensors(bind *b, const kvjit_kernel *k)
 static bool make_source(check *c, char *why, size_t len)
 {
 	attn *a = &c->a;
-	kir_problem p = { .kind = KIR_WRITE,
-		          .q = KIR_f32,
-		          .k_format = a->p.k_format,
-		          .v_format = a->p.k_format,
-		          .heads = a->p.kv_heads,
-		          .kv_heads = a->p.kv_heads,
-		          .dim_k = a->p.dim_k,
-		          .dim_v = a->p.dim_v,
-		          .page = a->p.page,
-		          .page_to = a->p.page,
-		          .sched = kir_sched_default() };
+	kir_problem p = attn_writer(&a->p);
 	const kir_format *f = kir_format_find(a->m, a->p.k_format);
 	int64_t tokens = PAGES * a->p.page;
 	char *text = attn_text(a, &p);

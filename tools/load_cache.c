@@ -95,17 +95,7 @@ bool load_write_page(load *l, kvjit *kv, const kir_problem *of, const char *befo
                      const char *after, char *why, size_t len)
 {
 	const kir_format *f = kir_format_find(l->a.m, of->k_format);
-	kir_problem p = { .kind = KIR_WRITE,
-		          .q = KIR_f32,
-		          .k_format = of->k_format,
-		          .v_format = of->v_format,
-		          .heads = of->kv_heads,
-		          .kv_heads = of->kv_heads,
-		          .dim_k = of->dim_k,
-		          .dim_v = of->dim_v,
-		          .page = of->page,
-		          .page_to = of->page,
-		          .sched = kir_sched_default() };
+	kir_problem p = attn_writer(of);
 	int64_t page = of->page, rest = f ? f->rest : 0;
 	char *text = attn_text(&l->a, &p);
 	kvjit_kernel *k = NULL;

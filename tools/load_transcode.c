@@ -54,7 +54,6 @@ static int64_t *make_slots(load *l, const char *name, int64_t tokens, int64_t pa
 bool load_transcode(load *l, kvjit *kv, double cold, char *why, size_t len)
 {
 	attn *a = &l->a;
-	kir_problem source = a->p;
 	int64_t tokens = a->p.ctx ? a->p.ctx : LOAD_ROWS, page = a->p.page, to = a->p.page_to;
 	int64_t pages = (tokens + page - 1) / page, written = (tokens + to - 1) / to;
 	double per_page = make_pools(l, true, 0, why, len);
@@ -66,9 +65,8 @@ bool load_transcode(load *l, kvjit *kv, double cold, char *why, size_t len)
 		return false;
 	l->turns = load_turns(l->bytes, cold);
 	l->pool_bytes = per_page * (double)pages * (double)l->turns;
-	source.v_format = source.k_format;
 	if (make_pools(l, true, l->turns * pages, why, len) < 0 ||
-	    !load_write_page(l, kv, &source, "from_", "", why, len))
+	    !load_write_page(l, kv, &a->p, "from_", "", why, len))
 		return false;
 	load_pages(l, 0, l->turns * pages);
 	int first = l->npool;

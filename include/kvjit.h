@@ -241,6 +241,7 @@ typedef struct kvjit_keys {
 	char machine[65]; /* what a measurement depends on here                          */
 	char code[65];    /* all that decides the code: program, target, schedule, kvjit */
 	char sched[400];  /* the schedule that kvjit_compile takes                       */
+	int threads;      /* of the context: schedules tuned with as many are taken      */
 } kvjit_keys;
 KVJIT_API kvjit_status kvjit_keys_of(kvjit *kv, const char *text,
                                      const kvjit_compile_options *options, kvjit_keys *out);

@@ -76,6 +76,7 @@ kvjit_status kvjit_keys_of(kvjit *kv, const char *text, const kvjit_compile_opti
 		kir_sched_print(&j->f->sched, &sched);
 		snprintf(out->sched, sizeof(out->sched), "%s", sched.text ? sched.text : "");
 		free(sched.text);
+		out->threads = kv->threads;
 	}
 	kvjit_release(j->k);
 	free(j);

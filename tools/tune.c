@@ -371,8 +371,11 @@ int tool_tune(args *a)
 	if (!may_tune())
 		return TOOL_FAILED;
 	text = list ? NULL : tool_program(a);
-	gpu = text ? gpu_target(s.o.target, text) : NULL;
-	if (gpu) { /* no trial runs on a device: its code is counted */
+	gpu = gpu_target(s.o.target, text ? text : "");
+	s.o.device = gpu && tune_device(gpu);
+	if (s.o.device)
+		s.o.target = gpu->name;
+	else if (gpu && text) { /* nothing can be measured: its code is counted */
 		code = tune_static(gpu, text, s.o.budget);
 		free(text);
 		return code;

@@ -5,6 +5,7 @@
  *     tune_place.c  one problem: space, search, what is stored
  *     tune_race.c   races in several processes
  *     tune_trial.c  one trial, in a process of its own
+ *     tune_device.c what is asked of a device before that
  */
 #ifndef KVJIT_TOOL_TUNE_H
 #define KVJIT_TOOL_TUNE_H
@@ -18,6 +19,7 @@ struct tune_place;
 typedef struct tune_options {
 	kt_store *store;
 	const char *target;
+	bool device; /* a device of this machine is the target: tune_device says so */
 	int threads;
 	double budget; /* seconds a problem */
 	kt_effort effort;
@@ -49,6 +51,18 @@ typedef struct tune_place {
 	double started, deadline;
 } tune_place;
 
+/* What a context says: its keys of a problem, a schedule (or, of a device, its name), or why
+ * not. */
+typedef struct tune_answer {
+	kvjit_keys keys;
+	char sched[400], why[600];
+} tune_answer;
+
+/* Calls fn in a process of its own; false: that ended badly. */
+bool tune_in_child(void (*fn)(void *ctx, tune_answer *out), void *ctx, tune_answer *out);
+/* Whether this machine has a device that runs t's programs. It is asked in a process of its
+ * own: the one that tunes forks and so mustn't open it. */
+bool tune_device(const kir_target *t);
 /* Tunes one problem. False and a sentence in why when it can't be tuned. Release either way. */
 bool tune_one(const tune_options *o, const char *text, tune_place *out, char *why, size_t len);
 void tune_release(tune_place *p);

@@ -74,38 +74,57 @@ static bool read_problem(job *j, const char *text, char *why, size_t len)
 
 /* Keys and the default schedule, from the library that would compile it: which tiles fit, only
  * a compile knows. */
-static bool ask_library(job *j, char *why, size_t len)
+static void ask(const job *j, tune_answer *out)
 {
 	kvjit_options o = { .size = sizeof o,
 		            .target = j->o->target,
 		            .cache = "off",
 		            .cache_path = "",
 		            .pins = "",
-		            .threads = j->o->threads };
+		            .threads = j->o->device ? 0 : j->o->threads };
 	kvjit_compile_options c = { .size = sizeof c, .flags = KVJIT_UNTUNED };
-	kvjit_keys keys = { .size = sizeof keys };
 	kvjit *kv = NULL;
 	kvjit_kernel *k = NULL;
 	char *sched = NULL;
 
+	out->keys.size = sizeof out->keys;
 	if (kvjit_open(&o, &kv) != KVJIT_OK) {
-		snprintf(why, len, "%s", kvjit_open_error());
-		return false;
+		snprintf(out->why, sizeof out->why, "%s", kvjit_open_error());
+		return;
 	}
-	if (kvjit_keys_of(kv, j->p->text, &c, &keys) == KVJIT_OK &&
+	if (kvjit_keys_of(kv, j->p->text, &c, &out->keys) == KVJIT_OK &&
 	    kvjit_compile(kv, j->p->text, &c, &k) == KVJIT_OK)
 		sched = kvjit_kernel_text(k, "schedule");
 	if (!sched)
-		snprintf(why, len, "%s", kvjit_error(kv));
+		snprintf(out->why, sizeof out->why, "%s", kvjit_error(kv));
 	else
 		sched[strcspn(sched, "\n")] = 0;
-	snprintf(j->p->fallback, sizeof j->p->fallback, "%s", sched ? sched : "");
-	snprintf(j->p->chosen, sizeof j->p->chosen, "%s", j->p->fallback);
+	snprintf(out->sched, sizeof out->sched, "%s", sched ? sched : "");
 	kvjit_release(k);
 	kvjit_close(kv);
 	free(sched);
-	return *j->p->fallback && kt_key_parse(keys.program, &j->p->where.program) &&
-	       kt_key_parse(keys.machine, &j->p->where.machine);
+}
+
+static void ask_of(void *ctx, tune_answer *out)
+{
+	ask(ctx, out);
+}
+
+static bool ask_library(job *j, char *why, size_t len)
+{
+	tune_answer a = { 0 };
+
+	if (!j->o->device)
+		ask(j, &a);
+	else if (!tune_in_child(ask_of, j, &a))
+		snprintf(a.why, sizeof a.why, "the process that asked the device ended badly");
+	snprintf(why, len, "%s", a.why);
+	snprintf(j->p->fallback, sizeof j->p->fallback, "%s", a.sched);
+	snprintf(j->p->chosen, sizeof j->p->chosen, "%s", a.sched);
+	if (j->o->device)
+		j->p->where.threads = a.keys.threads;
+	return *a.sched && kt_key_parse(a.keys.program, &j->p->where.program) &&
+	       kt_key_parse(a.keys.machine, &j->p->where.machine);
 }
 
 static bool make_space(job *j, char *why, size_t len)
@@ -118,7 +137,11 @@ static bool make_space(job *j, char *why, size_t len)
 
 	kbe_host(&j->host);
 	snprintf(j->p->target, sizeof j->p->target, "%s", t->name);
-	kt_machine_text(&j->host, kbe_host_isa(), (int)sysconf(_SC_NPROCESSORS_ONLN), &machine);
+	if (j->o->device)
+		kt_machine_text(t, 0, j->p->where.threads, &machine);
+	else
+		kt_machine_text(&j->host, kbe_host_isa(), (int)sysconf(_SC_NPROCESSORS_ONLN),
+		                &machine);
 	snprintf(j->p->machine, sizeof j->p->machine, "%s", machine.text ? machine.text : "");
 	free(machine.text);
 	j->f = kir_problem_expand(j->m, &j->problem, t, &d);
@@ -537,8 +560,6 @@ static void measure_limits(job *j)
 			    j->p->stream, (double)part / measure_read(team, memory + at, part));
 	}
 	measure_team_free(team);
-	j->p->bytes = trial_load(j->bench)->bytes;
-	j->p->flops = trial_load(j->bench)->flops;
 }
 
 /* Filling 1 GiB takes half a second, or four where the host has to find the memory first: a
@@ -555,6 +576,7 @@ static bool search(job *j, char *why, size_t len)
 {
 	trial_setup setup = { .text = j->p->text,
 		              .target = j->o->target,
+		              .device = j->o->device,
 		              .threads = j->o->threads,
 		              .cold = cold_bytes(j->o),
 		              .limit = j->o->limit,
@@ -574,7 +596,10 @@ static bool search(job *j, char *why, size_t len)
 	if (!j->bench)
 		return false;
 	j->ratio[0] = 1;
-	measure_limits(j);
+	j->p->bytes = trial_load(j->bench)->bytes;
+	j->p->flops = trial_load(j->bench)->flops;
+	if (!j->o->device) /* what this machine's processors can do says nothing of a device */
+		measure_limits(j);
 	kt_search_run(&j->space, j->cost, &o, &host, &r);
 	if (!r.by_state[KT_IS_ok]) {
 		snprintf(why, len, "the default schedule couldn't be measured: %s",
@@ -593,7 +618,9 @@ static bool search(job *j, char *why, size_t len)
 static bool pick_by_model(job *j, char *why, size_t len)
 {
 	kt_search_options o = { .effort = KT_EFFORT_model };
-	trial_setup setup = { .text = j->p->text, .target = j->o->target, .threads = 1 };
+	trial_setup setup = {
+		.text = j->p->text, .target = j->o->target, .device = j->o->device, .threads = 1
+	};
 	kt_search_result r;
 	kir_text parts = { 0 };
 	trial_report t;

@@ -105,10 +105,10 @@ trial_bench *trial_open(const trial_setup *s, char *why, size_t len)
 	                 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (b->shared == MAP_FAILED)
 		b->shared = NULL;
-	b->kv = b->text && b->shared ? open_context(b, NULL, why, len) : NULL;
-	b->ref = b->kv ? open_context(b, "ref", why, len) : NULL;
-	if (b->ref && load_open(&b->load, b->kv, b->text, NULL, s->cold, why, len)) {
-		b->machine.backend = "x86";
+	b->ref = b->text && b->shared ? open_context(b, "ref", why, len) : NULL;
+	b->kv = !b->ref ? NULL : s->device ? b->ref : open_context(b, NULL, why, len);
+	if (b->kv && load_open(&b->load, b->kv, b->text, NULL, s->cold, why, len)) {
+		b->machine.backend = s->device ? "device" : "x86";
 		snprintf(b->machine.target, sizeof b->machine.target, "%s",
 		         kvjit_kernel_target(b->load.k));
 		b->machine.kv = b->kv;
@@ -125,7 +125,8 @@ void trial_close(trial_bench *b)
 		return;
 	if (b->load.a.m || b->load.k)
 		load_close(&b->load);
-	kvjit_close(b->kv);
+	if (b->kv != b->ref)
+		kvjit_close(b->kv);
 	kvjit_close(b->ref);
 	if (b->shared)
 		munmap(b->shared, sizeof *b->shared);
@@ -173,7 +174,8 @@ static void set_limits(const trial_bench *b)
 	long pages = 0;
 	FILE *f = fopen("/proc/self/statm", "r");
 
-	if (f && fscanf(f, "%ld", &pages) == 1) {
+	/* a driver takes addresses by the terabyte, and memory of its own */
+	if (f && !b->setup.device && fscanf(f, "%ld", &pages) == 1) {
 		space.rlim_cur = space.rlim_max =
 		    (rlim_t)pages * (rlim_t)sysconf(_SC_PAGESIZE) + b->setup.memory;
 		setrlimit(RLIMIT_AS, &space);
@@ -194,6 +196,21 @@ static void say(trial_report *r, kt_state state, const char *why)
 {
 	r->state = state;
 	snprintf(r->why, sizeof r->why, "%.299s", why);
+}
+
+/* In a child: the device, with the load's memory there if calls are to be made. */
+static bool enter_device(trial_bench *b, bool calls)
+{
+	char why[300] = "";
+
+	if (!b->setup.device)
+		return true;
+	b->kv = open_context(b, NULL, why, sizeof why);
+	b->machine.kv = b->kv;
+	if (b->kv && (!calls || load_to_device(&b->load, b->kv, why, sizeof why)))
+		return true;
+	say(b->shared, KT_IS_failed, why);
+	return false;
 }
 
 /* A kernel with this schedule, compiled now; NULL after saying why not. */
@@ -248,18 +265,37 @@ static bool with_kernel(const trial_bench *b, kvjit_kernel *k, load *out)
 	return false;
 }
 
-static bool call(trial_bench *b, load *l, bool candidate)
+/* Adds what it took, by the device's clock if it ran there. */
+static bool call(trial_bench *b, load *l, bool candidate, double *seconds)
 {
 	const trial_hooks *h = b->setup.hooks;
+	double took = 0;
+	bool ok;
 
 	errno = 0;
-	if (candidate && h && h->call ? h->call(l, h->ctx) : load_call(l))
+	ok = candidate && h && h->call ? h->call(l, h->ctx) : load_timed_call(l, &took);
+	*seconds += took;
+	if (ok)
 		return true;
 	if (errno == ENOMEM)
 		say(b->shared, KT_IS_memory, "a call got no memory within its limit");
 	else
-		say(b->shared, KT_IS_failed, kvjit_kernel_error(l->k));
+		say(b->shared, KT_IS_failed,
+		    l->queue ? kvjit_queue_error(l->queue) : kvjit_kernel_error(l->k));
 	return false;
+}
+
+/* Results that a device has, into the host's tensor. */
+static bool fetch(trial_bench *b, const load *l, const bind_arg *out)
+{
+	for (int i = 0; l->queue && i < l->narg; i++)
+		if (!strcmp(l->arg[i].name, out->name) &&
+		    kvjit_device_copy(b->kv, out->data, l->there[i], bind_bytes(out)) !=
+		        KVJIT_OK) {
+			say(b->shared, KT_IS_failed, kvjit_error(b->kv));
+			return false;
+		}
+	return true;
 }
 
 /* Two calls on the same data must leave the same bytes. */
@@ -267,15 +303,16 @@ static bool is_steady(trial_bench *b, load *l)
 {
 	bind_arg *out = load_writes(&b->load) ? NULL : output(b);
 	void *first = out ? malloc(out->bytes) : NULL;
+	double ignored = 0;
 	bool same = true;
 
 	if (!first)
 		return true;
 	l->turn = 0;
-	same = call(b, l, true);
+	same = call(b, l, true, &ignored) && fetch(b, l, out);
 	memcpy(first, out->data, out->bytes);
 	l->turn = 0;
-	same = same && call(b, l, true);
+	same = same && call(b, l, true, &ignored) && fetch(b, l, out);
 	if (same && memcmp(first, out->data, out->bytes) != 0) {
 		say(b->shared, KT_IS_unsteady, "two calls on the same data gave other bytes");
 		same = false;
@@ -287,14 +324,14 @@ static bool is_steady(trial_bench *b, load *l)
 /* Calls with `down` bytes more of stack above them. Not inlined: the bytes are to go with it.
  */
 __attribute__((noinline)) static bool call_below(trial_bench *b, load *l, bool candidate,
-                                                 int repeats, size_t down)
+                                                 int repeats, size_t down, double *seconds)
 {
 	volatile char *above = __builtin_alloca(down + 1);
 	bool ok = true;
 
 	above[down] = 0; /* so that it is there */
 	for (int i = 0; i < repeats && ok; i++)
-		ok = call(b, l, candidate);
+		ok = call(b, l, candidate, seconds);
 	return ok;
 }
 
@@ -318,12 +355,12 @@ static size_t stack_of(unsigned i)
 static double sample(trial_bench *b, load *l, bool candidate, int repeats, bool *ok)
 {
 	size_t down = stack_of(b->shared->pairs.n);
-	double start = measure_now();
+	double start = measure_now(), device = 0;
 
 	l->turn = b->turn;
-	*ok = *ok && call_below(b, l, candidate, repeats, down);
+	*ok = *ok && call_below(b, l, candidate, repeats, down, &device);
 	b->turn = l->turn;
-	return (measure_now() - start) / repeats;
+	return (l->queue ? device : measure_now() - start) / repeats;
 }
 
 /* Time that others took from this machine, in ticks. */
@@ -352,7 +389,8 @@ static void race(trial_bench *b, load *x, load *y, const kt_rule *rule, double e
 	once = sample(b, x, true, 1, &ok);
 	repeats =
 	    once < sample_seconds ? (int)(sample_seconds / (once > 1e-9 ? once : 1e-9)) + 1 : 1;
-	r->state = KT_IS_ok;
+	if (ok)
+		r->state = KT_IS_ok;
 	while (ok && !verdict && r->pairs.n < KT_MAX_PAIRS &&
 	       (!r->pairs.n || measure_now() < end)) {
 		unsigned i = r->pairs.n;
@@ -400,11 +438,16 @@ static bool is_known(const trial_known *known, trial_report *r)
 
 static void race_in_child(trial_bench *b, const errand *e)
 {
-	kvjit_kernel *other = e->incumbent_first ? compile(b, e->incumbent) : NULL;
-	kvjit_kernel *k = compile(b, e->candidate);
-	double compiled = b->shared->compile_s;
+	kvjit_kernel *other = NULL, *k;
+	double compiled;
 	load x, y;
 
+	if (!enter_device(b, true))
+		return;
+	if (e->incumbent_first)
+		other = compile(b, e->incumbent);
+	k = compile(b, e->candidate);
+	compiled = b->shared->compile_s;
 	if (!k)
 		return;
 	hash_program(k, e->candidate, b->shared->program);
@@ -423,7 +466,7 @@ static void race_in_child(trial_bench *b, const errand *e)
 
 static void program_in_child(trial_bench *b, const errand *e)
 {
-	kvjit_kernel *k = compile(b, e->candidate);
+	kvjit_kernel *k = enter_device(b, false) ? compile(b, e->candidate) : NULL;
 
 	if (!k)
 		return;
@@ -446,12 +489,13 @@ static bool results_of(trial_bench *b, const char *sched, double **out, size_t *
 	kvjit_kernel *k = compile(b, sched);
 	bool reads = !load_writes(&b->load);
 	bind_arg *o = output(b);
+	double ignored = 0;
 	load l;
 
 	if (!k || !o || !with_kernel(b, k, &l))
 		return false;
 	l.turn = 0;
-	if (!call(b, &l, false))
+	if (!call(b, &l, false, &ignored) || !fetch(b, &l, o))
 		return false;
 	*n = 1;
 	for (int i = 0; i < o->rank; i++)
@@ -490,7 +534,8 @@ static bool agrees(trial_bench *b, const char *sched)
 static void agree_in_child(trial_bench *b, const errand *e)
 {
 	say(b->shared, KT_IS_ok, "");
-	agrees(b, e->candidate);
+	if (enter_device(b, true))
+		agrees(b, e->candidate);
 }
 
 static void check_in_child(trial_bench *b, const errand *e)
@@ -508,7 +553,7 @@ static void check_in_child(trial_bench *b, const errand *e)
 	if (b->setup.hooks && b->setup.hooks->results)
 		c.seen = corrupt;
 	say(b->shared, KT_IS_ok, "");
-	if (!b->small || !agrees(b, e->candidate))
+	if (!b->small || !enter_device(b, true) || !agrees(b, e->candidate))
 		return;
 	for (uint64_t s = 0; s < SEEDS && !result.failed; s++)
 		if (!check_seed(&c, (uint64_t)b->setup.seed * SEEDS + s, why, sizeof why)) {

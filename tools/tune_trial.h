@@ -24,6 +24,8 @@ typedef struct trial_hooks {
 typedef struct trial_setup {
 	const char *text;   /* problem */
 	const char *target; /* NULL: the host's */
+	bool device;        /* the target is a device of this machine, which only children open:
+	                     * what a driver keeps of it doesn't cross a fork */
 	int threads;
 	double cold;     /* bytes to rotate through, 0: warm */
 	double limit;    /* seconds of a trial, 0: 60 */
@@ -48,8 +50,8 @@ typedef struct trial_report {
 	double seconds;      /* the whole trial took */
 } trial_report;
 
-/* Fills the data and compiles the default; NULL and a sentence in why. The calling process must
- * have one thread. */
+/* Fills the data and compiles the default, with the interpreter where the kernels are a
+ * device's; NULL and a sentence in why. The calling process must have one thread. */
 trial_bench *trial_open(const trial_setup *s, char *why, size_t len);
 void trial_close(trial_bench *b);
 const load *trial_load(const trial_bench *b);

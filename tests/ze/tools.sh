@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # The commands on a device, which is the test driver: run gives the bytes that the processor's code
-# gives, check holds it to its bound, bench reads the device's clock, and a second process takes the
+# gives, check holds it to its bound, bench reads the device's clock, tune measures on it, and a second process takes the
 # SPIR-V from the cache. $1: a backend that makes SPIR-V.
 set -eu
 tmp=$(mktemp -d)
@@ -42,4 +42,20 @@ grep -q 'sub-groups of 16' "$tmp/explain"
 grep -q 'on Intel.*by its clock' "$tmp/bench"
 grep -q 'this kernel' "$tmp/bench"
 "$KVJIT" cache ls --json | grep -q '"xe-pvc"'
-echo "run, check, explain and bench on $1"
+
+# trials run on the device, in processes of their own, and by its clock; what wins is taken
+write="write kv=int8/token-head heads=2 dim=32 page=16"
+export KVJIT_BACKEND="$1"
+"$KVJIT" tune $write ctx=64 --target xe-pvc --warm --budget 8 --json >"$tmp/tune"
+grep '"event":"trial"' "$tmp/tune" | grep -q '"state":"ok".*"ratio":1,'
+grep '"event":"result"' "$tmp/tune" | grep -q '"target":"xe-pvc".*"known":false'
+"$KVJIT" tune $write ctx=64 --target xe-pvc --warm --budget 8 --json | grep -q '"known":true'
+"$KVJIT" cache ls | grep -q '^schedule .* xe-pvc .* trial '
+# a device that is lost costs the trial: the reason is told, and the tuner goes on to its end
+ZECL_FAULT=launch:3 "$KVJIT" tune write kv=int8/token-head heads=3 dim=32 page=16 --target xe-pvc --warm --budget 8 \
+	>"$tmp/out" 2>"$tmp/lost" && {
+	echo "a device that is lost was measured"
+	exit 1
+}
+grep -q "couldn't be measured: .*DEVICE_LOST" "$tmp/lost"
+echo "run, check, explain, bench and tune on $1"

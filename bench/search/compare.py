@@ -33,8 +33,8 @@ STRATEGIES = (
 ).split()
 
 
-class Late(Exception):
-    """A strategy's time on a space is over."""
+class Late(BaseException):
+    """A strategy's time on a space is over; no Exception: strategies catch those."""
 
 
 class Space:
@@ -189,7 +189,7 @@ class Library:
         try:
             for seed in range(n):
                 self.order.clear()
-                signal.setitimer(signal.ITIMER_REAL, max(0.001, end - time.monotonic()))
+                signal.setitimer(signal.ITIMER_REAL, max(0.001, end - time.monotonic()), 1)
                 out.append(self.found(strategy, seed, trials))
         except Late:
             self.failed = f"had time for {len(out)} of {n} seeds of a space, {limit:g} s"

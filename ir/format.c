@@ -196,7 +196,7 @@ static bool parse_rule(parser *p, kir_side *s)
 	size_t head = 0;
 	int h = 0;
 
-	s->global = false;
+	s->global = s->row = false;
 	for (; h < 3; h++) {
 		head = strlen(heads[h]);
 		if (p->kind == 'w' && p->n > head && !memcmp(p->s, heads[h], head))
@@ -205,7 +205,7 @@ static bool parse_rule(parser *p, kir_side *s)
 	if (h == 3)
 		return FAIL(
 		    p, "a computed scale's rule is amax/NUMBER, amax*1/NUMBER or range/NUMBER, "
-		       "then [eps NUMBER] [floor NUMBER] [pow2|pow2-down|pow2-near] [global]");
+		       "then [eps NUMBER] [floor NUMBER] [pow2|pow2-down|pow2-near] [row] [global]");
 	if (!positive(p, p->s + head, p->n - head,
 	              h == 2 ? "the divisor of range" : "the divisor of amax", &s->divisor))
 		return false;
@@ -218,6 +218,10 @@ static bool parse_rule(parser *p, kir_side *s)
 
 		if (pow2 < 0 && (pow2 = find_word(p, rules)) >= 0)
 			continue;
+		if (is_word(p, "row") && !s->row) {
+			s->row = true;
+			continue;
+		}
 		if (is_word(p, "global") && !s->global) {
 			s->global = true;
 			continue;
@@ -225,7 +229,7 @@ static bool parse_rule(parser *p, kir_side *s)
 		if ((!eps && !is_word(p, "floor")) || *least > 0)
 			return FAIL(p,
 			            "after amax/NUMBER come eps NUMBER, floor NUMBER, pow2, "
-			            "pow2-down or pow2-near, and global, each once, not '%.*s'",
+			            "pow2-down or pow2-near, row and global, each once, not '%.*s'",
 			            shown(p), p->s);
 		advance(p);
 		if (!positive(p, p->s, p->n, eps ? "eps" : "scale floor", least))
@@ -250,7 +254,7 @@ static bool parse_scale(parser *p, kir_side *s)
 	s->divisor = s->eps = s->floor = 0;
 	s->inverse = s->range = false;
 	s->group = 0;
-	s->global = false;
+	s->global = s->row = false;
 	if (is_word(p, "none")) {
 		s->gran = KIR_GRAN_none;
 		s->scale_elem = KIR_VOID;
@@ -535,6 +539,7 @@ static void set_all(kir_format *f, int statement)
 			s->eps = k->eps;
 			s->floor = k->floor;
 			s->global = k->global;
+			s->row = k->row;
 		}
 	}
 }

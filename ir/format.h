@@ -46,6 +46,7 @@ typedef struct kir_side {
 	kir_scale_rule rule;
 	double divisor, eps, floor; /* eps, floor: 0 is none                      */
 	bool inverse;               /* amax * fl(1/divisor) instead of amax / divisor        */
+	bool row;                   /* amax is that of a whole row: its groups' scales agree */
 	bool global;                /* stored scales are times one that is handed over       */
 	bool range;                 /* of max - min, not amax: codes have a zero point       */
 	bool reciprocal;            /* x * fl(1/s) instead of x / s                          */

@@ -141,6 +141,9 @@ static const struct whole {
 	{ "index_mxfp8", "format index_mxfp8 v1 {\nelem e4m3fn\n"
 	                 "scale e8m0 group 32 amax/448 floor 2.2321429e-07 pow2\n"
 	                 "values shared\ntensor k_cache { k[t d] ks[t g] }\n}" },
+	{ "index_mxfp8_row", "format index_mxfp8_row v1 {\nelem e4m3fn\n"
+	                     "scale e8m0 group 32 amax/448 floor 2.2321429e-07 pow2 row\n"
+	                     "values shared\ntensor k_cache { k[t d] ks[t g] }\n}" },
 	/* the least amax, 6 * 2^-126, makes the scale 2^-126 */
 	{ "index_mxfp4", "format index_mxfp4 v1 {\nelem e2m1\n"
 	                 "scale e8m0 group 32 amax/6 eps 7.052966e-38 pow2\n"

@@ -54,6 +54,8 @@ static void print_scale(const kir_side *s, kir_text *out)
 		             s->rule == KIR_RULE_pow2_down   ? "-down"
 		             : s->rule == KIR_RULE_pow2_near ? "-near"
 		                                             : "");
+	if (s->row)
+		kir_text_add(out, " row");
 	if (s->global)
 		kir_text_add(out, " global");
 }

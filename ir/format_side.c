@@ -70,7 +70,12 @@ static bool check_zero(const kir_format *f, int side, int line, kir_diag *d)
 	const kir_side *s = &f->side[side];
 	char c = format_letter(side);
 
-	if (s->range != (s->elem == KIR_u8))
+	if (s->row && (s->gran != KIR_GRAN_group || s->range || s->global))
+		kir_error(d, line, 1,
+		          "format %s: %c.scale with row: it is about groups, whose scales are "
+		          "made from the amax of their row, without range/N or global",
+		          f->name, c);
+	else if (s->range != (s->elem == KIR_u8))
 		kir_error(
 		    d, line, 1,
 		    "format %s: %c.scale range/N and elements u4 and u8 go together: codes "

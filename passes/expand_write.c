@@ -234,7 +234,7 @@ void write_rows(kir_func *f, const kir_side *s, kir_ref x, kir_ref given, kir_re
 	kir_module *m = f->module;
 	kir_type t = *kir_type_of(f, x);
 	int64_t rows = t.dim[0], dim = t.dim[1], groups = s->group ? dim / s->group : 1;
-	kir_ref xf, d = given, codes, over = 0, zero = 0;
+	kir_ref xf, whole = 0, d = given, codes, over = 0, zero = 0;
 
 	if (s->rotate)
 		x = rotate(f, x, signs, kir_side_block(s, dim), (kir_elem)t.elem);
@@ -247,6 +247,7 @@ void write_rows(kir_func *f, const kir_side *s, kir_ref x, kir_ref given, kir_re
 		xf = clamp(f, xf, kir_elem_max((kir_elem)t.elem));
 	if (s->range)
 		xf = no_nan(f, xf);
+	whole = xf;
 	if (s->gran == KIR_GRAN_group)
 		xf = e1(f, KIR_OP_reshape, kir_tile(m, KIR_f32, rows * groups, s->group), xf);
 	if (s->global) {
@@ -257,9 +258,15 @@ void write_rows(kir_func *f, const kir_side *s, kir_ref x, kir_ref given, kir_re
 			over = write_each_group(f, over, groups);
 	}
 	if (format_stored(s)) {
-		kir_ref stored = row_scale(f, s, xf, (kir_elem)t.elem, over), out = stored;
+		kir_ref stored = row_scale(f, s, s->row ? whole : xf, (kir_elem)t.elem, over);
+		kir_ref out;
 
 		d = as_elem(f, stored, KIR_f32);
+		if (s->row) { /* one of each row's groups is as exact as the others */
+			d = write_each_group(f, d, groups);
+			stored = as_elem(f, d, s->scale_elem);
+		}
+		out = stored;
 		if (s->range) {
 			zero = row_zeros(f, s, xf, d);
 			out = with_zeros(f, s, d, zero);
@@ -487,14 +494,15 @@ bool expand_quantize(const kir_func *in, kir_ref n, kir_func *f, kir_ref *map, k
 		       .d = expand_operand(in, n, map, "d"),
 		       .signs = expand_operand(in, n, map, "sign") };
 	int64_t heads = kir_type_of(f, o.x)->dim[1], dim = kir_type_of(f, o.x)->dim[2];
-	/* blocks of a rotation aren't cut */
-	bool whole = o.side->gran == KIR_GRAN_token_head || o.side->rotate;
+	/* blocks of a rotation aren't cut, nor rows with one amax */
+	bool whole = o.side->gran == KIR_GRAN_token_head || o.side->rotate || o.side->row;
 
 	(void)why;
 	o.heads = write_heads_together(heads, dim);
 	o.group = whole ? dim : o.side->group ? o.side->group : 1;
 	/* codes an element each, made of a group's elements and its scale alone */
-	bool plain = o.side->bits != 4 && !o.side->global && !o.side->range && !o.side->rotate;
+	bool plain = o.side->bits != 4 && !o.side->global && !o.side->range && !o.side->rotate &&
+	             !o.side->row;
 	bool groups = plain && o.side->group && o.heads == 1 &&
 	              plain_row(kir_type_of(f, o.x)) && plain_row(kir_type_of(f, o.q));
 

@@ -88,7 +88,7 @@ static void test_round_trip(void **state)
 		                             "mla_584",    "mla_528",       "fp8_ds_mla",
 		                             "mla_352",    "mla_584_floor", "fp8_ds_mla_f32",
 		                             "index_e4m3", "index_e4m3_f32",
-		                             "index_mxfp8" };
+		                             "index_mxfp8", "index_mxfp8_row" };
 	static const char *const texts[] = {
 		"format x v1 { elem s8; scale f32 token-head amax/127 floor 1e-6; round away\n"
 		"apply reciprocal; rest 32; r.apply divide; r.round even; r.nan zero\n"
@@ -99,16 +99,16 @@ static void test_round_trip(void **state)
 	};
 
 	(void)state;
-	for (size_t i = 0; i < 14; i++) {
+	for (size_t i = 0; i < 15; i++) {
 		kir_module *m = kir_module_new(), *n = kir_module_new();
 		kir_diag d = { 0 };
 		kir_text a = { 0 }, b = { 0 };
 		const kir_format *f, *g;
 
-		if (i < 12) {
+		if (i < 13) {
 			f = get(m, names[i]);
 		} else {
-			const char *t = texts[i - 12];
+			const char *t = texts[i - 13];
 
 			assert_true(kir_format_parse_body(m, t, strlen(t), 1, &d));
 			f = m->format[0];

@@ -278,7 +278,8 @@ static void make_index(rng *r, char *text, int *page)
 	*page = 8 * (int)pick(r, 1, 8);
 	add(text, "index q=%s kv=%s heads=%d dim=%d page=%d topk=%d",
 	    WORD(r, "bf16", "f16", "f32", "e4m3fn"),
-	    WORD(r, "index_e4m3", "index_e4m3_f32", "index_mxfp4", "index_mxfp8"),
+	    WORD(r, "index_e4m3", "index_e4m3_f32", "index_mxfp4", "index_mxfp8",
+	         "index_mxfp8_row"),
 	    (int)pick(r, 1, 20),
 	    32 * (int)pick(r, 1, 5), *page, (int)pick(r, 1, 90));
 	if (one_in(r, 2))

@@ -18,6 +18,8 @@
  *     s = max(max(max - min, eps) / divisor, floor);  z = -min / s, rounded away, as a code;
  *     t = x * (1 / s) + z
  *
+ * With `row`, a is of all of the row's elements, whose groups' scales are equal then.
+ *
  *     q  = t in the code's element, rounded as declared, beyond the range the last value
  *
  * In KREF_ROUND every step is rounded to f32, as writers do.
@@ -92,6 +94,9 @@ static void quantize_row(const kref_state *r, const kir_side *f, kir_elem from, 
 	int64_t group = f->gran == KIR_GRAN_group ? f->group : dim;
 	double most = kir_elem_max(from);
 
+	for (int64_t i = 0; f->row && i < dim; i++)
+		if (isinf(w->x[i]))
+			w->x[i] = copysign(most, w->x[i]);
 	for (int64_t k = 0; k < dim; k += group) {
 		int64_t n = k + group < dim ? group : dim - k;
 		double s = given, over = f->global ? step(r, 1 / given) : 1, rcp, zero = 0;
@@ -102,7 +107,8 @@ static void quantize_row(const kref_state *r, const kir_side *f, kir_elem from, 
 					w->x[i] = copysign(most, w->x[i]);
 				else if (f->range && isnan(w->x[i]))
 					w->x[i] = 0;
-			s = scale_of(r, f, over, w->x + k, n);
+			s = f->row ? scale_of(r, f, over, w->x, dim)
+			           : scale_of(r, f, over, w->x + k, n);
 		}
 		if (f->range)
 			zero = zero_of(r, f, s, w->x + k, n);

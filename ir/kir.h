@@ -312,7 +312,8 @@ bool kir_verify(const kir_func *f, kir_diag *diag);
 kir_type_id kir_type_intern(kir_module *m, const kir_type *t);
 const kir_type *kir_type_at(const kir_module *m, kir_type_id t);
 /* Bytes of which run-time strides of a buffer, and where it begins, are multiples on a device:
- * the element's size, of bytes 4, or less where rows have another number of them. */
+ * the element's size; of bytes 4, or less where rows have another number of them, and 1 where
+ * elements of a row have a run-time stride. */
 unsigned kir_grain(const kir_type *t);
 kir_type_id kir_scalar(kir_module *m, kir_elem e);
 kir_type_id kir_vector(kir_module *m, kir_elem e, int64_t n);

@@ -105,6 +105,9 @@ unsigned kir_grain(const kir_type *t)
 
 	if (grain > 1)
 		return grain;
+	for (unsigned i = 0; i < t->npieces; i++)
+		if (t->piece[i].dyn && t->piece[i].axis + 1 == t->rank)
+			return grain;
 	for (grain = 4; row != KIR_DYN && row % grain; grain /= 2)
 		;
 	return grain;

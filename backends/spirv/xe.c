@@ -591,26 +591,40 @@ static bool is_const(const kll *l, kir_ref n)
 	return l->f->node[n].op == KIR_OP_const;
 }
 
+static bool is_grid(const kll *l, kir_ref n)
+{
+	return l->f->node[n].op == KIR_OP_for && kir_for_par(l->f, n);
+}
+
+/* Whether the grid that n is in has products. */
+static bool beside_products(const kll *l, kir_ref n)
+{
+	bool found = false;
+	kir_ref u = n;
+
+	while (u > 1 && !is_grid(l, u))
+		u--;
+	for (u++; u < l->f->nnode && !is_grid(l, u); u++)
+		found |= l->f->node[u].op == KIR_OP_xe_dpas;
+	return found;
+}
+
 /* A constant divided by what is not below another: what rows are scaled by before they are
  * rounded to bytes that nobody sees but a product. The device's own reciprocal and a
  * multiplication, 2 instructions where the exact one takes 8 (0 for divisors above 2^126, whose
  * sums are infinite soon anyway); 3/2 units in the last place are
- * inside what docs/accuracy.md leaves for it. Other quotients, and those of programs without
- * products (quantizers), are rounded correctly. */
+ * inside what docs/accuracy.md leaves for it. Other quotients, and those of grids without
+ * products (quantizers, also of the rows of a product that comes after), are rounded
+ * correctly. */
 static LLVMValueRef row_factor(kll *l, kir_ref n)
 {
 	kir_ref m = kir_src(l->f, n, 1);
 	LLVMValueRef x[KLL_MAX_OWN], y[KLL_MAX_OWN], v;
-	bool product = false;
 	unsigned own;
 
 	if (kll_elem(l, n) != KIR_f32 || !kll_lanes(l, n) ||
 	    !is_const(l, kir_src(l->f, n, 0)) || l->f->node[m].op != KIR_OP_max ||
-	    !is_const(l, kir_src(l->f, m, 1)))
-		return NULL;
-	for (kir_ref u = 1; u < l->f->nnode; u++)
-		product |= l->f->node[u].op == KIR_OP_xe_dpas;
-	if (!product)
+	    !is_const(l, kir_src(l->f, m, 1)) || !beside_products(l, n))
 		return NULL;
 	v = kll_operand(l, n, 0);
 	own = kspv_split(l, v, x);

@@ -19,7 +19,7 @@ static kir_elem elem_of(const kvjit_kernel *k, const char *name, int64_t *count)
 		if (strcmp(p->name, name) != 0)
 			continue;
 		for (int x = 1; x < KIR_NELEM; x++)
-			if (kir_elems[x].bits >= 8 && bind_dtype((kir_elem)x) == p->dtype)
+			if (!e && kir_elems[x].bits >= 8 && bind_dtype((kir_elem)x) == p->dtype)
 				e = (kir_elem)x;
 		*count = 1;
 		for (int d = 0; d < p->rank; d++)

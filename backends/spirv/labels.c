@@ -3,22 +3,20 @@
  * number can be told from the same number of something else.
  */
 #include "labels.h"
+#include "words.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 /* Of the SPIR-V specification. */
 enum {
-	HEADER = 5, /* words before the first instruction */
-	BOUND = 3,  /* the one that all numbers are below */
 	OP_PHI = 245,
 	OP_LOOP_MERGE = 246,
 	OP_SELECTION_MERGE = 247,
 	OP_LABEL = 248,
 	OP_BRANCH = 249,
 	OP_BRANCH_CONDITIONAL = 250,
-	OP_SWITCH = 251,
-	MOST = 1 << 22 /* numbers, as the specification says */
+	OP_SWITCH = 251
 };
 
 typedef struct renumber {
@@ -70,31 +68,22 @@ static void rename_uses(renumber *r, uint32_t *w, unsigned n)
 	}
 }
 
-static bool sound(const uint32_t *word, size_t n)
-{
-	size_t at = HEADER;
-
-	while (at < n && word[at] >> 16)
-		at += word[at] >> 16;
-	return at == n && word[BOUND] < MOST;
-}
-
 bool kspv_number_labels(uint32_t *word, size_t n)
 {
-	renumber r = { .ok = n > HEADER && sound(word, n) };
+	renumber r = { .ok = kspv_sound(word, n) };
 
 	if (!r.ok)
 		return false;
-	r.bound = r.next = word[BOUND];
+	r.bound = r.next = word[KSPV_BOUND];
 	r.fresh = calloc(r.bound, sizeof *r.fresh);
 	if (!r.fresh)
 		return false;
-	for (size_t at = HEADER; at < n; at += word[at] >> 16)
+	for (size_t at = KSPV_HEADER; at < n; at += word[at] >> 16)
 		if ((word[at] & 0xffff) == OP_LABEL)
 			declare(&r, &word[at + 1]);
-	for (size_t at = HEADER; r.ok && at < n; at += word[at] >> 16)
+	for (size_t at = KSPV_HEADER; r.ok && at < n; at += word[at] >> 16)
 		rename_uses(&r, &word[at], word[at] >> 16);
-	word[BOUND] = r.next;
+	word[KSPV_BOUND] = r.next;
 	free(r.fresh);
-	return r.ok && r.next <= MOST;
+	return r.ok && r.next <= KSPV_MOST;
 }

@@ -4,6 +4,7 @@
  * and everything else is one walk.
  */
 #include "newer.h"
+#include "words.h"
 
 #include <stdint.h>
 #include <stdio.h>
@@ -12,8 +13,6 @@
 
 /* Of the SPIR-V specification. */
 enum {
-	HEADER = 5, /* words before the first instruction */
-	BOUND = 3,  /* the one that all numbers are below */
 	OP_NAME = 5,
 	OP_EXTENSION = 10,
 	OP_CAPABILITY = 17,
@@ -23,8 +22,7 @@ enum {
 	OP_FUNCTION_END = 56,
 	OP_FUNCTION_CALL = 57,
 	OP_DECORATE = 71,
-	LINKAGE_ATTRIBUTES = 41,
-	MOST = 1 << 22 /* numbers, as the specification says */
+	LINKAGE_ATTRIBUTES = 41
 };
 
 const char *const kspv_newer_call[KSPV_NNEWER] = {
@@ -73,21 +71,11 @@ static uint32_t words_of(const uint32_t *w)
 	return w[0] >> 16;
 }
 
-/* Whether every instruction ends inside the module. */
-static bool sound(const uint32_t *in, size_t n)
-{
-	size_t at = HEADER;
-
-	while (at < n && words_of(in + at))
-		at += words_of(in + at);
-	return n > HEADER && at == n && in[BOUND] < MOST;
-}
-
 static void find_function(spelling *s, const uint32_t *w)
 {
 	const char *name = (const char *)(w + 3);
 
-	if (words_of(w) < 5 || w[2] != LINKAGE_ATTRIBUTES || w[1] >= s->in[BOUND])
+	if (words_of(w) < 5 || w[2] != LINKAGE_ATTRIBUTES || w[1] >= s->in[KSPV_BOUND])
 		return;
 	for (unsigned i = 0; i < KSPV_NNEWER; i++)
 		if (!strncmp(name, kspv_newer_call[i], strlen(kspv_newer_call[i]))) {
@@ -102,7 +90,7 @@ static void learn(spelling *s)
 {
 	bool inside = false;
 
-	for (size_t at = HEADER; s->ok && at < s->n; at += words_of(s->in + at)) {
+	for (size_t at = KSPV_HEADER; s->ok && at < s->n; at += words_of(s->in + at)) {
 		const uint32_t *w = s->in + at;
 		uint32_t op = op_of(w);
 
@@ -110,7 +98,7 @@ static void learn(spelling *s)
 			find_function(s, w);
 		if (op != OP_CONSTANT && op != OP_FUNCTION && op != OP_FUNCTION_PARAMETER)
 			continue;
-		s->ok = words_of(w) > 2 && w[2] < s->in[BOUND];
+		s->ok = words_of(w) > 2 && w[2] < s->in[KSPV_BOUND];
 		if (s->ok && op == OP_CONSTANT)
 			s->number[w[2]] = at;
 		else if (s->ok && op == OP_FUNCTION)
@@ -161,7 +149,7 @@ static void put_extensions(spelling *s)
  */
 static void put_product(spelling *s, const uint32_t *w)
 {
-	bool whole = words_of(w) == 9 && w[8] < s->in[BOUND];
+	bool whole = words_of(w) == 9 && w[8] < s->in[KSPV_BOUND];
 	size_t literal = whole ? s->number[w[8]] : 0;
 
 	if (!literal) {
@@ -176,14 +164,14 @@ static void put_product(spelling *s, const uint32_t *w)
 
 static bool is_call(const spelling *s, const uint32_t *w)
 {
-	return op_of(w) == OP_FUNCTION_CALL && words_of(w) > 3 && w[3] < s->in[BOUND] &&
+	return op_of(w) == OP_FUNCTION_CALL && words_of(w) > 3 && w[3] < s->in[KSPV_BOUND] &&
 	       s->call[w[3]];
 }
 
 static bool is_gone(const spelling *s, const uint32_t *w)
 {
 	return (op_of(w) == OP_NAME || op_of(w) == OP_DECORATE) && words_of(w) > 1 &&
-	       w[1] < s->in[BOUND] && s->gone[w[1]];
+	       w[1] < s->in[KSPV_BOUND] && s->gone[w[1]];
 }
 
 static void put_call(spelling *s, const uint32_t *w)
@@ -202,9 +190,9 @@ static void rewrite(spelling *s)
 {
 	bool head = true, inside = false;
 
-	put(s, s->in, HEADER);
+	put(s, s->in, KSPV_HEADER);
 	put_capabilities(s);
-	for (size_t at = HEADER; at < s->n; at += words_of(s->in + at)) {
+	for (size_t at = KSPV_HEADER; at < s->n; at += words_of(s->in + at)) {
 		const uint32_t *w = s->in + at;
 		uint32_t op = op_of(w);
 
@@ -225,7 +213,7 @@ static void rewrite(spelling *s)
 /* Room for all of it: a call loses more words than its instruction has. */
 static bool make_room(spelling *s)
 {
-	size_t bound = s->in[BOUND];
+	size_t bound = s->in[KSPV_BOUND];
 
 	s->out = malloc((s->n + KSPV_NNEWER * 20) * sizeof *s->out);
 	s->call = calloc(bound, sizeof *s->call);
@@ -242,7 +230,7 @@ bool kspv_spell_newer(kspv_words *module)
 	bool enough = false;
 
 	snprintf(module->why, sizeof module->why, "the emitter's module isn't sound");
-	if (sound(s.in, s.n)) {
+	if (kspv_sound(s.in, s.n)) {
 		enough = make_room(&s);
 		snprintf(module->why, sizeof module->why, "out of memory");
 	}

@@ -3,14 +3,7 @@
 # Products on the test driver, each held to its bound. $1: a backend that makes SPIR-V.
 set -eu
 
-"$KVJIT" info | grep -q '^device   0: .*target xe-pvc' || {
-	echo "SKIPPED: $("$KVJIT" info | grep '^device ')"
-	exit 77
-}
-"$KVJIT" info | grep "^backend  $1: " | grep -q "can't be" && {
-	echo "SKIPPED: no backend $1"
-	exit 77
-}
+. "$(dirname "$0")/skip.sh"
 while read -r problem; do
 	echo "gemm $problem"
 	"$KVJIT" check "gemm $problem" --target xe-pvc --backend "$1" --seeds 2 \

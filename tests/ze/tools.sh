@@ -11,14 +11,7 @@ export XDG_CACHE_HOME="$tmp/cache"
 quant="quant in=f32 to=e4m3/token-head heads=2 dim=48"
 attn="attn q=bf16 kv=int8/token-head heads=2:1 dim=32 page=16 causal"
 
-"$KVJIT" info | grep -q '^device   0: .*target xe-pvc' || {
-	echo "SKIPPED: $("$KVJIT" info | grep '^device ')"
-	exit 77
-}
-"$KVJIT" info | grep "^backend  $1: " | grep -q "can't be" && {
-	echo "SKIPPED: no backend $1"
-	exit 77
-}
+. "$(dirname "$0")/skip.sh"
 
 # 16 rows of [2, 48] floats
 {

@@ -23,9 +23,9 @@
  * Codes of 4 bits are multiplied by a power of two that makes them integers of 8 bits: e2m1 by
  * 2, integers by 16, which is where their bits lie in the byte. The rows' scale takes it back.
  *
- * Signed codes k meet the unsigned operand of vpdpbusd as k + 128; the surplus 128 * sum(x) is
- * subtracted in integers, exactly. Tiles and matrix engines take signed times signed: the codes
- * as they are.
+ * Signed codes k meet the unsigned operand of vpdpbusd as k + 128; the product starts at less
+ * the surplus of 128 * sum(x), which is exact. Tiles and matrix engines take signed times
+ * signed: the codes as they are.
  *
  * Weights times codes with zero points (fold_scales.c) have the sums with those taken from the
  * weights as they were rounded: else both errors, of codes and of zero points, would be seen
@@ -302,6 +302,18 @@ static kir_ref nan_of_row(kir_func *f, kir_ref x, kir_type_id rt)
 	return e1x(f, KIR_OP_reduce_add, rt, zero, 1);
 }
 
+/* x * r rounded to an integer, for rows that are not negative and no r that makes them exceed
+ * 255: added to 2^23 it is the sum's last byte. One instruction multiplies and rounds, another
+ * takes bytes out. NaN becomes any byte. */
+static kir_ref low_byte(kir_func *f, kir_ref x, kir_ref r)
+{
+	kir_type_id t = f->node[x].type, it = kir_with_elem(f->module, t, KIR_s32);
+	kir_ref i = e3x(f, KIR_OP_fma, t, x, r, f32c(f, 0x1p23), 0);
+
+	i = e1(f, KIR_OP_bitcast, it, i);
+	return narrow(f, e2(f, KIR_OP_and, it, i, kir_const_i(f, KIR_s32, 255)), KIR_u8);
+}
+
 static digits split_digits(kir_func *f, kir_ref x, int count, bool weights)
 {
 	kir_module *m = f->module;
@@ -318,6 +330,11 @@ static digits split_digits(kir_func *f, kir_ref x, int count, bool weights)
 	if (!weights) /* digits can't be NaN: their scale is, if the row holds one */
 		d.scale = e2(f, KIR_OP_add, rt, d.scale, nan_of_row(f, x, rt));
 	kir_ref r = e2(f, KIR_OP_div, rt, e1(f, KIR_OP_splat, rt, f32c(f, top)), a);
+
+	if (count == 1 && weights && f->target->features & KIR_HAS_avx2) {
+		d.tile = low_byte(f, x, r);
+		return d;
+	}
 	kir_ref i = e2x(f, KIR_OP_mul, f->node[x].type, x, r, 0);
 
 	if (count == 1) {
@@ -370,9 +387,15 @@ static kir_ref digits_zeros(kir_func *f, const digits *d, kir_ref acc, kir_ref z
 	return e2x(f, KIR_OP_sub, f->node[acc].type, acc, sum, 0);
 }
 
+/* Of a value made of scores in integers: the value without the scale of the query's rows, the
+ * query, that scale, and the sums of the query as it was rounded; 0: there is no such thing. */
+typedef struct scores {
+	kir_ref plain, query, scale, row_sum;
+} scores;
+
 /* scores: x . k^T with k s8. Columns of a query have the digits that the whole of it has. */
 static kir_ref int_scores(kir_func *f, kir_ref x, kir_ref k, int count, kir_type_id t,
-                          kir_ref *row_sum)
+                          scores *made)
 {
 	kir_module *m = f->module;
 	bool part = f->node[x].op == KIR_OP_slice;
@@ -406,22 +429,24 @@ static kir_ref int_scores(kir_func *f, kir_ref x, kir_ref k, int count, kir_type
 
 		sum = e1(f, KIR_OP_convert, kir_tile(m, KIR_s32, rows, dim), d.tile);
 		sum = e1x(f, KIR_OP_reduce_add, ft, join_digits(f, sum, &d), 1);
-		*row_sum = e2(f, KIR_OP_mul, ft, sum, d.scale);
+		made->row_sum = e2(f, KIR_OP_mul, ft, sum, d.scale);
 		sum = 0;
 	} else if (!both_signed) {
 		sum = e1(f, KIR_OP_convert, kir_tile(m, KIR_s32, rows, dim), d.tile);
 		sum = e1x(f, KIR_OP_reduce_add, rt, sum, 1);
-		sum = e2(f, KIR_OP_mul, rt, sum, kir_const_i(f, KIR_s32, 128));
+		sum = e2(f, KIR_OP_mul, rt, sum, kir_const_i(f, KIR_s32, -128));
+		sum = e1x(f, KIR_OP_spread, pt, sum, 0); /* the product starts there */
 		ku = e2(f, KIR_OP_xor, kt, k, kir_const_i(f, KIR_s8, -128));
 		ku = e1(f, KIR_OP_bitcast, kir_with_elem(m, kt, KIR_u8), ku);
 	}
-	p = kir_emit(f, KIR_OP_dot, pt, (kir_ref[]){ d.tile, ku }, 2,
+	p = kir_emit(f, KIR_OP_dot, pt, (kir_ref[]){ d.tile, ku, sum }, sum ? 3 : 2,
 	             (int64_t[KIR_MAX_ATTRS]){ 1 });
-	if (sum)
-		p = e2x(f, KIR_OP_sub, pt, p, sum, 0);
 	if (exact)
 		return as_elem(f, p, KIR_f32);
-	return e2x(f, KIR_OP_mul, t, join_digits(f, p, &d), d.scale, 0);
+	made->plain = join_digits(f, p, &d);
+	made->query = part ? kir_src(f, x, 0) : x;
+	made->scale = d.scale;
+	return e2x(f, KIR_OP_mul, t, made->plain, d.scale, 0);
 }
 
 /* Weights times a scale, whose factor can't make them negative: pass fragment then deals bytes
@@ -515,7 +540,7 @@ static kir_ref f16_weights(kir_func *f, kir_ref w, kir_ref scale, kir_ref v, kir
 }
 
 static kir_ref rewrite(const kir_func *in, kir_ref n, kir_func *f, const kir_ref *map,
-                       enum arith_kind kind, kir_ref *row_sum)
+                       enum arith_kind kind, scores *made)
 {
 	kir_ref x = map[kir_src(in, n, 0)], b = map[stored_factor(in, n)];
 	kir_ref acc = kir_src(in, n, 2) ? map[kir_src(in, n, 2)] : 0;
@@ -547,7 +572,7 @@ static kir_ref rewrite(const kir_func *in, kir_ref n, kir_func *f, const kir_ref
 		return int_weights(f, x, b, map[zacc], map[z], count, t);
 	if (!trans)
 		return int_weights(f, x, b, acc, 0, count, t);
-	kir_ref s = int_scores(f, x, b, count, t, row_sum);
+	kir_ref s = int_scores(f, x, b, count, t, made);
 	return acc ? e2(f, KIR_OP_add, t, s, acc) : s;
 }
 
@@ -578,12 +603,12 @@ static kir_ref join_scale(kir_func *f, kir_ref x, kir_ref s)
 /* Scores less (zero points * sums of the query), as fold_scales leaves them, whose product took
  * integers: the sums are those of the query as it was rounded. 0 if n isn't that. */
 static kir_ref scores_zeros(const kir_func *in, kir_ref n, kir_func *f, const kir_ref *map,
-                            const kir_ref *row_sum)
+                            const scores *made)
 {
 	kir_ref s = kir_src(in, n, 0), mul = kir_src(in, n, 1), src[2];
 	unsigned sums = 2;
 
-	if (in->node[n].op != KIR_OP_sub || !row_sum[s] || in->node[mul].op != KIR_OP_mul)
+	if (in->node[n].op != KIR_OP_sub || !made[s].row_sum || in->node[mul].op != KIR_OP_mul)
 		return 0;
 	for (unsigned i = 0; i < 2; i++) {
 		kir_ref x = kir_src(in, mul, i);
@@ -596,17 +621,65 @@ static kir_ref scores_zeros(const kir_func *in, kir_ref n, kir_func *f, const ki
 	}
 	if (sums == 2)
 		return 0;
-	src[sums] = row_sum[s];
+	src[sums] = made[s].row_sum;
 	mul = kir_emit(f, KIR_OP_mul, in->node[mul].type, src, 2, in->node[mul].attr);
 	src[0] = map[s];
 	src[1] = mul;
 	return kir_emit(f, KIR_OP_sub, in->node[n].type, src, 2, in->node[n].attr);
 }
 
+/* A column of stored scales so near 1 that integers below 2^31 times them are finite in f32 and
+ * normal, whatever else they are multiplied with. */
+static bool near_one(const kir_func *f, kir_ref s)
+{
+	if (kir_type_of(f, s)->rank != 1 || !is_scale(f, s))
+		return false;
+	while (f->node[s].op != KIR_OP_load)
+		s = kir_src(f, s, 0);
+	kir_elem e = (kir_elem)kir_type_of(f, s)->elem;
+
+	return e == KIR_f16 || (kir_is_float(e) && kir_elems[e].bits <= 8 && e != KIR_e8m0);
+}
+
+/* Scores of one group after the other, times their scales, in one sum: the query's scale, which
+ * is the same for all, is multiplied to the sum instead of to each. 0 if n isn't such a step.
+ */
+static kir_ref sum_of_groups(const kir_func *in, kir_ref n, kir_func *f, const kir_ref *map,
+                             scores *made)
+{
+	bool first = in->node[n].op == KIR_OP_mul;
+	kir_ref s = kir_src(in, n, 0), sum = first ? 0 : kir_src(in, n, 2), src[3];
+
+	if ((!first && in->node[n].op != KIR_OP_fma) || !made[s].plain ||
+	    kir_attr_of(in, n, KIR_ATTR_axis) != 1 || !near_one(in, kir_src(in, n, 1)) ||
+	    (!first && made[sum].query != made[s].query))
+		return 0;
+	src[0] = made[s].plain;
+	src[1] = map[kir_src(in, n, 1)];
+	src[2] = first ? 0 : made[sum].plain;
+	made[n] = made[s];
+	made[n].plain = kir_emit(f, (kir_op)in->node[n].op, in->node[n].type, src,
+	                         first ? 2 : 3, in->node[n].attr);
+	return e2x(f, KIR_OP_mul, in->node[n].type, made[n].plain, made[n].scale, 0);
+}
+
+/* Such a sum times a scalar s, which joins the rows' scale; 0 if n isn't that. */
+static kir_ref scaled_sum(const kir_func *in, kir_ref n, kir_func *f, const kir_ref *map,
+                          const scores *made)
+{
+	kir_ref x = kir_src(in, n, 0), s = kir_src(in, n, 1), by;
+
+	if (in->node[n].op != KIR_OP_mul || !made[x].plain || in->node[x].op == KIR_OP_dot ||
+	    kir_type_of(in, s)->rank)
+		return 0;
+	by = e2(f, KIR_OP_mul, f->node[made[x].scale].type, made[x].scale, map[s]);
+	return e2x(f, KIR_OP_mul, in->node[n].type, made[x].plain, by, 0);
+}
+
 kpass_result kpass_arith(const kir_func *in, kir_func *out, kir_diag *why)
 {
 	kir_ref *map = kir_map_new(out, in);
-	kir_ref *row_sum = kir_alloc(out->module, in->nnode * sizeof *row_sum);
+	scores *made = kir_alloc(out->module, in->nnode * sizeof *made);
 	kir_elem query = query_elem(in);
 	kpass_result result = KPASS_SAME;
 
@@ -627,13 +700,15 @@ kpass_result kpass_arith(const kir_func *in, kir_func *out, kir_diag *why)
 				continue;
 			}
 		}
-		if ((map[n] = scores_zeros(in, n, out, map, row_sum)) != 0)
+		if ((map[n] = scores_zeros(in, n, out, map, made)) != 0 ||
+		    (map[n] = sum_of_groups(in, n, out, map, made)) != 0 ||
+		    (map[n] = scaled_sum(in, n, out, map, made)) != 0)
 			continue;
 		if (kind == A_F32) {
 			kir_copy(out, in, n, map);
 			continue;
 		}
-		map[n] = rewrite(in, n, out, map, kind, &row_sum[n]);
+		map[n] = rewrite(in, n, out, map, kind, &made[n]);
 		result = KPASS_CHANGED;
 	}
 	return result;

@@ -19,6 +19,7 @@ typedef struct product {
 	vec *v;
 	kir_ref n;
 	const vec_tile *a, *acc; /* acc NULL: starts at 0                      */
+	bool acc_rows;           /* acc has one number a row                   */
 	kir_ref words;           /* a as 4-byte words: s32 or f32              */
 	vec_factor b;
 	vec_packed p;
@@ -32,6 +33,8 @@ static kir_ref start_value(product *d, vec_ix r, vec_ix c, int64_t lanes)
 	vec *v = d->v;
 	kir_type_id t = kir_vector(v->f->module, d->out.elem, lanes);
 
+	if (d->acc_rows)
+		return e1(v->f, KIR_OP_splat, t, vec_read1(v, d->acc, ix(0), r));
 	if (d->acc)
 		return vec_read(v, d->acc, r, c, lanes);
 	return e1(v->f, KIR_OP_splat, t,
@@ -224,6 +227,9 @@ bool vec_dot(vec *v, kir_ref n)
 		return true;
 	vec_flush(v);
 	d.a = vec_value(v, an);
+	d.acc_rows = accn && v->deferred[accn];
+	if (d.acc_rows)
+		accn = kir_src(v->in, accn, 0);
 	d.acc = accn ? vec_value(v, accn) : NULL;
 	if (!vec_factor_of(v, n, &d.b))
 		return false;

@@ -698,6 +698,20 @@ static void defer_factors(vec *v)
 	}
 }
 
+/* A product's start that is one number a row: it reads the number. */
+static void defer_starts(vec *v)
+{
+	const kir_func *in = v->in;
+
+	for (kir_ref n = 1; n < in->nnode; n++) {
+		kir_ref s = in->node[n].op == KIR_OP_dot ? kir_src(in, n, 2) : 0;
+
+		if (s && v->nuse[s] == 1 && !v->tiling[n] && in->node[s].op == KIR_OP_spread &&
+		    kir_attr_of(in, s, KIR_ATTR_axis) == 0)
+			v->deferred[s] = true;
+	}
+}
+
 /* A tile whose only reader is an elementwise op isn't brought home either: the op reads memory,
  * also through a reshape that keeps the rows. */
 static void find_direct(vec *v)
@@ -780,6 +794,7 @@ kpass_result kpass_vectorize(const kir_func *in, kir_func *out, kir_diag *why)
 	vec_tiles_plan(&v);
 	count_uses(&v);
 	defer_factors(&v);
+	defer_starts(&v);
 	find_direct(&v);
 	lower_seq(&v, 1);
 	if (why->n)

@@ -255,29 +255,68 @@ static LLVMValueRef lut(kll *l, kir_ref n)
 	return gather(l, p, count, lanes);
 }
 
-/* 4-bit floats as integers: a table of 16 bytes. Others stay. */
-static LLVMValueRef fixed(kll *l, kir_ref n)
+/* Codes of 4 bits, for tables that hold each entry four times: bits 4 to 7 of an index may be
+ * anything, so bytes are taken as they are, and shifted as words. */
+static LLVMValueRef loose_codes(kll *l, kir_ref src)
+{
+	kir_ref x = l->f->node[src].op == KIR_OP_bitcast ? kir_src(l->f, src, 0) : src;
+	LLVMTypeRef words = LLVMVectorType(l->i16, kll_lanes(l, src) / 2);
+	kir_op op = (kir_op)l->f->node[x].op;
+	int64_t by = 0;
+	LLVMValueRef v;
+
+	if (kll_elem(l, x) != KIR_u8 || (op != KIR_OP_and && op != KIR_OP_shr) ||
+	    !kir_is_const(l->f, kir_src(l->f, x, 1), &by) || by != (op == KIR_OP_and ? 15 : 4))
+		return l->val[src];
+	v = l->val[kir_src(l->f, x, 0)];
+	if (op == KIR_OP_and)
+		return v;
+	v = LLVMBuildBitCast(l->b, v, words, "");
+	v = LLVMBuildLShr(l->b, v, kll_int(l->i16, 4, v), "");
+	return LLVMBuildBitCast(l->b, v, LLVMTypeOf(l->val[src]), "");
+}
+
+/* 4-bit floats as integers, their bits flipped where `flip` has ones: by a table of 16 bytes,
+ * which is there four times if the processor has permutations of 64. Others stay. */
+static LLVMValueRef fixed(kll *l, kir_ref n, uint64_t flip)
 {
 	kir_ref src = kir_src(l->f, n, 0);
 	kir_elem from = kll_elem(l, src), to = kll_elem(l, n);
 	unsigned lanes = kll_lanes(l, n), count = (lanes + 63) / 64;
 	int shift = (int)kir_attr_of(l->f, n, KIR_ATTR_shift);
-	LLVMValueRef p[16], table[64];
+	LLVMValueRef p[16], table[64], codes;
+	bool all = has(l, KIR_HAS_vbmi);
 
 	if (!has(l, KIR_HAS_avx512) || !kir_is_float(from) || kir_elems[from].bits != 4 ||
 	    kir_elem_bytes(to) != 1 || lanes < 16 || count > 16)
 		return NULL;
-	for (unsigned c = 0; c < 64; c++)
-		table[c] = LLVMConstInt(
-		    l->i8, (uint64_t)(int64_t)ldexp(kir_decode(from, c & 15), shift), true);
-	for (unsigned i = 0; i < count; i++)
+	for (unsigned c = 0; c < 64; c++) {
+		int64_t x = (int64_t)ldexp(kir_decode(from, c & 15), shift);
+
+		table[c] = LLVMConstInt(l->i8, ((uint64_t)x ^ flip) & 255, false);
+	}
+	codes = all ? loose_codes(l, src) : l->val[src];
+	for (unsigned i = 0; i < count; i++) {
+		LLVMValueRef t = LLVMConstVector(table, 64), x = piece(l, codes, i * 64, 64);
+
+		if (!all)
+			x = LLVMBuildAnd(l->b, x, bytes(l, 15), "");
 		p[i] = kll_call(
-		    l, "llvm.x86.avx512.pshuf.b.512", NULL, 0,
-		    (LLVMValueRef[]){ LLVMConstVector(table, 64),
-		                      LLVMBuildAnd(l->b, piece(l, l->val[src], i * 64, 64),
-		                                   bytes(l, 15), "") },
-		    2);
+		    l, all ? "llvm.x86.avx512.permvar.qi.512" : "llvm.x86.avx512.pshuf.b.512",
+		    NULL, 0, (LLVMValueRef[]){ t, x }, 2);
+	}
 	return gather(l, p, count, lanes);
+}
+
+/* Such integers with bits flipped: another table. */
+static LLVMValueRef flipped(kll *l, kir_ref n)
+{
+	kir_ref x = kir_src(l->f, n, 0);
+	int64_t flip;
+
+	if (l->f->node[x].op != KIR_OP_fixed || !kir_is_const(l->f, kir_src(l->f, n, 1), &flip))
+		return NULL;
+	return fixed(l, x, (uint64_t)flip);
 }
 
 /* -- f32 to integers of 8 bits ------------------------------------------------------------ */
@@ -343,7 +382,8 @@ LLVMValueRef kx86_hook(kll *l, kir_ref n)
 	case KIR_OP_x86_lut:
 	case KIR_OP_x86_lut_lo:
 	case KIR_OP_x86_lut_hi: return lut(l, n);
-	case KIR_OP_fixed: return fixed(l, n);
+	case KIR_OP_fixed: return fixed(l, n, 0);
+	case KIR_OP_xor: return flipped(l, n);
 	default: return kx86_tiles(l, n);
 	}
 }

@@ -48,6 +48,7 @@ const kir_attr_info kir_attrs[KIR_NATTR] = {
 #define DOT_xe_reduce_max      , "xe.reduce.max"
 #define DOT_xe_repeat          , "xe.repeat"
 #define DOT_xe_pack            , "xe.pack"
+#define DOT_xe_zip             , "xe.zip"
 #define DOT_xe_part            , "xe.part"
 #define DOT_amx_tile           , "amx.tile"
 #define DOT_amx_zero           , "amx.zero"

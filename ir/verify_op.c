@@ -537,6 +537,7 @@ bool kir_check_op(kir_checker *c, kir_ref n)
 	case KIR_OP_xe_reduce_max:
 	case KIR_OP_xe_repeat:
 	case KIR_OP_xe_pack:
+	case KIR_OP_xe_zip:
 	case KIR_OP_xe_part: return kir_check_xe(c, n);
 	case KIR_OP_if: return has_elem(c, n, 0, KIR_i1);
 	case KIR_OP_view: return kir_check_view(c, n);

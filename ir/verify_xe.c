@@ -5,6 +5,8 @@
  */
 #include "verify.h"
 
+#include <stdio.h>
+
 typedef const kir_type type;
 
 static type *type_at(const kir_checker *c, kir_ref n, unsigned k)
@@ -42,15 +44,17 @@ static bool spread_out(kir_checker *c, kir_ref n, type *t)
 	                                   c->f->target->lanes);
 }
 
-/* acc and result: rows a lane; a: rows, a byte pair or a wider element each; b: 32 or 16 deep.
- */
+/* acc and result: rows a lane; b: as deep as 32 bytes hold of its element, f32 as the lanes are
+ * many; a: for each row the lane's share of the depth. */
 static bool check_dpas(kir_checker *c, kir_ref n)
 {
 	type *t = kir_type_of(c->f, n), *a = type_at(c, n, 1), *b = type_at(c, n, 2);
 	kir_elem ae = (kir_elem)a->elem, be = (kir_elem)b->elem;
 	bool bytes = (ae == KIR_s8 || ae == KIR_u8) && (be == KIR_s8 || be == KIR_u8);
 	bool floats = ae == be && (ae == KIR_f16 || ae == KIR_bf16 || ae == KIR_f32);
-	int64_t rows = parts(c, t);
+	int64_t rows = parts(c, t), lanes = c->f->target->lanes;
+	int64_t depth = ae == KIR_f32 ? lanes : bytes ? 32 : 16;
+	char must[64];
 
 	if (!bytes && !floats)
 		return wrong(c, n, 2,
@@ -61,12 +65,13 @@ static bool check_dpas(kir_checker *c, kir_ref n)
 		return wrong_result(c, n, "of 1, 2, 4 or 8 rows a lane");
 	if (c->f->node[kir_src(c->f, n, 0)].type != c->f->node[n].type)
 		return wrong(c, n, 0, "of the result's type");
-	if (parts(c, a) != (bytes ? 2 * rows : rows))
-		return wrong(c, n, 1,
-		             bytes ? "two bytes a row and lane" : "one element a row and lane");
-	if (parts(c, b) != (bytes ? 32 : 16))
-		return wrong(c, n, 2, bytes ? "32 bytes a lane" : "16 elements a lane");
-	return true;
+	if (parts(c, a) * lanes != depth * rows) {
+		snprintf(must, sizeof must, "%lld elements a row and lane",
+		         (long long)(depth / lanes));
+		return wrong(c, n, 1, must);
+	}
+	snprintf(must, sizeof must, "%lld elements a lane", (long long)depth);
+	return parts(c, b) == depth || wrong(c, n, 2, must);
 }
 
 static bool check_load2d(kir_checker *c, kir_ref n)
@@ -91,6 +96,7 @@ static bool check_structure(kir_checker *c, kir_ref n)
 	kir_op op = (kir_op)c->f->node[n].op;
 	type *t = kir_type_of(c->f, n);
 	int64_t k = parts(c, t), from = 0, start = kir_attr_of(c->f, n, KIR_ATTR_start);
+	int64_t every = kir_attr_of(c->f, n, KIR_ATTR_every);
 
 	if (!spread_out(c, n, t))
 		return false;
@@ -105,13 +111,18 @@ static bool check_structure(kir_checker *c, kir_ref n)
 	}
 	if (op == KIR_OP_xe_repeat && k % from)
 		return wrong_result(c, n, "a multiple of the operand's lanes");
-	if (op == KIR_OP_xe_pack && k != from)
+	if ((op == KIR_OP_xe_pack || op == KIR_OP_xe_zip) && k != from)
 		return wrong_result(c, n, "of as many lanes as both operands");
-	if (op == KIR_OP_xe_part && (start < 0 || start + k > from))
-		return kir_complain(c, n, "it takes components %lld to %lld of %lld",
-		                    (long long)start, (long long)(start + k - 1),
-		                    (long long)from);
-	return true;
+	if (op == KIR_OP_xe_zip &&
+	    c->f->node[kir_src(c->f, n, 0)].type != c->f->node[kir_src(c->f, n, 1)].type)
+		return wrong(c, n, 1, "of operand 1's type");
+	if (op != KIR_OP_xe_part)
+		return true;
+	if (every < 1)
+		return kir_complain(c, n, "every=%lld must be at least 1", (long long)every);
+	return (start >= 0 && start + (k - 1) * every < from) ||
+	       kir_complain(c, n, "it takes components %lld to %lld of %lld", (long long)start,
+	                    (long long)(start + (k - 1) * every), (long long)from);
 }
 
 static bool check_reduce(kir_checker *c, kir_ref n)

@@ -131,12 +131,9 @@ static bool digits_are_free(const kir_func *f, kir_ref n)
 	return has_tiles(f, KIR_HAS_amx_int8) && kir_type_of(f, n)->dim[0] * 2 <= KIR_AMX_ROWS;
 }
 
-/* Engines that take 16 lanes; those of Alchemist are 8 wide, and have no blocks either. */
 static bool has_engine(const kir_target *t)
 {
-	unsigned needs = KIR_HAS_xe | KIR_HAS_xmx | KIR_HAS_block2d;
-
-	return (t->features & needs) == needs;
+	return t->features & KIR_HAS_xmx;
 }
 
 static bool exact_in_f16(kir_elem e)

@@ -501,8 +501,8 @@ bool expand_quantize(const kir_func *in, kir_ref n, kir_func *f, kir_ref *map, k
 	o.heads = write_heads_together(heads, dim);
 	o.group = whole ? dim : o.side->group ? o.side->group : 1;
 	/* codes an element each, made of a group's elements and its scale alone */
-	bool plain = o.side->bits != 4 && !o.side->global && !o.side->range && !o.side->rotate &&
-	             !o.side->row;
+	bool plain = o.side->bits != 4 && !o.side->global && !o.side->range &&
+	             !o.side->rotate && !o.side->row;
 	bool groups = plain && o.side->group && o.heads == 1 &&
 	              plain_row(kir_type_of(f, o.x)) && plain_row(kir_type_of(f, o.q));
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* frag_deal.c -- bytes of a left factor: a lane of it holds two neighbouring columns of each
- * row.
+/* frag_deal.c -- bytes of a left factor on an engine of 16 lanes: a lane of it holds two
+ * neighbouring columns of each row.
  *
  *     lanes of blocks    x0 x1 x2 .. x15 | x16 x17 .. x31      a column each, as computed
  *     lanes of a factor  x0x1 x2x3 .. x14x15 x16x17 .. x30x31  two bytes each
@@ -113,7 +113,7 @@ static bool engine_deals(const frag *g, kir_ref n)
 	const kir_func *in = g->in;
 	kir_ref x = kir_src(in, n, 0);
 
-	return in->node[n].op == KIR_OP_convert && g->nuse[n] == 1 && !g->paired[n] &&
+	return in->node[n].op == KIR_OP_convert && g->nuse[n] == 1 && g->run[n] == 1 &&
 	       kir_type_of(in, n)->elem == KIR_u8 && kir_type_of(in, x)->elem == KIR_f32 &&
 	       kir_attr_of(in, n, KIR_ATTR_round) == KIR_ROUND_even && is_scaled(in, x);
 }
@@ -174,9 +174,9 @@ kir_ref *frag_left_bytes(frag *g, kir_ref a)
 	for (int64_t i = 0; i < rb * half; i++) {
 		const kir_ref *x = &g->val[a][2 * i];
 
-		out[i] = engine         ? dealt(g, a, i / half, i % half * 2)
-		         : g->paired[a] ? pair_bytes(g, x[0], x[1])
-		                        : deal_bytes(g, x[0], x[1]);
+		out[i] = engine           ? dealt(g, a, i / half, i % half * 2)
+		         : g->run[a] == 2 ? pair_bytes(g, x[0], x[1])
+		                          : deal_bytes(g, x[0], x[1]);
 	}
 	return out;
 }

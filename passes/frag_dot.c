@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* frag_dot.c -- products of fragments: a block of 16 columns and a step of the contraction at a
+/* frag_dot.c -- products of fragments: a block of columns and a step of the contraction at a
  * time, the right factor from memory.
  *
  *     %s = dot %q, %k {trans=1} : f32<8x64>      for each 16 keys, for each 16 elements:
@@ -8,9 +8,10 @@
  *
  * Of keys lying as rows, a row goes to a lane (trans); of keys packed so that 4 bytes of each
  * of several lie side by side, these 4 bytes do. Values lie as rows of the contraction, a
- * column goes to a lane. Either way a lane holds its column's elements in the order of the
- * contraction, which is what the engine takes; conversions are done there, to 32 bytes of
- * memory a lane.
+ * column goes to a lane. Where a lane has a run of columns (frag_shape.c), so many blocks are
+ * read together: values by words, whose halves are the columns'. Either way a lane holds its
+ * column's elements in the order of the contraction, which is what the engine takes;
+ * conversions are done there, to 32 bytes of memory a lane.
  *
  * A factor in any other layout isn't taken.
  */
@@ -27,6 +28,7 @@ typedef struct factor {
 	int64_t pitch, unit;   /* bytes between rows; elements that stay together  */
 	int64_t depth, step;   /* of the contraction: its length, what a load gives */
 	bool packed, split;    /* the rows of a tile may lie in several pieces     */
+	unsigned run;          /* of the product: blocks whose columns are taken together */
 } factor;
 
 static const kir_piece *piece_at(const kir_type *t, unsigned axis, int64_t stride)
@@ -61,14 +63,14 @@ static bool plain_rows(const kir_type *t, factor *x)
 }
 
 /* Four bytes of each of several rows side by side: 1/u:P, 1%u:size, 0%m:4. */
-static bool packed_rows(const kir_type *t, factor *x)
+static bool packed_rows(const kir_type *t, factor *x, int64_t wide)
 {
 	unsigned row = t->rank - 2u, col = t->rank - 1u;
 	int64_t size = kir_elem_bytes(x->stored);
 	const kir_piece *fine = piece_at(t, col, size), *r = piece_at(t, row, 4);
 
 	if (!x->trans || !fine || !fine->mod || fine->mod * size != 4 || !r ||
-	    (r->mod && r->mod % 16) || pieces_of(t, col) != 2)
+	    (r->mod && r->mod % wide) || pieces_of(t, col) != 2)
 		return false;
 	for (unsigned i = 0; i < t->npieces; i++) {
 		const kir_piece *p = &t->piece[i];
@@ -101,8 +103,9 @@ static bool factor_of(frag *g, kir_ref n, factor *x)
 	x->elem = (kir_elem)kir_type_of(g->in, kir_src(g->in, n, 1))->elem;
 	x->depth = tile->dim[x->trans];
 	x->unit = 1;
+	x->run = g->run[n];
 	if (t->rank < 2 || kir_elem_bytes(x->elem) < kir_elem_bytes(x->stored) ||
-	    (!plain_rows(t, x) && !packed_rows(t, x)))
+	    (!plain_rows(t, x) && !packed_rows(t, x, g->lanes * x->run)))
 		return false;
 	x->buf = g->map[buf];
 	x->rank = t->rank;
@@ -133,34 +136,99 @@ static kir_ref apply_chain(frag *g, const factor *x, kir_ref v)
 	return v;
 }
 
-/* Columns 16 c to 16 c + 15 of the product, `step` elements of the contraction from k. */
-static kir_ref load_block(frag *g, const factor *x, int64_t c, int64_t k)
+/* `count` elements a lane of the block that attributes say, from the tile's first element or,
+ * where its columns lie in several pieces, from column `first` on. */
+static kir_ref load(frag *g, const factor *x, int64_t first, int64_t count, const int64_t *attr,
+                    kir_ref upto)
 {
 	kir_ref src[KIR_RANK + 2] = { x->buf };
-	int64_t attr[KIR_MAX_ATTRS] = { x->trans && !x->packed, x->unit, x->pitch, 0, 0 };
 
 	for (unsigned i = 0; i < x->rank; i++)
 		src[1 + i] = x->at[i];
-	if (x->split && c) /* the index finds the piece; its columns are adjacent from there */
+	if (x->split &&
+	    first) /* the index finds the piece; its columns are adjacent from there */
 		src[x->rank - 1] = e2(g->f, KIR_OP_add, kir_scalar(g->f->module, KIR_s64),
-		                      src[x->rank - 1], s64c(g->f, c * g->lanes));
-	if (x->packed)
-		attr[3] = x->split ? 0 : c * g->lanes, attr[4] = k / x->unit;
-	else if (x->trans)
-		attr[3] = k, attr[4] = c * g->lanes;
-	else
-		attr[3] = c * g->lanes, attr[4] = k;
-	src[1 + x->rank] = x->upto;
-	return kir_emit(g->f, KIR_OP_xe_load2d, frag_vector(g, x->stored, x->step), src,
-	                x->rank + (x->upto ? 2 : 1), attr);
+		                      src[x->rank - 1], s64c(g->f, first));
+	src[1 + x->rank] = upto;
+	return kir_emit(g->f, KIR_OP_xe_load2d, frag_vector(g, x->stored, count), src,
+	                x->rank + (upto ? 2 : 1), attr);
 }
 
-/* Engines of 16 lanes; without one products are those of f32. */
-static bool has_engine(const kir_target *t)
+/* Columns of rows that are memory's: rows `run` apart go to a lane, from row r on. */
+static kir_ref load_rows(frag *g, const factor *x, int64_t c, int64_t r, int64_t k)
 {
-	unsigned needs = KIR_HAS_xmx | KIR_HAS_block2d;
+	kir_type_id s64 = kir_scalar(g->f->module, KIR_s64);
+	int64_t attr[KIR_MAX_ATTRS] = { 1, x->unit, x->pitch * x->run,
+		                        k + r * x->pitch / kir_elem_bytes(x->stored),
+		                        c * g->lanes / x->run };
+	kir_ref upto = x->upto;
 
-	return (t->features & needs) == needs;
+	if (upto && x->run > 1) { /* of every so manieth row */
+		upto = e2(g->f, KIR_OP_add, s64, upto, s64c(g->f, x->run - 1 - r));
+		upto = e2(g->f, KIR_OP_shr, s64, upto, s64c(g->f, __builtin_ctz(x->run)));
+	}
+	return load(g, x, 0, x->step, attr, upto);
+}
+
+/* Each `run`th component of x, from r on. */
+static kir_ref each(frag *g, kir_ref x, int64_t r, int64_t run)
+{
+	const kir_type *t = kir_type_of(g->f, x);
+
+	return kir_emit(g->f, KIR_OP_xe_part,
+	                kir_vector(g->f->module, (kir_elem)t->elem, t->dim[0] / run), &x, 1,
+	                (int64_t[KIR_MAX_ATTRS]){ r, run });
+}
+
+enum { MOST_BYTES = 64 /* of one load, in a lane */, MOST_RUN = 4 };
+
+/* Packed keys: a load gives each lane the words of `run` keys. */
+static void load_words(frag *g, const factor *x, int64_t c, int64_t k, kir_ref *out)
+{
+	int64_t size = kir_elem_bytes(x->stored), words = x->step * size / 4;
+	int64_t rows = words * x->run * 4 > MOST_BYTES ? MOST_BYTES / 4 / x->run : words;
+
+	for (int64_t i = 0; i < words; i += rows) {
+		int64_t attr[KIR_MAX_ATTRS] = { 0, x->unit * x->run, x->pitch,
+			                        x->split ? 0 : c * g->lanes / x->run,
+			                        k / x->unit + i };
+		kir_ref v = load(g, x, c * g->lanes, rows * x->run * x->unit, attr, 0);
+
+		v = e1(g->f, KIR_OP_bitcast, frag_vector(g, KIR_s32, rows * x->run), v);
+		for (int64_t r = 0; r < x->run; r++) {
+			kir_ref w = each(g, v, r, x->run);
+
+			out[r] = i ? frag_pack(g, out[r], w) : w;
+		}
+	}
+	for (int64_t r = 0; r < x->run; r++)
+		out[r] = e1(g->f, KIR_OP_bitcast, frag_vector(g, x->stored, x->step), out[r]);
+}
+
+/* Block columns c to c + run - 1 of the product, `step` elements of the contraction from k. */
+static void load_blocks(frag *g, const factor *x, int64_t c, int64_t k, kir_ref *out)
+{
+	int64_t attr[KIR_MAX_ATTRS] = { 0, x->unit, x->pitch, c * g->lanes, k };
+	kir_ref v;
+
+	if (x->packed && x->run > 1) {
+		load_words(g, x, c, k, out);
+	} else if (x->packed) {
+		attr[3] = x->split ? 0 : c * g->lanes;
+		attr[4] = k / x->unit;
+		out[0] = load(g, x, c * g->lanes, x->step, attr, x->upto);
+	} else if (x->trans) {
+		for (int64_t r = 0; r < x->run; r++)
+			out[r] = load_rows(g, x, c, r, k);
+	} else if (x->run > 1) {
+		attr[1] = x->run;
+		attr[3] = c * g->lanes / x->run;
+		v = load(g, x, 0, x->step * x->run, attr, x->upto);
+		for (int64_t r = 0; r < x->run; r++)
+			out[r] = each(g, v, r, x->run);
+	} else {
+		out[0] = load(g, x, 0, x->step, attr, x->upto);
+	}
 }
 
 /* What every block of the product begins as. */
@@ -230,49 +298,53 @@ static void finish(frag *g, kir_ref n, int64_t c, kir_ref by)
  * end, and NaN with it. */
 static void widened(frag *g, kir_ref n, factor *x)
 {
-	kir_ref a = kir_src(g->in, n, 0), acc = kir_src(g->in, n, 2);
-	int64_t nleft = frag_col_blocks(g, a), cb = frag_col_blocks(g, n);
+	int64_t nleft = x->depth / 16, cb = frag_col_blocks(g, n);
+	kir_ref acc = kir_src(g->in, n, 2), *left = frag_left(g, n);
 	kir_type_id words = frag_vector(g, KIR_s32, 8);
-	bool nans = x->stored == KIR_e4m3fn;
+	bool nans = x->stored == KIR_e4m3fn, trans = x->trans;
+	int64_t columns = x->run;
 
 	begin(g, n, nans ? 0 : acc);
 	x->step = 32;
-	if (!x->trans)
-		x->unit = 2;
-	for (int64_t c = 0; c < cb; c += x->trans ? 1 : 2) {
-		kir_ref any = 0;
+	if (!trans) /* two columns' codes together are one load */
+		x->unit = 2, x->run = 1;
+	for (int64_t c = 0; c < cb; c += columns) {
+		kir_ref any[MOST_RUN] = { 0 }, block[MOST_RUN];
 		double by = 1;
 
-		for (int64_t k = 0; k < nleft; k += x->trans ? 2 : 1) {
-			kir_ref b[2] = { load_block(g, x, x->trans ? c : c / 2, k * g->lanes) };
+		for (int64_t k = 0; k < nleft; k += trans ? 2 : 1) {
+			load_blocks(g, x, trans ? c : c / 2, k * 16, block);
+			for (unsigned r = 0; r < x->run; r++) {
+				kir_ref b[2] = { e1(g->f, KIR_OP_bitcast, words, block[r]) };
 
-			b[0] = e1(g->f, KIR_OP_bitcast, words, b[0]);
-			if (nans)
-				any = frag_nans(g, b[0], !x->trans, any);
-			by = frag_widen(g, x->stored, b);
-			step(g, n, g->val[a], nleft, c, k, b[0]);
-			step(g, n, g->val[a], nleft, x->trans ? c : c + 1, x->trans ? k + 1 : k,
-			     b[1]);
+				if (nans)
+					any[r] = frag_nans(g, b[0], !trans, any[r]);
+				by = frag_widen(g, x->stored, b);
+				step(g, n, left, nleft, c + r, k, b[0]);
+				step(g, n, left, nleft, trans ? c + r : c + 1,
+				     trans ? k + 1 : k, b[1]);
+			}
 		}
-		if (nans && x->trans) {
-			finish(g, n, c, lanes_factor(g, n, any, 0x80808080, by));
-		} else if (nans) {
-			finish(g, n, c, lanes_factor(g, n, any, 0x00800080, by));
-			finish(g, n, c + 1, lanes_factor(g, n, any, 0x80008000, by));
+		for (unsigned r = 0; nans && trans && r < x->run; r++)
+			finish(g, n, c + r, lanes_factor(g, n, any[r], 0x80808080, by));
+		if (nans && !trans) {
+			finish(g, n, c, lanes_factor(g, n, any[0], 0x00800080, by));
+			finish(g, n, c + 1, lanes_factor(g, n, any[0], 0x80008000, by));
 		}
 	}
 }
 
 void frag_dot(frag *g, kir_ref n)
 {
-	kir_ref a = kir_src(g->in, n, 0), *left;
+	kir_elem ae = (kir_elem)kir_type_of(g->in, kir_src(g->in, n, 0))->elem;
+	kir_ref *left, block[MOST_RUN];
 	factor x = { 0 };
-	bool bytes = kir_elem_bytes((kir_elem)kir_type_of(g->in, a)->elem) == 1;
-	int64_t k = bytes ? 32 : 16;
+	bool bytes = kir_elem_bytes(ae) == 1;
+	int64_t k = frag_depth(g, n);
 
 	if (!factor_of(g, n, &x) || x.depth % k || (bytes && x.b.nchain) ||
-	    (!has_engine(g->in->target) && x.elem != KIR_f32) ||
-	    (bytes ? kir_elem_bytes(x.elem) != 1 : kir_type_of(g->in, a)->elem != x.elem)) {
+	    (!(g->in->target->features & KIR_HAS_xmx) && x.elem != KIR_f32) ||
+	    (bytes ? kir_elem_bytes(x.elem) != 1 : ae != x.elem)) {
 		g->failed = true;
 		return;
 	}
@@ -284,13 +356,13 @@ void frag_dot(frag *g, kir_ref n)
 	if (x.step < k || x.depth % x.step)
 		x.step = k;
 	begin(g, n, kir_src(g->in, n, 2));
-	left = bytes ? frag_left_bytes(g, a) : g->val[a];
-	for (int64_t c = 0; c < frag_col_blocks(g, n); c++)
+	left = frag_left(g, n);
+	for (int64_t c = 0; c < frag_col_blocks(g, n); c += x.run)
 		for (int64_t at = 0; at < x.depth; at += x.step) {
-			kir_ref b = load_block(g, &x, c, at);
-
+			load_blocks(g, &x, c, at, block);
 			for (int64_t i = 0; i < x.step; i += k)
-				step(g, n, left, x.depth / k, c, (at + i) / k,
-				     apply_chain(g, &x, frag_part(g, b, i, k)));
+				for (unsigned r = 0; r < x.run; r++)
+					step(g, n, left, x.depth / k, c + r, (at + i) / k,
+					     apply_chain(g, &x, frag_part(g, block[r], i, k)));
 		}
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* frag_memory.c -- tiles and vectors from and to memory, a row of 16 columns at a time.
+/* frag_memory.c -- tiles and vectors from and to memory, a column a lane and a row at a time.
  *
  *     %x = load %q[%t,%h,0] upto %n : f16<1x4x128>
  *  => for each row, for each 16 columns:  vload %q[%t+i,%h+j,c] upto 16 or 0 : f16<16>
@@ -97,15 +97,14 @@ static kir_ref read_lanes(frag *g, const place *p, int64_t i, int64_t lanes)
 	return kir_emit(g->f, KIR_OP_vload, t, src, p->rank + (limit ? 2 : 1), NULL);
 }
 
-/* Columns 16 c and on of row r, in the value's order. */
+/* Block c of row r, in the value's order. */
 static kir_ref read_block_row(frag *g, kir_ref n, const place *p, int64_t r, int64_t c)
 {
-	int64_t cols = frag_ncols(g, n);
+	int64_t cols = frag_ncols(g, n), run = g->run[n];
 
-	if (!g->paired[n])
-		return read_lanes(g, p, r * cols + c * g->lanes, g->lanes);
-	return frag_part(g, read_lanes(g, p, r * cols + c / 2 * 2 * g->lanes, 2 * g->lanes),
-	                 c % 2, 1);
+	return frag_part(g,
+	                 read_lanes(g, p, r * cols + c / run * run * g->lanes, run * g->lanes),
+	                 c % run, 1);
 }
 
 /* The element in every lane. */
@@ -147,18 +146,20 @@ static bool contiguous(const frag *g, kir_ref n, int64_t lanes)
 	return run == INT64_MAX || run % lanes == 0;
 }
 
-/* A bounded vector that lies in one record of its buffer, 16 columns a row of 64 bytes: where
+/* A bounded vector that lies in one record of its buffer, a column a lane: where
  * one of its elements exists the others are memory too, so whole rows are read and what is past
  * the bound is made 0. One load and no branches. */
 static bool load_record(frag *g, kir_ref n, const place *p)
 {
 	const kir_type *b = kir_type_of(g->f, p->buf), *t = p->tile;
 	int64_t count = frag_col_blocks(g, n), size = kir_elem_bytes((kir_elem)t->elem);
+	int64_t run = g->run[n], wide = g->lanes * run;
+	int64_t attr[KIR_MAX_ATTRS] = { 0, run, wide * size, 0, 0 };
 	kir_type_id s64 = kir_scalar(g->f->module, KIR_s64), it, ct;
 	kir_ref src[KIR_RANK + 2] = { p->buf }, live, rows, x, at, *val;
 	unsigned last = b->rank - 1u;
 
-	if (g->kind[n] != FRAG_COL || t->rank != 1 || g->paired[n] || size != 4 ||
+	if (g->kind[n] != FRAG_COL || t->rank != 1 || size != 4 ||
 	    (count != 2 && count != 4 && count != 8) || b->rank < 2 ||
 	    b->dim[last] % t->dim[0] || !contiguous(g, n, t->dim[0]))
 		return false;
@@ -166,28 +167,28 @@ static bool load_record(frag *g, kir_ref n, const place *p)
 		src[1 + i] = p->at[i];
 	if (!p->upto) {
 		x = kir_emit(g->f, KIR_OP_xe_load2d, frag_vector(g, (kir_elem)t->elem, count),
-		             src, b->rank + 1u,
-		             (int64_t[KIR_MAX_ATTRS]){ 0, 1, g->lanes * size, 0, 0 });
+		             src, b->rank + 1u, attr);
 		val = frag_new(g, n);
 		for (int64_t c = 0; c < count; c++)
 			val[c] = frag_part(g, x, c, 1);
 		return true;
 	}
 	live = s64_op(g, KIR_OP_sub, p->upto, p->at[last]);
-	rows = e2(g->f, KIR_OP_shr, s64, plus(g, live, g->lanes - 1), s64c(g->f, 4));
+	rows = e2(g->f, KIR_OP_shr, s64, plus(g, live, wide - 1),
+	          s64c(g->f, __builtin_ctz((unsigned)wide)));
 	src[1 + b->rank] = rows;
 	x = kir_emit(g->f, KIR_OP_xe_load2d, frag_vector(g, (kir_elem)t->elem, count), src,
-	             b->rank + 2u, (int64_t[KIR_MAX_ATTRS]){ 0, 1, g->lanes * size, 0, 0 });
+	             b->rank + 2u, attr);
 	live = e2(g->f, KIR_OP_min, s64, live, s64c(g->f, t->dim[0]));
 	live = e1(g->f, KIR_OP_convert, kir_scalar(g->f->module, KIR_s32), live);
 	it = frag_vector(g, KIR_s32, 1);
 	ct = frag_vector(g, KIR_i1, 1);
-	at = e0x(g->f, KIR_OP_iota, it, -1);
+	at = frag_iota(g, it, run);
 	val = frag_new(g, n);
 	for (int64_t c = 0; c < count; c++) {
+		int64_t first = frag_first(g, run, c);
 		kir_ref i =
-		    c ? e2(g->f, KIR_OP_add, it, at, kir_const_i(g->f, KIR_s32, c * g->lanes))
-		      : at;
+		    c ? e2(g->f, KIR_OP_add, it, at, kir_const_i(g->f, KIR_s32, first)) : at;
 		kir_ref zero = kir_is_float((kir_elem)t->elem)
 		                   ? kir_const_f(g->f, (kir_elem)t->elem, 0)
 		                   : kir_const_i(g->f, (kir_elem)t->elem, 0);
@@ -261,7 +262,7 @@ void frag_load(frag *g, kir_ref n)
 	kir_elem e = (kir_elem)p.tile->elem;
 	bool plain = kir_elem_bytes(e) > 1 && (kir_is_float(e) || kir_is_int(e));
 
-	if ((k != FRAG_ROW && !contiguous(g, n, g->lanes * (g->paired[n] ? 2 : 1))) ||
+	if ((k != FRAG_ROW && !contiguous(g, n, g->lanes * g->run[n])) ||
 	    (k == FRAG_ROW && p.upto && !kir_is_float(e) && !kir_is_int(e))) {
 		g->failed = true;
 		return;
@@ -302,15 +303,17 @@ static kir_ref stored_row(frag *g, kir_ref x, int64_t i, int64_t c)
 {
 	int64_t h = frag_height(frag_nrows(g, x)), cb = frag_col_blocks(g, x);
 	const kir_ref *val = &g->val[x][i / h * cb + c];
-	kir_ref row = frag_part(g, val[0], i % h, 1);
+	kir_ref row[4];
 
-	return g->paired[x] ? frag_pack(g, row, frag_part(g, val[1], i % h, 1)) : row;
+	for (int64_t k = 0; k < g->run[x]; k++)
+		row[k] = frag_part(g, val[k], i % h, 1);
+	return stack(g, row, g->run[x]);
 }
 
 /* Of x's columns those before `keep` are stored. */
 static void store_row(frag *g, kir_ref n, kir_ref x, const place *p, int64_t i, int64_t keep)
 {
-	int64_t cb = frag_col_blocks(g, x), step = g->paired[x] ? 2 : 1;
+	int64_t cb = frag_col_blocks(g, x), step = g->run[x];
 	int64_t lanes = g->kind[x] == FRAG_ROW ? 1 : g->lanes * step;
 
 	for (int64_t c = 0; c < cb; c += step) {
@@ -340,7 +343,7 @@ void frag_store(frag *g, kir_ref n)
 
 	if (g->deferred[x]) /* columns are cut off here */
 		x = kir_src(g->in, x, 0);
-	int64_t rows = frag_nrows(g, x), lanes = g->lanes * (g->paired[x] ? 2 : 1);
+	int64_t rows = frag_nrows(g, x), lanes = g->lanes * g->run[x];
 	place p = place_of(g, n);
 
 	p.tile = kir_type_of(g->in, x);

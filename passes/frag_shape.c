@@ -45,16 +45,38 @@ bool frag_widens(const frag *g, kir_ref n)
 	e = (kir_elem)kir_type_of(g->in, b.load)->elem;
 	return kir_type_of(g->in, c)->elem == KIR_f16 &&
 	       (e == KIR_e4m3fn || e == KIR_e5m2 || e == KIR_s8) &&
-	       kir_type_of(g->in, b.load)->dim[1] % (2 * g->lanes) == 0 &&
-	       (trans || kir_type_of(g->in, b.load)->dim[0] % g->lanes == 0);
+	       kir_type_of(g->in, b.load)->dim[1] % (trans ? 32 : 2 * g->lanes) == 0 &&
+	       (trans || kir_type_of(g->in, b.load)->dim[0] % 16 == 0);
 }
 
-bool frag_loads_pairs(const frag *g, kir_ref n)
+int64_t frag_depth(const frag *g, kir_ref n)
 {
-	kir_ref x = kir_src(g->in, n, 0);
+	kir_elem e = (kir_elem)kir_type_of(g->in, kir_src(g->in, n, 1))->elem;
 
-	return kir_attr_of(g->in, n, KIR_ATTR_trans) &&
-	       kir_elem_bytes((kir_elem)kir_type_of(g->in, x)->elem) == 1;
+	return kir_elem_bytes(e) >= 4 ? g->lanes : 32 / kir_elem_bytes(e);
+}
+
+int64_t frag_share(const frag *g, kir_ref n)
+{
+	return frag_depth(g, n) / g->lanes;
+}
+
+unsigned frag_left_run(const frag *g, kir_ref n)
+{
+	bool trans = kir_attr_of(g->in, n, KIR_ATTR_trans);
+	int64_t share = frag_share(g, n);
+
+	if (g->lanes == FRAG_WIDE && !trans)
+		return 1;
+	return (unsigned)(frag_widens(g, n) && trans ? 2 * share : share);
+}
+
+unsigned frag_right_run(const frag *g, kir_ref n)
+{
+	bool narrow = g->lanes != FRAG_WIDE && frag_share(g, n) > 1;
+	int64_t cols = kir_type_of(g->in, n)->dim[1];
+
+	return frag_widens(g, n) || (narrow && cols % (2 * g->lanes) == 0) ? 2 : 1;
 }
 
 /* The one op that takes n; 0: none or several. Ops only look back. */
@@ -83,7 +105,7 @@ bool frag_widens_rows(const frag *g, kir_ref n)
 	kir_access(in, load, &buf, &first, &count, &upto);
 	e = (kir_elem)t->elem;
 	dot = only_user(g, n);
-	return kir_type_of(in, n)->elem == KIR_f16 &&
+	return g->lanes == FRAG_WIDE && kir_type_of(in, n)->elem == KIR_f16 &&
 	       (e == KIR_e4m3fn || e == KIR_e5m2 || e == KIR_s8) && !upto && t->rank == 2 &&
 	       t->dim[0] > 1 && frag_height(t->dim[0]) % 2 == 0 &&
 	       t->dim[1] % (2 * g->lanes) == 0 && dot && in->node[dot].op == KIR_OP_dot &&
@@ -164,6 +186,26 @@ static void set(solver *s, kir_ref n, frag_kind k)
 	*at = (uint8_t)k;
 }
 
+/* Columns of n lie so, if nothing was said yet. */
+static void set_run(solver *s, kir_ref n, unsigned run)
+{
+	uint8_t *at = &s->g->run[n];
+
+	if (run == 1 || *at == run)
+		return;
+	s->clash |= *at != 1;
+	s->changed = true;
+	*at = (uint8_t)run;
+}
+
+static void same_order(solver *s, kir_ref a, kir_ref b)
+{
+	if (!is_value(s->g, a) || !is_value(s->g, b))
+		return;
+	set_run(s, a, s->g->run[b]);
+	set_run(s, b, s->g->run[a]);
+}
+
 /* a and b are of one kind, and their columns in one order. */
 static void same(solver *s, kir_ref a, kir_ref b)
 {
@@ -173,20 +215,7 @@ static void same(solver *s, kir_ref a, kir_ref b)
 		return;
 	set(s, a, (frag_kind)g->kind[b]);
 	set(s, b, (frag_kind)g->kind[a]);
-	if (g->paired[a] != g->paired[b]) {
-		g->paired[a] = g->paired[b] = true;
-		s->changed = true;
-	}
-}
-
-static void same_order(solver *s, kir_ref a, kir_ref b)
-{
-	frag *g = s->g;
-
-	if (g->paired[a] != g->paired[b] && is_value(g, a) && is_value(g, b)) {
-		g->paired[a] = g->paired[b] = true;
-		s->changed = true;
-	}
+	same_order(s, a, b);
 }
 
 static void visit_region(solver *s, kir_ref n)
@@ -243,12 +272,9 @@ static void visit(solver *s, kir_ref n)
 		set(s, n, FRAG_TILE);
 		set(s, x, FRAG_TILE);
 		same(s, n, kir_src(in, n, 2));
-		if (frag_widens(s->g, n) && !kir_attr_of(in, n, KIR_ATTR_trans))
-			x = n; /* columns of values; of keys it is the elements of the head */
-		else if (!frag_widens(s->g, n) && !frag_loads_pairs(s->g, n))
-			return;
-		if (!s->g->paired[x])
-			s->g->paired[x] = s->changed = true;
+		set_run(s, x, frag_left_run(s->g, n));
+		if (!kir_attr_of(in, n, KIR_ATTR_trans))
+			set_run(s, n, frag_right_run(s->g, n));
 		return;
 	case KIR_OP_reduce_add:
 	case KIR_OP_reduce_max:
@@ -285,7 +311,7 @@ static bool solve(solver *s)
 	return !s->clash;
 }
 
-/* What nothing says: vectors are rows, tiles too where no block of 16 fits. */
+/* What nothing says: vectors are rows, tiles too where no block fits. */
 static bool guess(frag *g)
 {
 	bool any = false;
@@ -302,20 +328,18 @@ static bool guess(frag *g)
 	return any;
 }
 
-/* Left factors are in pairs where a lane of a query has two bytes or the right one comes as
- * even and odd elements, results where its columns do; all others are in the order of memory.
- */
+/* Left factors and products lie as the engine and their memory have it. Only keys that a lane
+ * loads by itself come in any order. */
 static bool orders_fit(const frag *g)
 {
 	for (kir_ref n = 1; n < g->in->nnode; n++) {
-		kir_ref x = kir_src(g->in, n, 0);
-		bool trans = kir_attr_of(g->in, n, KIR_ATTR_trans), wide;
+		bool trans = kir_attr_of(g->in, n, KIR_ATTR_trans);
 
 		if (g->in->node[n].op != KIR_OP_dot)
 			continue;
-		wide = frag_widens(g, n);
-		if (g->paired[x] != ((wide && trans) || frag_loads_pairs(g, n)) ||
-		    g->paired[n] != (wide && !trans))
+		if (g->run[kir_src(g->in, n, 0)] != frag_left_run(g, n) ||
+		    (trans ? g->lanes == FRAG_WIDE && g->run[n] != 1
+		           : g->run[n] != frag_right_run(g, n)))
 			return false;
 	}
 	return true;
@@ -324,7 +348,7 @@ static bool orders_fit(const frag *g)
 static bool sizes_fit(const frag *g)
 {
 	for (kir_ref n = 1; n < g->in->nnode; n++) {
-		int64_t unit = g->lanes * (g->paired[n] ? 2 : 1);
+		int64_t unit = g->lanes * g->run[n];
 
 		if (is_value(g, n) && g->kind[n] != FRAG_ROW && frag_ncols(g, n) % unit)
 			return false;
@@ -336,6 +360,7 @@ bool frag_shapes(frag *g)
 {
 	solver s = { .g = g };
 
+	memset(g->run, 1, g->in->nnode);
 	if (!defer(g) || !solve(&s))
 		return false;
 	while (guess(g))

@@ -6,13 +6,14 @@
  *     %t = mul %s, %x : f32<8x64> {axis=0}   =>   four times mul %s_i, %x
  *     %m = reduce.max %t : f32<8> {axis=1}        max of the four, xe.reduce.max
  *
- * A tile is a grid of blocks of up to 8 rows and 16 columns. An element a row is a block whose
- * lanes are all the same; an element a column is 16 lanes, repeated where it meets a tile. What
- * comes out of a product goes into the next one with no move (docs/IR.md). There are no loops
- * but the function's own, and no memory but its parameters.
+ * A tile is a grid of blocks of up to 8 rows and a column a lane: 16, or 8 where the engines
+ * are as wide. An element a row is a block whose lanes are all the same; an element a column is
+ * one of each lane, repeated where it meets a tile. What comes out of a product goes into the
+ * next one with no move from lane to lane (docs/IR.md). There are no loops but the function's
+ * own, and no memory but its parameters.
  *
  * Requires level T and a target of sub-groups. Functions it can't take whole it leaves to
- * vectorize: without products, with columns that are no multiple of 16, with factors that
+ * vectorize: without products, with columns that don't fill the lanes, with factors that
  * aren't read from memory in one of two layouts (frag_dot.c), with more values around a loop
  * than one may carry.
  *
@@ -37,7 +38,7 @@ kir_ref frag_part(frag *g, kir_ref x, int64_t start, int64_t count)
 	if (t->dim[0] == g->lanes * count)
 		return x;
 	return kir_emit(g->f, KIR_OP_xe_part, frag_vector(g, (kir_elem)t->elem, count), &x, 1,
-	                (int64_t[KIR_MAX_ATTRS]){ start });
+	                (int64_t[KIR_MAX_ATTRS]){ start, 1 });
 }
 
 kir_ref frag_operand(frag *g, kir_ref s, int64_t r, int64_t c, int64_t height)
@@ -57,6 +58,20 @@ kir_ref frag_operand(frag *g, kir_ref s, int64_t r, int64_t c, int64_t height)
 
 /* -- ops -------------------------------------------------------------------------------- */
 
+kir_ref frag_iota(frag *g, kir_type_id t, int64_t run)
+{
+	kir_ref i = e0x(g->f, KIR_OP_iota, t, -1);
+
+	for (; run > 1; run /= 2)
+		i = e2(g->f, KIR_OP_add, t, i, i);
+	return i;
+}
+
+int64_t frag_first(const frag *g, int64_t run, int64_t c)
+{
+	return c / run * run * g->lanes + c % run;
+}
+
 /* The index of each row, or of each column in the value's order. */
 static void lower_iota(frag *g, kir_ref n)
 {
@@ -64,13 +79,14 @@ static void lower_iota(frag *g, kir_ref n)
 	int64_t h = frag_height(frag_nrows(g, n)), rows = frag_nrows(g, n);
 	kir_ref *val = frag_new(g, n), i;
 	kir_type_id t = frag_type(g, n);
+	int64_t run = g->run[n];
 
 	if (kir_type_of(g->in, n)->rank != 1 || !kir_is_int(e)) {
 		g->failed = true;
 		return;
 	}
-	i = e0x(g->f, KIR_OP_iota, t, -1);
 	if (g->kind[n] == FRAG_ROW) {
+		i = e0x(g->f, KIR_OP_iota, t, -1);
 		i = e2(g->f, KIR_OP_and, t, i, kir_const_i(g->f, e, h - 1));
 		for (int64_t r = 0; r < frag_row_blocks(g, n); r++) {
 			val[r] =
@@ -81,13 +97,10 @@ static void lower_iota(frag *g, kir_ref n)
 		}
 		return;
 	}
-	if (g->paired[n])
-		i = e2(g->f, KIR_OP_add, t, i, i);
-	for (int64_t c = 0; c < frag_col_blocks(g, n); c++) {
-		int64_t first = g->paired[n] ? c / 2 * 2 * g->lanes + c % 2 : c * g->lanes;
-
-		val[c] = e2(g->f, KIR_OP_add, t, i, kir_const_i(g->f, e, first));
-	}
+	i = frag_iota(g, t, run);
+	for (int64_t c = 0; c < frag_col_blocks(g, n); c++)
+		val[c] =
+		    e2(g->f, KIR_OP_add, t, i, kir_const_i(g->f, e, frag_first(g, run, c)));
 }
 
 static void lower_splat(frag *g, kir_ref n)
@@ -459,13 +472,13 @@ kpass_result kpass_fragment(const kir_func *in, kir_func *out, kir_diag *why)
 	frag g = { .f = out, .lanes = in->target->lanes };
 
 	(void)why;
-	if (!(in->target->features & KIR_HAS_xe) || g.lanes != 16 || !has_product(in))
+	if (!(in->target->features & KIR_HAS_xe) || !has_product(in))
 		return KPASS_SAME;
 	g.in = in = split_iotas(in);
 	g.map = kir_map_new(out, in);
 	g.val = kir_alloc(m, in->nnode * sizeof *g.val);
 	g.kind = kir_alloc(m, in->nnode * sizeof *g.kind);
-	g.paired = kir_alloc(m, in->nnode * sizeof *g.paired);
+	g.run = kir_alloc(m, in->nnode * sizeof *g.run);
 	g.deferred = kir_alloc(m, in->nnode * sizeof *g.deferred);
 	g.nuse = kir_count_uses(in);
 	g.partial = kir_alloc(m, in->nnode * sizeof *g.partial);

@@ -5,7 +5,8 @@
  *     frag_shape.c   what each value is to the sub-group: tile, row vector, column vector
  *     frag_memory.c  tiles and vectors from and to memory
  *     frag_dot.c     products
- *     frag_deal.c    bytes of a left factor, two columns in a lane
+ *     frag_left.c    left factors whose lanes hold several columns
+ *     frag_deal.c    bytes among them on engines of 16 lanes
  *     frag_sums.c    sums of rows a lane each while a loop carries them
  *     frag_widen.c   codes of 8 bits to f16, a word at a time
  */
@@ -17,12 +18,12 @@
 /* How a value of rank 1 and more lies in the lanes. */
 typedef enum frag_kind {
 	FRAG_UNKNOWN,
-	FRAG_TILE, /* blocks of rows x 16: a column a lane, a row a component        */
+	FRAG_TILE, /* blocks of rows x lanes: a column a lane, a row a component     */
 	FRAG_ROW,  /* one element a row: a block is the same in every lane           */
-	FRAG_COL   /* one element a column: a block is 16, one in each lane          */
+	FRAG_COL   /* one element a column: a block has one in each lane             */
 } frag_kind;
 
-enum { FRAG_CHAIN = 12 };
+enum { FRAG_CHAIN = 12, FRAG_WIDE = 16 /* lanes of the wider engines */ };
 
 /* The right factor of a product: what is loaded, and what is done to it before it is used. */
 typedef struct frag_factor {
@@ -37,7 +38,7 @@ typedef struct frag {
 	kir_ref *map;   /* scalars and buffers: in -> f                        */
 	kir_ref **val;  /* blocks of other values, row by row                  */
 	uint8_t *kind;  /* frag_kind, by node of in                            */
-	bool *paired;   /* columns 2l and 2l + 1 lie in lane l of two blocks   */
+	uint8_t *run;   /* columns l run + i lie in lane l of block i of run   */
 	bool *deferred; /* read by a product, from memory                      */
 	bool *partial;  /* sums of rows, of which a lane has its own part      */
 	bool *gathers;  /* loops' results that were partial in them            */
@@ -55,9 +56,15 @@ bool frag_factor_of(const frag *g, kir_ref n, frag_factor *b);
 /* Whether that is codes of 8 bits that become f16, two words of them from one of codes: the
  * even elements and the odd ones (frag_widen.c). */
 bool frag_widens(const frag *g, kir_ref n);
-/* Whether product n takes bytes of a query, two in each lane. Weights lie one in a lane, as
- * they were computed; there are few of them, so they change lanes (frag_dot.c). */
-bool frag_loads_pairs(const frag *g, kir_ref n);
+/* Steps of the contraction that product n takes at once, and a lane's share of them. */
+int64_t frag_depth(const frag *g, kir_ref n);
+int64_t frag_share(const frag *g, kir_ref n);
+/* How many columns side by side a lane has of product n's left factor. On engines of 16 lanes
+ * bytes of weights lie one in a lane, as they were computed; there are few of them, so they
+ * change lanes (frag_deal.c). On those of 8 keys are loaded in the order that weights need. */
+unsigned frag_left_run(const frag *g, kir_ref n);
+/* The same of the product itself, where values lie as rows: a lane gets words of them. */
+unsigned frag_right_run(const frag *g, kir_ref n);
 /* Elements of f16 from words of four codes of e each: x[0] the even ones, x[1] the odd ones, of
  * what x[0] was. Returns what they are to be multiplied by. NaN of e4m3 comes out as a number.
  */
@@ -92,6 +99,10 @@ kir_ref frag_operand(frag *g, kir_ref s, int64_t r, int64_t c, int64_t height);
 kir_ref frag_pack(frag *g, kir_ref x, kir_ref y);
 kir_ref frag_part(frag *g, kir_ref x, int64_t start, int64_t count);
 
+/* In each lane its number times `run`, of type t; the column that lane 0 has of block c. */
+kir_ref frag_iota(frag *g, kir_type_id t, int64_t run);
+int64_t frag_first(const frag *g, int64_t run, int64_t c);
+
 void frag_load(frag *g, kir_ref n);
 void frag_load_rows(frag *g, kir_ref n); /* of frag_widens_rows() */
 void frag_store(frag *g, kir_ref n);
@@ -100,7 +111,11 @@ void frag_dot(frag *g, kir_ref n);
 void frag_find_sums(frag *g);
 /* Adds the lanes of n where a loop gave a part in each. */
 void frag_gather(frag *g, kir_ref n);
-/* Blocks of left factor a, whose elements are bytes: 32 columns each, two in a lane. */
+/* Product n's left factor as the engine takes it: for each row of blocks one for each
+ * frag_depth() steps of the contraction. Where keys widen, the even ones of a pair of steps
+ * come first, then the odd ones. */
+kir_ref *frag_left(frag *g, kir_ref n);
+/* The same of bytes, on engines of 16 lanes. */
 kir_ref *frag_left_bytes(frag *g, kir_ref a);
 
 static inline kir_type_id frag_vector(const frag *g, kir_elem e, int64_t components)

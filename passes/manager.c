@@ -245,7 +245,7 @@ static bool fits(const kir_func *f, const kpass_info *p, kir_diag *why)
 		level = down->to;
 	}
 	kir_error(why, 0, 0, "pass %s reads level %c, @%.60s is at level %c%s%s%s", p->name,
-	          "?AT?V"[p->from], f->name, "?AT?V"[f->level],
+	          "?AT?V"[p->from], f -> name, "?AT?V"[f->level],
 	          *first ? "; run " : " already", first, *first ? " first" : "");
 	return false;
 }

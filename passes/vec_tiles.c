@@ -476,7 +476,8 @@ static void find_right(product *p)
 	bool upto = !p->b.local && vec_upto_of(v, &p->b);
 
 	p->how = HOME;
-	if (p->b.local || p->b.unpack || !vec_find_layout(v, &p->b, &p->l) || (upto && p->b.trans)) {
+	if (p->b.local || p->b.unpack || !vec_find_layout(v, &p->b, &p->l) ||
+	    (upto && p->b.trans)) {
 		p->whole = vec_pack(v, &p->b, false).tile;
 		return;
 	}

@@ -19,8 +19,6 @@
 
 #include <cmocka.h>
 
-enum { LANES = 16 };
-
 static kir_func *parse(const char *text)
 {
 	kir_diag d = { 0 };
@@ -59,10 +57,11 @@ static int mat_b(int k, int n, bool sign)
 	return (k * 3 + n * 11) % 9 - (sign ? 4 : 0);
 }
 
-static void product(const char *ea, const char *eb, int rows)
+static void product(const char *target, int lanes, const char *ea, const char *eb, int rows)
 {
 	bool bytes = strchr("su", *ea) != NULL, sa = *ea != 'u', sb = *eb != 'u';
-	int depth = bytes ? 32 : 16, pair = depth / LANES;
+	int depth = *ea == 'f' && ea[1] == '3' ? lanes : bytes ? 32 : 16;
+	int pair = depth / lanes;
 	const char *acc = bytes ? "s32" : "f32";
 	static int32_t a[512], b[512], ci[128];
 	static float af[512], bf[512], cf[128];
@@ -73,20 +72,19 @@ static void product(const char *ea, const char *eb, int rows)
 
 		af[i] = (float)(a[i] = mat_a(m, k, sa));
 	}
-	for (int i = 0; i < LANES * depth; i++)
+	for (int i = 0; i < lanes * depth; i++)
 		bf[i] = (float)(b[i] = mat_b(i % depth, i / depth, sb));
-	for (int i = 0; i < LANES * rows; i++)
+	for (int i = 0; i < lanes * rows; i++)
 		cf[i] = (float)(ci[i] = i % rows - i / rows);
-	snprintf(
-	    text, sizeof text,
-	    "func @f(%%a: in %s[?], %%b: in %s[?], %%c: inout %s[?]) level=V target=xe-pvc {\n"
-	    "  for %%w = 0 to 1 par {\n    %%x = vload %%a[0] : %s<%d>\n"
-	    "    %%p = convert %%x : %s<%d>\n    %%y = vload %%b[0] : %s<%d>\n"
-	    "    %%q = convert %%y : %s<%d>\n    %%z = vload %%c[0] : %s<%d>\n"
-	    "    %%r = xe.dpas %%z, %%p, %%q : %s<%d>\n    vstore %%r, %%c[0]\n    yield\n"
-	    "  }\n  ret\n}\n",
-	    acc, acc, acc, acc, rows * depth, ea, rows * depth, acc, LANES * depth, eb,
-	    LANES * depth, acc, LANES * rows, acc, LANES * rows);
+	snprintf(text, sizeof text,
+	         "func @f(%%a: in %s[?], %%b: in %s[?], %%c: inout %s[?]) level=V target=%s {\n"
+	         "  for %%w = 0 to 1 par {\n    %%x = vload %%a[0] : %s<%d>\n"
+	         "    %%p = convert %%x : %s<%d>\n    %%y = vload %%b[0] : %s<%d>\n"
+	         "    %%q = convert %%y : %s<%d>\n    %%z = vload %%c[0] : %s<%d>\n"
+	         "    %%r = xe.dpas %%z, %%p, %%q : %s<%d>\n    vstore %%r, %%c[0]\n    yield\n"
+	         "  }\n  ret\n}\n",
+	         acc, acc, acc, target, acc, rows * depth, ea, rows * depth, acc, lanes * depth,
+	         eb, lanes * depth, acc, lanes * rows, acc, lanes * rows);
 	/* converting f32 to f32 is no op */
 	for (char *p; !strcmp(ea, "f32") && (p = strstr(text, "convert")) != NULL;)
 		memcpy(p, "neg    ", 7);
@@ -95,7 +93,7 @@ static void product(const char *ea, const char *eb, int rows)
 		            { .base = bytes ? (void *)ci : (void *)cf, .bytes = sizeof ci } };
 	run(text, arg);
 	for (int m = 0; m < rows; m++)
-		for (int n = 0; n < LANES; n++) {
+		for (int n = 0; n < lanes; n++) {
 			int want = m - n, i = n * rows + m;
 
 			for (int k = 0; k < depth; k++)
@@ -116,7 +114,9 @@ static void dpas(void **state)
 	(void)state;
 	for (size_t e = 0; e < sizeof elem / sizeof *elem; e++)
 		for (int rows = 1; rows <= 8; rows *= 2)
-			product(elem[e][0], elem[e][1], rows);
+			for (int wide = 0; wide < 2; wide++)
+				product(wide ? "xe-pvc" : "xe-dg2", wide ? 16 : 8, elem[e][0],
+				        elem[e][1], rows);
 }
 
 /* -- blocks of memory ---------------------------------------------------------------------- */
@@ -241,6 +241,12 @@ static void structure(void **state)
 	for (int i = 0; i < 32; i++)
 		want[i] = 100 + i / 2 * 8 + 5 + i % 2;
 	moves("part %x : s32<32> {start=5}", 128, 16, 32, want);
+	for (int i = 0; i < 32; i++) /* of eight the second and the fifth */
+		want[i] = 100 + i / 2 * 8 + 1 + i % 2 * 3;
+	moves("part %x : s32<32> {start=1, every=3}", 128, 16, 32, want);
+	for (int i = 0; i < 64; i++)
+		want[i] = 100 + i / 2 + i % 2 * 32;
+	moves("zip %x, %y : s32<64>", 32, 32, 64, want);
 	for (int i = 0; i < 32; i++) /* the sum of i % 2, + 2, ... of 32 */
 		want[i] = 16 * (100 + i % 2) + 2 * (15 * 16 / 2);
 	moves("reduce.add %x : s32<32>", 32, 16, 32, want);
@@ -260,7 +266,7 @@ static void reduce_nan(void **state)
 	for (int i = 3; i < 16; i++)
 		in[i] = -8;
 	in[7] = (float)strtod("nan", NULL);
-	run("func @f(%a: in f32[?], %o: out f32[?]) level=V target=xe-dg2 {\n"
+	run("func @f(%a: in f32[?], %o: out f32[?]) level=V target=xe-pvc {\n"
 	    "  for %w = 0 to 1 par {\n    %x = vload %a[0] : f32<16>\n"
 	    "    %r = xe.reduce.max %x : f32<16>\n    vstore %r, %o[0]\n    yield\n  }\n  "
 	    "ret\n}\n",
@@ -275,7 +281,7 @@ static void reduce_nan(void **state)
  * ones: out[m][c] is the code of row m, or key c, at m. */
 static const char as_values[] =
     "func @f(%a: in f16[?,16], %v: in ELEM[?,32], %o: out f32[?,32])\n"
-    "     level=T target=xe-pvc {\n  for %w = 0 to 1 par {\n"
+    "     level=T target=TARGET {\n  for %w = 0 to 1 par {\n"
     "    %x = load %a[0,0] : f16<8x16>\n"
     "    %q = load %v[0,0] : ELEM<16x32>\n"
     "    %b = convert %q : f16<16x32>\n"
@@ -283,25 +289,32 @@ static const char as_values[] =
     "    store %s, %o[0,0]\n    yield\n  }\n  ret\n}\n";
 static const char as_keys[] =
     "func @f(%a: in f16[?,32], %v: in ELEM[?,32], %o: out f32[?,16])\n"
-    "     level=T target=xe-pvc {\n  for %w = 0 to 1 par {\n"
+    "     level=T target=TARGET {\n  for %w = 0 to 1 par {\n"
     "    %x = load %a[0,0] : f16<8x32>\n"
     "    %q = load %v[0,0] : ELEM<16x32>\n"
     "    %b = convert %q : f16<16x32>\n"
     "    %s = dot %x, %b : f32<8x16> {trans=1}\n"
     "    store %s, %o[0,0]\n    yield\n  }\n  ret\n}\n";
 
-static kir_func *widened(const char *program, const char *elem)
+static kir_func *widened(const char *program, const char *elem, const char *target)
 {
 	char text[1024] = "";
 	kpass_options o = { .list = "fragment" };
 	kir_diag d = { 0 };
 	kir_func *f;
 
-	for (const char *p; (p = strstr(program, "ELEM")) != NULL; program = p + 4) {
-		strncat(text, program, (size_t)(p - program));
-		strcat(text, elem);
+	for (const char *p = program; *p;) {
+		size_t n = strcspn(p, "ET");
+
+		strncat(text, p, n);
+		p += n;
+		if (!strncmp(p, "ELEM", 4))
+			strcat(text, elem), p += 4;
+		else if (!strncmp(p, "TARGET", 6))
+			strcat(text, target), p += 6;
+		else if (*p)
+			strncat(text, p++, 1);
 	}
-	strcat(text, program);
 	f = kpass_run(parse(text), &o, &d);
 	assert_non_null(f);
 	assert_int_equal(f->level, KIR_V);
@@ -331,10 +344,11 @@ static void every_code(void **state)
 	static const kir_elem elems[] = { KIR_e4m3fn, KIR_e5m2, KIR_s8 };
 
 	(void)state;
-	for (int i = 0; i < 6; i++) {
-		kir_elem e = elems[i / 2];
+	for (int i = 0; i < 12; i++) {
+		kir_elem e = elems[i / 2 % 3];
 		bool keys = i % 2;
-		kir_func *f = widened(keys ? as_keys : as_values, kir_elems[e].name);
+		kir_func *f = widened(keys ? as_keys : as_values, kir_elems[e].name,
+		                      i < 6 ? "xe-pvc" : "xe-dg2");
 
 		for (int code = 0; code < 256; code++) {
 			double got =
@@ -352,7 +366,7 @@ static void every_code(void **state)
 
 /* A NaN among the codes that a carry out of it would reach: its column is NaN in every row,
  * those multiplied by nothing too, and no other column is. */
-static void nan_stays_in_its_column(void **state)
+static void nan_stays(const char *target)
 {
 	static const unsigned char nans[] = { 0x7f, 0xff }, beside[] = { 0xfe, 0x7e, 0x00 };
 	uint16_t a[8 * 32] = { 0 };
@@ -362,7 +376,6 @@ static void nan_stays_in_its_column(void **state)
 		            { .base = v, .bytes = sizeof v },
 		            { .base = out, .bytes = sizeof out } };
 
-	(void)state;
 	for (int i = 0; i < 2 * 512 * 6; i++) {
 		bool keys = i % 2;
 		int at = i / 2 % 512, wide = keys ? 16 : 32, column = keys ? at / 32 : at % 32;
@@ -370,7 +383,7 @@ static void nan_stays_in_its_column(void **state)
 		kir_diag d = { 0 };
 
 		if (!f[keys])
-			f[keys] = widened(keys ? as_keys : as_values, "e4m3fn");
+			f[keys] = widened(keys ? as_keys : as_values, "e4m3fn", target);
 		memset(v, beside[i / 1024 % 3], sizeof v);
 		v[at] = nans[i / 3072];
 		a[0] = 0x3c00; /* row 0 takes one step of the contraction, the others none */
@@ -385,6 +398,13 @@ static void nan_stays_in_its_column(void **state)
 			f[keys] = NULL;
 		}
 	}
+}
+
+static void nan_stays_in_its_column(void **state)
+{
+	(void)state;
+	nan_stays("xe-pvc");
+	nan_stays("xe-dg2");
 }
 
 int main(void)

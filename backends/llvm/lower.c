@@ -365,6 +365,14 @@ static void init_types(kll *l)
 	l->ptr = LLVMPointerType(l->i8, l->o->space);
 }
 
+/* Ops of a sub-group whose lanes may have more than vectors hold: their hook makes words of it.
+ */
+static bool hook_knows(kir_op op)
+{
+	return op == KIR_OP_xe_load2d || op == KIR_OP_xe_zip || op == KIR_OP_xe_part ||
+	       op == KIR_OP_bitcast;
+}
+
 /* Values are scalars and vectors here; tiles are for level T. */
 static bool check_types(kll *l)
 {
@@ -383,7 +391,7 @@ static bool check_types(kll *l)
 			return false;
 		} else if (f->node[n].type != KIR_NO_TYPE && !kir_type_of(f, n)->buffer &&
 		           l->o->spread && kll_own(l, n) > KLL_MAX_OWN &&
-		           f->node[n].op != KIR_OP_xe_load2d) { /* its hook knows */
+		           !hook_knows((kir_op)f->node[n].op)) {
 			kll_fail(l, n, "a vector of more than %u elements for each of %u lanes",
 			         KLL_MAX_OWN, l->o->spread);
 			return false;

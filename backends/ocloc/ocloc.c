@@ -99,13 +99,12 @@ static void put(int file, const void *bytes, size_t size)
 /* In the child: the file or, with status 1, the log. */
 static void compile(const kno_device *d, const void *spirv, size_t size, int file)
 {
-	const char *argv[] = { "ocloc",       "compile",  "-q",    "-spirv_input", "-file",
-		               "k.spv",       "-device",  d->name, "-output",      "k",
-		               "-exclude_ir", "--format", "zebin",  "-options",
-		               kbe_spirv_flags(spirv, size) };
-	const kir_target *t = kir_target_find(d->target);
-	bool flags = *argv[14] && t && t->features & KIR_HAS_block2d; /* with engines of 16 lanes */
-	uint32_t nargs = sizeof(argv) / sizeof(*argv) - (flags ? 0 : 2);
+	const char *argv[] = {
+		"ocloc",       "compile",  "-q",    "-spirv_input", "-file",
+		"k.spv",       "-device",  d->name, "-output",      "k",
+		"-exclude_ir", "--format", "zebin", "-options",     kbe_spirv_flags(spirv, size)
+	};
+	uint32_t nargs = sizeof(argv) / sizeof(*argv) - (*argv[14] ? 0 : 2);
 	const uint8_t *source = spirv;
 	const uint64_t source_size = size;
 	const char *source_name = "k.spv";
@@ -113,9 +112,8 @@ static void compile(const kno_device *d, const void *spirv, size_t size, int fil
 	uint8_t **out = NULL;
 	uint64_t *out_size = NULL;
 	char **name = NULL;
-	bool failed =
-	    invoke(nargs, argv, 1, &source, &source_size, &source_name,
-	           0, NULL, NULL, NULL, &n, &out, &out_size, &name) != 0;
+	bool failed = invoke(nargs, argv, 1, &source, &source_size, &source_name, 0, NULL, NULL,
+	                     NULL, &n, &out, &out_size, &name) != 0;
 
 	for (uint32_t i = 0; i < n; i++) {
 		size_t length = strlen(name[i]);

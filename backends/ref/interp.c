@@ -153,6 +153,7 @@ static bool plain_op(kref_state *r, kir_ref n)
 	case KIR_OP_xe_reduce_max:
 	case KIR_OP_xe_repeat:
 	case KIR_OP_xe_pack:
+	case KIR_OP_xe_zip:
 	case KIR_OP_xe_part: return kref_xe(r, n);
 	case KIR_OP_amx_tile:
 	case KIR_OP_amx_zero:

@@ -12,9 +12,9 @@ static void copy(kref_slot *to, int64_t k, const kref_slot *from, int64_t i)
 	memcpy((char *)to->p + 8 * k, (const char *)from->p + 8 * i, 8);
 }
 
-/* Row m of the result is component m, column n lane n. A bytes lane of a holds two steps of
- * the contraction for each row; a lane of b holds its column, from the first step to the last.
- */
+/* Row m of the result is component m, column n lane n. A lane of a holds its share of the
+ * contraction's steps side by side for each row; a lane of b holds its column, from the first
+ * step to the last. */
 static void dpas(kref_state *r, kir_ref n, int64_t lanes)
 {
 	kref_slot *s = &r->slot[n];
@@ -100,21 +100,31 @@ static void reduce(kref_state *r, kir_ref n, int64_t lanes)
 		kref_round(r, s->elem, s->f, s->count);
 }
 
-/* Components `start` to start + k of each lane; past those of x come those of y. */
-static void part(kref_state *r, kir_ref n, int64_t lanes, int64_t start)
+static void pack(kref_state *r, kir_ref n, int64_t lanes)
 {
 	kref_slot *s = &r->slot[n];
 	const kref_slot *x = kref_in(r, n, 0), *y = kref_in(r, n, 1);
 	int64_t k = s->count / lanes, kx = x->count / lanes, ky = k - kx;
 
 	for (int64_t i = 0; i < s->count; i++) {
-		int64_t l = i / k, c = start + i % k;
+		int64_t l = i / k, c = i % k;
 
 		if (c < kx)
 			copy(s, i, x, l * kx + c);
 		else
 			copy(s, i, y, l * ky + c - kx);
 	}
+}
+
+static void part(kref_state *r, kir_ref n, int64_t lanes)
+{
+	kref_slot *s = &r->slot[n];
+	const kref_slot *x = kref_in(r, n, 0);
+	int64_t k = s->count / lanes, start = kir_attr_of(r->f, n, KIR_ATTR_start);
+	int64_t every = kir_attr_of(r->f, n, KIR_ATTR_every);
+
+	for (int64_t i = 0; i < s->count; i++)
+		copy(s, i, x, i / k * (x->count / lanes) + start + i % k * every);
 }
 
 bool kref_xe(kref_state *r, kir_ref n)
@@ -131,6 +141,11 @@ bool kref_xe(kref_state *r, kir_ref n)
 		for (int64_t i = 0; i < s->count; i++)
 			copy(s, i, kref_in(r, n, 0), i * kref_in(r, n, 0)->count / s->count);
 		return true;
-	default: part(r, n, lanes, kir_attr_of(r->f, n, KIR_ATTR_start)); return true;
+	case KIR_OP_xe_pack: pack(r, n, lanes); return true;
+	case KIR_OP_xe_zip: /* lanes or not, it is the elements by turns */
+		for (int64_t i = 0; i < s->count; i++)
+			copy(s, i, kref_in(r, n, (unsigned)(i % 2)), i / 2);
+		return true;
+	default: part(r, n, lanes); return true;
 	}
 }

@@ -26,9 +26,7 @@ static LLVMValueRef word(kll *l, uint64_t x)
 
 bool kspv_has_engine(const kir_target *t)
 {
-	unsigned needs = KIR_HAS_xmx | KIR_HAS_block2d;
-
-	return (t->features & needs) == needs;
+	return t->features & KIR_HAS_xmx;
 }
 
 static unsigned own_of(const kll *l, kir_ref n)
@@ -98,12 +96,13 @@ static LLVMValueRef product(kll *l, kir_ref n, LLVMValueRef a, LLVMValueRef b, L
 	return kspv_call(l, name, own_type(l, n), arg, 5, true);
 }
 
+/* A row of the left factor is 32 bytes: two a lane, or four where lanes are 8. */
 static LLVMValueRef engine(kll *l, kir_ref n)
 {
 	kir_elem a = kll_elem(l, kir_src(l->f, n, 1)), b = kll_elem(l, kir_src(l->f, n, 2));
-	unsigned rows = own_of(l, n);
+	unsigned rows = own_of(l, n), wide = l->o->spread == 16;
 	bool bytes = kir_elem_bytes(a) == 1;
-	char name[64], mangled[128], at[24], ct[24];
+	char name[64], mangled[160], at[24], bt[24], ct[24], one = wide ? 's' : 'i';
 	LLVMValueRef arg[3];
 
 	if (bytes)
@@ -112,14 +111,18 @@ static LLVMValueRef engine(kll *l, kir_ref n)
 	else
 		snprintf(name, sizeof name, "intel_sub_group_%s_%s_matrix_mad_k16",
 		         kir_elems[a].name, kir_elems[b].name);
-	mangle(at, sizeof at, rows, a == KIR_u8 ? 't' : 's');
+	mangle(at, sizeof at, rows, a == KIR_u8 ? (char)(one + 1) : one);
+	mangle(bt, sizeof bt, 8, b == KIR_u8 ? 'j' : 'i');
 	mangle(ct, sizeof ct, rows, bytes ? 'i' : 'f');
-	if (bytes && rows == 8 && b == KIR_s8) /* the type of b once more */
-		snprintf(ct, sizeof ct, "S0_");
-	snprintf(mangled, sizeof mangled, "_Z%zu%s%sDv8_%c%s", strlen(name), name, at,
-	         b == KIR_u8 ? 'j' : 'i', ct);
+	if (rows > 1 && !strcmp(ct, at)) /* a vector's type that stood before */
+		snprintf(ct, sizeof ct, "S_");
+	else if (!strcmp(ct, bt))
+		snprintf(ct, sizeof ct, strcmp(bt, at) ? "S0_" : "S_");
+	if (!strcmp(bt, at))
+		snprintf(bt, sizeof bt, "S_");
+	snprintf(mangled, sizeof mangled, "_Z%zu%s%s%s%s", strlen(name), name, at, bt, ct);
 	arg[0] = LLVMBuildBitCast(l->b, l->val[kir_src(l->f, n, 1)],
-	                          kll_vec(l->i16, rows > 1 ? rows : 0), "");
+	                          kll_vec(wide ? l->i16 : l->i32, rows > 1 ? rows : 0), "");
 	arg[1] = LLVMBuildBitCast(l->b, l->val[kir_src(l->f, n, 2)], kll_vec(l->i32, 8), "");
 	arg[2] = l->val[kir_src(l->f, n, 0)];
 	if (newer(l))
@@ -356,14 +359,15 @@ static LLVMValueRef as_words(kll *l, const LLVMValueRef *x, unsigned n, unsigned
 	return kspv_build(l, w, n / each);
 }
 
-/* Bytes that lie in fours are read as words: the engine takes those, and to take a word apart
- * is a shift for each byte, which compilers find the way around where they can. */
+/* Elements that lie side by side in words are read as these: the engine takes them, and to take
+ * a word apart is a shift for each element, which compilers find the way around where they can.
+ */
 static bool in_words(const block *b)
 {
-	unsigned together = b->trans ? b->own : b->unit;
+	unsigned together = (b->trans ? b->own : b->unit) * b->size;
 
 	return b->own > KLL_MAX_OWN && together % 4 == 0 && b->align >= 4 &&
-	       (!b->trans || b->x % 4 == 0);
+	       (!b->trans || b->x * b->size % 4 == 0);
 }
 
 /* By shifts, which compilers find the shortest way around: casts to vectors of bytes cost more.
@@ -408,9 +412,9 @@ static LLVMValueRef read_parts(kll *l, kir_ref n, const block *b)
 		                      : kspv_build(l, x, b->own);
 	}
 	four.size = 4;
-	four.own /= 4;
-	four.unit /= b->trans ? 1 : 4;
-	four.x /= b->trans ? 4 : 1;
+	four.own /= 4 / b->size;
+	four.unit /= b->trans ? 1 : 4 / b->size;
+	four.x /= b->trans ? 4 / b->size : 1;
 	read_rows(l, &four, l->i32, w);
 	if (is_words(l, n))
 		return kspv_build(l, w, four.own);
@@ -465,7 +469,8 @@ static LLVMValueRef load2d(kll *l, kir_ref n)
 	block b = block_of(l, n);
 	const char *name = block_name(l, n, &b);
 
-	if (b.own > 4 * KLL_MAX_OWN || (b.own > KLL_MAX_OWN && b.size != 1))
+	if (b.own * b.size > 4 * KLL_MAX_OWN ||
+	    (b.own > KLL_MAX_OWN && b.size > (kspv_has_engine(l->f->target) ? 2 : 1)))
 		return kll_fail(l, n, "a lane would get %u elements", b.own);
 	if (name)
 		return LLVMBuildBitCast(l->b, block_load(l, n, &b, name), own_type(l, n), "");
@@ -499,6 +504,45 @@ static LLVMValueRef repeat(kll *l, kir_ref n)
 	return kspv_build(l, y, own);
 }
 
+/* A lane's own elements, of words or not. */
+static unsigned elements_of(kll *l, kir_ref n, LLVMValueRef *x)
+{
+	LLVMTypeRef t = kll_elem_type(l, kll_elem(l, n));
+	unsigned own = own_of(l, n), each = 4 / kir_elem_bytes(kll_elem(l, n));
+	LLVMValueRef w[KLL_MAX_OWN];
+
+	if (!is_words(l, n))
+		return kspv_split(l, l->val[n], x);
+	kspv_split(l, l->val[n], w);
+	for (unsigned i = 0; i < own; i++) {
+		x[i] = LLVMBuildLShr(l->b, w[i / each], word(l, i % each * 32 / each), "");
+		x[i] = LLVMBuildTrunc(l->b, x[i], t, "");
+	}
+	return own;
+}
+
+/* What lane's elements are as n's value. */
+static LLVMValueRef from_elements(kll *l, kir_ref n, LLVMValueRef *x)
+{
+	unsigned own = own_of(l, n);
+
+	return is_words(l, n) ? as_words(l, x, own, kir_elem_bytes(kll_elem(l, n)))
+	                      : kspv_build(l, x, own);
+}
+
+static LLVMValueRef zip(kll *l, kir_ref n)
+{
+	LLVMValueRef x[2 * KLL_MAX_OWN], y[2 * KLL_MAX_OWN], z[4 * KLL_MAX_OWN];
+	unsigned own = elements_of(l, kir_src(l->f, n, 0), x);
+
+	elements_of(l, kir_src(l->f, n, 1), y);
+	for (unsigned i = 0; i < own; i++) {
+		z[2 * i] = x[i];
+		z[2 * i + 1] = y[i];
+	}
+	return from_elements(l, n, z);
+}
+
 static LLVMValueRef pack(kll *l, kir_ref n)
 {
 	LLVMValueRef x[2 * KLL_MAX_OWN];
@@ -513,7 +557,7 @@ static LLVMValueRef cast(kll *l, kir_ref n)
 {
 	kir_ref s = kir_src(l->f, n, 0);
 
-	if (!is_words(l, s))
+	if (!is_words(l, s) && !is_words(l, n))
 		return NULL;
 	return LLVMBuildBitCast(l->b, l->val[s], own_type(l, n), "");
 }
@@ -522,17 +566,20 @@ static LLVMValueRef part(kll *l, kir_ref n)
 {
 	kir_ref s = kir_src(l->f, n, 0);
 	unsigned start = (unsigned)kir_attr_of(l->f, n, KIR_ATTR_start), own = own_of(l, n);
+	unsigned every = (unsigned)kir_attr_of(l->f, n, KIR_ATTR_every);
 	unsigned size = kir_elem_bytes(kll_elem(l, n));
-	bool words = is_words(l, s);
 	LLVMValueRef x[4 * KLL_MAX_OWN];
 
-	if (words && (start * size % 4 || own * size % 4))
-		return kll_fail(l, n, "it takes words in parts");
-	kspv_split(l, l->val[s], x);
-	if (!words)
-		return kspv_build(l, x + start, own);
-	return LLVMBuildBitCast(l->b, kspv_build(l, x + start * size / 4, own * size / 4),
-	                        own_type(l, n), "");
+	if (is_words(l, s) && every == 1 && start * size % 4 == 0 && own * size % 4 == 0) {
+		kspv_split(l, l->val[s], x);
+		return LLVMBuildBitCast(l->b,
+		                        kspv_build(l, x + start * size / 4, own * size / 4),
+		                        own_type(l, n), "");
+	}
+	elements_of(l, s, x);
+	for (unsigned i = 0; i < own; i++)
+		x[i] = x[start + i * every];
+	return from_elements(l, n, x);
 }
 
 /* Whether n is a product's left factor. */
@@ -676,6 +723,7 @@ LLVMValueRef kspv_xe(kll *l, kir_ref n)
 	case KIR_OP_xe_reduce_max: return reduce(l, n);
 	case KIR_OP_xe_repeat: return repeat(l, n);
 	case KIR_OP_xe_pack: return pack(l, n);
+	case KIR_OP_xe_zip: return zip(l, n);
 	case KIR_OP_xe_part: return part(l, n);
 	case KIR_OP_bitcast: return cast(l, n);
 	case KIR_OP_convert: return to_bytes(l, n);

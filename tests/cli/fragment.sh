@@ -29,6 +29,14 @@ check xe-pvc V q=f16 kv=int8/token-head heads=8:2 dim=64 page=64 causal alibi
 check xe-pvc V q=f16 kv=f16 heads=6:2 dim=80 page=16 causal q_tile=4 sink lse
 check xe-pvc V q=bf16 kv=e4m3/tensor heads=4:1 dim=64 page=64 causal q_tile=4 kv_tile=32
 check xe-pvc V q=f16 kv=int8/token-head heads=8:2 dim=64 page=64 causal q_tile=2 rescale=lazy
+check xe-dg2 V q=f16 kv=f16 heads=8:2 dim=64 page=64 causal
+check xe-dg2 V q=bf16 kv=bf16 heads=8:1 dim=128 page=64 causal kv_tile=32
+check xe-dg2 V q=bf16 kv=e4m3/token-head heads=8:2 dim=64 page=64 window=40 softcap=30 split=0
+check xe-dg2 V q=f16 kv=e5m2/head heads=8:2 dim=96 page=128 causal split=0
+check xe-dg2 V q=f16 kv=int8/token-head heads=8:2 dim=64 page=64 causal alibi
+check xe-dg2 V q=f16 kv=int8/token-head heads=8:2 dim=64 page=64 causal q_tile=2 rescale=lazy
+check xe-dg2 V q=f16 kv=f16 heads=6:2 dim=80 page=16 causal q_tile=4 sink lse
+check xe-dg2 V q=f32 kv=f16 heads=4:2 dim=64 page=16 causal
 check xe-lp V q=f32 kv=f16 heads=4:2 dim=64 page=16 causal
 # what it doesn't take: run-time distances of rows, keys that are no multiple of 16
 check xe-pvc T q=f16 kv=f16 heads=4:2 dim=64 page=8 causal kv_tile=8

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* xe.cl -- what a sub-group of 16 lanes of an Intel GPU can do and a CPU runtime can't: products
+/* xe.cl -- what a sub-group of an Intel GPU can do and a CPU runtime can't: products
  * of small matrices (DPAS) and block loads from a surface of rows. Linked into every module by
  * module.c, under the names the graphics compiler knows.
  *
- * A product D = C + A B has 8 rows or fewer, 16 columns and K terms, 32 bytes of each row of A.
+ * A product D = C + A B has 8 rows or fewer, a column for each of 16 lanes or of 8 (Alchemist),
+ * and K terms, 32 bytes of each row of A.
  *   C, D  lane n, component m: column n, row m
- *   A     lane l, component m: bytes 2l, 2l+1 of row m
+ *   A     lane l, component m: bytes 2l, 2l+1 of row m; of 8 lanes, bytes 4l to 4l+3
  *   B     lane n, component k: bytes 4k to 4k+3 of column n
  * A surface is base, width in bytes, height in rows, pitch in bytes; x counts elements. What is
  * out of range reads 0. A lane gets, for each row, its 16th of the row's bytes.
@@ -48,32 +49,40 @@ short OVER intel_convert_f32_to_bf16(float x)
 static float of_f16(uint bits) { return (float)as_half((ushort)bits); }
 static float of_bf16(uint bits) { return as_float(bits << 16); }
 
-#define FLOAT_ROW(of)                                                                          \
+/* With a of 16 bits lane k has element k, with one of 32 lane k / 2 has elements k and k + 1. */
+#define FLOAT_ROW(of, share)                                                                   \
 	for (int k = 0; k < 16; k++) {                                                         \
-		float x = of((uint)intel_sub_group_shuffle((int)(ushort)a, (uint)k));          \
+		int own = intel_sub_group_shuffle((int)a, (uint)(k / share));                  \
+		float x = of((uint)own >> 16 * (k % share) & 0xffff);                          \
 		float y = of((uint)b[k / 2] >> 16 * (k & 1) & 0xffff);                         \
 		c = fma(x, y, c);                                                              \
 	}                                                                                      \
 	return c;
-static float row_f16(short a, const int *b, float c) { FLOAT_ROW(of_f16) }
-static float row_bf16(short a, const int *b, float c) { FLOAT_ROW(of_bf16) }
+static float OVER row_f16(short a, const int *b, float c) { FLOAT_ROW(of_f16, 1) }
+static float OVER row_bf16(short a, const int *b, float c) { FLOAT_ROW(of_bf16, 1) }
+static float OVER row_f16(int a, const int *b, float c) { FLOAT_ROW(of_f16, 2) }
+static float OVER row_bf16(int a, const int *b, float c) { FLOAT_ROW(of_bf16, 2) }
 
-#define BYTE_ROW(atype, btype)                                                                 \
+#define BYTE_ROW(atype, btype, share)                                                          \
 	for (int k = 0; k < 32; k++) {                                                         \
-		int pair = intel_sub_group_shuffle((int)a, (uint)(k / 2));                     \
-		c += (int)(atype)(pair >> 8 * (k & 1)) * (int)(btype)(b[k / 4] >> 8 * (k & 3)); \
+		int own = intel_sub_group_shuffle((int)a, (uint)(k / share));                  \
+		c += (int)(atype)(own >> 8 * (k % share)) *                                    \
+		     (int)(btype)(b[k / 4] >> 8 * (k & 3));                                    \
 	}                                                                                      \
 	return c;
-static int row_i8_i8(short a, const int *b, int c) { BYTE_ROW(char, char) }
-static int row_i8_u8(short a, const int *b, int c) { BYTE_ROW(char, uchar) }
-static int row_u8_i8(short a, const int *b, int c) { BYTE_ROW(uchar, char) }
-static int row_u8_u8(short a, const int *b, int c) { BYTE_ROW(uchar, uchar) }
+#define BYTE_ROWS(name, atype, btype)                                                          \
+	static int OVER name(short a, const int *b, int c) { BYTE_ROW(atype, btype, 2) }       \
+	static int OVER name(int a, const int *b, int c) { BYTE_ROW(atype, btype, 4) }
+BYTE_ROWS(row_i8_i8, char, char)
+BYTE_ROWS(row_i8_u8, char, uchar)
+BYTE_ROWS(row_u8_i8, uchar, char)
+BYTE_ROWS(row_u8_u8, uchar, uchar)
 
 /* m rows; A and B are signed or not as their elements are, which is part of the name's type. */
-#define MAD(name, row, m, avec, bvec, cvec, avector, cvector, ctype)                           \
+#define MAD(name, row, m, avec, bvec, cvec, part, avector, cvector, ctype)                     \
 	cvec OVER name(avec av, bvec bv, cvec cv)                                              \
 	{                                                                                      \
-		short a[m];                                                                    \
+		part a[m];                                                                     \
 		int b[8];                                                                      \
 		ctype c[m];                                                                    \
 		*(avector *)a = *(avector *)&av;                                               \
@@ -83,17 +92,20 @@ static int row_u8_u8(short a, const int *b, int c) { BYTE_ROW(uchar, uchar) }
 			c[i] = row(a[i], b, c[i]);                                             \
 		return *(cvector *)c;                                                          \
 	}
-#define MADS(name, row, a1, b, ctype)                                                          \
-	MAD(name, row, 8, a1##8, b, ctype##8, short8, ctype##8, ctype)                         \
-	MAD(name, row, 4, a1##4, b, ctype##4, short4, ctype##4, ctype)                         \
-	MAD(name, row, 2, a1##2, b, ctype##2, short2, ctype##2, ctype)                         \
-	MAD(name, row, 1, a1, b, ctype, short, ctype, ctype)
-MADS(intel_sub_group_f16_f16_matrix_mad_k16, row_f16, short, int8, float)
-MADS(intel_sub_group_bf16_bf16_matrix_mad_k16, row_bf16, short, int8, float)
-MADS(intel_sub_group_i8_i8_matrix_mad_k32, row_i8_i8, short, int8, int)
-MADS(intel_sub_group_i8_u8_matrix_mad_k32, row_i8_u8, short, uint8, int)
-MADS(intel_sub_group_u8_i8_matrix_mad_k32, row_u8_i8, ushort, int8, int)
-MADS(intel_sub_group_u8_u8_matrix_mad_k32, row_u8_u8, ushort, uint8, int)
+#define MADS(name, row, a1, b, part, ctype)                                                    \
+	MAD(name, row, 8, a1##8, b, ctype##8, part, part##8, ctype##8, ctype)                  \
+	MAD(name, row, 4, a1##4, b, ctype##4, part, part##4, ctype##4, ctype)                  \
+	MAD(name, row, 2, a1##2, b, ctype##2, part, part##2, ctype##2, ctype)                  \
+	MAD(name, row, 1, a1, b, ctype, part, part, ctype, ctype)
+#define BOTH(name, row, sign, b, ctype)                                                        \
+	MADS(name, row, sign##short, b, short, ctype)                                          \
+	MADS(name, row, sign##int, b, int, ctype)
+BOTH(intel_sub_group_f16_f16_matrix_mad_k16, row_f16, , int8, float)
+BOTH(intel_sub_group_bf16_bf16_matrix_mad_k16, row_bf16, , int8, float)
+BOTH(intel_sub_group_i8_i8_matrix_mad_k32, row_i8_i8, , int8, int)
+BOTH(intel_sub_group_i8_u8_matrix_mad_k32, row_i8_u8, , uint8, int)
+BOTH(intel_sub_group_u8_i8_matrix_mad_k32, row_u8_i8, u, int8, int)
+BOTH(intel_sub_group_u8_u8_matrix_mad_k32, row_u8_u8, u, uint8, int)
 
 /* The newer spelling says the types in its last operand, by bits of the extension. */
 #define SIGNED_A  0x1

@@ -312,9 +312,14 @@ bool kir_verify(const kir_func *f, kir_diag *diag);
 kir_type_id kir_type_intern(kir_module *m, const kir_type *t);
 const kir_type *kir_type_at(const kir_module *m, kir_type_id t);
 /* Bytes of which run-time strides of a buffer, and where it begins, are multiples on a device:
- * the element's size; of bytes 4, or less where rows have another number of them, and 1 where
- * elements of a row have a run-time stride. */
+ * the element's size; of bytes with run-time strides whose rows are multiples of 64, 64: such a
+ * cache lies as its format says. Of other bytes 4, or less where rows have another number of
+ * them, and 1 where elements of a row have a run-time stride. */
 unsigned kir_grain(const kir_type *t);
+/* The run-time stride that rows, elements along the dimension before the last, are apart; -1: no
+ * one stride says it. Of an input whose grain is 64 it is one that a device reads blocks at. */
+int kir_row_stride(const kir_type *t);
+enum { KIR_PITCH_MIN = 64, KIR_PITCH_MAX = (1 << 24) - 64 }; /* bytes */
 kir_type_id kir_scalar(kir_module *m, kir_elem e);
 kir_type_id kir_vector(kir_module *m, kir_elem e, int64_t n);
 kir_type_id kir_tile(kir_module *m, kir_elem e, int64_t rows, int64_t cols);

@@ -98,6 +98,14 @@ const kir_type *kir_type_at(const kir_module *m, kir_type_id t)
 	return &m->type[t];
 }
 
+static bool has_strides(const kir_type *t)
+{
+	for (unsigned i = 0; i < t->npieces; i++)
+		if (t->piece[i].dyn)
+			return true;
+	return false;
+}
+
 unsigned kir_grain(const kir_type *t)
 {
 	unsigned grain = kir_elem_bytes((kir_elem)t->elem);
@@ -108,9 +116,25 @@ unsigned kir_grain(const kir_type *t)
 	for (unsigned i = 0; i < t->npieces; i++)
 		if (t->piece[i].dyn && t->piece[i].axis + 1 == t->rank)
 			return grain;
-	for (grain = 4; row != KIR_DYN && row % grain; grain /= 2)
-		;
+	for (grain = has_strides(t) ? 64 : 4; row != KIR_DYN && row % grain;)
+		grain = grain == 64 ? 4 : grain / 2;
 	return grain;
+}
+
+int kir_row_stride(const kir_type *t)
+{
+	int found = -1;
+
+	for (unsigned i = 0; i < t->npieces; i++) {
+		const kir_piece *p = &t->piece[i];
+
+		if (p->axis + 2u != t->rank)
+			continue;
+		if (found >= 0 || !p->dyn || p->div > 1 || p->mod)
+			return -1;
+		found = (int)p->stride;
+	}
+	return found;
 }
 
 static kir_type_id value(kir_module *m, kir_elem e, unsigned rank, int64_t rows, int64_t cols)

@@ -88,7 +88,11 @@ static bool check_load2d(kir_checker *c, kir_ref n)
 		                    "and be 1 with trans",
 		                    (long long)unit, (long long)k);
 	return pitch >= 1 ||
-	       kir_complain(c, n, "pitch=%lld must be at least 1", (long long)pitch);
+	       (!pitch && kir_row_stride(kir_type_of(c->f, kir_src(c->f, n, 0))) >= 0) ||
+	       kir_complain(c, n,
+	                    "pitch=%lld must be at least 1, or 0 where the buffer's rows are a "
+	                    "run-time stride apart",
+	                    (long long)pitch);
 }
 
 static bool check_structure(kir_checker *c, kir_ref n)

@@ -212,10 +212,9 @@ static kvjit_status follow(const kvjit_frame *f, int i, int s, int64_t *out)
 }
 
 /* Of what the bytes of argument i and its run-time strides must be multiples. A device reads
- * whole blocks of a cache: one whose pages are records of so many bytes, with run-time strides
- * for page and head only, lies as its format says, at multiples of 64 (docs/backend-spirv.md).
- * So do packed weights: an input of bytes without run-time strides, in words for each of 16 k
- * rows.
+ * whole blocks of a cache: one whose records have a multiple of 64 bytes lies as its format
+ * says, at multiples of 64 (docs/backend-spirv.md). So do packed weights: an input of bytes
+ * without run-time strides, in words for each of 16 k rows.
  */
 static int grain(const kvjit_kernel *k, int i)
 {
@@ -230,7 +229,7 @@ static int grain(const kvjit_kernel *k, int i)
 
 		return packed && !(p->role & KVJIT_OUTPUT) ? 64 : bytes;
 	}
-	return p->nstride <= 2 && p->shape[p->rank - 1] % 64 == 0 ? 64 : k->slot[i].grain;
+	return k->slot[i].grain;
 }
 
 static kvjit_status fill_strides(kvjit_frame *f, int i)
@@ -266,6 +265,11 @@ static kvjit_status fill_strides(kvjit_frame *f, int i)
 			return BAD("argument '%s': stride %d is %ld; on a device it must be a "
 			           "multiple of %d",
 			           p->name, s, (long)x, grain(k, i));
+		if (k->device && slot->pitch >> s & 1 &&
+		    (c[s].i < KIR_PITCH_MIN || c[s].i > KIR_PITCH_MAX))
+			return BAD("argument '%s': stride %d is %ld; rows that a device reads "
+			           "are %d to %d bytes apart",
+			           p->name, s, (long)x, KIR_PITCH_MIN, KIR_PITCH_MAX);
 	}
 	return KVJIT_OK;
 }

@@ -77,7 +77,8 @@ static bool plain_name(const kir_func *f, const char *name, char *out, size_t le
 	size_t n = strlen(name);
 	bool second = has_param(f, "work2") && n > 1 && name[n - 1] == '2';
 
-	if (has_param(f, KVJIT_FROM "slots") && !strncmp(name, KVJIT_FROM, strlen(KVJIT_FROM))) {
+	if (has_param(f, KVJIT_FROM "slots") &&
+	    !strncmp(name, KVJIT_FROM, strlen(KVJIT_FROM))) {
 		snprintf(out, len, "%s", name + strlen(KVJIT_FROM));
 		return true;
 	}
@@ -374,6 +375,25 @@ static bool check_planned(const kvjit_kernel *k, kir_diag *d)
 	return true;
 }
 
+/* Which strides of caches are the distance of rows that a device may read as blocks. */
+static void find_pitches(kvjit_kernel *k, const kir_func *ir)
+{
+	for (kir_ref n = 1; n < ir->nnode; n++) {
+		kir_ref root = n;
+		int s;
+
+		if (ir->node[n].op != KIR_OP_view ||
+		    (s = kir_row_stride(kir_type_of(ir, n))) < 0)
+			continue;
+		while (ir->node[root].op == KIR_OP_view)
+			root = kir_src(ir, root, 0);
+		for (unsigned i = 0; i < ir->nparam; i++)
+			if (ir->param[i].node == root && ir->param[i].dir == KIR_IN &&
+			    k->slot[i].grain == KIR_PITCH_MIN)
+				k->slot[i].pitch |= (uint8_t)(1u << s);
+	}
+}
+
 bool kvjit_describe(kvjit_kernel *k, const kir_func *f, const kir_func *ir, kir_diag *d)
 {
 	if (f->nparam > KVJIT_MAX_PARAMS) {
@@ -391,6 +411,7 @@ bool kvjit_describe(kvjit_kernel *k, const kir_func *f, const kir_func *ir, kir_
 	}
 	find_slots(k, ir);
 	find_formats(k, ir);
+	find_pitches(k, ir);
 	if (k->planned && !kvjit_shape_of(ir, &k->shape)) {
 		kir_error(d, 0, 0,
 		          "@%s has a parameter %%work, but neither an attention nor a "

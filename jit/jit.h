@@ -159,6 +159,7 @@ typedef struct kvjit_slot {
 	uint8_t elem;  /* enum kir_elem */
 	uint8_t bytes; /* of an element */
 	uint8_t grain; /* kir_grain */
+	uint8_t pitch; /* bit s: stride s is that of rows, kir_row_stride */
 	uint8_t planned, rows;
 	uint8_t cache; /* 0 or, of the second of two caches, 1 */
 	bool buffer;

@@ -25,7 +25,8 @@ typedef struct factor {
 	unsigned rank;
 	bool trans;            /* rows of memory are columns of the product        */
 	kir_elem stored, elem; /* in memory, in the product                        */
-	int64_t pitch, unit;   /* bytes between rows; elements that stay together  */
+	int64_t pitch, unit;   /* bytes between rows (0: a run-time stride); elements that stay
+	                          together */
 	int64_t depth, step;   /* of the contraction: its length, what a load gives */
 	bool packed, split;    /* the rows of a tile may lie in several pieces     */
 	unsigned run;          /* of the product: blocks whose columns are taken together */
@@ -49,14 +50,18 @@ static unsigned pieces_of(const kir_type *t, unsigned axis)
 	return n;
 }
 
-/* Rows one after the other, each contiguous. */
+/* Rows one after the other, each contiguous. Run-time strides are taken where every lane has
+ * one row. */
 static bool plain_rows(const kir_type *t, factor *x)
 {
 	unsigned row = t->rank - 2u, col = t->rank - 1u;
 	const kir_piece *r = piece_at(t, row, -1);
 
-	if (pieces_of(t, row) != 1 || pieces_of(t, col) != 1 || !r || r->mod ||
-	    !piece_at(t, col, kir_elem_bytes(x->stored)))
+	if (pieces_of(t, col) != 1 || !piece_at(t, col, kir_elem_bytes(x->stored)))
+		return false;
+	if (kir_row_stride(t) >= 0)
+		return x->run == 1 || !x->trans;
+	if (pieces_of(t, row) != 1 || !r || r->mod)
 		return false;
 	x->pitch = r->stride;
 	return true;

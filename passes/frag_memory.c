@@ -200,6 +200,38 @@ static bool load_record(frag *g, kir_ref n, const place *p)
 	return true;
 }
 
+/* A vector whose elements are a run-time stride apart is a matrix of one column: each lane
+ * reads its own row. */
+static bool load_column(frag *g, kir_ref n, const place *p)
+{
+	kir_type t = *kir_type_of(g->f, p->buf);
+	kir_ref src[KIR_RANK + 2], *val;
+	unsigned row = t.rank;
+
+	if (g->kind[n] != FRAG_COL || p->tile->rank != 1 || g->run[n] > 1 ||
+	    t.rank == KIR_RANK || t.npieces == KIR_PIECES)
+		return false;
+	t.dim[t.rank++] = 1;
+	t.piece[t.npieces++] = (kir_piece){ .axis = (uint8_t)row,
+		                            .div = 1,
+		                            .stride = kir_elem_bytes((kir_elem)t.elem) };
+	if (kir_row_stride(&t) < 0)
+		return false;
+	src[0] = kir_emit(g->f, KIR_OP_view, kir_type_intern(g->f->module, &t), &p->buf, 1,
+	                  (int64_t[KIR_MAX_ATTRS]){ 0 });
+	for (unsigned i = 0; i < row; i++)
+		src[1 + i] = p->at[i];
+	src[1 + row] = s64c(g->f, 0);
+	if (p->upto)
+		src[2 + row] = s64_op(g, KIR_OP_sub, p->upto, p->at[row - 1]);
+	val = frag_new(g, n);
+	for (int64_t c = 0; c < frag_col_blocks(g, n); c++)
+		val[c] = kir_emit(g->f, KIR_OP_xe_load2d, frag_type(g, n), src,
+		                  row + (p->upto ? 3u : 2u),
+		                  (int64_t[KIR_MAX_ATTRS]){ 1, 1, 0, 0, c * g->lanes });
+	return true;
+}
+
 static kir_ref zero_of(frag *g, kir_elem e)
 {
 	return kir_is_float(e) ? kir_const_f(g->f, e, 0) : kir_const_i(g->f, e, 0);
@@ -262,6 +294,8 @@ void frag_load(frag *g, kir_ref n)
 	kir_elem e = (kir_elem)p.tile->elem;
 	bool plain = kir_elem_bytes(e) > 1 && (kir_is_float(e) || kir_is_int(e));
 
+	if (load_column(g, n, &p))
+		return;
 	if ((k != FRAG_ROW && !contiguous(g, n, g->lanes * g->run[n])) ||
 	    (k == FRAG_ROW && p.upto && !kir_is_float(e) && !kir_is_int(e))) {
 		g->failed = true;

@@ -176,6 +176,35 @@ static void load2d(void **state)
 	block("trans=1, pitch=96", 16 * 32, 0, " upto 5", want);
 }
 
+/* Rows that a run-time stride of the buffer is between: y counts from the indexed one. */
+static void load2d_stride(void **state)
+{
+	static const char text[] =
+	    "func @f(%a: in u8[?,24,16 | 0:960, 1:$0, 2:1], %o: out u8[?]) level=V\n"
+	    "     target=xe-pvc {\n  for %w = 0 to 1 par {\n"
+	    "    %r = xe.load2d %a[1,2,4] upto 6 : u8<64> {trans=1, x=4, y=3}\n"
+	    "    vstore %r, %o[0]\n    yield\n  }\n  ret\n}\n";
+	static const int64_t apart[2] = { 40, 80 };
+	unsigned char out[64];
+
+	(void)state;
+	for (int i = 0; i < ROWS * PITCH; i++)
+		memory[i] = (unsigned char)(i * 37 % 251 + 1);
+	for (int s = 0; s < 2; s++) {
+		kref_arg arg[2] = {
+			{ .base = memory, .bytes = sizeof memory, .stride = { apart[s] } },
+			{ .base = out, .bytes = sizeof out }
+		};
+
+		run(text, arg);
+		for (int i = 0; i < 64; i++) { /* a lane: 4 elements of its row */
+			int64_t at = 960 + (2 + 3 + i / 4) * apart[s] + 4 + 4 + i % 4;
+
+			assert_int_equal(out[i], i / 4 + 3 < 6 ? memory[at] : 0);
+		}
+	}
+}
+
 /* Rows past the upto aren't touched, others must be there. */
 static void load2d_bounds(void **state)
 {
@@ -410,13 +439,10 @@ static void nan_stays_in_its_column(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(dpas),
-		cmocka_unit_test(load2d),
-		cmocka_unit_test(structure),
-		cmocka_unit_test(load2d_bounds),
-		cmocka_unit_test(reduce_nan),
-		cmocka_unit_test(every_code),
-		cmocka_unit_test(nan_stays_in_its_column),
+		cmocka_unit_test(dpas),          cmocka_unit_test(load2d),
+		cmocka_unit_test(load2d_stride), cmocka_unit_test(structure),
+		cmocka_unit_test(load2d_bounds), cmocka_unit_test(reduce_nan),
+		cmocka_unit_test(every_code),    cmocka_unit_test(nan_stays_in_its_column),
 	};
 
 	return cmocka_run_group_tests_name("xe", tests, NULL, NULL);

@@ -59,8 +59,12 @@ static bool load2d(kref_state *r, kir_ref n, int64_t lanes)
 		idx[i] = kref_in(r, n, s->first + i)->i[0];
 	memset(s->p, 0, (size_t)s->count * 8);
 	for (int64_t row = 0; row < rows && row < live; row++) {
-		unsigned char *p =
-		    kref_span(r, n, m, idx, (y + row) * pitch + x * unit * size, cols * size);
+		unsigned char *p;
+
+		if (!pitch) /* the next index but one to the last is another row */
+			idx[m->type->rank - 2] += row ? 1 : y;
+		p = kref_span(r, n, m, idx, (pitch ? (y + row) * pitch : 0) + x * unit * size,
+		              cols * size);
 
 		if (!p)
 			return false;

@@ -163,16 +163,56 @@ static LLVMValueRef dpas(kll *l, kir_ref n)
  */
 
 typedef struct block {
-	LLVMValueRef at;   /* the indexed element                          */
-	LLVMValueRef live; /* rows from there that exist, an i64; NULL: all */
-	int64_t pitch, x, y;
-	unsigned unit, size, own, words; /* words: bytes of a lane / 4       */
-	unsigned align;                  /* of each lane's part of a row     */
+	LLVMValueRef at;                 /* the indexed element                           */
+	LLVMValueRef live;               /* rows from there that exist, an i64; NULL: all */
+	LLVMValueRef apart;              /* bytes from row to row, an i64                 */
+	int64_t pitch, x, y;             /* pitch 0: a run-time stride                    */
+	unsigned unit, size, own, words; /* words: bytes of a lane / 4        */
+	unsigned align;                  /* of each lane's part of a row      */
 	bool trans;
 } block;
 
+/* The parameter that n reads, and its index. */
+static kir_ref root_of(const kll *l, kir_ref n, unsigned *index)
+{
+	kir_ref buf = kir_src(l->f, n, 0);
+
+	while (l->f->node[buf].op == KIR_OP_view)
+		buf = kir_src(l->f, buf, 0);
+	for (*index = 0; *index < l->f->nparam; ++*index)
+		if (l->f->param[*index].node == buf)
+			return buf;
+	return 0;
+}
+
+/* Low bits of where n reads that are zero; bases and strides of caches are multiples of the
+ * grain. */
+static unsigned zeros_of(const kll *l, kir_ref n)
+{
+	unsigned zeros = kll_zeros(l, n), index, grain;
+	kir_ref root = root_of(l, n, &index);
+
+	if (!root || !l->f->param[index].nstride)
+		return zeros;
+	grain = (unsigned)__builtin_ctz(kir_grain(kir_type_of(l->f, root)));
+	return zeros < grain ? zeros : grain;
+}
+
+static LLVMValueRef row_distance(kll *l, kir_ref n, int64_t pitch)
+{
+	int s = kir_row_stride(kir_type_of(l->f, kir_src(l->f, n, 0)));
+	unsigned index;
+
+	if (pitch)
+		return LLVMConstInt(l->i64, (uint64_t)pitch, false);
+	if (!root_of(l, n, &index))
+		return kll_fail(l, n, "a local buffer has no run-time strides");
+	return LLVMGetParam(l->fn, l->arg[index] + 1 + (unsigned)s);
+}
+
 static block block_of(kll *l, kir_ref n)
 {
+	unsigned zeros = zeros_of(l, n);
 	block b = { .pitch = kir_attr_of(l->f, n, KIR_ATTR_pitch),
 		    .x = kir_attr_of(l->f, n, KIR_ATTR_x),
 		    .y = kir_attr_of(l->f, n, KIR_ATTR_y),
@@ -184,22 +224,41 @@ static block block_of(kll *l, kir_ref n)
 	b.size = kir_elem_bytes(kll_elem(l, n));
 	b.own = own_of(l, n);
 	b.words = own_bytes(l, n) / 4;
-	b.align =
-	    1u << (kll_zeros(l, n) < 4 ? kll_zeros(l, n) : 4); /* as bases and strides are */
+	b.apart = row_distance(l, n, b.pitch);
+	b.align = 1u << (zeros < 4 ? zeros : 4);
 	while (b.pitch % b.align || b.x * b.unit * b.size % b.align ||
 	       (!b.trans && b.unit * b.size % b.align))
 		b.align /= 2;
 	return b;
 }
 
-/* The function that reads this block, NULL if there is none: it would be too small, or the rows
- * lie where the instruction can't begin or go. */
+/* Whether rows lie where the instruction can begin and go. Where they begin isn't known to be a
+ * multiple of 64 bytes it begins before them, and no row may reach into what is then too far
+ * for its width. Run-time strides are held to the rules where a call hands them over. */
+static bool rows_fit(kll *l, kir_ref n, const block *b)
+{
+	unsigned index, zeros = zeros_of(l, n), unit = b->unit * b->size;
+	int64_t end =
+	    b->trans ? b->x * b->size + b->words * 4 : (b->x + l->o->spread) * (int64_t)unit;
+
+	if (zeros < 2)
+		return false;
+	if (!b->pitch)
+		return zeros >= BLOCK_ALIGN && root_of(l, n, &index) &&
+		       l->f->param[index].dir == KIR_IN;
+	if (zeros < BLOCK_ALIGN)
+		end += (1 << BLOCK_ALIGN) - (1 << zeros);
+	return b->pitch >= KIR_PITCH_MIN && b->pitch % 16 == 0 && b->pitch <= KIR_PITCH_MAX &&
+	       end <= b->pitch;
+}
+
+/* The function that reads this block, NULL if there is none or the block would be too small. */
 static const char *block_name(kll *l, kir_ref n, const block *b)
 {
 	bool four = b->words == 4 && !b->trans && b->unit * b->size == 4;
 
 	if (!(l->f->target->features & KIR_HAS_block2d) || (b->words != BLOCK_WORDS && !four) ||
-	    b->pitch < 64 || b->pitch % 16 || b->pitch > SURFACE_MAX || kll_zeros(l, n) < 2)
+	    !rows_fit(l, n, b))
 		return NULL;
 	if (b->trans)
 		return b->x * b->size % 4 ? NULL : "transpose_u32_k8";
@@ -272,17 +331,19 @@ static LLVMValueRef block_load(kll *l, kir_ref n, const block *b, const char *na
 
 	snprintf(full, sizeof full, "__builtin_IB_subgroup_block_read_flat_%s", name);
 	arg[0] = LLVMBuildPtrToInt(l->b, b->at, l->i64, "");
-	if (kll_zeros(l, n) < BLOCK_ALIGN) {
+	if (zeros_of(l, n) < BLOCK_ALIGN) {
 		low = LLVMBuildAnd(l->b, arg[0], mask, "");
 		arg[0] = LLVMBuildSub(l->b, arg[0], low, "");
 		low = LLVMBuildTrunc(l->b, low, l->i32, "");
 		low = LLVMBuildLShr(l->b, low, word(l, (unsigned)__builtin_ctz(unit)), "");
 		x = LLVMBuildAdd(l->b, x, low, "");
 	}
-	arg[1] = arg[3] = word(l, (uint64_t)b->pitch - 1);
-	arg[2] = b->y + (b->trans ? 16 : b->own / b->unit) <= b->pitch
-	             ? arg[1]
-	             : word(l, SURFACE_MAX - 1);
+	arg[1] = LLVMBuildTrunc(l->b, b->apart, l->i32, "");
+	arg[1] = arg[3] = LLVMBuildSub(l->b, arg[1], word(l, 1), "");
+	arg[2] =
+	    b->y + (b->trans ? 16 : b->own / b->unit) <= (b->pitch ? b->pitch : KIR_PITCH_MIN)
+	        ? arg[1]
+	        : word(l, SURFACE_MAX - 1);
 	if (b->live) {
 		LLVMValueRef live = LLVMBuildTrunc(l->b, b->live, l->i32, "");
 
@@ -303,8 +364,6 @@ static LLVMValueRef block_load(kll *l, kir_ref n, const block *b, const char *na
 static LLVMValueRef part_at(kll *l, const block *b, LLVMValueRef row, LLVMValueRef off,
                             LLVMValueRef *exists)
 {
-	LLVMValueRef pitch = LLVMConstInt(l->i64, (uint64_t)b->pitch, false);
-
 	*exists = NULL;
 	if (b->live) {
 		LLVMValueRef last =
@@ -313,7 +372,7 @@ static LLVMValueRef part_at(kll *l, const block *b, LLVMValueRef row, LLVMValueR
 		*exists = LLVMBuildICmp(l->b, LLVMIntSLT, row, b->live, "");
 		row = kll_select(l, *exists, row, last);
 	}
-	off = LLVMBuildAdd(l->b, off, LLVMBuildMul(l->b, row, pitch, ""), "");
+	off = LLVMBuildAdd(l->b, off, LLVMBuildMul(l->b, row, b->apart, ""), "");
 	return LLVMBuildGEP2(l->b, l->i8, b->at, &off, 1, "");
 }
 

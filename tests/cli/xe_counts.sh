@@ -6,34 +6,7 @@
 # other compilers schedule otherwise). The last column is the bytes that may be spilled: 0 but for
 #
 #   8 rows, D=256   results and query alone are 160 (int8) to 192 of 256 registers
-set -eu
-tmp=${KVJIT_TMP:-/tmp}/xe_counts.$$
-trap 'rm -f "$tmp"' EXIT
-
-is() { # NAME WANT: the count is that
-	got=$(sed -n "s/^$1 *\([0-9]*\) .*/\1/p" "$tmp")
-	[ "$got" = "$2" ] || { echo "$problem: $1 is $got, not $2"; exit 1; }
-}
-
-check() { # QUERY FORMAT DIM Q_TILE DPAS BLOCKS MOST SPILL
-	problem="attn q=$1 kv=$2 heads=32:8 dim=$3 page=64 causal kv_tile=64 q_tile=$4"
-	[ "$4" != 1 ] || problem=${problem% q_tile*}
-	if ! KVJIT_CACHE_DIR=off "$KVJIT" compile "$problem" --target xe-pvc --emit counts >"$tmp" 2>&1; then
-		if grep -q -e "without Intel's offline compiler" -e "no backend" -e "can't be loaded" "$tmp"; then
-			echo "SKIPPED: $(head -n 1 "$tmp")"
-			exit 77
-		fi
-		cat "$tmp"
-		exit 1
-	fi
-	is calls 0
-	is loop_dpas "$5"
-	is loop_block_loads "$6"
-	got=$(sed -n 's/^spill *\([0-9]*\) .*/\1/p' "$tmp")
-	[ "$got" -le "$8" ] || { echo "$problem: $got bytes spilled, not $8"; exit 1; }
-	got=$(sed -n 's/^loop_instructions *\([0-9]*\) .*/\1/p' "$tmp")
-	[ "$got" -le $(($7 * 11 / 10)) ] || { echo "$problem: $got instructions, not $7"; exit 1; }
-}
+. "$KVJIT_SOURCE_DIR/tests/xe_check.sh"
 
 check f16 f16 64 1 32 32 503 0
 check f16 f16 64 2 32 32 684 0

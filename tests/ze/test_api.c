@@ -449,6 +449,52 @@ static void test_records_begin_at_blocks(void **state)
 	kvjit_close(kv);
 }
 
+/* The distance of rows that may be read as blocks is one that a block may have. */
+static void test_rows_lie_apart(void **state)
+{
+	static const struct {
+		int64_t stride;
+		const char *says;
+	} bad[] = { { 80, "argument 'x'|on a device|multiple of 64" },
+		    { 0, "argument 'x': stride 1 is 0|64 to 16777152 bytes apart" },
+		    { -128, "argument 'x': stride 1 is -128|64 to 16777152 bytes apart" },
+		    { 1 << 24, "argument 'x': stride 1 is 16777216|64 to 16777152 bytes" } };
+	static float x[ELEMENTS];
+	kvjit *kv = open_any();
+	kvjit_kernel *k =
+	    compile(kv,
+	            "func @rows(%x: in u8[?,4,64 | 0:$0, 1:$1, 2:1], %y: out u8[16], %n: s64)\n"
+	            "     level=V target=xe-pvc {\n"
+	            "  %r = view %x : s8[?,4,64 | 0:$0, 1:$1, 2:1]\n"
+	            "  for %i = 0 to %n par {\n"
+	            "    %v = xe.load2d %r[%i,1,0] : s8<16> {trans=1}\n"
+	            "    %w = bitcast %v : u8<16>\n"
+	            "    vstore %w, %y[0]\n"
+	            "    yield\n  }\n  ret\n}\n",
+	            NULL);
+	float *in = device_floats(kv, KVJIT_MEMORY_DEVICE, x);
+	kvjit_arg a[3] = { { .name = "x",
+		             .data = in,
+		             .rank = 3,
+		             .shape = { 1, 4, 64 },
+		             .nstride = 2,
+		             .stride = { 256, 64 } },
+		           { .name = "y", .data = (char *)in + 2048 },
+		           { .name = "n", .i = 0 } };
+
+	(void)state;
+	if (kvjit_call(k, NULL, a, 3, NULL) != KVJIT_OK)
+		fail_msg("%s", kvjit_kernel_error(k));
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		a[0].stride[1] = bad[i].stride;
+		assert_int_equal(kvjit_call(k, NULL, a, 3, NULL), KVJIT_BAD_ARGUMENT);
+		assert_says(kvjit_kernel_error(k), bad[i].says);
+	}
+	kvjit_device_free(kv, in);
+	kvjit_release(k);
+	kvjit_close(kv);
+}
+
 /* So are packed weights. */
 static void test_packed_weights_begin_at_blocks(void **state)
 {
@@ -567,6 +613,7 @@ int main(void)
 		cmocka_unit_test(test_hosts_own_handles),
 		cmocka_unit_test(test_wrong_memory_is_named),
 		cmocka_unit_test(test_records_begin_at_blocks),
+		cmocka_unit_test(test_rows_lie_apart),
 		cmocka_unit_test(test_packed_weights_begin_at_blocks),
 		cmocka_unit_test(test_a_plan_stays_with_its_device),
 		cmocka_unit_test(test_choosing_a_device),

@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+# xe_check.sh -- what the scripts cli/xe_counts*.sh share: a kernel through Intel's compiler, and
+# what must be counted in it.
+set -eu
+tmp=${KVJIT_TMP:-/tmp}/xe_check.$$
+trap 'rm -f "$tmp"' EXIT
+
+is() { # NAME WANT: the count is that
+	got=$(sed -n "s/^$1 *\([0-9]*\) .*/\1/p" "$tmp")
+	[ "$got" = "$2" ] || { echo "$problem: $1 is $got, not $2"; exit 1; }
+}
+
+check() { # QUERY FORMAT DIM Q_TILE DPAS BLOCKS MOST SPILL
+	problem="attn q=$1 kv=$2 heads=32:8 dim=$3 page=64 causal kv_tile=64 q_tile=$4"
+	[ "$4" != 1 ] || problem=${problem% q_tile*}
+	if ! KVJIT_CACHE_DIR=off "$KVJIT" compile "$problem" --target xe-pvc --emit counts >"$tmp" 2>&1; then
+		if grep -q -e "without Intel's offline compiler" -e "no backend" -e "can't be loaded" "$tmp"; then
+			echo "SKIPPED: $(head -n 1 "$tmp")"
+			exit 77
+		fi
+		cat "$tmp"
+		exit 1
+	fi
+	is calls 0
+	is loop_dpas "$5"
+	is loop_block_loads "$6"
+	got=$(sed -n 's/^spill *\([0-9]*\) .*/\1/p' "$tmp")
+	[ "$got" -le "$8" ] || { echo "$problem: $got bytes spilled, not $8"; exit 1; }
+	got=$(sed -n 's/^loop_instructions *\([0-9]*\) .*/\1/p' "$tmp")
+	[ "$got" -le $(($7 * 11 / 10)) ] || { echo "$problem: $got instructions, not $7"; exit 1; }
+}

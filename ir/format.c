@@ -14,9 +14,10 @@
 
 const char *const kir_stream_names[KIR_NSTREAM] = { "k", "v", "r", "ks", "vs", "rs" };
 
-const char *const format_statements[] = { "elem",  "scale", "rotate", "apply",
-	                                  "round", "nan",   "pack",   NULL };
+const char *const format_statements[] = { "elem",  "scale", "mean", "rotate", "apply",
+	                                  "round", "nan",   "pack", NULL };
 const char *const format_grans[] = { "none", "tensor", "head", "token-head", "group" };
+const char *const format_means[] = { "none", "given", NULL };
 const char *const format_rounds[] = { "even", "away", "zero", NULL };
 const char *const format_nans[] = { "keep", "max", "zero", NULL };
 const char *const format_applies[] = { "divide", "reciprocal", NULL };
@@ -307,6 +308,15 @@ static bool parse_apply(parser *p, bool *reciprocal)
 	return ok;
 }
 
+static bool parse_mean(parser *p, bool *mean)
+{
+	int given = 0;
+	bool ok = parse_choice(p, "mean", format_means, &given);
+
+	*mean = given;
+	return ok;
+}
+
 /* none | hadamard [N] [signs] */
 static bool parse_rotate(parser *p, kir_side *s)
 {
@@ -345,6 +355,7 @@ static bool parse_side(parser *p, int statement, kir_side *s)
 	switch (statement) {
 	case FORMAT_ELEM: return parse_code_elem(p, s);
 	case FORMAT_SCALE: return parse_scale(p, s);
+	case FORMAT_MEAN: return parse_mean(p, &s->mean);
 	case FORMAT_ROTATE: return parse_rotate(p, s);
 	case FORMAT_APPLY: return parse_apply(p, &s->reciprocal);
 	case FORMAT_ROUND: return parse_choice(p, "round", format_rounds, &s->round);
@@ -521,6 +532,7 @@ static void set_all(kir_format *f, int statement)
 			s->bits = k->bits;
 			break;
 		case FORMAT_PACK: s->pack = k->pack; break;
+		case FORMAT_MEAN: s->mean = k->mean; break;
 		case FORMAT_ROTATE:
 			s->rotate = k->rotate;
 			s->signs = k->signs;
@@ -589,12 +601,12 @@ static bool parse_statement(parser *p)
 	}
 	w = find_word(p, format_statements);
 	if (w < 0)
-		return FAIL(
-		    p,
-		    "'%.*s' is no statement: elem, scale, rotate, apply, round, nan, pack "
-		    "(with k., v. or "
-		    "r. for one side), keys N, rest N, values shared or tensor",
-		    shown(p), p->s);
+		return FAIL(p,
+		            "'%.*s' is no statement: elem, scale, mean, rotate, apply, round, "
+		            "nan, pack "
+		            "(with k., v. or "
+		            "r. for one side), keys N, rest N, values shared or tensor",
+		            shown(p), p->s);
 	if (!check_once(p, w, side))
 		return false;
 	advance(p);
@@ -671,6 +683,20 @@ static bool check_sides(parser *p, int line)
 		kir_error(p->d, line, 1,
 		          "format %s: rotate is about keys in one part and values that are "
 		          "stored, not with rest or values shared",
+		          f->name);
+		return false;
+	}
+	if (f->side[0].mean && (f->shared || f->rest)) {
+		kir_error(p->d, line, 1,
+		          "format %s: mean is about keys in one part and values that are "
+		          "stored, not with rest or values shared",
+		          f->name);
+		return false;
+	}
+	if (f->side[1].mean) {
+		kir_error(p->d, line, 1,
+		          "format %s: values are stored whole, only keys less a mean: write "
+		          "k.mean given",
 		          f->name);
 		return false;
 	}

@@ -50,6 +50,7 @@ typedef struct kir_side {
 	bool global;                /* stored scales are times one that is handed over       */
 	bool range;                 /* of max - min, not amax: codes have a zero point       */
 	bool reciprocal;            /* x * fl(1/s) instead of x / s                          */
+	bool mean;  /* K: rows are stored less a mean that is handed over       */
 	int rotate; /* 0: no; ROTATE_WHOLE, or elements of a block     */
 	bool signs; /* elements are times signs first, which are handed over    */
 	int round;                  /* KIR_ROUND_*                                           */
@@ -181,16 +182,18 @@ static inline bool format_stored(const kir_side *s)
 static inline bool kir_side_moves(const kir_side *a, const kir_side *b)
 {
 	return a->elem == b->elem && a->bits == b->bits && a->gran == b->gran &&
-	       a->rotate == b->rotate && a->signs == b->signs &&
+	       a->rotate == b->rotate && a->signs == b->signs && a->mean == b->mean &&
 	       (a->gran == KIR_GRAN_none ||
 	        (a->scale_elem == b->scale_elem && a->group == b->group &&
 	         a->global == b->global && a->range == b->range &&
 	         (b->rule < KIR_RULE_pow2 || a->rule >= KIR_RULE_pow2)));
 }
-/* Whether side s can be transcoded: rotated rows are moved or not at all. */
+/* Whether side s can be transcoded: rotated rows are moved or not at all, and what is stored
+ * less a mean stays so. */
 static inline bool kir_side_transcodes(const kir_format *a, const kir_format *b, int s)
 {
-	return (!a->side[s].rotate && !b->side[s].rotate) ||
+	return (!a->side[s].rotate && !b->side[s].rotate &&
+	        a->side[s].mean == b->side[s].mean) ||
 	       kir_side_moves(&a->side[s], &b->side[s]);
 }
 /* Whether a transcoding from a to b needs the scales that are handed over for side s of the one

@@ -154,7 +154,7 @@ typedef struct spec {
 	const struct elem_word *elem;
 	const struct block *block; /* or NULL */
 	int gran, place, apply, round, group, rule;
-	bool nan_max, rotated;
+	bool nan_max, centered, rotated;
 } spec;
 
 static int find(const char *const *words, const char *s, size_t n)
@@ -223,6 +223,8 @@ static bool read_word(spec *f, const char *s, size_t n)
 		f->rule = rule;
 	else if (n == 7 && !memcmp(s, "nan-max", n) && !f->nan_max)
 		f->nan_max = true;
+	else if (n == 8 && !memcmp(s, "centered", n) && !f->centered)
+		f->centered = true;
 	else if (n == 7 && !memcmp(s, "rotated", n) && !f->rotated)
 		f->rotated = true;
 	else
@@ -300,6 +302,8 @@ static void add_name(const spec *f, kir_text *t)
 		kir_text_add(t, "/%s", rounds[f->round]);
 	if (f->nan_max)
 		kir_text_add(t, "/nan-max");
+	if (f->centered)
+		kir_text_add(t, "/centered");
 	if (f->rotated)
 		kir_text_add(t, "/rotated");
 }
@@ -416,6 +420,8 @@ static const kir_format *declare(kir_module *m, const spec *f, const char *name,
 
 	kir_text_add(&t, "format %s v1 {\nelem %s\n", name, f->elem->elem);
 	add_scale(f, &t);
+	if (f->centered)
+		kir_text_add(&t, "k.mean given\n");
 	if (f->rotated)
 		kir_text_add(&t, "rotate hadamard signs\n");
 	kir_text_add(&t, "apply %s\nround %s\nnan %s\n", f->apply ? "reciprocal" : "divide",
@@ -440,7 +446,8 @@ static void refuse(const char *name, kir_diag *d)
 	kir_error(
 	    d, 0, 0,
 	    "ELEM[/none|tensor|head|token-head|gN][/native|inline|split|nhd|hnd|x|amx|page]"
-	    "[/div|rcp][/even|away|zero][/nan-max][/rotated], ELEM one of bf16 f16 int8 e4m3 "
+	    "[/div|rcp][/even|away|zero][/nan-max][/centered][/rotated], ELEM one of bf16 f16 "
+	    "int8 e4m3 "
 	    "e5m2 "
 	    "e4m3fnuz e5m2fnuz int4 uint4 e2m1 mxfp8[/ceil|ocp] mxfp4[/ceil|ocp|near] nvfp4");
 	kir_error(d, 0, 0, "a host's name: %s", hosts);

@@ -84,6 +84,7 @@ static void print_value(const kir_side *s, int stmt, kir_text *out)
 	switch (stmt) {
 	case FORMAT_ELEM: kir_text_add(out, "%s", elem_name(s)); break;
 	case FORMAT_SCALE: print_scale(s, out); break;
+	case FORMAT_MEAN: kir_text_add(out, "%s", format_means[s->mean]); break;
 	case FORMAT_ROTATE: print_rotate(s, out); break;
 	case FORMAT_APPLY: kir_text_add(out, "%s", format_applies[s->reciprocal]); break;
 	case FORMAT_ROUND: kir_text_add(out, "%s", format_rounds[s->round]); break;
@@ -95,6 +96,7 @@ static void print_value(const kir_side *s, int stmt, kir_text *out)
 static bool is_default(const kir_side *s, int stmt)
 {
 	switch (stmt) {
+	case FORMAT_MEAN: return !s->mean;
 	case FORMAT_ROTATE: return !s->rotate;
 	case FORMAT_APPLY: return !s->reciprocal;
 	case FORMAT_ROUND: return !s->round;

@@ -44,6 +44,7 @@ extern const char *const kir_stream_names[KIR_NSTREAM];
 enum format_statement {
 	FORMAT_ELEM,
 	FORMAT_SCALE,
+	FORMAT_MEAN,
 	FORMAT_ROTATE,
 	FORMAT_APPLY,
 	FORMAT_ROUND,
@@ -52,8 +53,9 @@ enum format_statement {
 	FORMAT_STATEMENTS
 };
 extern const char *const format_statements[FORMAT_STATEMENTS + 1];
-extern const char *const format_grans[], *const format_rounds[], *const format_nans[],
-                                                                     *const format_applies[];
+extern const char *const format_grans[], *const format_means[], *const format_rounds[],
+                                                                    *const format_nans[],
+                                                                        *const format_applies[];
 /* Integers of 4 bits: elements of stored codes only, s8 wherever they are values. */
 #define FORMAT_S4 "s4"
 #define FORMAT_U4 "u4"

@@ -48,6 +48,15 @@ static void add_signs(expansion *x, const char *name, int side, int64_t dim)
 		own_operand(x, name, kir_buffer(x->m, KIR_s8, 1, &block), KIR_IN);
 }
 
+/* The mean of each head's keys, where they are stored less it. */
+static void add_mean(expansion *x, const char *name, int64_t heads)
+{
+	int64_t dim[2] = { heads, x->p->dim_k };
+
+	if (x->rule->side[0].mean)
+		own_operand(x, name, kir_buffer(x->m, KIR_f32, 2, dim), KIR_IN);
+}
+
 /* A parameter that is an operand of the same name. */
 kir_ref problem_operand(expansion *x, const char *name, kir_type_id type, kir_dir dir)
 {
@@ -392,6 +401,7 @@ static void key_params(expansion *x)
 		own_operand(x, "kd", per_seq, KIR_IN);
 	if (given(x, 1))
 		own_operand(x, "vd", per_seq, KIR_IN);
+	add_mean(x, "kmean", p->kv_heads);
 	add_signs(x, "ksign", 0, p->dim_k);
 	add_signs(x, "vsign", 1, p->dim_v);
 	own_operand(x, p->sparse ? "index" : "table",
@@ -588,6 +598,7 @@ static void expand_write(expansion *x)
 		problem_operand(x, "kd", per_head, KIR_IN);
 	if (given(x, 1))
 		problem_operand(x, "vd", per_head, KIR_IN);
+	add_mean(x, "kmean", p->kv_heads);
 	add_signs(x, "ksign", 0, p->dim_k);
 	add_signs(x, "vsign", 1, p->dim_v);
 	problem_operand(x, "slots", list(x, KIR_s64), KIR_IN);
@@ -684,6 +695,7 @@ static void expand_quant(expansion *x)
 		scales = quant_scales(x, s->group ? p->dim_k / s->group : 1, &view);
 	if (x->rule->side[0].rotate && p->dim_k % kir_side_block(&x->rule->side[0], p->dim_k))
 		problem_refuse(x, "dim= isn't made of blocks that the format rotates");
+	add_mean(x, "mean", p->heads);
 	add_signs(x, "sign", 0, p->dim_k);
 	if (given(x, 0))
 		problem_operand(x, "d", problem_strided(x, KIR_f32, 1, 1, &p->heads), KIR_IN);

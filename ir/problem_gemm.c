@@ -69,16 +69,15 @@ static int64_t scales_of(const expansion *x, const kir_side *s)
 
 static bool check_side(expansion *x, const char *field, const kir_side *s)
 {
-	if (!s->range && !s->rotate &&
+	if (!s->range && !s->rotate && !s->mean &&
 	    (s->gran == KIR_GRAN_none || s->gran == KIR_GRAN_token_head ||
 	     s->gran == KIR_GRAN_group))
 		return true;
-	kir_error(
-	    x->d, 0, 0,
-	    "%s=: a product's scales are of rows or of groups along the contraction: the "
-	    "format says scale none, token-head or group N, with neither zero points nor a "
-	    "rotation",
-	    field);
+	kir_error(x->d, 0, 0,
+	          "%s=: a product's scales are of rows or of groups along the contraction: the "
+	          "format says scale none, token-head or group N, with no zero points, mean or "
+	          "rotation",
+	          field);
 	x->failed = true;
 	return false;
 }

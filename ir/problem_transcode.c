@@ -68,6 +68,16 @@ void problem_transcode(expansion *x)
 	for (int s = 0; s < 2 && !x->failed; s++) {
 		if (kir_side_transcodes(f[0], f[1], s))
 			continue;
+		if (f[0]->side[s].mean != f[1]->side[s].mean) {
+			kir_error(x->d, 0, 0,
+			          "from=%s to=%s: %s stores keys less a mean, %s whole ones; "
+			          "both formats must do the same",
+			          p->k_format, p->v_format,
+			          f[0]->side[s].mean ? p->k_format : p->v_format,
+			          f[0]->side[s].mean ? p->v_format : p->k_format);
+			x->failed = true;
+			continue;
+		}
 		kir_error(x->d, 0, 0,
 		          "from=%s to=%s: rotated %s are moved as they are or not at all: both "
 		          "formats must rotate alike and store the same codes and scales",

@@ -188,6 +188,7 @@ static const struct {
 	{ KIR_OP_attention, "qd", KIR_f32, 2, 2, KIR_IN },
 	{ KIR_OP_attention, "kd", KIR_f32, 2, 2, KIR_IN },
 	{ KIR_OP_attention, "vd", KIR_f32, 2, 2, KIR_IN },
+	{ KIR_OP_attention, "kmean", KIR_f32, 2, 2, KIR_IN },
 	{ KIR_OP_attention, "ksign", KIR_s8, 1, 1, KIR_IN },
 	{ KIR_OP_attention, "vsign", KIR_s8, 1, 1, KIR_IN },
 	{ KIR_OP_attention, "work", KIR_s32, 2, 2, KIR_IN },
@@ -207,6 +208,7 @@ static const struct {
 	{ KIR_OP_cache_write, "rs", KIR_VOID, 3, 4, KIR_OUT },
 	{ KIR_OP_cache_write, "kd", KIR_f32, 1, 1, KIR_IN },
 	{ KIR_OP_cache_write, "vd", KIR_f32, 1, 1, KIR_IN },
+	{ KIR_OP_cache_write, "kmean", KIR_f32, 2, 2, KIR_IN },
 	{ KIR_OP_cache_write, "ksign", KIR_s8, 1, 1, KIR_IN },
 	{ KIR_OP_cache_write, "vsign", KIR_s8, 1, 1, KIR_IN },
 	{ KIR_OP_cache_write, "n", KIR_s64, 0, 0, 0 },
@@ -233,6 +235,7 @@ static const struct {
 	{ KIR_OP_quantize, "q", KIR_VOID, 3, 3, KIR_OUT },
 	{ KIR_OP_quantize, "s", KIR_VOID, 2, 3, KIR_OUT },
 	{ KIR_OP_quantize, "d", KIR_f32, 1, 1, KIR_IN },
+	{ KIR_OP_quantize, "mean", KIR_f32, 2, 2, KIR_IN },
 	{ KIR_OP_quantize, "sign", KIR_s8, 1, 1, KIR_IN },
 	{ KIR_OP_quantize, "n", KIR_s64, 0, 0, 0 },
 	{ KIR_OP_gemm, "a", KIR_VOID, 2, 2, KIR_IN },
@@ -328,6 +331,33 @@ static bool check_signs(kir_checker *c, kir_ref n, const kir_format *fmt)
 	return true;
 }
 
+/* A mean for each head, where rows are stored less one. */
+static bool check_mean(kir_checker *c, kir_ref n, const kir_side *s, const char *name,
+                       int64_t heads, int64_t dim)
+{
+	kir_ref x = kir_operand(c->f, n, name);
+	const kir_type *t = kir_type_of(c->f, x);
+
+	if (!kir_check_wanted(c, n, name, s->mean,
+	                      s->mean ? "the format stores keys less a mean"
+	                              : "the format stores whole keys"))
+		return false;
+	return !x || (t->dim[0] == heads && t->dim[1] == dim) ||
+	       kir_complain(c, n, "%s=%s must have %lld rows, one a head, of %lld elements",
+	                    name, kir_value_text(c, x), (long long)heads, (long long)dim);
+}
+
+/* A quantizer knows side K alone. */
+static bool check_quantize(kir_checker *c, kir_ref n)
+{
+	int64_t k = kir_attr_of(c->f, n, KIR_ATTR_format);
+	const kir_type *x = kir_type_of(c->f, kir_operand(c->f, n, "x"));
+
+	return k < 0 || k >= c->f->module->nformat ||
+	       check_mean(c, n, &c->f->module->format[k]->side[0], "mean", x->dim[1],
+	                  x->dim[2]);
+}
+
 /* What a format without shared values and keys in parts calls for, and one with them. */
 static bool check_parts(kir_checker *c, kir_ref n)
 {
@@ -345,7 +375,11 @@ static bool check_parts(kir_checker *c, kir_ref n)
 
 	if (!write && !check_lists(c, n))
 		return false;
-	if (!check_signs(c, n, fmt))
+	const kir_type *codes = kir_type_of(f, kir_operand(f, n, "k"));
+
+	if (!check_mean(c, n, &fmt->side[0], "kmean", codes->dim[1],
+	                codes->dim[3] * kir_side_per(&fmt->side[0])) ||
+	    !check_signs(c, n, fmt))
 		return false;
 	return kir_check_wanted(c, n, "v", !fmt->shared, values) &&
 	       kir_check_wanted(c, n, "r", fmt->rest > 0, rest) &&
@@ -391,6 +425,7 @@ bool kir_check_named(kir_checker *c, kir_ref n)
 		return false;
 	switch (f->node[n].op) {
 	case KIR_OP_attention: return check_plan_rows(c, n);
+	case KIR_OP_quantize: return check_quantize(c, n);
 	case KIR_OP_index_topk: return check_key_groups(c, n);
 	case KIR_OP_gemm: return kir_check_gemm(c, n);
 	case KIR_OP_relayout: return kir_check_relayout(c, n);

@@ -82,6 +82,9 @@ static bool check_side(kir_checker *c, kir_ref n, const kir_format *const f[2], 
 	}
 	if (!format_needs(f[0], (kir_stream)side))
 		return true;
+	if (f[0]->side[side].mean != f[1]->side[side].mean)
+		return kir_complain(c, n, "only one of %s and %s stores keys less a mean",
+		                    f[0]->name, f[1]->name);
 	if (!kir_side_transcodes(f[0], f[1], side))
 		return kir_complain(c, n,
 		                    "%c is rotated, and its codes and scales don't mean the same "

@@ -61,6 +61,7 @@ typedef struct attn {
 	unsigned nkey, nvalue;
 	const kir_side *rotated[2]; /* K, V: how they are rotated, or NULL */
 	kir_ref sign[2];            /* s8[block], or 0                     */
+	kir_ref mean;               /* f32[Hkv, D] that keys are stored less, or 0 */
 	row_gather gather;          /* index lists: rows are brought into locals */
 	int64_t heads, page;
 	int64_t group, tiles; /* query heads handled together, such tiles of a KV head */
@@ -78,6 +79,7 @@ typedef struct item {
 	kir_ref scale;    /* f32: everything that scales a score    */
 	kir_ref vscale;   /* f32 or 0                               */
 	kir_ref q[PARTS]; /* f32<R x D>, for each part of the keys  */
+	kir_ref mean;     /* f32<R>: what the keys' mean adds to each score, or 0 */
 } item;
 
 static kir_type_id vec(const attn *a, kir_elem e)
@@ -151,6 +153,24 @@ static void scales(const attn *a, item *it)
 	it->vscale = a->vd ? descale(a, a->vd, it->seq, it->head) : 0;
 }
 
+/* scale * q . mean of each row, for the query as it was handed over; in base 2 where scores
+ * are. */
+static kir_ref mean_scores(const attn *a, const item *it, kir_ref q)
+{
+	kir_func *f = a->f;
+	kir_type_id t = f->node[q].type, f32 = kir_scalar(f->module, KIR_f32);
+	kir_ref m = e3(f, KIR_OP_load, kir_vector(f->module, KIR_f32, a->key[0].dim), a->mean,
+	               it->head, s64c(f, 0));
+	kir_ref s = a->scale;
+
+	if (a->qd)
+		s = e2(f, KIR_OP_mul, f32, s, descale(a, a->qd, it->seq, it->head));
+	if (a->plain_score)
+		s = e2(f, KIR_OP_mul, f32, s, f32c(f, (float)LOG2E));
+	m = e1x(f, KIR_OP_reduce_add, vec(a, KIR_f32), e2x(f, KIR_OP_mul, t, q, m, 1), 1);
+	return e2(f, KIR_OP_mul, vec(a, KIR_f32), m, s);
+}
+
 static void load_queries(const attn *a, item *it)
 {
 	kir_func *f = a->f;
@@ -169,6 +189,8 @@ static void load_queries(const attn *a, item *it)
 
 		q = e1(f, KIR_OP_reshape, kir_tile(m, e, a->rows, a->key[i].dim), q);
 		it->q[i] = as_elem(f, q, KIR_f32);
+		if (a->mean) /* keys are one part */
+			it->mean = mean_scores(a, it, it->q[i]);
 		if (a->rotated[0])
 			it->q[i] =
 			    expand_rotate(f, it->q[i], a->sign[0],
@@ -289,6 +311,8 @@ static kir_ref tile_scores(const attn *a, const item *it, kir_ref j, const kir_r
 
 	p.kpos = e2(f, KIR_OP_min, kt32, kpos, last);
 	kir_ref s = e2(f, KIR_OP_mul, st, products(a, it, kt), it->scale);
+	if (it->mean)
+		s = e2x(f, KIR_OP_add, st, s, it->mean, 0);
 	if (!a->plain_score) {
 		s = expand_region(a->in, a->score_region, f, a->map, &p, s, why);
 		if (!s)
@@ -692,6 +716,7 @@ static bool set_up(attn *a, kir_diag *why)
 		   { "qd", &a->qd },
 		   { "kd", &a->kd },
 		   { "vd", &a->vd },
+		   { "kmean", &a->mean },
 		   { "ksign", &a->sign[0] },
 		   { "vsign", &a->sign[1] },
 		   { "table", &a->table },

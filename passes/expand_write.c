@@ -300,17 +300,29 @@ static kir_ref load_heads(kir_func *f, kir_ref x, kir_ref t, kir_ref h, int64_t 
 	return load_part(f, x, t, h, s64c(f, 0), heads, kir_type_of(f, x)->dim[2]);
 }
 
+/* Rows x of heads from h and columns from c on, less their means, in f32. */
+static kir_ref less_mean(kir_func *f, kir_ref x, kir_ref mean, kir_ref h, kir_ref c)
+{
+	const kir_type *t = kir_type_of(f, x);
+	kir_type_id ft = kir_tile(f->module, KIR_f32, t->dim[0], t->dim[1]);
+	kir_ref m = e3(f, KIR_OP_load, ft, mean, h, c);
+
+	return e2(f, KIR_OP_sub, ft, as_elem(f, x, KIR_f32), m);
+}
+
 /* Heads [h, h + heads) of row t of the input. */
 static void put_row(const write_op *w, const write_side *s, kir_ref t, kir_ref h, int64_t heads,
                     const write_place *codes, const write_place *scales)
 {
 	kir_func *f = w->f;
-	kir_ref given = 0;
+	kir_ref given = 0, x;
 
 	if (s->given)
 		given = e2(f, KIR_OP_load, kir_vector(f->module, KIR_f32, heads), s->given, h);
-	write_rows(f, s->side, load_heads(f, s->in, t, h, heads), given, s->signs, codes,
-	           scales, 1);
+	x = load_heads(f, s->in, t, h, heads);
+	if (s->mean)
+		x = less_mean(f, x, s->mean, h, s64c(f, 0));
+	write_rows(f, s->side, x, given, s->signs, codes, scales, 1);
 }
 
 bool expand_cache_write(const kir_func *in, kir_ref n, kir_func *f, kir_ref *map, kir_diag *why)
@@ -333,6 +345,8 @@ bool expand_cache_write(const kir_func *in, kir_ref n, kir_func *f, kir_ref *map
 			w.side[i].given = expand_operand(in, n, map, names[i][3]);
 		if (w.side[i].in)
 			w.side[i].dim = kir_type_of(f, w.side[i].in)->dim[2];
+		if (i == 0)
+			w.side[i].mean = expand_operand(in, n, map, "kmean");
 		if (fmt->side[i].signs && names[i][4])
 			w.side[i].signs = expand_operand(in, n, map, names[i][4]);
 	}
@@ -345,7 +359,7 @@ bool expand_cache_write(const kir_func *in, kir_ref n, kir_func *f, kir_ref *map
 typedef struct quant_op {
 	kir_func *f;
 	const kir_side *side;
-	kir_ref x, q, s, d, signs;
+	kir_ref x, q, s, d, signs, mean;
 	int64_t heads, group;
 } quant_op;
 
@@ -357,7 +371,7 @@ static void quantize_part(const quant_op *o, kir_ref t, kir_ref h, kir_ref c, in
 	int64_t k;
 	kir_ref g = kir_is_const(f, c, &k) ? s64c(f, k / o->group)
 	                                   : e2(f, KIR_OP_fdiv, s64, c, s64c(f, o->group));
-	kir_ref given = 0;
+	kir_ref given = 0, x;
 	int64_t per = kir_side_per(o->side);
 	kir_ref at = per == 1                 ? c
 	             : kir_is_const(f, c, &k) ? s64c(f, k / per)
@@ -366,8 +380,10 @@ static void quantize_part(const quant_op *o, kir_ref t, kir_ref h, kir_ref c, in
 
 	if (o->d)
 		given = e2(f, KIR_OP_load, kir_vector(f->module, KIR_f32, o->heads), o->d, h);
-	write_rows(f, o->side, load_part(f, o->x, t, h, c, o->heads, width), given, o->signs,
-	           &codes, &scales, 0);
+	x = load_part(f, o->x, t, h, c, o->heads, width);
+	if (o->mean)
+		x = less_mean(f, x, o->mean, h, c);
+	write_rows(f, o->side, x, given, o->signs, &codes, &scales, 0);
 }
 
 /* Row t, whole heads or parts of a longer one at a time. */
@@ -492,7 +508,8 @@ bool expand_quantize(const kir_func *in, kir_ref n, kir_func *f, kir_ref *map, k
 		       .q = expand_operand(in, n, map, "q"),
 		       .s = expand_operand(in, n, map, "s"),
 		       .d = expand_operand(in, n, map, "d"),
-		       .signs = expand_operand(in, n, map, "sign") };
+		       .signs = expand_operand(in, n, map, "sign"),
+		       .mean = expand_operand(in, n, map, "mean") };
 	int64_t heads = kir_type_of(f, o.x)->dim[1], dim = kir_type_of(f, o.x)->dim[2];
 	/* blocks of a rotation aren't cut, nor rows with one amax */
 	bool whole = o.side->gran == KIR_GRAN_token_head || o.side->rotate || o.side->row;
@@ -502,7 +519,7 @@ bool expand_quantize(const kir_func *in, kir_ref n, kir_func *f, kir_ref *map, k
 	o.group = whole ? dim : o.side->group ? o.side->group : 1;
 	/* codes an element each, made of a group's elements and its scale alone */
 	bool plain = o.side->bits != 4 && !o.side->global && !o.side->range &&
-	             !o.side->rotate && !o.side->row;
+	             !o.side->rotate && !o.side->row && !o.mean;
 	bool groups = plain && o.side->group && o.heads == 1 &&
 	              plain_row(kir_type_of(f, o.x)) && plain_row(kir_type_of(f, o.q));
 

@@ -29,6 +29,7 @@ typedef struct write_side {
 	int64_t dim;                      /* elements of a row                        */
 	kir_ref in, codes, scales, given; /* buffers; in 0: nothing is stored         */
 	kir_ref signs;                    /* of a rotation; 0: none                   */
+	kir_ref mean;                     /* f32[H, D], taken off rows first; 0: none */
 	kir_ref stage;        /* [H, RUN, D]: a run's codes before they are interleaved; 0  */
 	const kir_side *from; /* of transcode: the rule of what `in` holds */
 	kir_ref from_scales, from_given; /* and its scales                            */

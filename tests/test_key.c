@@ -357,6 +357,7 @@ static const struct {
 	{ "rotation", NAME_, ELEM_, SCALE_, "rotate hadamard", PLACE_ },
 	{ "its block", NAME_, ELEM_, SCALE_, "rotate hadamard 32", PLACE_ },
 	{ "its signs", NAME_, ELEM_, SCALE_, "rotate hadamard signs", PLACE_ },
+	{ "mean", NAME_, ELEM_, SCALE_, "k.mean given", PLACE_ },
 	{ "unsigned", NAME_, "elem u8", "scale f32 token-head range/255 floor 1e-06", REST_,
 	  PLACE_ },
 	{ "version", "f v2", ELEM_, SCALE_, REST_, PLACE_ },

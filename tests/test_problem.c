@@ -66,6 +66,8 @@ static void test_whole_on_one_line(void **state)
 static const char *const canonical[] = {
 	"attn q=bf16 kv=int8/token-head heads=32:8 dim=128 page=128 causal",
 	"attn q=f16 kv=e4m3/head heads=8 dim=64 page=16",
+	"attn q=f16 kv=e4m3/head/centered heads=8 dim=64 page=16",
+	"attn q=f16 k=int4/g32/centered/rotated v=bf16 heads=8 dim=64 page=16",
 	"attn q=f32 out=bf16 kv=bf16 heads=1 dim=16 page=8 causal=seq window=17",
 	"attn q=e4m3fn out=f16 kv=e4m3 heads=4:2 dim=96 page=32 qscale",
 	"attn q=e4m3fn kv=e4m3 heads=4:2 dim=96 page=32 qscale",

@@ -86,6 +86,16 @@ static void add_format(rng *r, char *text, const char *field)
 	add(text, " %s=%s/%s/%s", field, e, gran, place);
 }
 
+/* Some formats store keys less a mean; by numbers of its own, so that the rest of a problem
+ * doesn't depend on it. */
+static void add_mean(const rng *r, char *text)
+{
+	rng own = { r->s ^ 0x6d65616e };
+
+	if (one_in(&own, 6))
+		add(text, "/centered");
+}
+
 static void add_shape(rng *r, char *text, int *page)
 {
 	static const int groups[] = { 1, 2, 3, 4, 5, 7, 8 };
@@ -143,6 +153,7 @@ static void make_problem(rng *r, char *text, int *page)
 		add_format(r, text, "v");
 	} else {
 		add_format(r, text, "kv");
+		add_mean(r, text);
 	}
 	add_shape(r, text, page);
 	add_masks(r, text);
@@ -189,6 +200,8 @@ static void make_writer(rng *r, char *text)
 	    wide ? "none" : WORD(r, "tensor", "head", "token-head", "g16"),
 	    WORD(r, "native", "inline", "split", "nhd", "hnd", "x"),
 	    wide ? "" : WORD(r, "", "/div", "/rcp", "/even", "/away", "/zero", "/nan-max"));
+	if (!quant)
+		add_mean(r, text);
 	add(text, " heads=%d dim=%d", (int)pick(r, 1, 9), dk);
 	if (!quant)
 		add(text, ":%d page=%d parts=%d", dv, 8 * (int)pick(r, 1, 16),

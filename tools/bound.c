@@ -53,6 +53,10 @@
  * are rotated back: each takes the mean of its block's terms, and log2(b) u32 of that of sum
  * w|v|.
  *
+ * Keys less a mean: a score has one more term, scale q . mean, of the query before it is
+ * rotated or rounded, and is the sum of both: sum|scale q k| becomes that and sum|scale q
+ * mean|, but not where it stands for what a rounded query loses.
+ *
  * u32 terms of the query's scaling (two multiplications) are in the 4 u32 of the score.
  */
 #include "bound.h"
@@ -172,13 +176,14 @@ static double query_amax(const double *q, int64_t dim, bool *exact)
 	return most;
 }
 
-/* One query row and head: what its keys are compared with. */
+/* One query row and head: what its keys are compared with. A score is factor * q . k + mean. */
 typedef struct row {
 	const attn *a;
 	const bound_profile *p;
 	int64_t seq, head, h, len, pos;
 	const int32_t *table, *index; /* index: this row's list, NULL: keys by table */
 	double factor, amax, qsum;    /* qsum: of |q|, before it is rotated */
+	double mean, mean_sum;        /* of q . mean, times what scales it, and of |q mean| */
 	double lse;                   /* of the exact scores, once they are weighed */
 	double q[BOUND_DIM];
 	double e[BOUND_DIM];    /* rounding error of each element      */
@@ -248,6 +253,20 @@ static void rotate_query(row *r)
 	r->factor /= (double)block;
 }
 
+/* What the mean of the keys adds to every score, for the query as it was handed over. */
+static void mean_terms(row *r)
+{
+	const bind_arg *m = attn_arg(r->a, "kmean");
+	double factor = bound_scalar(r->a, "scale") * attn_given(r->a, "qd", r->seq, r->h);
+	int64_t dim = r->a->shape.dim_k;
+	r->mean = r->mean_sum = 0;
+	for (int64_t d = 0; m && d < dim; d++) {
+		double x = factor * r->q[d] * (double)((const float *)m->data)[r->h * dim + d];
+		r->mean += x;
+		r->mean_sum += fabs(x);
+	}
+}
+
 /* Each element's term becomes the mean of its block's. */
 static void rotate_terms(const attn *a, double *x)
 {
@@ -281,6 +300,7 @@ static void open_row(row *r, const attn *a, const bound_profile *p, int64_t at, 
 	for (int64_t d = 0; d < a->shape.dim_k; d++)
 		r->q[d] = elem_get(a->p.q, attn_arg(a, "q")->data,
 		                   (at * a->p.heads + head) * a->shape.dim_k + d);
+	mean_terms(r);
 	rotate_query(r);
 	r->amax = query_amax(r->q, a->shape.dim_k, exact);
 	if (p->qk >= ARITH_int8)
@@ -466,7 +486,7 @@ bound_terms bound_terms_of(const attn *a, const bound_profile *p, int64_t at, in
 {
 	row r;
 	bool exact;
-	double codes = 0, vs = 0, raw = 0, more = 0;
+	double qk = 0, codes = 0, vs = 0, raw = 0, more = 0;
 	bool zeros = a->format->side[1].range;
 	bound_terms t = { 0 };
 
@@ -479,13 +499,14 @@ bound_terms bound_terms_of(const attn *a, const bound_profile *p, int64_t at, in
 			continue; /* no key: nothing lies there */
 		int64_t token, page = slot_of(&r, j, &token);
 		key_sums k = sum_key(&r, j);
-		t.sabs = fmax(t.sabs, k.qk);
+		t.sabs = fmax(t.sabs, k.qk + r.mean_sum);
+		qk = fmax(qk, k.qk);
 		codes = fmax(codes, k.codes);
 		raw = fmax(raw, k.raw);
 		more = fmax(more, k.more);
 		for (int64_t d = 0; d < a->shape.dim_v; d++)
 			vs = fmax(vs, attn_scale(a, 1, page, r.h, token, d));
-		r.w[j] = k.score;
+		r.w[j] = k.score + r.mean;
 		r.dq[j] = k.dq;
 	}
 	if (!ask_all(&r))
@@ -501,7 +522,7 @@ bound_terms bound_terms_of(const attn *a, const bound_profile *p, int64_t at, in
 			tile_terms(&r, j, j + tile < r.len ? j + tile : r.len, z, t.dw);
 	}
 	if (p->qk == ARITH_bf16 && !exact)
-		t.ds = fmax(t.sabs, raw) * U16;
+		t.ds = fmax(qk, raw) * U16;
 	if (p->qk == ARITH_f16)
 		t.ds = codes * r.amax * 0x1p-25;
 	if (p->pv == ARITH_f16)
@@ -524,7 +545,7 @@ double bound_abs_out(const attn *a, int64_t at, int64_t head, double *out)
 	r.w = calloc((size_t)r.len + 1, 2 * sizeof *r.w);
 	r.dq = r.w + r.len;
 	for (int64_t j = 0; j < r.len; j++)
-		r.w[j] = listed(&r, j) ? sum_key(&r, j).score : 0;
+		r.w[j] = listed(&r, j) ? sum_key(&r, j).score + r.mean : 0;
 	bool known = ask(&r, r.w, 0, r.w);
 	weigh(&r);
 	double vd = fabs(attn_given(a, attn_value_scale(a), r.seq, r.h));

@@ -66,5 +66,8 @@ int64_t check_int(check *c, int64_t lo, int64_t hi); /* lo..hi inclusive */
  * without such signs. */
 void check_signs(check *c, bind *b, const char *name, const kir_side *s, int64_t dim);
 void check_fill(check *c, kir_elem e, void *data, int64_t n, double sigma);
+/* Means of keys, for each head, if the side is stored less one: as large as the keys are. */
+void check_mean(check *c, bind *b, const char *name, const kir_side *s, int64_t heads,
+                int64_t dim);
 
 #endif

@@ -156,12 +156,17 @@ static void bind_written(check *c, attn *a, bind *w)
 	}
 }
 
-/* Signs of rotations, and scales: kd and vd for the writer are one a head; attention gets the
- * same for every sequence. */
+/* Means of keys, signs of rotations, and scales: kd and vd for the writer are one a head;
+ * attention gets the same for every sequence. */
 static void bind_scales(check *c, attn *a, bind *w)
 {
 	const char *sign[2] = { a->first ? "ksign2" : "ksign", a->first ? "vsign2" : "vsign" };
+	const char *mean = a->first ? "kmean2" : "kmean";
 	int64_t heads[2] = { a->nseq, a->shape.kv_heads };
+	check_mean(c, &c->a.b, mean, &a->format->side[0], a->shape.kv_heads, a->shape.dim_k);
+	const bind_arg *m = bind_find(&c->a.b, mean);
+	if (m)
+		bind_borrow(w, "kmean", m->dtype, m->rank, m->shape, m->data);
 	check_signs(c, &c->a.b, sign[0], &a->format->side[0], a->shape.dim_k);
 	check_signs(c, &c->a.b, sign[1], &a->format->side[1], a->shape.dim_v);
 	for (int side = 0; side < 2; side++) {

@@ -49,6 +49,15 @@ void check_signs(check *c, bind *b, const char *name, const kir_side *s, int64_t
 		to[i] = check_int(c, 0, 1) ? 1 : -1;
 }
 
+void check_mean(check *c, bind *b, const char *name, const kir_side *s, int64_t heads,
+                int64_t dim)
+{
+	int64_t shape[2] = { heads, dim };
+	if (s->mean)
+		check_fill(c, KIR_f32, bind_tensor(b, name, KVJIT_F32, 2, shape)->data,
+		           heads * dim, 1);
+}
+
 /* -- results ------------------------------------------------------------------------------ */
 
 void check_fail(check_result *r, const char *fmt, ...)

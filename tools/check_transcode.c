@@ -72,6 +72,9 @@ static bool make_source(check *c, char *why, size_t len)
 			check_rows(c, KIR_f32, "rest", tokens, a->p.kv_heads, f->rest, 0);
 		given(c, "kd", 0.02);
 		given(c, "vd", 0.02);
+		check_mean(c, &c->a.b, "kmean", &f->side[0], a->p.kv_heads, a->p.dim_k);
+		check_signs(c, &c->a.b, "ksign", &f->side[0], a->p.dim_k);
+		check_signs(c, &c->a.b, "vsign", &f->side[1], a->p.dim_v);
 		int64_t *s = bind_tensor(&c->a.b, "slots", KVJIT_S64, 1, &tokens)->data;
 		for (int64_t t = 0; t < tokens; t++)
 			s[t] = t;

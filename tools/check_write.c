@@ -63,6 +63,7 @@ static void make_write(check *c)
 	s[TOKENS - 1] = s[TOKENS - 2];
 	make_scales(c, "kd", a->shape.kv_heads);
 	make_scales(c, "vd", a->shape.kv_heads);
+	check_mean(c, &a->b, "kmean", &a->format->side[0], a->shape.kv_heads, a->shape.dim_k);
 	check_signs(c, &a->b, "ksign", &a->format->side[0], a->shape.dim_k);
 	check_signs(c, &a->b, "vsign", &a->format->side[1], a->shape.dim_v);
 	bind_scalar(&a->b, "n", tokens, 0);
@@ -77,8 +78,10 @@ static void make_quant(check *c)
 	make_scales(c, "d", heads);
 	kir_diag d = { 0 };
 	const kir_format *f = kir_format_get(a->m, a->p.k_format, &d);
-	if (f)
+	if (f) {
+		check_mean(c, &a->b, "mean", &f->side[0], heads, a->p.dim_k);
 		check_signs(c, &a->b, "sign", &f->side[0], a->p.dim_k);
+	}
 	bind_scalar(&a->b, "n", TOKENS, 0);
 }
 

@@ -63,7 +63,7 @@ static void random_rows(bind *w, const char *name, int64_t tokens, int64_t heads
 }
 
 /* What is left of the writer's parameters: its tensors are those of l, `before` and `after`
- * their names there; scales are handed over, signs are 1. */
+ * their names there; scales and means are handed over, signs are 1. */
 static bool bind_writer(load *l, bind *w, const kvjit_kernel *k, const char *before,
                         const char *after, char *why, size_t len)
 {
@@ -84,7 +84,10 @@ static bool bind_writer(load *l, bind *w, const kvjit_kernel *k, const char *bef
 			continue;
 		}
 		bind_arg *x = bind_tensor(w, p->name, p->dtype, p->rank, p->shape);
-		for (int64_t j = 0; j < p->shape[0]; j++)
+		int64_t n = 1;
+		for (int j = 0; j < p->rank; j++)
+			n *= p->shape[j];
+		for (int64_t j = 0; j < n; j++)
 			elem_set(p->dtype == KVJIT_F32 ? KIR_f32 : KIR_s8, x->data, j,
 			         p->dtype == KVJIT_F32 ? 0.03 : 1);
 	}

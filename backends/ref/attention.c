@@ -31,12 +31,13 @@ typedef struct side {
 
 typedef struct attn {
 	const kref_mem *q, *out, *table, *index, *lens, *starts, *lse, *sink, *qd, *work;
+	const kref_mem *mean; /* what keys are stored less, or NULL                 */
 	side k, v;     /* v without parts: values are the first elements of the keys */
 	int64_t limit; /* slots that an index list may name                        */
 	int64_t heads, kv_heads, page, dim_v, nwork;
 	double scale;
 	int64_t len, cap; /* of the sequence at hand; tokens there is room for    */
-	double *qrow, *score, *acc;
+	double *qrow, *mrow, *score, *acc;
 	int64_t *slots; /* of its keys; negative: no key                         */
 } attn;
 
@@ -55,6 +56,7 @@ static bool make_room(kref_state *r, kir_ref n, attn *a)
 {
 	if (!a->qrow) {
 		a->qrow = malloc((size_t)a->k.dim * sizeof *a->qrow);
+		a->mrow = malloc((size_t)a->k.dim * sizeof *a->mrow);
 		a->acc = malloc((size_t)a->dim_v * sizeof *a->acc);
 	}
 	if (a->len <= a->cap && a->cap)
@@ -64,7 +66,7 @@ static bool make_room(kref_state *r, kir_ref n, attn *a)
 	free(a->slots);
 	a->score = malloc((size_t)a->cap * sizeof *a->score);
 	a->slots = malloc((size_t)a->cap * sizeof *a->slots);
-	if (a->qrow && a->acc && a->score && a->slots && alloc_side(&a->k, a->cap) &&
+	if (a->qrow && a->mrow && a->acc && a->score && a->slots && alloc_side(&a->k, a->cap) &&
 	    alloc_side(&a->v, a->cap))
 		return true;
 	return kref_fail(r, n, "out of memory for a sequence of %lld tokens",
@@ -81,6 +83,7 @@ static void release(attn *a)
 		free(both[k]->scale);
 	}
 	free(a->qrow);
+	free(a->mrow);
 	free(a->acc);
 	free(a->score);
 	free(a->slots);
@@ -167,10 +170,23 @@ static double dot(const double *x, const double *y, int64_t n)
 	return sum[0] + sum[1] + (sum[2] + sum[3]);
 }
 
-/* a->score[j] for the keys that are seen, -inf for the others. That a key was decoded says
- * nothing: it may have been for another row. */
+/* What the mean of KV head kvh's keys adds to every score of the query in a->qrow. */
+static bool mean_score(kref_state *r, kir_ref n, const attn *a, int64_t kvh, double scale,
+                       double *add)
+{
+	*add = 0;
+	if (!a->mean)
+		return true;
+	if (!kref_get_row(r, n, a->mean, &kvh, 1, a->k.dim, a->mrow))
+		return false;
+	*add = scale * dot(a->qrow, a->mrow, a->k.dim);
+	return true;
+}
+
+/* a->score[j] for the keys that are seen, -inf for the others; `add` is a part of each. That a
+ * key was decoded says nothing: it may have been for another row. */
 static bool scores(kref_state *r, kir_ref n, attn *a, const int64_t where[4], int64_t kvh,
-                   double scale)
+                   double scale, double add)
 {
 	const kref_slot *s = &r->slot[n];
 	int64_t at[4] = { where[0], where[1], where[2], 0 };
@@ -190,7 +206,7 @@ static bool scores(kref_state *r, kir_ref n, attn *a, const int64_t where[4], in
 			continue;
 		if (!read_row(r, n, a, &a->k, kvh, j))
 			return false;
-		r->slot[n + 1].f[0] = scale * dot(a->qrow, row, a->k.dim);
+		r->slot[n + 1].f[0] = scale * dot(a->qrow, row, a->k.dim) + add;
 		kref_round(r, r->slot[n + 1].elem, r->slot[n + 1].f, 1);
 		x = ask(r, n + 2, 4, at, s->yield[0]);
 		if (!x)
@@ -237,7 +253,7 @@ static bool one_row(kref_state *r, kir_ref n, attn *a, int64_t b, int64_t h, int
 {
 	int64_t kvh = h / (a->heads / a->kv_heads), at[2] = { row, h };
 	int64_t where[4] = { b, h, pos, 0 };
-	double qd, kd, vd, sink = -INFINITY, lse;
+	double qd, kd, vd, sink = -INFINITY, lse, add;
 
 	if (!given(r, n, a->qd, b, kvh, &qd) || !given(r, n, a->k.given, b, kvh, &kd) ||
 	    !given(r, n, a->v.given, b, kvh, &vd))
@@ -247,7 +263,8 @@ static bool one_row(kref_state *r, kir_ref n, attn *a, int64_t b, int64_t h, int
 	if (!a->v.nparts)
 		vd = kd;
 	if (!kref_get_row(r, n, a->q, at, 2, a->k.dim, a->qrow) ||
-	    !scores(r, n, a, where, kvh, a->scale * qd * kd) ||
+	    !mean_score(r, n, a, kvh, a->scale * qd, &add) ||
+	    !scores(r, n, a, where, kvh, a->scale * qd * kd, add) ||
 	    !weigh(r, n, a, kvh, sink, vd, &lse))
 		return false;
 	return kref_put_row(r, n, a->out, at, 2, a->dim_v, a->acc) &&
@@ -367,6 +384,7 @@ static bool set_up(kref_state *r, kir_ref n, attn *a)
 	a->lse = kref_buffer(r, n, "lse");
 	a->sink = kref_buffer(r, n, "sink");
 	a->qd = kref_buffer(r, n, "qd");
+	a->mean = kref_buffer(r, n, "kmean");
 	a->work = kref_buffer(r, n, "work");
 	a->scale = r->slot[scale].f[0];
 	if (!add_part(r, n, &a->k, 0, "k", "ks") || !add_part(r, n, &a->k, 2, "r", "rs") ||

@@ -10,7 +10,8 @@
  *
  * With a global scale G that is handed over, the scale is of x / G:
  *
- *     g  = 1 / G;  s = max(max(a * g, eps) / divisor, floor);  t = x * (g / s'), 0 where s' is 0
+ *     g  = 1 / G;  s = max(max(a * g, eps) / divisor, floor);  t = x * (g / s'), 0 where s' is
+ * 0
  *
  * With zero points (range/N) the scale is of the largest less the smallest element, a NaN being
  * taken as 0, and z, the code of 0, is stored in the scale's lowest bits:
@@ -21,6 +22,8 @@
  * With `row`, a is of all of the row's elements, whose groups' scales are equal then.
  *
  *     q  = t in the code's element, rounded as declared, beyond the range the last value
+ *
+ * Keys that are stored less a mean are rows x - mean of f32 from the start.
  *
  * In KREF_ROUND every step is rounded to f32, as writers do.
  */
@@ -129,16 +132,15 @@ static void quantize_row(const kref_state *r, const kir_side *f, kir_elem from, 
 /* Where one side's rows come from and go to. */
 typedef struct stream {
 	const kir_side *f;
-	const kref_mem *in, *code, *scale, *given, *signs;
+	const kref_mem *in, *code, *scale, *given, *signs, *mean;
 	int64_t dim;
 } stream;
 
 /* x in blocks, as it is rotated before it is quantized: a NaN is 0, what is beyond the
  * element's range its largest value, before and after. */
-static bool rotate_row(kref_state *r, kir_ref n, const stream *s, double *x)
+static bool rotate_row(kref_state *r, kir_ref n, const stream *s, kir_elem from, double *x)
 {
 	int64_t block = kir_side_block(s->f, s->dim);
-	kir_elem from = s->in->type->elem;
 	double most = kir_elem_max(from), sign = 1;
 
 	for (int64_t k = 0; block && k < s->dim; k++) {
@@ -156,6 +158,16 @@ static bool rotate_row(kref_state *r, kir_ref n, const stream *s, double *x)
 			                     KIR_OVER_inf);
 		x[k] = isnan(x[k]) ? 0 : fmax(fmin(x[k], most), -most);
 	}
+	return true;
+}
+
+/* Takes the mean of head h off w->x, which is of f32 then; w->q is overwritten. */
+static bool less_mean(kref_state *r, kir_ref n, const stream *s, int64_t h, const kref_row *w)
+{
+	if (!kref_get_row(r, n, s->mean, &h, 1, s->dim, w->q))
+		return false;
+	for (int64_t k = 0; k < s->dim; k++)
+		w->x[k] = step(r, w->x[k] - w->q[k]);
 	return true;
 }
 
@@ -209,14 +221,16 @@ static bool write_row(kref_state *r, kir_ref n, const stream *s, int64_t t, int6
                       const int64_t *at, unsigned nat, const kref_row *w)
 {
 	int64_t from[2] = { t, h };
+	kir_elem elem = s->mean ? KIR_f32 : s->in->type->elem;
 	double given = 1;
 
-	if (!kref_get_row(r, n, s->in, from, 2, s->dim, w->x) || !rotate_row(r, n, s, w->x))
+	if (!kref_get_row(r, n, s->in, from, 2, s->dim, w->x) ||
+	    (s->mean && !less_mean(r, n, s, h, w)) || !rotate_row(r, n, s, elem, w->x))
 		return false;
 	if (s->f->gran != KIR_GRAN_none && (s->f->rule == KIR_RULE_given || s->f->global) &&
 	    !kref_get_row(r, n, s->given, &h, 1, 1, &given))
 		return false;
-	return put_row(r, n, s, s->in->type->elem, given, at, nat, w);
+	return put_row(r, n, s, elem, given, at, nat, w);
 }
 
 bool kref_make_row(kref_state *r, kir_ref n, int64_t dim, kref_row *w)
@@ -278,6 +292,7 @@ bool kref_cache_write(kref_state *r, kir_ref n)
 			         kref_buffer(r, n, names[i][2]),
 			         kref_buffer(r, n, names[i][3]),
 			         i < 2 ? kref_buffer(r, n, names[i][4]) : NULL,
+			         i == 0 ? kref_buffer(r, n, "kmean") : NULL,
 			         0 };
 		if (s[i].in && !check_stream(r, n, &s[i], names[i][0]))
 			return false;
@@ -296,7 +311,7 @@ bool kref_put_quantized(kref_state *r, kir_ref n, const kir_side *f, const kref_
                         const kref_mem *scale, double given, const int64_t at[3], int64_t dim,
                         const kref_row *w)
 {
-	stream s = { f, NULL, code, scale, NULL, NULL, dim };
+	stream s = { .f = f, .code = code, .scale = scale, .dim = dim };
 
 	return put_row(r, n, &s, KIR_f32, given, at, 3, w);
 }
@@ -316,6 +331,7 @@ bool kref_quantize(kref_state *r, kir_ref n)
 		     kref_buffer(r, n, "s"),
 		     kref_buffer(r, n, "d"),
 		     kref_buffer(r, n, "sign"),
+		     kref_buffer(r, n, "mean"),
 		     0 };
 
 	if (!check_stream(r, n, &s, "x") || !kref_make_row(r, n, s.dim, &w))

@@ -38,7 +38,7 @@ rotate hadamard 64
 }
 quant to=x heads=2 dim=96"
 wrong 'no format is called' "attn kv=uint4/tensor heads=2 dim=64 page=16"
-wrong 'neither zero points nor' "gemm acts=uint4/rotated weights=int8/token-head dim=64:64"
+wrong 'no zero points, mean or rotation' "gemm acts=uint4/rotated weights=int8/token-head dim=64:64"
 wrong 'no zero points, and stored scales or none' "format x v1 { elem u4
 scale f32 token-head range/15 floor 1e-06; values shared; tensor c { k[t d] ks[t] }
 }

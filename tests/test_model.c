@@ -135,6 +135,33 @@ static void sizes_scale(void **state)
 	assert_true(fabs(time_of(unsized, &cold, s) / t - 0.5) < 0.05);
 }
 
+/* Two codes a byte are two factors: arithmetic of 4 bits is that of 8, and only their bytes are
+ * half as many. */
+static void halves_of_bytes_are_factors(void **state)
+{
+	static const char eight[] = "gemm acts=bf16 weights=e4m3/g128 dim=4096 batch=256",
+	                  four_w[] = "gemm acts=bf16 weights=mxfp4 dim=4096 batch=256",
+	                  both[] = "gemm acts=e4m3/g128 weights=e4m3/g128 dim=4096 batch=256",
+	                  four_a[] = "gemm acts=mxfp4 weights=mxfp4 dim=4096 batch=256",
+	                  ints[] = "gemm acts=bf16 weights=int4/g32 dim=4096 batch=256",
+	                  row8[] = "gemm acts=bf16 weights=e4m3/g128 dim=4096 batch=1",
+	                  row4[] = "gemm acts=bf16 weights=mxfp4 dim=4096 batch=1";
+	static const char s[] = "m_tile=32 n_tile=64";
+	double t = time_of(eight, &warm, s), ratio;
+
+	(void)state;
+	assert_true(fabs(time_of(four_w, &warm, s) / t - 1) < 0.02);
+	assert_true(fabs(time_of(four_a, &warm, s) / time_of(both, &warm, s) - 1) < 0.02);
+	assert_true(fabs(time_of(ints, &warm, s) / t - 1) < 0.1);
+	/* from memory, a single row: between half, which its bytes are, and all */
+	ratio = time_of(row4, &cold, s) / time_of(row8, &cold, s);
+	assert_true(ratio > 0.5 && ratio < 0.95);
+	/* twice the contraction is twice the time, however its codes lie */
+	ratio = time_of("gemm acts=bf16 weights=mxfp4 dim=8192:4096 batch=256", &warm, s) /
+	        time_of(four_w, &warm, s);
+	assert_true(fabs(ratio - 2) < 0.1);
+}
+
 static void what_cant_be_is_infinite(void **state)
 {
 	(void)state;
@@ -149,6 +176,7 @@ int main(void)
 		cmocka_unit_test(pieces_are_for_idle_cores),
 		cmocka_unit_test(machines_differ),
 		cmocka_unit_test(sizes_scale),
+		cmocka_unit_test(halves_of_bytes_are_factors),
 		cmocka_unit_test(what_cant_be_is_infinite),
 	};
 

@@ -258,13 +258,16 @@ static double write_time(const sizes *z, const kir_sched *s)
 typedef struct matrices {
 	double rows, cols, depth, step;
 	kir_elem elem[2]; /* of rows, weights */
+	double bits;      /* of a stored weight */
 } matrices;
 
 enum { STEP = 128, M_TILE = 32, N_TILE = 64 }; /* as passes/expand_gemm.c has them */
 
+/* Codes of 4 bits are bytes of two to the operand's type: what they are says their format. */
 static bool look_at_product(const kt_model_of *m, matrices *z)
 {
 	for (kir_ref n = 1; n < m->f->nnode; n++) {
+		const kir_side *a_two, *w_two;
 		const kir_type *a, *w;
 
 		if (m->f->node[n].op != KIR_OP_gemm)
@@ -274,10 +277,13 @@ static bool look_at_product(const kt_model_of *m, matrices *z)
 		z->rows = m->p && m->p->batch ? (double)m->p->batch : 1;
 		z->rows *= m->p && m->p->qlen ? (double)m->p->qlen : 1;
 		z->cols = (double)w->dim[0];
-		z->depth = (double)w->dim[1];
+		a_two = kir_packed_side(m->f, n, KIR_ATTR_acts);
+		w_two = kir_packed_side(m->f, n, KIR_ATTR_weights);
+		z->depth = (double)w->dim[1] * (w_two ? 2 : 1);
 		z->step = z->depth < STEP ? z->depth : STEP;
-		z->elem[0] = (kir_elem)a->elem;
-		z->elem[1] = (kir_elem)w->elem;
+		z->elem[0] = a_two ? a_two->elem : (kir_elem)a->elem;
+		z->elem[1] = w_two ? w_two->elem : (kir_elem)w->elem;
+		z->bits = w_two ? w_two->bits : kir_elems[w->elem].bits;
 		return true;
 	}
 	return false;
@@ -309,7 +315,7 @@ static double product_time(const kt_model_of *m, const matrices *z, const kir_sc
 	double cycles = tiles_of_rows(m, z, s, floor(z->rows / m_tile), m_tile) +
 	                tiles_of_rows(m, z, s, floor(left / 4), 4) +
 	                tiles_of_rows(m, z, s, fmod(left, 4), 1);
-	double bytes = z->cols * z->depth * kir_elems[z->elem[1]].bits / 8;
+	double bytes = z->cols * z->depth * z->bits / 8;
 	double memory = bytes / (m->cold ? stream : l2_rate) / m->threads;
 	double compute = cycles / hz / m->threads;
 	double longer = compute > memory ? compute : memory;

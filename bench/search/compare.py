@@ -7,34 +7,32 @@
 FILE: what `kvjit tune --effort exhaustive --record FILE` wrote. All see the same recorded
 times and get the same number of trials. A trial is a program that was measured: a twin of one
 that was tried, or a schedule that a pass refuses, is free for everyone, as both are known
-after a compile. A strategy has --limit seconds a space, for all seeds; those it doesn't come to
-are left out, and of one whose first seed takes longer counts what it evaluated by then. Prints a
-table and, with --json, one line of JSON.
+after a compile. A strategy has --limit seconds of a processor a space, for all seeds; those it
+doesn't come to are left out, and of one whose first seed takes longer counts what it evaluated by
+then. It runs in a process of its own: nothing it does, or that is done to stop it, reaches the
+next. Prints a table and, with --json, one line of JSON.
 """
 
 import argparse
 import contextlib
-import io
+import importlib
 import json
 import logging
 import math
 import os
 import random
+import resource
 import signal
 import subprocess
 import sys
 import tempfile
-import time
+import traceback
 import warnings
 
 STRATEGIES = (
     "random_sample genetic_algorithm diff_evo simulated_annealing dual_annealing pso greedy_ils "
     "mls firefly_algorithm hybrid_vndx adaptive_tabu_greywolf bayes_opt"
 ).split()
-
-
-class Late(BaseException):
-    """A strategy's time on a space is over; no Exception: strategies catch those."""
 
 
 class Space:
@@ -95,25 +93,31 @@ def values(space):
     return {c: tuple(words[k].index(v) for k, v in zip(space.knobs, t)) for c, t in out.items()}
 
 
+def load_library():
+    """What strategies import, before the first is timed."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # a pool of threads doesn't outlive a fork
+    importlib.import_module("kernel_tuner.interface")
+    for name in ("pandas", "sklearn.gaussian_process"):  # bayes_opt's, imported on its first run
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
+
+
 class Library:
     """Kernel Tuner in its simulation mode; what it evaluates is noted in order."""
 
     def __init__(self, space, folder):
-        import kernel_tuner
-        from kernel_tuner.runners.simulation import SimulationRunner
-
-        self.tune, self.space = kernel_tuner.tune_kernel, space
+        self.space, self.folder = space, folder
         at = values(space)
         self.candidate = {",".join(map(str, v)): c for c, v in at.items()}
         self.legal = set(at.values())
-        names = list(space.knobs)
-        self.params = {k: sorted({v[i] for v in at.values()}) for i, k in enumerate(names)}
+        self.names = list(space.knobs)
+        self.params = {k: sorted({v[i] for v in at.values()}) for i, k in enumerate(self.names)}
         cache = {}
         for c, v in at.items():
             p = space.program(c)
             time = 1000 * space.time[p] if p in space.time else "CompilationFailedConfig"
             cache[",".join(map(str, v))] = dict(
-                zip(names, v), time=time, compile_time=1, verification_time=1, benchmark_time=1
+                zip(self.names, v), time=time, compile_time=1, verification_time=1, benchmark_time=1
             )
         self.cache = os.path.join(folder, "cache.json")
         with open(self.cache, "w") as f:
@@ -122,38 +126,37 @@ class Library:
                     "device_name": "recorded",
                     "kernel_name": "kernel",
                     "problem_size": 1,
-                    "tune_params_keys": names,
+                    "tune_params_keys": self.names,
                     "tune_params": self.params,
                     "objective": "time",
                     "cache": cache,
                 },
                 f,
             )
-        self.order = []
-        plain = SimulationRunner.run if not hasattr(SimulationRunner, "plain") else SimulationRunner.plain
-        SimulationRunner.plain = plain
 
-        def run(runner, elements, options, *more):
+    def run(self, strategy, n, trials, notes):
+        """In the child: every evaluation a line of `notes`, `end` after a seed's last."""
+        import kernel_tuner
+        import numpy
+        from kernel_tuner.runners.simulation import SimulationRunner
+
+        plain = SimulationRunner.run
+
+        def noted(runner, elements, options, *more):
             elements = list(elements)
-            self.order += [",".join(map(str, e)) for e in elements]
+            notes.writelines(",".join(map(str, e)) + "\n" for e in elements)
+            notes.flush()
             return plain(runner, elements, options, *more)
 
-        SimulationRunner.run = run
-
-    def found(self, strategy, seed, trials):
-        names = list(self.space.knobs)
-
         def allowed(p):
-            return tuple(p[k] for k in names) in self.legal
+            return tuple(p[k] for k in self.names) in self.legal
 
-        self.order.clear()
-        random.seed(seed)
-        try:
-            import numpy
-
+        SimulationRunner.run = noted
+        for seed in range(n):
+            random.seed(seed)
             numpy.random.seed(seed)
-            with contextlib.redirect_stdout(io.StringIO()):
-                self.tune(
+            try:
+                kernel_tuner.tune_kernel(
                     "kernel",
                     "void kernel(void) {}",
                     1,
@@ -168,34 +171,51 @@ class Library:
                     quiet=True,
                     seed=seed,
                 )
-        except Late:
-            raise
-        except Exception as e:  # told in the end; what it evaluated counts, or the default
-            self.failed = f"{type(e).__name__}: {e}"
-        return self.best(trials)
+            except Exception as e:  # told in the end; what it evaluated counts, or the default
+                notes.write(f"failed {type(e).__name__}: {str(e).splitlines()[0] if str(e) else ''}\n")
+            notes.write("end\n")
+            notes.flush()
 
-    def best(self, trials):
-        """Of what was evaluated since the last seed began."""
-        return self.space.found([self.candidate[k] for k in self.order if k in self.candidate], trials)
+    def child(self, strategy, n, trials, limit, path):
+        """Ends without a return: what a strategy leaves behind is nobody's business."""
+        code = 1
+        try:
+            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+            resource.setrlimit(resource.RLIMIT_CPU, (limit, limit + 1))
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, 1)
+            with open(path, "w") as notes:
+                self.run(strategy, n, trials, notes)
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stderr.flush()
+            os._exit(code)
 
     def seeds(self, strategy, n, trials, limit):
-        """Of as many seeds as there is time for."""
-
-        def late(*_):
-            raise Late
-
-        out, end = [], time.monotonic() + limit
-        signal.signal(signal.SIGALRM, late)
-        try:
-            for seed in range(n):
-                self.order.clear()
-                signal.setitimer(signal.ITIMER_REAL, max(0.001, end - time.monotonic()), 1)
-                out.append(self.found(strategy, seed, trials))
-        except Late:
-            self.failed = f"had time for {len(out)} of {n} seeds of a space, {limit:g} s"
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-        return out or [self.best(trials)]
+        """What was found with as many seeds as there is time for, and what went wrong."""
+        path, failed = os.path.join(self.folder, strategy), None
+        open(path, "w").close()
+        pid = os.fork()
+        if not pid:
+            self.child(strategy, n, trials, limit, path)
+        _, status = os.waitpid(pid, 0)
+        out, order = [], []
+        with open(path) as f:
+            for line in f.read().splitlines():
+                if line == "end":
+                    out.append(self.space.found(order, trials))
+                    order = []
+                elif line.startswith("failed "):
+                    failed = line[len("failed ") :]
+                elif line in self.candidate:
+                    order.append(self.candidate[line])
+        if os.WIFSIGNALED(status) and os.WTERMSIG(status) in (signal.SIGXCPU, signal.SIGKILL):
+            failed = f"had time for {len(out)} of {n} seeds of a space, {limit} s"
+        elif status or len(out) < n:
+            failed = f"its process ended after {len(out)} of {n} seeds, status {status:#x}"
+        return out or [self.space.found(order, trials)], failed
 
 
 def replay(a, space, trials, seed):
@@ -230,10 +250,9 @@ def compare(space, a, table, failed):
         with tempfile.TemporaryDirectory() as folder:
             library = Library(space, folder)
             for s in a.only or STRATEGIES:
-                library.failed = None
-                row[s] = library.seeds(s, a.seeds, trials, a.limit)
-                if library.failed:
-                    failed[s] = library.failed
+                row[s], why = library.seeds(s, a.seeds, trials, a.limit)
+                if why:
+                    failed.setdefault(s, []).append(why)
     for name, times in row.items():
         table.setdefault(name, []).append(mean(times))
     print(
@@ -250,7 +269,7 @@ def main():
     p.add_argument("--seeds", type=int, default=20)
     p.add_argument("--share", type=float, default=0.05)
     p.add_argument("--only", action="append", default=[], help="a strategy; random: no library")
-    p.add_argument("--limit", type=float, default=10, help="seconds a strategy has for a space")
+    p.add_argument("--limit", type=int, default=10, help="seconds a strategy has for a space")
     p.add_argument("--model", action="store_true", help="today's tune/model.c, not the recorded one")
     p.add_argument("--json", action="store_true")
     p.add_argument("file", nargs="+")
@@ -258,6 +277,8 @@ def main():
     warnings.simplefilter("ignore")
     logging.disable(logging.CRITICAL)
     table, failed, n = {}, {}, 0
+    if "random" not in a.only:
+        load_library()
     for path in a.file:
         space = Space(path)
         if not space.complete:
@@ -272,7 +293,7 @@ def main():
     for name, x in sorted(table.items(), key=lambda r: mean(r[1])):
         print(f"{name:24}{mean(x):16.4f}{max(x):14.4f}")
     for name, why in failed.items():
-        print(f"{name}: {why}")
+        print(f"{name}: on {len(why)} spaces; the last: {why[-1]}")
     if a.json:
         print(json.dumps({name: mean(x) for name, x in table.items()}))
 

@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # replay.sh -- kvjit-replay on a recorded space that is made here: it finds what is fast in 5 %
-# of the trials, is the same each time, and refuses what it can't read. compare.py reads the same.
+# of the trials, is the same each time, and refuses what it can't read. compare.py reads the same, and outlives a
+# library whose strategies hang or leave.
 set -eu
 replay=$(dirname "$KVJIT")/kvjit-replay
 compare=$KVJIT_SOURCE_DIR/bench/search/compare.py
@@ -81,3 +82,43 @@ tail -n 1 "$tmp/out" | python3 -c '
 import json, sys
 x = json.load(sys.stdin)
 assert x["kvjit"] < x["random"] < x["default"], x'
+
+# a library whose strategies leave, hang, give up and fail: each is told, and the rest still runs
+mkdir -p "$tmp/lib/kernel_tuner/runners" "$tmp/lib/numpy"
+: >"$tmp/lib/kernel_tuner/interface.py"
+: >"$tmp/lib/kernel_tuner/runners/__init__.py"
+echo 'import random' >"$tmp/lib/numpy/__init__.py"
+cat >"$tmp/lib/kernel_tuner/runners/simulation.py" <<'EOF'
+class SimulationRunner:
+    def run(self, elements, options):
+        return elements
+EOF
+cat >"$tmp/lib/kernel_tuner/__init__.py" <<'EOF'
+import os, sys
+from kernel_tuner.runners.simulation import SimulationRunner
+
+def tune_kernel(*given, strategy, seed, **more):
+    params = list(given[4].values())
+    one = [tuple(v[-1] for v in params)]
+    if strategy == "genetic_algorithm":
+        os._exit(0)
+    elif strategy == "pso":
+        while seed == 2:  # whoever interrupts it is ignored
+            try:
+                SimulationRunner().run(one, None)
+            except BaseException:
+                pass
+    elif strategy == "mls":
+        sys.exit("enough")
+    elif strategy == "greedy_ils":
+        raise ValueError("a failure of its own")
+    SimulationRunner().run([tuple(v[i % len(v)] for v in params) for i in range(40)], None)
+EOF
+PYTHONPATH="$tmp/lib" python3 "$compare" --replay "$replay" --seeds 3 --limit 1 \
+	--only genetic_algorithm --only pso --only mls --only greedy_ils --only random_sample \
+	"$tmp/space.jsonl" >"$tmp/out" 2>"$tmp/err"
+for line in "^random_sample  *1\." "^genetic_algorithm: .*ended after 0 of 3 seeds" \
+	"^pso: .*had time for 2 of 3 seeds" "^mls: .*ended after 0 of 3 seeds" \
+	"^greedy_ils: .*ValueError: a failure of its own"; do
+	grep -q "$line" "$tmp/out" || { echo "no line $line"; cat "$tmp/out" "$tmp/err"; exit 1; }
+done

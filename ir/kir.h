@@ -380,6 +380,10 @@ kir_ref kir_operand(const kir_func *f, kir_ref n, const char *name); /* 0 if abs
 void kir_access(const kir_func *f, kir_ref n, kir_ref *buf, unsigned *first_index,
                 unsigned *nindex, kir_ref *upto);
 bool kir_is_const(const kir_func *f, kir_ref n, int64_t *x); /* integer literal */
+/* Low bits known to be zero, at most KIR_ZEROS_MAX: of an integer node, of a number. */
+#define KIR_ZEROS_MAX 24
+unsigned kir_zeros(const kir_func *f, kir_ref n);
+unsigned kir_zeros_of(int64_t x);
 kir_op kir_op_find(const char *name, size_t len);            /* KIR_NONE if unknown */
 
 /* Shape of tile register t as its amx.tile op declares it: rows 0 if there is none. */

@@ -222,7 +222,16 @@ static kir_ref neutral(draft *d)
 	return 0;
 }
 
-/* Integer x * 0, x & 0, mod(x, 1): zero. */
+/* Whether x is a multiple of the literal y, a power of two. */
+static bool divides(const draft *d, kir_ref y, kir_ref x)
+{
+	int64_t c;
+
+	return kir_is_const(d->out, y, &c) && c > 0 && !(c & (c - 1)) &&
+	       c >> kir_zeros(d->out, x) <= 1;
+}
+
+/* Integer x * 0, x & 0, mod(x, 1), mod of a multiple: zero. */
 static kir_ref zero(draft *d)
 {
 	kir_elem e = (kir_elem)kir_type_at(d->out->module, d->type)->elem;
@@ -232,7 +241,7 @@ static kir_ref zero(draft *d)
 		return 0;
 	z = (d->op == KIR_OP_mul || d->op == KIR_OP_and) &&
 	    (const_is(d, d->src[0], 0) || const_is(d, d->src[1], 0));
-	z |= d->op == KIR_OP_mod && const_is(d, d->src[1], 1);
+	z |= d->op == KIR_OP_mod && divides(d, d->src[1], d->src[0]);
 	return z ? kir_const_i(d->out, e, 0) : 0;
 }
 

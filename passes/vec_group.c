@@ -466,8 +466,8 @@ static void row_scalars(vec *v, group_run *run, const place *p)
 	}
 }
 
-/* Lanes of a group's vectors: as many as 32 bits have; of 8-bit floats that become bf16 64,
- * which is what the decoding by table takes at once (select.c). */
+/* Lanes of a group's vectors: as many as 32 bits have; of 8-bit floats that become bf16 or f32
+ * 64, which is what the decoding by table takes at once (select.c). */
 static int64_t lanes_of(const vec *v, const vec_group *g)
 {
 	bool table =
@@ -477,8 +477,10 @@ static int64_t lanes_of(const vec *v, const vec_group *g)
 		kir_ref n = g->node[i], s = kir_src(v->in, n, 0);
 		kir_elem from = (kir_elem)kir_type_of(v->in, s)->elem;
 
+		kir_elem to = (kir_elem)kir_type_of(v->in, n)->elem;
+
 		table = table && v->in->node[n].op == KIR_OP_convert && kir_is_float(from) &&
-		        kir_elems[from].bits == 8 && kir_type_of(v->in, n)->elem == KIR_bf16;
+		        kir_elems[from].bits == 8 && (to == KIR_bf16 || to == KIR_f32);
 	}
 	return table && g->cols % 64 == 0 ? 64 : vec_chunk(g->cols, v->lanes);
 }

@@ -16,65 +16,15 @@
 
 #include <string.h>
 
-#define ALIGN_MAX 24 /* low zero bits worth tracking */
-
 typedef struct part {
 	LLVMValueRef var; /* s64; NULL: 0                                     */
 	int64_t add;
 	unsigned zeros; /* low bits of var known to be zero                  */
 } part;
 
-static unsigned zeros_of_literal(int64_t x)
-{
-	unsigned n = 0;
-
-	while (n < ALIGN_MAX && !(x >> n & 1))
-		n++;
-	return n;
-}
-
 static unsigned smaller(unsigned a, unsigned b)
 {
 	return a < b ? a : b;
-}
-
-/* Low bits of an integer node that are zero whatever it is. */
-static unsigned known_zeros(const kll *l, kir_ref n, unsigned depth)
-{
-	const kir_func *f = l->f;
-	kir_ref x = kir_src(f, n, 0), y = kir_src(f, n, 1);
-	int64_t lit;
-
-	if (kir_is_const(f, n, &lit))
-		return zeros_of_literal(lit);
-	if (!depth)
-		return 0;
-	switch (f->node[n].op) {
-	case KIR_OP_add:
-	case KIR_OP_sub:
-	case KIR_OP_min:
-	case KIR_OP_max:
-		return smaller(known_zeros(l, x, depth - 1), known_zeros(l, y, depth - 1));
-	case KIR_OP_mul:
-		return smaller(ALIGN_MAX,
-		               known_zeros(l, x, depth - 1) + known_zeros(l, y, depth - 1));
-	case KIR_OP_shl:
-		lit = kir_is_const(f, y, &lit) && lit > 0 && lit < ALIGN_MAX ? lit : 0;
-		return smaller(ALIGN_MAX, known_zeros(l, x, depth - 1) + (unsigned)lit);
-	case KIR_OP_select:
-		return smaller(known_zeros(l, y, depth - 1),
-		               known_zeros(l, kir_src(f, n, 2), depth - 1));
-	case KIR_OP_mod: /* what lies below every zero of the divisor passes through */
-		return kir_is_const(f, y, &lit) && lit > 0
-		           ? smaller(known_zeros(l, x, depth - 1), zeros_of_literal(lit))
-		           : 0;
-	case KIR_OP_arg:
-		if (f->node[n - 1].op != KIR_OP_for)
-			return 0;
-		return smaller(zeros_of_literal(kir_for_step(f, n - 1)),
-		               known_zeros(l, kir_src(f, n - 1, 0), depth - 1));
-	default: return 0;
-	}
 }
 
 /* Node n as an index; of a vector, its given lane. */
@@ -82,7 +32,7 @@ static part part_of(kll *l, kir_ref n, unsigned lane)
 {
 	kir_ref x = kir_src(l->f, n, 0), y = kir_src(l->f, n, 1);
 	bool wide = kll_elem(l, n) == KIR_s64;
-	part p = { NULL, 0, ALIGN_MAX };
+	part p = { NULL, 0, KIR_ZEROS_MAX };
 
 	if (kir_is_const(l->f, n, &p.add))
 		return p;
@@ -107,7 +57,7 @@ static part part_of(kll *l, kir_ref n, unsigned lane)
 	if (!wide)
 		p.var = kir_is_signed(kll_elem(l, n)) ? LLVMBuildSExt(l->b, p.var, l->i64, "")
 		                                      : LLVMBuildZExt(l->b, p.var, l->i64, "");
-	p.zeros = known_zeros(l, n, 8);
+	p.zeros = kir_zeros(l->f, n);
 	return p;
 }
 
@@ -136,9 +86,13 @@ static part divide(kll *l, part p, int64_t d)
 	if (!p.var || grain % d == 0) {
 		p.add = floor_div(p.add, d);
 		if (p.var) {
-			p.var = LLVMBuildLShr(
-			    l->b, p.var, LLVMConstInt(l->i64, zeros_of_literal(d), false), "");
-			p.zeros -= zeros_of_literal(d);
+			p.var = LLVMBuildLShr(l->b, p.var,
+			                      LLVMConstInt(l->i64, kir_zeros_of(d), false), "");
+#if LLVM_VERSION_MAJOR >= 18
+			if (LLVMIsABinaryOperator(p.var)) /* its bits go where zeros were */
+				LLVMSetExact(p.var, true);
+#endif
+			p.zeros -= kir_zeros_of(d);
 		}
 		return p;
 	}
@@ -146,7 +100,7 @@ static part divide(kll *l, part p, int64_t d)
 		p.add = floor_div(p.add, grain) * grain;
 	p.var = plus(l, p.var, p.add);
 	p.var = is_pow2(d) ? LLVMBuildLShr(l->b, p.var,
-	                                   LLVMConstInt(l->i64, zeros_of_literal(d), false), "")
+	                                   LLVMConstInt(l->i64, kir_zeros_of(d), false), "")
 	                   : LLVMBuildUDiv(l->b, p.var, by, "");
 	return (part){ p.var, 0, 0 };
 }
@@ -236,31 +190,31 @@ LLVMValueRef kll_address(kll *l, kir_ref n, unsigned element)
 	return address(l, n, buf, first, nindex, element);
 }
 
-/* Low bits of i / div % mod that are zero, if z of i are; ALIGN_MAX: it is 0. */
+/* Low bits of i / div % mod that are zero, if z of i are; KIR_ZEROS_MAX: it is 0. */
 static unsigned piece_zeros(const kir_piece *k, unsigned z)
 {
 	bool whole = k->mod > 0 && !(k->mod & (k->mod - 1)); /* a power of two */
 
 	if (k->div > 1)
-		z = !(k->div & (k->div - 1)) && z >= zeros_of_literal(k->div)
-		        ? z - zeros_of_literal(k->div)
+		z = !(k->div & (k->div - 1)) && z >= kir_zeros_of(k->div)
+		        ? z - kir_zeros_of(k->div)
 		        : 0;
 	if (k->mod <= 0)
 		return z;
-	if (whole && z >= zeros_of_literal(k->mod))
-		return ALIGN_MAX;
-	return smaller(z, zeros_of_literal(k->mod));
+	if (whole && z >= kir_zeros_of(k->mod))
+		return KIR_ZEROS_MAX;
+	return smaller(z, kir_zeros_of(k->mod));
 }
 
 /* Low bits of the distance of the indexed element from the start of buf that are zero. */
 static unsigned zeros_in(const kll *l, kir_ref n, kir_ref buf, unsigned first, unsigned nindex)
 {
 	const kir_type *t = kir_type_of(l->f, buf);
-	unsigned zeros = ALIGN_MAX;
+	unsigned zeros = KIR_ZEROS_MAX;
 
 	for (unsigned i = 0; i < t->npieces; i++) {
 		const kir_piece *k = &t->piece[i];
-		unsigned step = k->dyn ? ALIGN_MAX : zeros_of_literal(k->stride);
+		unsigned step = k->dyn ? KIR_ZEROS_MAX : kir_zeros_of(k->stride);
 
 		int64_t lit;
 
@@ -268,7 +222,7 @@ static unsigned zeros_in(const kll *l, kir_ref n, kir_ref buf, unsigned first, u
 			continue;
 		if (kir_is_const(l->f, kir_src(l->f, n, first + k->axis), &lit) && !lit)
 			continue;
-		step += piece_zeros(k, known_zeros(l, kir_src(l->f, n, first + k->axis), 8));
+		step += piece_zeros(k, kir_zeros(l->f, kir_src(l->f, n, first + k->axis)));
 		zeros = smaller(zeros, step);
 	}
 	return zeros;
@@ -282,8 +236,7 @@ unsigned kll_zeros(const kll *l, kir_ref n)
 	kir_access(l->f, n, &buf, &first, &nindex, &upto);
 	zeros = zeros_in(l, n, buf, first, nindex);
 	for (; l->f->node[buf].op == KIR_OP_view; buf = kir_src(l->f, buf, 0))
-		zeros =
-		    smaller(zeros, zeros_of_literal(kir_attr_of(l->f, buf, KIR_ATTR_offset)));
+		zeros = smaller(zeros, kir_zeros_of(kir_attr_of(l->f, buf, KIR_ATTR_offset)));
 	return zeros;
 }
 

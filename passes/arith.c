@@ -311,37 +311,52 @@ static kir_ref low_byte(kir_func *f, kir_ref x, kir_ref r)
 	return narrow(f, e2(f, KIR_OP_and, it, i, kir_const_i(f, KIR_s32, 255)), KIR_u8);
 }
 
-static digits split_digits(kir_func *f, kir_ref x, int count, bool weights)
+/* Digits of x in two steps: what rows are scaled by, and the rows themselves. */
+typedef struct split {
+	kir_ref x, inverse;
+	bool weights;
+	digits d;
+} split;
+
+static split split_scale(kir_func *f, kir_ref x, int count, bool weights)
 {
-	kir_module *m = f->module;
-	kir_type t = *kir_type_of(f, x);
-	kir_type_id rt = kir_vector(m, KIR_f32, t.dim[0]);
-	kir_type_id it = kir_tile(m, KIR_s32, t.dim[0], t.dim[1]);
-	kir_elem e = weights ? KIR_u8 : KIR_s8;
+	int64_t rows = kir_type_of(f, x)->dim[0];
+	kir_type_id rt = kir_vector(f->module, KIR_f32, rows);
 	double top = weights ? (count == 2 ? 65535 : 255) : (count == 2 ? 32512 : 127);
 	kir_ref a = e1x(f, weights ? KIR_OP_reduce_max : KIR_OP_reduce_amax, rt, x, 1);
-	digits d = { .rows = t.dim[0], .count = count };
+	split s = { .x = x, .weights = weights, .d = { .rows = rows, .count = count } };
 
 	a = e2(f, KIR_OP_max, rt, a, f32c(f, 0x1p-100));
-	d.scale = e2(f, KIR_OP_div, rt, a, f32c(f, top));
+	s.d.scale = e2(f, KIR_OP_div, rt, a, f32c(f, top));
 	if (!weights) /* digits can't be NaN: their scale is, if the row holds one */
-		d.scale = e2(f, KIR_OP_add, rt, d.scale, nan_of_row(f, x, rt));
-	kir_ref r = e2(f, KIR_OP_div, rt, e1(f, KIR_OP_splat, rt, f32c(f, top)), a);
+		s.d.scale = e2(f, KIR_OP_add, rt, s.d.scale, nan_of_row(f, x, rt));
+	s.inverse = e2(f, KIR_OP_div, rt, e1(f, KIR_OP_splat, rt, f32c(f, top)), a);
+	return s;
+}
 
-	if (count == 1 && weights && f->target->features & KIR_HAS_avx2) {
-		d.tile = low_byte(f, x, r);
+static digits split_round(kir_func *f, const split *s)
+{
+	kir_module *m = f->module;
+	kir_type t = *kir_type_of(f, s->x);
+	kir_type_id it = kir_tile(m, KIR_s32, t.dim[0], t.dim[1]);
+	kir_elem e = s->weights ? KIR_u8 : KIR_s8;
+	digits d = s->d;
+
+	if (d.count == 1 && s->weights && f->target->features & KIR_HAS_avx2) {
+		d.tile = low_byte(f, s->x, s->inverse);
 		return d;
 	}
-	kir_ref i = e2x(f, KIR_OP_mul, f->node[x].type, x, r, 0);
+	kir_ref i = e2x(f, KIR_OP_mul, f->node[s->x].type, s->x, s->inverse, 0);
 
-	if (count == 1) {
+	if (d.count == 1) {
 		d.tile = narrow(f, i, e);
 		return d;
 	}
 	i = narrow(f, i, KIR_s32);
-	kir_ref half = kir_const_i(f, KIR_s32, weights ? 0 : 128);
+	kir_ref half = kir_const_i(f, KIR_s32, s->weights ? 0 : 128);
 	kir_ref eight = kir_const_i(f, KIR_s32, 8);
-	kir_ref hi = e2(f, KIR_OP_shr, it, weights ? i : e2(f, KIR_OP_add, it, i, half), eight);
+	kir_ref hi =
+	    e2(f, KIR_OP_shr, it, s->weights ? i : e2(f, KIR_OP_add, it, i, half), eight);
 	kir_ref lo = e2(f, KIR_OP_sub, it, i, e2(f, KIR_OP_shl, it, hi, eight));
 
 	d.tile = e2x(f, KIR_OP_concat, kir_tile(m, e, 2 * t.dim[0], t.dim[1]), narrow(f, hi, e),
@@ -402,8 +417,11 @@ static kir_ref int_scores(kir_func *f, kir_ref x, kir_ref k, int count, kir_type
 
 	if (exact)
 		count = 1;
-	else
-		d = split_digits(f, part ? kir_src(f, x, 0) : x, count, false);
+	else {
+		split q = split_scale(f, part ? kir_src(f, x, 0) : x, count, false);
+
+		d = split_round(f, &q);
+	}
 	if (exact)
 		d.scale = e1(f, KIR_OP_splat, kir_vector(m, KIR_f32, d.rows), f32c(f, 1));
 	bool below16 = kir_type_of(f, k)->elem == KIR_u8;
@@ -454,17 +472,59 @@ static kir_ref scaled_weights(kir_func *f, kir_ref w, kir_ref scale)
 	return e2x(f, KIR_OP_mul, f->node[w].type, w, scale, 1);
 }
 
-/* acc + w . v with v s8 and w >= 0; with z less the sum of w * z's row. */
-static kir_ref int_weights(kir_func *f, kir_ref w, kir_ref v, kir_ref acc, kir_ref z, int count,
+/* What weights of product n are scaled by; done before the product that comes before n, if the
+ * weights are there (the groups of a head have their own): it is a chain of a maximum, a
+ * quotient and its broadcast that nothing else hides. */
+static split weights_scale(const kir_func *in, kir_ref n, kir_func *f, const kir_ref *map,
+                           int count)
+{
+	kir_ref w = kir_src(in, n, 0), d = weight_scale(in, w);
+
+	return split_scale(f,
+	                   d && has_engine(f->target)
+	                       ? scaled_weights(f, map[kir_src(in, w, 0)], map[d])
+	                       : map[w],
+	                   count, true);
+}
+
+/* The product of weights after n in its region whose weights are there, 0 if none is. */
+static kir_ref next_weights(const kir_func *in, kir_ref n, const kir_ref *map,
+                            enum arith_kind kind, kir_elem query)
+{
+	for (n++; !(kir_ops[in->node[n].op].flags & (KIR_REGION | KIR_REGION2 | KIR_ENDS)); n++)
+		if (in->node[n].op == KIR_OP_dot && !kir_attr_of(in, n, KIR_ATTR_trans) &&
+		    choose(in, n, query) == kind)
+			return map[kir_src(in, n, 0)] ? n : 0;
+	return 0;
+}
+
+/* Digits of the weights of product n, and ahead of it the scales of the next one's. */
+static digits weight_digits(const kir_func *in, kir_ref n, kir_func *f, const kir_ref *map,
+                            enum arith_kind kind, kir_elem query, split *ahead)
+{
+	int count = kind == A_INT8X2 ? 2 : 1;
+	kir_ref next =
+	    f->target->features & KIR_HAS_xe ? 0 : next_weights(in, n, map, kind, query);
+
+	if (!ahead[n].x)
+		ahead[n] = weights_scale(in, n, f, map, count);
+	digits d = split_round(f, &ahead[n]);
+
+	if (next && !ahead[next].x)
+		ahead[next] = weights_scale(in, next, f, map, count);
+	return d;
+}
+
+/* acc + w . v with v s8 and w >= 0, in digits d; with z less the sum of w * z's row. */
+static kir_ref int_weights(kir_func *f, digits d, kir_ref v, kir_ref acc, kir_ref z,
                            kir_type_id t)
 {
 	kir_module *m = f->module;
-	digits d = split_digits(f, w, count, true);
 
 	if (z)
 		acc = digits_zeros(f, &d, acc, z);
 	v = as_s8(f, v, &d.scale);
-	kir_type_id pt = kir_tile(m, KIR_s32, d.rows * count, kir_type_at(m, t)->dim[1]);
+	kir_type_id pt = kir_tile(m, KIR_s32, d.rows * d.count, kir_type_at(m, t)->dim[1]);
 	kir_ref o = join_digits(f, e2(f, KIR_OP_dot, pt, d.tile, v), &d);
 
 	if (!acc)
@@ -537,7 +597,7 @@ static kir_ref f16_weights(kir_func *f, kir_ref w, kir_ref scale, kir_ref v, kir
 }
 
 static kir_ref rewrite(const kir_func *in, kir_ref n, kir_func *f, const kir_ref *map,
-                       enum arith_kind kind, scores *made)
+                       enum arith_kind kind, const digits *d, scores *made)
 {
 	kir_ref x = map[kir_src(in, n, 0)], b = map[stored_factor(in, n)];
 	kir_ref acc = kir_src(in, n, 2) ? map[kir_src(in, n, 2)] : 0;
@@ -555,20 +615,15 @@ static kir_ref rewrite(const kir_func *in, kir_ref n, kir_func *f, const kir_ref
 	if (kind == A_F16 && trans)
 		return f16_scores(f, x, b, acc, t);
 	if (kind == A_F16) {
-		kir_ref w = kir_src(in, n, 0), d = weight_scale(in, w);
+		kir_ref w = kir_src(in, n, 0), by = weight_scale(in, w);
 
-		return f16_weights(f, d ? map[kir_src(in, w, 0)] : x, d ? map[d] : 0, b, acc,
+		return f16_weights(f, by ? map[kir_src(in, w, 0)] : x, by ? map[by] : 0, b, acc,
 		                   t);
 	}
-	if (!trans && has_engine(f->target)) {
-		kir_ref w = kir_src(in, n, 0), d = weight_scale(in, w);
-
-		x = d ? scaled_weights(f, map[kir_src(in, w, 0)], map[d]) : x;
-	}
 	if (!trans && less_zeros(in, n, &zacc, &z))
-		return int_weights(f, x, b, map[zacc], map[z], count, t);
+		return int_weights(f, *d, b, map[zacc], map[z], t);
 	if (!trans)
-		return int_weights(f, x, b, acc, 0, count, t);
+		return int_weights(f, *d, b, acc, 0, t);
 	kir_ref s = int_scores(f, x, b, count, t, made);
 	return acc ? e2(f, KIR_OP_add, t, s, acc) : s;
 }
@@ -677,6 +732,7 @@ kpass_result kpass_arith(const kir_func *in, kir_func *out, kir_diag *why)
 {
 	kir_ref *map = kir_map_new(out, in);
 	scores *made = kir_alloc(out->module, in->nnode * sizeof *made);
+	split *ahead = kir_alloc(out->module, in->nnode * sizeof *ahead);
 	kir_elem query = query_elem(in);
 	kpass_result result = KPASS_SAME;
 
@@ -705,7 +761,11 @@ kpass_result kpass_arith(const kir_func *in, kir_func *out, kir_diag *why)
 			kir_copy(out, in, n, map);
 			continue;
 		}
-		map[n] = rewrite(in, n, out, map, kind, &made[n]);
+		digits d = { 0 };
+
+		if (kind >= A_INT8 && kind <= A_INT8X2 && !kir_attr_of(in, n, KIR_ATTR_trans))
+			d = weight_digits(in, n, out, map, kind, query, ahead);
+		map[n] = rewrite(in, n, out, map, kind, &d, &made[n]);
 		result = KPASS_CHANGED;
 	}
 	return result;

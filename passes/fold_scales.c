@@ -230,28 +230,53 @@ static kir_ref fold_scores(const kir_func *in, kir_ref n, kir_func *f, const kir
 	return sum;
 }
 
+/* Weights times the scales of one group. */
+static kir_ref scaled(kir_func *f, kir_ref w, const piece *p)
+{
+	return e2x(f, KIR_OP_mul, f->node[w].type, w, p->d,
+	           kir_type_of(f, p->d)->rank ? 1 : -1);
+}
+
+/* acc_g + wd . q_g, with wd the weights times the scales of group g */
+static kir_ref fold_group(kir_func *f, const piece *p, kir_ref wd, kir_ref acc, kir_type_id t)
+{
+	int64_t axis = kir_type_of(f, p->d)->rank ? 1 : -1;
+	kir_ref src[3] = { wd, p->q, acc ? slice(f, acc, p->start, p->cols) : 0 }, o, z = 0;
+
+	if (p->z)
+		z = row_sums(f, e2x(f, KIR_OP_mul, f->node[wd].type, wd, p->z, axis));
+	if (z && acc)
+		src[2] = e2x(f, KIR_OP_sub, t, src[2], z, 0);
+	o = kir_emit(f, KIR_OP_dot, t, src, acc ? 3 : 2, NULL);
+	return z && !acc ? e2x(f, KIR_OP_sub, t, o, z, 0) : o;
+}
+
+/* The next group's weights are scaled before a group's product, so that what else becomes of
+ * them (arith) needn't wait for it, nor the next product for them. Not for sub-groups, whose
+ * registers they would take meanwhile. */
 static kir_ref fold_weights(const kir_func *in, kir_ref n, kir_func *f, const kir_ref *map)
 {
 	kir_ref deq = kir_src(in, n, 1), w = map[kir_src(in, n, 0)], out = 0;
 	kir_ref acc = kir_src(in, n, 2) ? map[kir_src(in, n, 2)] : 0;
-	kir_type_id t = in->node[n].type;
 	int64_t groups = groups_of(in, deq), rows = kir_type_of(in, n)->dim[0];
+	piece p = piece_of(in, deq, 0, f, map), next = p;
+	kir_ref wd = scaled(f, w, &p), ahead = 0;
+	bool early = !(f->target->features & KIR_HAS_xe);
 
-	for (int64_t g = 0; g == 0 || g < groups; g++) {
-		piece p = piece_of(in, deq, g, f, map);
-		int64_t axis = kir_type_of(f, p.d)->rank ? 1 : -1;
-		kir_type_id pt = groups ? kir_tile(f->module, KIR_f32, rows, p.cols) : t;
-		kir_ref src[3] = { e2x(f, KIR_OP_mul, f->node[w].type, w, p.d, axis), p.q,
-			           acc ? slice(f, acc, p.start, p.cols) : 0 };
-		kir_ref o, z = 0;
+	for (int64_t g = 0; g == 0 || g < groups; g++, p = next, wd = ahead) {
+		kir_type_id t =
+		    groups ? kir_tile(f->module, KIR_f32, rows, p.cols) : in->node[n].type;
 
-		if (p.z)
-			z = row_sums(f, e2x(f, KIR_OP_mul, f->node[w].type, src[0], p.z, axis));
-		if (z && acc)
-			src[2] = e2x(f, KIR_OP_sub, pt, src[2], z, 0);
-		o = kir_emit(f, KIR_OP_dot, pt, src, acc ? 3 : 2, NULL);
-		if (z && !acc)
-			o = e2x(f, KIR_OP_sub, pt, o, z, 0);
+		if (g + 1 < groups && early) {
+			next = piece_of(in, deq, g + 1, f, map);
+			ahead = scaled(f, w, &next);
+		}
+		kir_ref o = fold_group(f, &p, wd, acc, t);
+
+		if (g + 1 < groups && !early) {
+			next = piece_of(in, deq, g + 1, f, map);
+			ahead = scaled(f, w, &next);
+		}
 		out = out ? e2x(f, KIR_OP_concat,
 		                kir_tile(f->module, KIR_f32, rows, p.start + p.cols), out, o, 1)
 		          : o;

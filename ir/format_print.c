@@ -196,7 +196,7 @@ const kir_format *kir_format_pair(kir_module *m, const kir_format *k, const kir_
 	if (k->rest || v->rest || k->shared || v->shared) {
 		kir_error(d, 0, 0,
 		          "k=%s and v=%s: keys in parts and shared values can't be mixed with "
-		          "another format; use kv=",
+		          "another format; use one for both",
 		          k->name, v->name);
 		return NULL;
 	}

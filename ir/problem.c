@@ -593,6 +593,10 @@ static bool check_all(parser *p)
 		ok = need(p, F_weights) & (o->kind == KIR_PACK || need(p, F_acts));
 	else if (o->kind == KIR_TRANSCODE)
 		ok = need(p, F_from) & need(p, F_to) & need(p, F_page);
+	if (ok && o->from_v && !strcmp(o->from_v, o->k_format))
+		o->from_v = NULL;
+	if (ok && o->to_v && !strcmp(o->to_v, o->v_format))
+		o->to_v = NULL;
 	o->fused = o->kind == KIR_GEMM && o->q != KIR_VOID;
 	if (o->kind != KIR_ATTN && o->kind != KIR_WRITE && o->kind != KIR_MERGE &&
 	    !p->seen[F_heads].name)

@@ -10,6 +10,7 @@
  *     pack weights=e4m3/g128 dim=4096:4096
  *     index q=bf16 kv=index_e4m3 heads=64 dim=128 page=64 topk=2048
  *     transcode from=e4m3/head/hnd to=int8/token-head heads=8 dim=128 page=16:128
+ *     transcode from=int8/token-head from_v=e4m3 to=bf16 heads=8 dim=128 page=16
  *
  * The same spelling in the API, the command line, tests, tuning lists and logs. A problem
  * text may declare formats before its problem line. problem.def is the table of fields.
@@ -41,6 +42,7 @@ typedef struct kir_problem {
 	int scales; /* 0 rows, 1 columns, 2 packed: how a quantizer's scales lie        */
 	const char *k_format, *v_format; /* equal unless k= and v= are given: one format
 	                                  * then supplies K, the other V; from= and to= */
+	const char *from_v, *to_v; /* of values that are transcoded; NULL: as the keys      */
 	const char *format2; /* of a second cache, whose keys follow the first's; NULL: none */
 	int64_t page2, sparse2; /* of it: tokens of a page, 0: as the first; list entries     */
 	int64_t heads, kv_heads, dim_k, dim_v;
@@ -73,6 +75,9 @@ void kir_problem_print(const kir_problem *p, kir_text *out);
 /* And before it, on the same line, the formats it names that m declares and that no name alone
  * stands for: a text that needs nothing else. */
 void kir_problem_print_whole(const kir_module *m, const kir_problem *p, kir_text *out);
+/* The names of all formats that p's text has, each once. */
+enum { KIR_PROBLEM_FORMATS = 5 };
+unsigned kir_problem_formats(const kir_problem *p, const char *name[KIR_PROBLEM_FORMATS]);
 /* Appends the level-A function named as the kind to m as a person could have written it; NULL
  * and messages on contradiction. */
 kir_func *kir_problem_expand(kir_module *m, const kir_problem *p, const kir_target *t,

@@ -102,7 +102,7 @@ static kir_type_id list(expansion *x, kir_elem e)
 
 /* -- caches ------------------------------------------------------------------------- */
 
-static bool make_layouts(expansion *x)
+bool problem_layouts(expansion *x)
 {
 	const kir_problem *p = x->p;
 	const kir_format *k = kir_format_get(x->m, p->k_format, x->d);
@@ -130,34 +130,27 @@ static bool tensor_used(const expansion *x, int l, unsigned tensor)
 	return false;
 }
 
-void problem_tensor(expansion *x, int l, unsigned i, const char *prefix, int64_t page,
-                    kir_dir dir)
-{
-	const kir_layout *a = &x->layout[l];
-	int64_t dim[KIR_RANK] = { KIR_DYN };
-	unsigned rank = a->tensor[i].nstride;
-	char name[100];
-
-	for (unsigned k = 1; k < rank; k++)
-		dim[k] = a->tensor[i].axis[k] == 't' ? page : x->p->kv_heads;
-	dim[rank] = a->tensor[i].stride[rank - 1]; /* bytes of the contents */
-	snprintf(name, sizeof(name), "%s%s%s", prefix, a->tensor[i].name, x->suffix);
-	x->tensor[l][i] =
-	    problem_param(x, name, problem_strided(x, KIR_u8, rank, rank + 1, dim), dir);
-}
-
 static void add_tensor(expansion *x, int l, unsigned i, kir_dir dir)
 {
 	const kir_layout *a = &x->layout[l], *b = &x->layout[!l];
+	int64_t dim[KIR_RANK] = { KIR_DYN };
+	unsigned rank = a->tensor[i].nstride;
 	bool clash = false;
+	char name[100];
 
 	for (unsigned k = 0; k < b->ntensor; k++)
 		clash = clash || (tensor_used(x, !l, k) &&
 		                  !strcmp(a->tensor[i].name, b->tensor[k].name));
-	problem_tensor(x, l, i, clash ? l ? "v_" : "k_" : "", x->p->page, dir);
+	for (unsigned k = 1; k < rank; k++)
+		dim[k] = a->tensor[i].axis[k] == 't' ? x->p->page : x->p->kv_heads;
+	dim[rank] = a->tensor[i].stride[rank - 1]; /* bytes of the contents */
+	snprintf(name, sizeof(name), "%s%s%s%s", x->prefix, clash ? l ? "v_" : "k_" : "",
+	         a->tensor[i].name, x->suffix);
+	x->tensor[l][i] =
+	    problem_param(x, name, problem_strided(x, KIR_u8, rank, rank + 1, dim), dir);
 }
 
-static void add_tensors(expansion *x, kir_dir dir)
+void problem_tensors(expansion *x, kir_dir dir)
 {
 	for (int l = 0; l < 2; l++)
 		for (unsigned i = 0; i < x->layout[l].ntensor; i++)
@@ -165,10 +158,10 @@ static void add_tensors(expansion *x, kir_dir dir)
 				add_tensor(x, l, i, dir);
 }
 
-void problem_view(expansion *x, int l, int s, const char *name)
+static void add_view(expansion *x, int l, int s)
 {
 	int tensor = x->layout[l].stream[s].tensor;
-	char whole[24];
+	char name[24];
 	kir_ref view;
 
 	if (tensor < 0)
@@ -176,15 +169,16 @@ void problem_view(expansion *x, int l, int s, const char *name)
 	view = kir_emit(x->f, KIR_OP_view, kir_type_intern(x->m, &x->layout[l].stream[s].type),
 	                &x->tensor[l][tensor], 1,
 	                (int64_t[KIR_MAX_ATTRS]){ x->layout[l].stream[s].offset });
-	snprintf(whole, sizeof(whole), "%s%s", name, x->suffix);
-	x->f->node[view].name = kir_strdup(x->m, whole, strlen(whole));
+	snprintf(name, sizeof(name), "%s%s", x->prefix, kir_stream_names[s]);
 	x->operand[kir_operand_index(x->op, name)] = view;
+	snprintf(name, sizeof(name), "%s%s%s", x->prefix, kir_stream_names[s], x->suffix);
+	x->f->node[view].name = kir_strdup(x->m, name, strlen(name));
 }
 
-static void add_views(expansion *x)
+void problem_views(expansion *x)
 {
 	for (int s = 0; s < KIR_NSTREAM; s++)
-		problem_view(x, layout_of(x, s), s, kir_stream_names[s]);
+		add_view(x, layout_of(x, s), s);
 }
 
 static bool given(const expansion *x, int side)
@@ -417,7 +411,7 @@ static void query_params(expansion *x)
 	kir_type_id per_head = kir_buffer(x->m, KIR_f32, 1, &p->heads);
 
 	problem_operand(x, "q", rows(x, p->q, p->heads, p->dim_k), KIR_IN);
-	add_tensors(x, KIR_IN);
+	problem_tensors(x, KIR_IN);
 	if (p->qscale)
 		problem_operand(x, "qd", per_seq, KIR_IN);
 	key_params(x);
@@ -464,7 +458,7 @@ static void plan_params(expansion *x)
 
 static void emit_attn(expansion *x)
 {
-	add_views(x);
+	problem_views(x);
 	emit_op(x, true);
 	score_region(x);
 	mask_region(x);
@@ -527,7 +521,7 @@ static void expand_two(expansion *x)
 			                  "end of its name: a tensor of the first format has "
 			                  "one already; rename it");
 	}
-	if (!make_layouts(&y)) {
+	if (!problem_layouts(&y)) {
 		x->failed = true;
 		return;
 	}
@@ -543,7 +537,7 @@ static void expand_two(expansion *x)
 	y.alibi = x->alibi;
 	y.causal = x->causal;
 	memcpy(y.with, x->with, sizeof(y.with));
-	add_tensors(&y, KIR_IN);
+	problem_tensors(&y, KIR_IN);
 	key_params(&y);
 	x->beside = y.operand[kir_operand_index(y.op, "lens")];
 	y.before = y.beside = x->operand[kir_operand_index(x->op, "lens")];
@@ -593,7 +587,7 @@ static void expand_write(expansion *x)
 		problem_operand(x, "value", rows(x, p->q, p->kv_heads, p->dim_v), KIR_IN);
 	if (x->rule->rest)
 		problem_operand(x, "rest", rows(x, p->q, p->kv_heads, x->rule->rest), KIR_IN);
-	add_tensors(x, KIR_INOUT);
+	problem_tensors(x, KIR_INOUT);
 	if (given(x, 0) || (x->rule->rest && given(x, 2)))
 		problem_operand(x, "kd", per_head, KIR_IN);
 	if (given(x, 1))
@@ -603,7 +597,7 @@ static void expand_write(expansion *x)
 	add_signs(x, "vsign", 1, p->dim_v);
 	problem_operand(x, "slots", list(x, KIR_s64), KIR_IN);
 	problem_scalar(x, "n", KIR_s64);
-	add_views(x);
+	problem_views(x);
 	emit_op(x, true);
 }
 
@@ -743,7 +737,7 @@ static void expand_index(expansion *x)
 	problem_operand(x, "w",
 	                problem_strided(x, KIR_f32, 1, 2, (int64_t[]){ KIR_DYN, p->heads }),
 	                KIR_IN);
-	add_tensors(x, KIR_IN);
+	problem_tensors(x, KIR_IN);
 	problem_operand(x, "table", problem_strided(x, KIR_s32, 1, 2, any), KIR_IN);
 	problem_operand(x, "seqs", list(x, KIR_s32), KIR_IN);
 	problem_operand(x, "lens", list(x, KIR_s32), KIR_IN);
@@ -754,7 +748,7 @@ static void expand_index(expansion *x)
 	problem_scalar(x, "n", KIR_s64);
 	problem_scalar(x, "pages", KIR_s64);
 	problem_scalar(x, "width", KIR_s64);
-	add_views(x);
+	problem_views(x);
 	emit_op(x, true);
 }
 
@@ -780,7 +774,9 @@ kir_func *kir_problem_expand(kir_module *m, const kir_problem *p, const kir_targ
 		      [KIR_PACK] = { "pack", KIR_OP_relayout, problem_pack },
 		      [KIR_INDEX] = { "index", KIR_OP_index_topk, expand_index },
 		      [KIR_TRANSCODE] = { "transcode", KIR_OP_transcode, problem_transcode } };
-	expansion x = { .m = m, .p = p, .d = d, .op = kinds[p->kind].op, .suffix = "" };
+	expansion x = {
+		.m = m, .p = p, .d = d, .op = kinds[p->kind].op, .prefix = "", .suffix = ""
+	};
 
 	if (p->kind == KIR_QUANT && !(x.rule = kir_format_get(m, p->k_format, d)))
 		return NULL;
@@ -788,7 +784,7 @@ kir_func *kir_problem_expand(kir_module *m, const kir_problem *p, const kir_targ
 	    (!kir_format_get(m, p->k_format, d) || !kir_format_get(m, p->v_format, d)))
 		return NULL;
 	if ((p->kind == KIR_ATTN || p->kind == KIR_WRITE || p->kind == KIR_INDEX) &&
-	    !make_layouts(&x))
+	    !problem_layouts(&x))
 		return NULL;
 	x.f = kir_func_new(m, kinds[p->kind].name, KIR_A);
 	if (t)

@@ -34,11 +34,11 @@ typedef struct expansion {
 	kir_diag *d;
 	bool failed;
 	const kir_format *rule; /* sides as problem has them                              */
-	kir_layout layout[2];   /* of K's format, of V's; of what is read, of what is
-	                         * written                                                */
+	kir_layout layout[2];   /* of K's format, of V's, if they are two                 */
 	kir_ref tensor[2][KIR_MAX_TENSORS];
 	kir_ref operand[KIR_MAX_SRC]; /* of the op, in its row's order                    */
 	kir_op op;
+	const char *prefix;     /* of names of tensors and streams: "" or "from_"          */
 	const char *suffix;     /* of names of what is this cache's: "" or "2"             */
 	kir_ref before, beside; /* lengths s32[?] of the caches before, and of the other one */
 	kir_ref alibi, causal, with[KIR_MAX_WITH];
@@ -52,11 +52,11 @@ kir_ref problem_scalar(expansion *x, const char *name, kir_elem e);
 kir_type_id problem_strided(expansion *x, kir_elem e, unsigned ndyn, unsigned rank,
                             const int64_t *dim);
 void problem_refuse(expansion *x, const char *why);
-/* Tensor i of layout l as a parameter whose name has a prefix; stream s of it, if it is stored,
- * as a view that is the operand `name`. */
-void problem_tensor(expansion *x, int l, unsigned i, const char *prefix, int64_t page,
-                    kir_dir dir);
-void problem_view(expansion *x, int l, int s, const char *name);
+/* The cache of x->p: its rule and where its streams lie; its tensors as parameters; the streams
+ * in them as views that are operands of their names. */
+bool problem_layouts(expansion *x);
+void problem_tensors(expansion *x, kir_dir dir);
+void problem_views(expansion *x);
 /* A declared format's number in the module. */
 int64_t problem_format(const expansion *x, const kir_format *f);
 

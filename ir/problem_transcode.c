@@ -2,40 +2,56 @@
 /* problem_transcode.c -- a transcode problem as the level-A function that a person would have
  * written.
  *
- * Both caches are described alike: tensors, then views of the streams in them. What belongs to
- * the cache that is read has `from_` before its name.
+ * Both caches are described alike, as attention describes its own: tensors of one format or of
+ * K's and V's, then views of the streams in them. What belongs to the cache that is read has
+ * `from_` before its name.
  */
 #include "internal.h"
 #include "problem_priv.h"
 #include "format_priv.h"
 
-#include <stdio.h>
 #include <string.h>
 
-/* Where x writes, and what scales of it are handed over. */
-static const char *const from_streams[KIR_NSTREAM] = { "from_k",  "from_v",  "from_r",
-	                                               "from_ks", "from_vs", "from_rs" };
-
-/* A key's parts and whether there are values must be the same: nothing else has a meaning. */
+/* A key's parts, whether there are values and whether keys are whole must be the same: nothing
+ * else has a meaning. */
 static bool same_rows(const expansion *x, const kir_format *a, const kir_format *b)
 {
-	const char *from = x->p->k_format, *to = x->p->v_format;
+	const char *from = a->name, *to = b->name;
 
-	if (a->rest == b->rest && a->shared == b->shared)
-		return true;
 	if (a->shared != b->shared)
 		kir_error(x->d, 0, 0,
 		          "from=%s to=%s: %s stores no values (they are the first elements of "
 		          "its keys), %s stores some; both formats must do the same",
 		          from, to, a->shared ? from : to, a->shared ? to : from);
-	else
+	else if (a->rest != b->rest)
 		kir_error(
 		    x->d, 0, 0,
 		    "from=%s to=%s: the last %d elements of a key are a part of their "
 		    "own in the one, the last %d in the other; both formats must part keys "
 		    "alike",
 		    from, to, a->rest, b->rest);
+	else if (a->side[0].mean != b->side[0].mean)
+		kir_error(x->d, 0, 0,
+		          "from=%s to=%s: %s stores keys less a mean, %s whole ones; both "
+		          "formats must do the same",
+		          from, to, a->side[0].mean ? from : to, a->side[0].mean ? to : from);
+	else
+		return true;
 	return false;
+}
+
+static bool rotate_alike(const expansion *x, const kir_format *a, const kir_format *b)
+{
+	for (int s = 0; s < 2; s++) {
+		if (kir_side_transcodes(a, b, s))
+			continue;
+		kir_error(x->d, 0, 0,
+		          "from=%s to=%s: rotated %s are moved as they are or not at all: both "
+		          "formats must rotate alike and store the same codes and scales",
+		          a->name, b->name, s ? "values" : "keys");
+		return false;
+	}
+	return true;
 }
 
 /* The scales that are handed over, for each head, of sides that aren't moved as they are. */
@@ -57,52 +73,35 @@ static void given_scales(expansion *x, const kir_format *a, const kir_format *b)
 
 void problem_transcode(expansion *x)
 {
-	const kir_problem *p = x->p;
 	const int64_t any = KIR_DYN;
 	kir_type_id slots = kir_buffer(x->m, KIR_s64, 1, &any);
-	const kir_format *f[2] = { kir_format_get(x->m, p->k_format, x->d),
-		                   kir_format_get(x->m, p->v_format, x->d) };
+	kir_problem read = *x->p, written = *x->p;
+	expansion from = *x, to = *x;
 	kir_slot slot[KIR_MAX_ROW];
 
-	x->failed = !f[0] || !f[1] || !same_rows(x, f[0], f[1]);
-	for (int s = 0; s < 2 && !x->failed; s++) {
-		if (kir_side_transcodes(f[0], f[1], s))
-			continue;
-		if (f[0]->side[s].mean != f[1]->side[s].mean) {
-			kir_error(x->d, 0, 0,
-			          "from=%s to=%s: %s stores keys less a mean, %s whole ones; "
-			          "both formats must do the same",
-			          p->k_format, p->v_format,
-			          f[0]->side[s].mean ? p->k_format : p->v_format,
-			          f[0]->side[s].mean ? p->v_format : p->k_format);
-			x->failed = true;
-			continue;
-		}
-		kir_error(x->d, 0, 0,
-		          "from=%s to=%s: rotated %s are moved as they are or not at all: both "
-		          "formats must rotate alike and store the same codes and scales",
-		          p->k_format, p->v_format, s ? "values" : "keys");
-		x->failed = true;
-	}
-	for (int l = 0; l < 2 && !x->failed; l++) {
-		kir_shape s = { p->kv_heads, p->dim_k, p->dim_v, l ? p->page_to : p->page };
-
-		x->failed = !kir_format_layout(f[l], &s, &x->layout[l], x->d);
-	}
+	read.v_format = read.from_v ? read.from_v : read.k_format;
+	written.k_format = written.v_format;
+	written.v_format = written.to_v ? written.to_v : written.v_format;
+	written.page = written.page_to;
+	from.p = &read;
+	from.prefix = "from_";
+	to.p = &written;
+	x->failed = !problem_layouts(&from) || !problem_layouts(&to) ||
+	            !same_rows(x, from.rule, to.rule) || !rotate_alike(x, from.rule, to.rule);
 	if (x->failed)
 		return;
-	for (int l = 0; l < 2; l++)
-		for (unsigned i = 0; i < x->layout[l].ntensor; i++)
-			problem_tensor(x, l, i, l ? "" : "from_", l ? p->page_to : p->page,
-			               l ? KIR_INOUT : KIR_IN);
-	given_scales(x, f[0], f[1]);
+	problem_tensors(&from, KIR_IN);
+	problem_tensors(&to, KIR_INOUT);
+	given_scales(x, from.rule, to.rule);
 	problem_operand(x, "from_slots", slots, KIR_IN);
 	problem_operand(x, "slots", slots, KIR_IN);
 	problem_scalar(x, "n", KIR_s64);
-	for (int s = 0; s < KIR_NSTREAM; s++)
-		problem_view(x, 0, s, from_streams[s]);
-	for (int s = 0; s < KIR_NSTREAM; s++)
-		problem_view(x, 1, s, kir_stream_names[s]);
+	problem_views(&from);
+	problem_views(&to);
+	for (int i = 0; i < KIR_MAX_SRC; i++) /* each has operands of its own */
+		x->operand[i] |= from.operand[i] | to.operand[i];
+	x->failed = x->failed || from.failed || to.failed;
 	kir_emit(x->f, x->op, KIR_NO_TYPE, x->operand, kir_row(x->op, slot),
-	         (int64_t[KIR_MAX_ATTRS]){ problem_format(x, f[1]), problem_format(x, f[0]) });
+	         (int64_t[KIR_MAX_ATTRS]){ problem_format(x, to.rule),
+	                                   problem_format(x, from.rule) });
 }

@@ -39,15 +39,32 @@ static void print_declaration(const kir_format *f, kir_text *out)
 	free(text.text);
 }
 
+unsigned kir_problem_formats(const kir_problem *p, const char *name[KIR_PROBLEM_FORMATS])
+{
+	const char *const all[KIR_PROBLEM_FORMATS] = { p->k_format, p->v_format, p->from_v,
+		                                       p->to_v, p->format2 };
+	unsigned n = 0;
+
+	for (int i = 0; i < KIR_PROBLEM_FORMATS; i++) {
+		bool again = !all[i];
+
+		for (unsigned k = 0; k < n; k++)
+			again = again || !strcmp(name[k], all[i]);
+		if (!again)
+			name[n++] = all[i];
+	}
+	return n;
+}
+
 void kir_problem_print_whole(const kir_module *m, const kir_problem *p, kir_text *out)
 {
-	const char *name[2] = { p->k_format, p->v_format };
+	const char *name[KIR_PROBLEM_FORMATS];
+	unsigned n = kir_problem_formats(p, name);
 
-	for (int i = 0; i < 2; i++) {
-		const kir_format *f = name[i] ? kir_format_find(m, name[i]) : NULL;
-		bool again = i && name[0] && name[1] && !strcmp(name[0], name[1]);
+	for (unsigned i = 0; i < n; i++) {
+		const kir_format *f = kir_format_find(m, name[i]);
 
-		if (f && !again && !is_built_in(name[i]))
+		if (f && !is_built_in(name[i]))
 			print_declaration(f, out);
 	}
 	kir_problem_print(p, out);

@@ -174,6 +174,11 @@ static const flip flips[] = {
 	  "transcode from=e4m3/head/hnd to=int8/token-head heads=4 dim=64 page=16" },
 	{ T, "to", TRANSCODE,
 	  "transcode from=e4m3/head/nhd to=int8/token-head/div heads=4 dim=64 page=16" },
+	{ T, "from_v", TRANSCODE,
+	  "transcode from=e4m3/head/nhd from_v=bf16/none/nhd to=int8/token-head heads=4 "
+	  "dim=64 page=16" },
+	{ T, "to_v", TRANSCODE,
+	  "transcode from=e4m3/head/nhd to=int8/token-head to_v=bf16 heads=4 dim=64 page=16" },
 	{ T, "heads", TRANSCODE,
 	  "transcode from=e4m3/head/nhd to=int8/token-head heads=2 dim=64 page=16" },
 	{ T, "dim", TRANSCODE,

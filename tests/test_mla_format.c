@@ -173,9 +173,9 @@ static void test_refusals(void **state)
 		{ "write kv=fp8_ds_mla heads=2 dim=576:512 page=64",
 		  "no piece of k is along h, so it is for one KV head (heads=N:1), not 2" },
 		{ "write k=fp8_ds_mla v=int8 heads=1 dim=576:512 page=64",
-		  "can't be mixed with another format; use kv=" },
+		  "can't be mixed with another format; use one for both" },
 		{ "write k=int8 v=index_e4m3 heads=1 dim=128 page=64",
-		  "can't be mixed with another format; use kv=" },
+		  "can't be mixed with another format; use one for both" },
 		{ "format x v1 { elem bf16; scale none; values shared\n"
 		  "tensor c [t] { k[d] v[d] } }\nwrite kv=x heads=1 dim=64 page=8",
 		  "v is placed, but values are shared with the keys" },

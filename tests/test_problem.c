@@ -62,6 +62,37 @@ static void test_whole_on_one_line(void **state)
 	kir_module_free(n);
 }
 
+/* Whatever field names it, a format that no name alone stands for is said, once. */
+static void test_whole_of_every_field(void **state)
+{
+	static const char format[] = "format mine v2 { elem bf16; scale none; "
+	                             "tensor cache [h t] { k[d] v[d] } }\n";
+	static const char *const fields[] = {
+		"attn kv=mine heads=2 dim=64 page=16",
+		"attn kv=bf16 kv2=mine heads=2 dim=64 page=16",
+		"transcode from=bf16 from_v=mine to=bf16 dim=64 page=16",
+		"transcode from=mine to=bf16 to_v=mine dim=64 page=16",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(fields) / sizeof(*fields); i++) {
+		kir_module *m = kir_module_new(), *n = kir_module_new();
+		kir_text out = { 0 };
+		char text[300];
+
+		snprintf(text, sizeof(text), "%s%s", format, fields[i]);
+		kir_problem p = parse(m, text);
+
+		kir_problem_print_whole(m, &p, &out);
+		assert_int_equal(memcmp(out.text, "format mine v2 {", 16), 0);
+		assert_null(strstr(out.text + 16, "format"));
+		parse(n, out.text);
+		free(out.text);
+		kir_module_free(m);
+		kir_module_free(n);
+	}
+}
+
 /* Canonical strings: they print as they are. */
 static const char *const canonical[] = {
 	"attn q=bf16 kv=int8/token-head heads=32:8 dim=128 page=128 causal",
@@ -102,6 +133,8 @@ static const char *const canonical[] = {
 	"merge out=f32 heads=32 dim=128 lse",
 	"transcode from=e4m3/head/hnd to=int8/token-head heads=8 dim=128 page=16:128",
 	"transcode from=int4/g32 to=int4/g32/inline heads=8 dim=128:64 page=16",
+	"transcode from=int4/g32 from_v=e4m3/head to=bf16 heads=8 dim=128 page=16",
+	"transcode from=int8 from_v=e4m3 to=bf16 to_v=e5m2/head heads=8 dim=128:64 page=16:8",
 	"transcode from=nvfp4/page to=mxfp4 heads=8 dim=128 page=16",
 	"transcode from=mla_bf16 to=fp8_ds_mla heads=1 dim=576:512 page=64",
 	"transcode from=mla_528 to=mla_528 heads=1 dim=512 page=64:16",
@@ -343,6 +376,12 @@ static void test_errors(void **state)
 		{ "transcode from=bf16 to=f16 dim=64", 1, "transcode needs page=" },
 		{ "transcode from=bf16 to=f16 dim=64 page=16:12", 40,
 		  "page must be a multiple of 8 from 8 to 65536" },
+		{ "transcode from=bf16 from_v= to=f16 dim=64 page=16", 21,
+		  "from_v needs a value" },
+		{ "transcode from=bf16 to=f16 to_v=f17 dim=64 page=16", 33,
+		  "no format is called 'f17'" },
+		{ "attn kv=bf16 from_v=f16 heads=2 dim=64 page=16", 14,
+		  "attn has no field from_v" },
 		{ "transcode kv=bf16 to=f16 dim=64 page=16", 11, "transcode has no field kv" },
 		{ "attn kv=int8 heads=8 dim=64 page=16:32", 34,
 		  "attn takes one number of page" },
@@ -418,7 +457,8 @@ static void test_errors(void **state)
 		{ OK "score=\"s", 37, "score=\": the closing quote is missing" },
 		/* expressions: the column is that of the string */
 		{ OK "score=\"s +\"", 47, "score: expected a number, a name or '('" },
-		{ OK "score=\"s * t\"", 48, "'t' is none of b, h, q, k, s and no function (min, max, abs" },
+		{ OK "score=\"s * t\"", 48,
+		  "'t' is none of b, h, q, k, s and no function (min, max, abs" },
 		{ OK "mask=\"s > 0\"", 43, "'s' is none of b, h, q, k and no function (" },
 		{ OK "score=\"s s\"", 46, "expected an operator or the end, not 's'" },
 		{ OK "score=\"k < q\"", 44, "score: must be a number, like s * 0.5" },
@@ -515,6 +555,12 @@ static void test_expand_errors(void **state)
 		  "stores some" },
 		{ "transcode from=index_e4m3 to=fp8_ds_mla dim=576:512 page=64",
 		  "both formats must part keys alike" },
+		{ "transcode from=fp8_ds_mla from_v=bf16 to=fp8_ds_mla dim=576:512 page=64",
+		  "keys in parts and shared values can't be mixed with another format" },
+		{ "transcode from=bf16 to=bf16 to_v=index_e4m3 dim=64 page=64",
+		  "keys in parts and shared values can't be mixed with another format" },
+		{ "transcode from=bf16 from_v=int8/token-head/rotated to=bf16 dim=64 page=64",
+		  "rotated values are moved as they are or not at all" },
 		{ "transcode from=int8/g48 to=bf16 dim=64 page=16",
 		  "scale group of 48 doesn't divide a head of 64" },
 		{ "transcode from=bf16 to=int8/g48 dim=64 page=16",
@@ -655,6 +701,7 @@ int main(void)
 		cmocka_unit_test(test_errors),
 		cmocka_unit_test(test_deep_expressions),
 		cmocka_unit_test(test_whole_on_one_line),
+		cmocka_unit_test(test_whole_of_every_field),
 		cmocka_unit_test(test_expand_errors),
 		cmocka_unit_test(test_expression_values),
 	};

@@ -278,6 +278,10 @@ static void make_transcode(rng *r, char *text)
 		add(text, "transcode");
 		add_format(r, text, "from");
 		add_format(r, text, "to");
+		if (one_in(r, 4))
+			add_format(r, text, "from_v");
+		if (one_in(r, 4))
+			add_format(r, text, "to_v");
 		add(text, " heads=%d dim=%d:%d", (int)pick(r, 1, 5), dk, dv);
 	}
 	add(text, " page=%d:%d parts=%d", 8 * (int)pick(r, 1, 8), 8 * (int)pick(r, 1, 8),

@@ -46,11 +46,26 @@ static int64_t slot_of(int t, int64_t page)
 	return (int64_t)(t / page * 5 + 2) % PAGES * page + t % page;
 }
 
+/* The fields of a cache's format K, or K+V: `one` of both, or `k` and `v`. */
+static const char *fields(char out[TEXT], const char *format, const char *one, const char *k,
+                          const char *v)
+{
+	const char *plus = strchr(format, '+');
+
+	if (plus)
+		snprintf(out, TEXT, "%s=%.*s %s=%s", k, (int)(plus - format), format, v,
+		         plus + 1);
+	else
+		snprintf(out, TEXT, "%s=%s", one, format);
+	return out;
+}
+
 static void open_cache(cache *c, const char *format, const char *shape, int page)
 {
-	char text[TEXT], why[500];
+	char text[2 * TEXT], kv_fields[TEXT], why[500];
 
-	snprintf(text, sizeof text, "write in=f32 kv=%s %s page=%d", format, shape, page);
+	snprintf(text, sizeof text, "write in=f32 %s %s page=%d",
+	         fields(kv_fields, format, "kv", "k", "v"), shape, page);
 	if (!attn_open(&c->a, text, why, sizeof why))
 		fail_msg("%s: %s", text, why);
 	if (kvjit_compile(kv[0], text, NULL, &c->writer) != KVJIT_OK)
@@ -224,7 +239,7 @@ static void compare(const char *a, const char *b, const char *shape, int page, i
                     bool decode)
 {
 	cache from = { 0 }, want = { 0 }, got = { 0 };
-	char text[TEXT];
+	char text[3 * TEXT], read[TEXT], written[TEXT];
 
 	open_cache(&from, a, shape, page);
 	open_cache(&want, b, shape, page_to);
@@ -243,8 +258,9 @@ static void compare(const char *a, const char *b, const char *shape, int page, i
 		given(&want.a.b, "vd", want.a.p.kv_heads, 0.06);
 	}
 	write_cache(&want);
-	snprintf(text, sizeof text, "transcode from=%s to=%s %s page=%d:%d", a, b, shape, page,
-	         page_to);
+	snprintf(text, sizeof text, "transcode %s %s %s page=%d:%d",
+	         fields(read, a, "from", "from", "from_v"),
+	         fields(written, b, "to", "to", "to_v"), shape, page, page_to);
 	for (int i = 0; i < nkv; i++) {
 		call_transcode(kv[i], text, &from, &got);
 		assert_caches(text, &got, &want);
@@ -315,21 +331,38 @@ static void relayout_rules(void **state)
 	compare("mxfp8", "mxfp8/inline", "heads=2 dim=64", 16, 16, false);
 }
 
+/* K and V of two formats each: tensors of one name have k_ and v_ before it. */
+static void relayout_pairs(void **state)
+{
+	static const char *const names[] = { "int8/token-head+bf16",
+		                             "int8/token-head/inline+bf16/none/hnd",
+		                             "int8/token-head/x+bf16/none/x" };
+
+	(void)state;
+	relayout(names, 3, "heads=2 dim=64:48");
+}
+
 static void requantize(void **state)
 {
-	static const char *const names[][2] = { { "e4m3/head/nhd", "int8/token-head" },
-		                                { "int8/token-head/inline", "e4m3/head/hnd" },
-		                                { "int8/token-head/amx", "e5m2/g16" },
-		                                { "bf16", "int4/g32" },
-		                                { "int4/g32", "bf16/none/amx" },
-		                                { "mxfp4", "nvfp4/page" },
-		                                { "nvfp4/page", "int8/token-head" },
-		                                { "nvfp4", "mxfp8" },
-		                                { "e4m3", "f16/none/nhd" },
-		                                { "f16", "bf16" },
-		                                { "uint4", "int8/token-head" },
-		                                { "int8/token-head", "uint4/g32/inline" },
-		                                { "mxfp8/ocp", "e4m3/g32" } };
+	static const char *const names[][2] = {
+		{ "e4m3/head/nhd", "int8/token-head" },
+		{ "int8/token-head/inline", "e4m3/head/hnd" },
+		{ "int8/token-head/amx", "e5m2/g16" },
+		{ "bf16", "int4/g32" },
+		{ "int4/g32", "bf16/none/amx" },
+		{ "mxfp4", "nvfp4/page" },
+		{ "nvfp4/page", "int8/token-head" },
+		{ "nvfp4", "mxfp8" },
+		{ "e4m3", "f16/none/nhd" },
+		{ "f16", "bf16" },
+		{ "uint4", "int8/token-head" },
+		{ "int8/token-head", "uint4/g32/inline" },
+		{ "mxfp8/ocp", "e4m3/g32" },
+		{ "int8/token-head+e4m3/head", "bf16+uint4/g32" },
+		{ "bf16/none/hnd+nvfp4/page", "int4/g32/inline+e5m2/g16/hnd" },
+		{ "f16", "int8/g32+bf16/none/amx" },
+		{ "mxfp4+e4m3/head/hnd", "bf16" }
+	};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
@@ -444,8 +477,8 @@ int main(void)
 		cmocka_unit_test(relayout_wide),     cmocka_unit_test(relayout_scaled),
 		cmocka_unit_test(relayout_given),    cmocka_unit_test(relayout_nibbles),
 		cmocka_unit_test(relayout_rules),    cmocka_unit_test(requantize),
-		cmocka_unit_test(requantize_latent), cmocka_unit_test(bad_slots),
-		cmocka_unit_test(block_slots),
+		cmocka_unit_test(requantize_latent), cmocka_unit_test(relayout_pairs),
+		cmocka_unit_test(bad_slots),         cmocka_unit_test(block_slots),
 	};
 
 	return cmocka_run_group_tests(tests, open_all, close_all);

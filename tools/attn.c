@@ -135,7 +135,9 @@ kir_problem attn_writer(const kir_problem *p)
 	return (kir_problem){ .kind = KIR_WRITE,
 		              .q = KIR_f32,
 		              .k_format = p->k_format,
-		              .v_format = p->kind == KIR_TRANSCODE ? p->k_format : p->v_format,
+		              .v_format = p->kind != KIR_TRANSCODE ? p->v_format
+		                          : p->from_v              ? p->from_v
+		                                                   : p->k_format,
 		              .heads = p->kv_heads,
 		              .kv_heads = p->kv_heads,
 		              .dim_k = p->dim_k,
@@ -149,11 +151,13 @@ char *attn_text(const attn *a, const kir_problem *p)
 {
 	kir_text t = { 0 };
 	/* a declaration whose name is also a built-in one is the same format again */
-	for (unsigned i = 0; i < a->m->nformat; i++)
-		if (strcmp(a->m->format[i]->name, p->k_format) == 0 ||
-		    strcmp(a->m->format[i]->name, p->v_format) == 0 ||
-		    (p->format2 && strcmp(a->m->format[i]->name, p->format2) == 0))
-			kir_format_print(a->m->format[i], &t);
+	const char *name[KIR_PROBLEM_FORMATS];
+	unsigned n = kir_problem_formats(p, name);
+	for (unsigned i = 0; i < n; i++) {
+		const kir_format *f = kir_format_find(a->m, name[i]);
+		if (f)
+			kir_format_print(f, &t);
+	}
 	kir_problem_print(p, &t);
 	return t.text;
 }

@@ -54,7 +54,8 @@ static bool make_source(check *c, char *why, size_t len)
 {
 	attn *a = &c->a;
 	kir_problem p = attn_writer(&a->p);
-	const kir_format *f = kir_format_find(a->m, a->p.k_format);
+	const kir_format *f = kir_format_find(a->m, p.k_format);
+	const kir_format *v = kir_format_find(a->m, p.v_format);
 	int64_t tokens = PAGES * a->p.page;
 	char *text = attn_text(a, &p);
 	kvjit_kernel *k = NULL;
@@ -74,7 +75,7 @@ static bool make_source(check *c, char *why, size_t len)
 		given(c, "vd", 0.02);
 		check_mean(c, &c->a.b, "kmean", &f->side[0], a->p.kv_heads, a->p.dim_k);
 		check_signs(c, &c->a.b, "ksign", &f->side[0], a->p.dim_k);
-		check_signs(c, &c->a.b, "vsign", &f->side[1], a->p.dim_v);
+		check_signs(c, &c->a.b, "vsign", &v->side[1], a->p.dim_v);
 		int64_t *s = bind_tensor(&c->a.b, "slots", KVJIT_S64, 1, &tokens)->data;
 		for (int64_t t = 0; t < tokens; t++)
 			s[t] = t;

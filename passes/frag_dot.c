@@ -28,6 +28,7 @@ typedef struct factor {
 	int64_t pitch, unit;   /* bytes between rows (0: a run-time stride); elements that stay
 	                          together */
 	int64_t depth, step;   /* of the contraction: its length, what a load gives */
+	bool quads;            /* values' rows are read as words                   */
 	bool packed, split;    /* the rows of a tile may lie in several pieces     */
 	unsigned run;          /* of the product: blocks whose columns are taken together */
 } factor;
@@ -109,6 +110,7 @@ static bool factor_of(frag *g, kir_ref n, factor *x)
 	x->depth = tile->dim[x->trans];
 	x->unit = 1;
 	x->run = g->run[n];
+	x->quads = frag_in_words(g, n);
 	if (t->rank < 2 || kir_elem_bytes(x->elem) < kir_elem_bytes(x->stored) ||
 	    (!plain_rows(t, x) && !packed_rows(t, x, g->lanes * x->run)))
 		return false;
@@ -185,7 +187,7 @@ static kir_ref each(frag *g, kir_ref x, int64_t r, int64_t run)
 	                (int64_t[KIR_MAX_ATTRS]){ r, run });
 }
 
-enum { MOST_BYTES = 64 /* of one load, in a lane */, MOST_RUN = 4 };
+enum { MOST_BYTES = 64 /* of one load, in a lane */, MOST_RUN = 8 };
 
 /* Packed keys: a load gives each lane the words of `run` keys. */
 static void load_words(frag *g, const factor *x, int64_t c, int64_t k, kir_ref *out)
@@ -210,6 +212,45 @@ static void load_words(frag *g, const factor *x, int64_t c, int64_t k, kir_ref *
 		out[r] = e1(g->f, KIR_OP_bitcast, frag_vector(g, x->stored, x->step), out[r]);
 }
 
+/* Of values whose rows are read as words: word w of each of `rows` rows, from row k on. A load
+ * gives each lane all words of its run. */
+static void load_row_words(frag *g, const factor *x, int64_t c, int64_t k, int64_t rows,
+                           kir_ref *out)
+{
+	int64_t words = x->run / 4, most = MOST_BYTES / 4 / words;
+
+	for (int64_t at = 0; at < rows; at += most) {
+		int64_t attr[KIR_MAX_ATTRS] = { 0, x->run, x->pitch, c * g->lanes / x->run,
+			                        k + at };
+		kir_ref v = load(g, x, 0, most * x->run, attr, x->upto);
+
+		v = e1(g->f, KIR_OP_bitcast, frag_vector(g, KIR_s32, most * words), v);
+		for (int64_t w = 0; w < words; w++) {
+			kir_ref y = words > 1 ? each(g, v, w, words) : v;
+
+			out[w] = at ? frag_pack(g, out[w], y) : y;
+		}
+	}
+}
+
+/* The same as columns of bytes. */
+static void load_quads(frag *g, const factor *x, int64_t c, int64_t k, kir_ref *out)
+{
+	for (int64_t at = 0; at < x->step; at += 16) {
+		kir_ref words[MOST_RUN / 4], column[4];
+
+		load_row_words(g, x, c, k + at, 16, words);
+		for (unsigned w = 0; w < x->run / 4; w++) {
+			frag_quads(g, words[w], column);
+			for (int i = 0; i < 4; i++)
+				out[4 * w + i] =
+				    at ? frag_pack(g, out[4 * w + i], column[i]) : column[i];
+		}
+	}
+	for (unsigned i = 0; i < x->run; i++)
+		out[i] = e1(g->f, KIR_OP_bitcast, frag_vector(g, x->stored, x->step), out[i]);
+}
+
 /* Block columns c to c + run - 1 of the product, `step` elements of the contraction from k. */
 static void load_blocks(frag *g, const factor *x, int64_t c, int64_t k, kir_ref *out)
 {
@@ -225,6 +266,8 @@ static void load_blocks(frag *g, const factor *x, int64_t c, int64_t k, kir_ref 
 	} else if (x->trans) {
 		for (int64_t r = 0; r < x->run; r++)
 			out[r] = load_rows(g, x, c, r, k);
+	} else if (x->quads) {
+		load_quads(g, x, c, k, out);
 	} else if (x->run > 1) {
 		attr[1] = x->run;
 		attr[3] = c * g->lanes / x->run;
@@ -298,6 +341,25 @@ static void finish(frag *g, kir_ref n, int64_t c, kir_ref by)
 	}
 }
 
+/* Words of codes whose even and odd ones are blocks of their own, from step k of the
+ * contraction; how many. */
+static unsigned load_codes(frag *g, const factor *x, int64_t c, int64_t k, kir_ref *out)
+{
+	unsigned count = x->trans ? x->run : 1;
+	kir_ref words[MOST_RUN / 4];
+
+	if (x->quads) {
+		load_row_words(g, x, c, k * 16, 16, words);
+		for (unsigned i = 0; i < x->run / 2; i++)
+			out[i] = frag_pairs(g, words[i / 2], i % 2);
+		return x->run / 2;
+	}
+	load_blocks(g, x, x->trans ? c : c / 2, k * 16, out);
+	for (unsigned r = 0; r < count; r++)
+		out[r] = e1(g->f, KIR_OP_bitcast, frag_vector(g, KIR_s32, 8), out[r]);
+	return count;
+}
+
 /* Codes of 8 bits as two blocks of f16: of keys the even and the odd elements of the head, of
  * values the even and the odd columns. A factor that all codes share is multiplied in at the
  * end, and NaN with it. */
@@ -305,37 +367,41 @@ static void widened(frag *g, kir_ref n, factor *x)
 {
 	int64_t nleft = x->depth / 16, cb = frag_col_blocks(g, n);
 	kir_ref acc = kir_src(g->in, n, 2), *left = frag_left(g, n);
-	kir_type_id words = frag_vector(g, KIR_s32, 8);
 	bool nans = x->stored == KIR_e4m3fn, trans = x->trans;
 	int64_t columns = x->run;
 
 	begin(g, n, nans ? 0 : acc);
 	x->step = 32;
-	if (!trans) /* two columns' codes together are one load */
+	if (!trans && !x->quads) /* two columns' codes together are one load */
 		x->unit = 2, x->run = 1;
 	for (int64_t c = 0; c < cb; c += columns) {
 		kir_ref any[MOST_RUN] = { 0 }, block[MOST_RUN];
+		unsigned count = 0;
 		double by = 1;
 
 		for (int64_t k = 0; k < nleft; k += trans ? 2 : 1) {
-			load_blocks(g, x, trans ? c : c / 2, k * 16, block);
-			for (unsigned r = 0; r < x->run; r++) {
-				kir_ref b[2] = { e1(g->f, KIR_OP_bitcast, words, block[r]) };
+			count = load_codes(g, x, c, k, block);
+			for (unsigned r = 0; r < count; r++) {
+				int64_t at = trans ? c + r : c + 2 * r;
+				kir_ref b[2] = { block[r] };
 
 				if (nans)
 					any[r] = frag_nans(g, b[0], !trans, any[r]);
 				by = frag_widen(g, x->stored, b);
-				step(g, n, left, nleft, c + r, k, b[0]);
-				step(g, n, left, nleft, trans ? c + r : c + 1,
-				     trans ? k + 1 : k, b[1]);
+				step(g, n, left, nleft, at, k, b[0]);
+				step(g, n, left, nleft, trans ? at : at + 1, trans ? k + 1 : k,
+				     b[1]);
 			}
 		}
-		for (unsigned r = 0; nans && trans && r < x->run; r++)
-			finish(g, n, c + r, lanes_factor(g, n, any[r], 0x80808080, by));
-		if (nans && !trans) {
-			finish(g, n, c, lanes_factor(g, n, any[0], 0x00800080, by));
-			finish(g, n, c + 1, lanes_factor(g, n, any[0], 0x80008000, by));
-		}
+		for (unsigned r = 0; nans && r < count; r++)
+			if (trans) {
+				finish(g, n, c + r, lanes_factor(g, n, any[r], 0x80808080, by));
+			} else {
+				finish(g, n, c + 2 * r,
+				       lanes_factor(g, n, any[r], 0x00800080, by));
+				finish(g, n, c + 2 * r + 1,
+				       lanes_factor(g, n, any[r], 0x80008000, by));
+			}
 	}
 }
 

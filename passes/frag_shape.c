@@ -76,6 +76,8 @@ unsigned frag_right_run(const frag *g, kir_ref n)
 	bool narrow = g->lanes != FRAG_WIDE && frag_share(g, n) > 1;
 	int64_t cols = kir_type_of(g->in, n)->dim[1];
 
+	if (frag_in_words(g, n))
+		return frag_widens(g, n) || cols % (8 * g->lanes) ? 4 : 8;
 	return frag_widens(g, n) || (narrow && cols % (2 * g->lanes) == 0) ? 2 : 1;
 }
 

@@ -8,6 +8,7 @@
  *     frag_left.c    left factors whose lanes hold several columns
  *     frag_deal.c    bytes among them on engines of 16 lanes
  *     frag_sums.c    sums of rows a lane each while a loop carries them
+ *     frag_quads.c   bytes of values from words of rows
  *     frag_widen.c   codes of 8 bits to f16, a word at a time
  */
 #ifndef KVJIT_PASSES_FRAGMENT_H
@@ -81,6 +82,13 @@ bool frag_cuts_store(const frag *g, kir_ref n);
  * nothing) said so. Not apart: beside a NaN that of its word's next code may be wrong, an
  * instruction less. */
 kir_ref frag_nans(frag *g, kir_ref x, bool apart, kir_ref any);
+
+/* Whether product n takes values whose rows are read as words, four or eight columns a lane. */
+bool frag_in_words(const frag *g, kir_ref n);
+/* From words of rows, four columns each: of pairs of rows, columns 0 and 1 (which: 0) or 2 and 3
+ * of both; of four rows, each column. */
+kir_ref frag_pairs(frag *g, kir_ref words, int64_t which);
+void frag_quads(frag *g, kir_ref words, kir_ref column[4]);
 
 int64_t frag_nrows(const frag *g, kir_ref n); /* 1 for FRAG_COL                    */
 int64_t frag_ncols(const frag *g, kir_ref n); /* 1 for FRAG_ROW                    */

@@ -372,8 +372,13 @@ static LLVMValueRef part_at(kll *l, const block *b, LLVMValueRef row, LLVMValueR
 		*exists = LLVMBuildICmp(l->b, LLVMIntSLT, row, b->live, "");
 		row = kll_select(l, *exists, row, last);
 	}
-	off = LLVMBuildAdd(l->b, off, LLVMBuildMul(l->b, row, b->apart, ""), "");
-	return LLVMBuildGEP2(l->b, l->i8, b->at, &off, 1, "");
+	row = LLVMBuildMul(l->b, row, b->apart, "");
+	if (b->pitch) { /* a lane's place once, and literals from there */
+		off = LLVMBuildAdd(l->b, off, row, "");
+		return LLVMBuildGEP2(l->b, l->i8, b->at, &off, 1, "");
+	}
+	row = LLVMBuildGEP2(l->b, l->i8, b->at, &row, 1, "");
+	return LLVMBuildGEP2(l->b, l->i8, row, &off, 1, "");
 }
 
 static LLVMValueRef lane64(kll *l)
@@ -393,10 +398,10 @@ static void read_part(kll *l, const block *b, LLVMValueRef row, LLVMValueRef off
 		LLVMValueRef p = LLVMBuildGEP2(l->b, l->i8, at, &far, 1, ""), v;
 
 		n = count - i < most ? count - i : most;
-		while (n & (n - 1) || n * b->size > b->align)
+		while (n & (n - 1) || (n * b->size > b->align && (b->size != 4 || b->align < 4)))
 			n = n & (n - 1) ? n & (n - 1) : n / 2;
 		n = n ? n : 1;
-		v = kspv_load(l, kll_vec(e, n > 1 ? n : 0), p, n > 1 ? n * b->size : 1);
+		v = kspv_load(l, kll_vec(e, n > 1 ? n : 0), p, n > 1 ? (n * b->size > b->align ? b->align : n * b->size) : 1);
 		kspv_split(l, v, out + i);
 		for (unsigned k = i; exists && k < i + n; k++)
 			out[k] = kll_select(l, exists, out[k], LLVMConstNull(e));

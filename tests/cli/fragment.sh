@@ -39,6 +39,7 @@ check xe-dg2 V q=f16 kv=f16 heads=6:2 dim=80 page=16 causal q_tile=4 sink lse
 check xe-dg2 V q=f32 kv=f16 heads=4:2 dim=64 page=16 causal
 check xe-lp V q=f32 kv=f16 heads=4:2 dim=64 page=16 causal
 check xe-pvc V q=f16 kv=f16/nhd heads=8:2 dim=64 page=64 causal kv_tile=32
+check xe-pvc V q=bf16 kv=e4m3/token-head/inline heads=8:2 dim=64 page=32 causal
 check xe-bmg V q=bf16 kv=int8/token-head/hnd heads=8:2 dim=64 page=64 causal kv_tile=32
 check xe-dg2 T q=bf16 kv=e4m3/token-head/nhd heads=8:2 dim=64 page=32 causal
 # what it doesn't take: keys that are no multiple of 16

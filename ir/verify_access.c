@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-#define LOCAL_BYTES ((int64_t)256 << 10)
+#define LOCAL_BYTES ((int64_t)512 << 10)
 
 kir_ref kir_root(const kir_func *f, kir_ref buffer)
 {

@@ -347,6 +347,10 @@ static kvjit_status check_plan(kvjit_frame *f, void *scratch)
 		    (long)b->heads, (long)b->kv_heads, (long)b->dim_v, (long)b->page[0],
 		    (long)b->q_tile, (long)b->split, (long)a->heads, (long)a->kv_heads,
 		    (long)a->dim_v, (long)a->page[0], (long)a->q_tile, (long)a->split);
+	if (b->causal && !a->causal)
+		return BAD(
+		    "the plan is of a causal kernel: its items end where queries stand, but "
+		    "this kernel's queries see keys behind them");
 	if (k->device != f->plan->device)
 		return BAD("the plan is of another device than the kernel, or of another "
 		           "context's");

@@ -174,6 +174,7 @@ typedef struct kvjit_shape {
 	int64_t page[2];
 	int64_t sparse[2]; /* entries of a query's index list; 0: keys by block table */
 	int64_t q_tile, split;
+	bool causal; /* the mask says that no query sees keys behind its own place */
 } kvjit_shape;
 
 typedef struct kvjit_phase {

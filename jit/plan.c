@@ -2,7 +2,8 @@
 /* plan.c -- from sequence lengths to a work list.
  *
  * work, s32[n,8]: sequence, KV head, first query of the tile among the sequence's new ones,
- *   first key, end of keys, slot or -1, queries in the tile, absolute row of the first.
+ *   first key, end of keys, slot or -1, queries in the tile, absolute row of the first. The end
+ *   of a causal kernel's tile is where its last query stands, unless the sequence is cut.
  * join, s32[n,8]: absolute row of the first query, KV head, first slot, slots, queries,
  *   sequence, 0, 0.
  *
@@ -265,6 +266,8 @@ static void fill_tile(filler *f, int32_t seq, int32_t head, int32_t first, int32
 	int64_t pieces = pieces_of(len, f->shape->split), split = f->shape->split;
 
 	if (pieces == 1) {
+		if (f->shape->causal && len)
+			len -= f->batch->query_starts[seq + 1] - row - nq;
 		put(f->work + (int64_t)f->nwork++ * KIR_ITEM, seq, head, first, 0, len, -1, nq,
 		    row);
 		return;

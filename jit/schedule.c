@@ -62,6 +62,30 @@ static void second_shape(const kir_func *f, kvjit_shape *out)
 	out->sparse[1] = out->ncache == 2 && index && index->rank == 2 ? index->dim[1] : 0;
 }
 
+/* Whether mask node n, of a region whose query and key positions are i and j, is false for
+ * every key behind its query: it is `j <= i`, or joins that with something by `and`. */
+static bool ends_at_query(const kir_func *f, kir_ref n, kir_ref i, kir_ref j)
+{
+	kir_op op = (kir_op)f->node[n].op;
+	kir_ref a, b;
+
+	if (op != KIR_OP_and && op != KIR_OP_le && op != KIR_OP_ge)
+		return false;
+	a = kir_src(f, n, 0);
+	b = kir_src(f, n, 1);
+	if (op == KIR_OP_and)
+		return ends_at_query(f, a, i, j) || ends_at_query(f, b, i, j);
+	return op == KIR_OP_le ? a == j && b == i : a == i && b == j;
+}
+
+static bool is_causal(const kir_func *f, kir_ref attention)
+{
+	kir_ref score = kir_region_yield(f, attention + 1), mask = score + 1;
+
+	/* its arguments are sequence, head, query, key */
+	return ends_at_query(f, kir_src(f, kir_region_yield(f, mask), 0), mask + 2, mask + 3);
+}
+
 bool kvjit_shape_of(const kir_func *f, kvjit_shape *out)
 {
 	kir_ref a = kvjit_find_op(f, KIR_OP_attention);
@@ -83,6 +107,7 @@ bool kvjit_shape_of(const kir_func *f, kvjit_shape *out)
 	second_shape(f, out);
 	out->q_tile = f->sched.q_tile > 0 ? f->sched.q_tile : 1;
 	out->split = param_type(f, "part") ? f->sched.split : 0;
+	out->causal = a && !out->sparse[0] && out->ncache == 1 && is_causal(f, a);
 	return out->heads > 0 && out->kv_heads > 0 && out->page[0] > 0 &&
 	       (out->ncache == 1 || out->page[1] > 0) && out->dim_v > 0 &&
 	       out->heads % out->kv_heads == 0;
@@ -130,6 +155,8 @@ bool kvjit_layout_of(const kir_func *f, int cache, kir_layout *out)
 /* -- defaults -------------------------------------------------------------------- */
 
 enum { ROWS = 64, TILE_ROWS = 32, SPLIT = 2048, BUSY = 64 };
+
+enum { BLOCK = 8 }; /* tiles of queries of one chunk */
 
 enum { RESCALE_LAZY = 2 }; /* place of the word in ir/knobs.def */
 
@@ -249,6 +276,22 @@ static void default_rescale(kir_func *f)
 		f->sched.rescale = RESCALE_LAZY;
 }
 
+/* Beside products in tile registers, which take as long for a byte as for two, widening codes
+ * for each tile of queries takes longer than the products: several share what is widened, where
+ * they are known to be that many. */
+static int default_q_block(const kir_func *f, kir_ref attention, const kir_problem *p)
+{
+	bool tiles = f->target->features & KIR_HAS_amx_bf16 && f->sched.tiles != 1;
+	const kir_type *k = kir_type_of(f, kir_operand(f, attention, "k"));
+	kir_elem e = (kir_elem)k->elem;
+	int64_t n = p->qlen / f->sched.q_tile;
+
+	if (!tiles || f->sched.widen == 1 || !kir_is_float(e) || kir_elems[e].bits != 8 ||
+	    !kir_operand(f, attention, "v") || p->sparse || n < 2)
+		return 0;
+	return n < BLOCK ? (int)n : BLOCK;
+}
+
 void kvjit_default_schedule(kir_func *f, const kir_problem *p)
 {
 	kir_ref n = kvjit_find_op(f, KIR_OP_attention);
@@ -272,6 +315,8 @@ void kvjit_default_schedule(kir_func *f, const kir_problem *p)
 		    f->sched.q_tile);
 	if (!f->sched.split && p && !is_given(p->has_knob, "split") && param_type(f, "part"))
 		f->sched.split = default_split(p, &s);
+	if (!f->sched.q_block && p && !is_given(p->has_knob, "q_block"))
+		f->sched.q_block = default_q_block(f, n, p);
 	default_rescale(f);
 }
 
@@ -279,6 +324,10 @@ bool kvjit_smaller_tile(kir_func *f, const bool *given)
 {
 	if (f->level != KIR_A)
 		return false;
+	if (f->sched.q_block > 1 && !is_given(given, "q_block")) {
+		f->sched.q_block /= 2;
+		return true;
+	}
 	if (f->sched.q_tile > 1 && !is_given(given, "q_tile")) {
 		f->sched.q_tile /= 2;
 		return true;

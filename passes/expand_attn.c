@@ -12,6 +12,8 @@
  *
  * With knob split=0 no sequence is ever cut, and neither part nor the second loop exists.
  *
+ * With knob q_block an iteration takes several items: expand_block.c.
+ *
  * A latent cache has one KV head for many query heads, whose values are the keys' first
  * elements. A tile of keys is then loaded once for both products, in a part for each stored
  * scale, and the query heads are taken some at a time (kpass_head_tile): the work list has as
@@ -23,76 +25,10 @@
  * (V, scales) and replaced by a select where it doesn't (scores): no unwritten slot is ever
  * read as a value.
  */
-#include "expand_softmax.h"
-#include "../ir/format.h"
+#include "expand_attn.h"
 
 #include <math.h>
 #include <string.h>
-
-enum { /* fields of a work item, see jit/plan.c */
-       W_SEQ,
-       W_HEAD,
-       W_QUERY,
-       W_FIRST,
-       W_END,
-       W_SLOT,
-       W_COUNT,
-       W_ROW
-};
-
-/* Elements of keys or values that lie in one stream. Where one tile of keys serves as values
- * too, those that share a scale are a part: then scales are one a token, and each part's sum
- * of values is a tile of its own. */
-typedef struct part {
-	kir_ref codes, scales;  /* buffers; 0: none are stored     */
-	int64_t from, dim;      /* of the whole head               */
-	int64_t column, group;  /* of the stream; group -1: all of its scales */
-	const kir_side *packed; /* codes are two a byte; NULL: one element each */
-	const kir_side *zero;   /* scales hold zero points; NULL: they don't    */
-} part;
-
-typedef struct attn {
-	const kir_func *in;
-	kir_ref node;
-	kir_func *f;
-	kir_ref *map;
-	kir_ref q, out, lse, qd, kd, vd, table, lens, starts, scale, sink, part;
-	part key[PARTS], value[PARTS];
-	unsigned nkey, nvalue;
-	const kir_side *rotated[2]; /* K, V: how they are rotated, or NULL */
-	kir_ref sign[2];            /* s8[block], or 0                     */
-	kir_ref mean;               /* f32[Hkv, D] that keys are stored less, or 0 */
-	row_gather gather;          /* index lists: rows are brought into locals */
-	int64_t heads, page;
-	int64_t group, tiles; /* query heads handled together, such tiles of a KV head */
-	int64_t dim_v;
-	int64_t q_tile, rows, kv_tile;
-	kir_ref score_region, mask_region;
-	bool plain_score; /* the region yields its argument */
-} attn;
-
-/* One work item's scalars, all s64 but where said. */
-typedef struct item {
-	kir_ref seq, head, query, first, end, slot, count, row;
-	kir_ref head0;    /* first query head                       */
-	kir_ref qpos, hq; /* s32<R>: position and head of each row  */
-	kir_ref scale;    /* f32: everything that scales a score    */
-	kir_ref vscale;   /* f32 or 0                               */
-	kir_ref q[PARTS]; /* f32<R x D>, for each part of the keys  */
-	kir_ref mean;     /* f32<R>: what the keys' mean adds to each score, or 0 */
-} item;
-
-static kir_type_id vec(const attn *a, kir_elem e)
-{
-	return kir_vector(a->f->module, e, a->rows);
-}
-
-static kir_ref field(const attn *a, kir_ref list, kir_ref at, int i)
-{
-	kir_ref idx[2] = { at, s64c(a->f, i) };
-
-	return as_elem(a->f, load1(a->f, list, 2, idx), KIR_s64);
-}
 
 /* buf[x] or buf[x, y] as f32. */
 static kir_ref descale(const attn *a, kir_ref buf, kir_ref x, kir_ref y)
@@ -102,22 +38,12 @@ static kir_ref descale(const attn *a, kir_ref buf, kir_ref x, kir_ref y)
 	return as_elem(a->f, load1(a->f, buf, 2, idx), KIR_f32);
 }
 
-static kir_ref imul(const attn *a, kir_ref x, int64_t k)
-{
-	return e2(a->f, KIR_OP_mul, kir_scalar(a->f->module, KIR_s64), x, s64c(a->f, k));
-}
-
-static kir_ref iadd(const attn *a, kir_ref x, kir_ref y)
-{
-	return e2(a->f, KIR_OP_add, kir_scalar(a->f->module, KIR_s64), x, y);
-}
-
 /* Row r is query r / group of the tile and head r % group of the KV head's. The query is
  * held inside the sequence, so that regions may index tensors with it in any row. */
 static void row_places(const attn *a, item *it)
 {
 	kir_func *f = a->f;
-	kir_type_id t = vec(a, KIR_s32), s64 = kir_scalar(f->module, KIR_s64);
+	kir_type_id t = attn_vec(a, KIR_s32), s64 = kir_scalar(f->module, KIR_s64);
 	kir_ref iota = e0x(f, KIR_OP_iota, t, 0), g = kir_const_i(f, KIR_s32, a->group);
 	kir_ref last = iadd(a, it->count, s64c(f, -1));
 	kir_ref i = e2(f, KIR_OP_fdiv, t, iota, g);
@@ -167,8 +93,8 @@ static kir_ref mean_scores(const attn *a, const item *it, kir_ref q)
 		s = e2(f, KIR_OP_mul, f32, s, descale(a, a->qd, it->seq, it->head));
 	if (a->plain_score)
 		s = e2(f, KIR_OP_mul, f32, s, f32c(f, (float)LOG2E));
-	m = e1x(f, KIR_OP_reduce_add, vec(a, KIR_f32), e2x(f, KIR_OP_mul, t, q, m, 1), 1);
-	return e2(f, KIR_OP_mul, vec(a, KIR_f32), m, s);
+	m = e1x(f, KIR_OP_reduce_add, attn_vec(a, KIR_f32), e2x(f, KIR_OP_mul, t, q, m, 1), 1);
+	return e2(f, KIR_OP_mul, attn_vec(a, KIR_f32), m, s);
 }
 
 static void load_queries(const attn *a, item *it)
@@ -198,24 +124,29 @@ static void load_queries(const attn *a, item *it)
 	}
 }
 
-static item read_item(const attn *a, kir_ref work, kir_ref w)
+item attn_item(const attn *a, kir_ref work, kir_ref w)
 {
-	item it = { .seq = field(a, work, w, W_SEQ), .head = field(a, work, w, W_HEAD) };
+	item it = { .seq = attn_field(a, work, w, W_SEQ),
+		    .head = attn_field(a, work, w, W_HEAD) };
 
-	it.query = field(a, work, w, W_QUERY);
-	it.first = field(a, work, w, W_FIRST);
-	it.end = field(a, work, w, W_END);
-	it.slot = field(a, work, w, W_SLOT);
-	it.count = field(a, work, w, W_COUNT);
-	it.row = field(a, work, w, W_ROW);
+	it.query = attn_field(a, work, w, W_QUERY);
+	it.first = attn_field(a, work, w, W_FIRST);
+	it.end = attn_field(a, work, w, W_END);
+	it.slot = attn_field(a, work, w, W_SLOT);
+	it.count = attn_field(a, work, w, W_COUNT);
+	it.row = attn_field(a, work, w, W_ROW);
 	it.head0 = imul(a, it.head, a->group);
 	if (a->tiles > 1)
 		it.head = e2(a->f, KIR_OP_fdiv, kir_scalar(a->f->module, KIR_s64), it.head,
 		             s64c(a->f, a->tiles));
-	row_places(a, &it);
-	scales(a, &it);
-	load_queries(a, &it);
 	return it;
+}
+
+void attn_rows(const attn *a, item *it)
+{
+	row_places(a, it);
+	scales(a, it);
+	load_queries(a, it);
 }
 
 /* Codes x times stored scales s (f32, one a token or one a token and group), less zero points
@@ -236,7 +167,7 @@ static kir_ref scaled(const attn *a, const part *p, kir_ref x, kir_ref s, int64_
 /* One tile of K or V as stored, times its stored scales: f32<N x D>. Only tokens before
  * `upto` are touched when `cut`; of codes of 4 bits all are, which are never a NaN: there a
  * weight of 0 is enough. */
-static kir_ref load_tile(const attn *a, const part *p, const kir_ref at[4], kir_ref upto,
+static kir_ref load_tile(const attn *a, const part *p, const kir_ref at[5], kir_ref upto,
                          bool cut)
 {
 	kir_func *f = a->f;
@@ -244,10 +175,14 @@ static kir_ref load_tile(const attn *a, const part *p, const kir_ref at[4], kir_
 	kir_elem e = (kir_elem)kir_type_of(f, p->codes)->elem;
 	int64_t per = p->packed ? 2 : 1, dim = p->dim / per;
 	kir_ref sc = p->scales, first = p->column ? s64c(f, p->column / per) : at[3];
-	kir_ref src[6] = { p->codes, at[0], at[1], at[2], first, upto };
-	kir_ref x = kir_emit(f, KIR_OP_load, kir_tile(m, e, a->kv_tile, dim), src,
-	                     cut && !p->packed ? 6 : 5, NULL);
+	kir_ref src[6] = { p->codes, at[0], at[1], at[2], first, upto }, x;
 
+	if (p->wide) /* what must not be touched was left out when it was filled */
+		x = e3(f, KIR_OP_load, kir_tile(m, KIR_bf16, a->kv_tile, dim), p->wide, at[4],
+		       at[3]);
+	else
+		x = kir_emit(f, KIR_OP_load, kir_tile(m, e, a->kv_tile, dim), src,
+		             cut && !p->packed ? 6 : 5, NULL);
 	if (p->packed) {
 		dim *= 2;
 		x = kir_emit(f, KIR_OP_unpack, kir_tile(m, p->packed->elem, a->kv_tile, dim),
@@ -328,7 +263,7 @@ static kir_ref tile_scores(const attn *a, const item *it, kir_ref j, const kir_r
 	return e3(f, KIR_OP_select, st, mask, s, f32c(f, -INFINITY));
 }
 
-static softmax_state attn_begin(const attn *a)
+softmax_state attn_begin(const attn *a)
 {
 	int64_t dim[PARTS];
 
@@ -337,8 +272,7 @@ static softmax_state attn_begin(const attn *a)
 	return softmax_begin(a->f, a->rows, dim, a->nvalue);
 }
 
-/* Where key j lies: page, KV head, token, 0. */
-static void key_place(const attn *a, const item *it, kir_ref j, kir_ref at[4])
+void attn_place(const attn *a, const item *it, kir_ref j, kir_ref at[5])
 {
 	kir_func *f = a->f;
 	kir_type_id s64 = kir_scalar(f->module, KIR_s64);
@@ -348,39 +282,31 @@ static void key_place(const attn *a, const item *it, kir_ref j, kir_ref at[4])
 	at[1] = it->head;
 	at[2] = e2(f, KIR_OP_mod, s64, j, s64c(f, a->page));
 	at[3] = s64c(f, 0);
+	at[4] = a->chunk ? e2(f, KIR_OP_sub, s64, j, a->chunk) : 0;
 }
 
-/* Whether part i of the keys is part i of the values, all of it: one tile serves both. */
-static bool is_value(const attn *a, unsigned i)
-{
-	return i < a->nvalue && i < a->nkey && a->key[i].codes == a->value[i].codes &&
-	       a->key[i].column == a->value[i].column && a->key[i].dim == a->value[i].dim;
-}
-
-/* The keys of one item: m, l, acc after the last tile. */
-static bool key_loop(const attn *a, const item *it, softmax_state *s, kir_diag *why)
+bool attn_keys(const attn *a, const item *it, kir_ref first, kir_ref end, softmax_state *s,
+               kir_diag *why)
 {
 	kir_func *f = a->f;
 	kir_type_id s64 = kir_scalar(f->module, KIR_s64), rt = f->node[s->m].type;
 	kir_type_id st = kir_tile(f->module, KIR_f32, a->rows, a->kv_tile);
-	kir_ref carry[2 + PARTS], at[4], kt[PARTS], upto = 0, listed = 0;
+	kir_ref carry[2 + PARTS], at[5], kt[PARTS], upto = 0, listed = 0;
 	unsigned n = softmax_list(s, carry);
 	/* a piece begins where a tile does; written so that the text says it, and addresses of
 	 * packed layouts are as simple as they can be */
-	kir_ref first = it->first;
-
 	if (!a->gather.index)
 		first =
 		    imul(a, e2(f, KIR_OP_fdiv, s64, first, s64c(f, a->kv_tile)), a->kv_tile);
-	kir_ref lj = kir_for(f, first, it->end, a->kv_tile, false, carry, n), j = lj + 1;
+	kir_ref lj = kir_for(f, first, end, a->kv_tile, false, carry, n), j = lj + 1;
 	softmax_state old = softmax_from(lj + 2, a->nvalue), now = old;
 
 	if (a->gather.index) {
-		for (int i = 0; i < 4; i++)
+		for (int i = 0; i < 5; i++)
 			at[i] = s64c(f, 0);
 		listed = expand_gather(f, &a->gather, it->row, it->head, j, it->end);
 	} else {
-		key_place(a, it, j, at);
+		attn_place(a, it, j, at);
 		upto = iadd(a, at[2], e2(f, KIR_OP_sub, s64, it->end, j));
 	}
 	for (unsigned i = 0; i < a->nkey; i++)
@@ -408,79 +334,6 @@ static bool key_loop(const attn *a, const item *it, softmax_state *s, kir_diag *
 	return true;
 }
 
-/* rows<R> of the sink's logits in base 2, or 0. */
-static kir_ref sink_rows(const attn *a, kir_ref hq)
-{
-	kir_func *f = a->f;
-	kir_type_id t = vec(a, KIR_f32);
-
-	if (!a->sink)
-		return 0;
-	return e2(f, KIR_OP_mul, t, e2(f, KIR_OP_gather, t, a->sink, hq),
-	          f32c(f, (float)LOG2E));
-}
-
-/* The log-sum-exp that callers see: of index lists, plus infinity where nothing was seen. */
-static kir_ref told_lse(const attn *a, softmax_state s)
-{
-	kir_func *f = a->f;
-	kir_type_id t = f->node[s.m].type;
-	kir_ref lse = softmax_lse(f, s);
-
-	if (!a->gather.index)
-		return lse;
-	return e3(f, KIR_OP_select, t, e2(f, KIR_OP_eq, i1_like(f, t), s.l, f32c(f, 0)),
-	          f32c(f, INFINITY), lse);
-}
-
-/* Normalised output, columns `from` on of each part, and log-sum-exp of `count` queries to the
- * caller's tensors. */
-static void store_result(const attn *a, softmax_state s, const part *list, const kir_ref *from,
-                         kir_ref lse, kir_ref row, kir_ref head0, kir_ref count)
-{
-	kir_func *f = a->f;
-	kir_module *m = f->module;
-	kir_elem e = (kir_elem)kir_type_of(f, a->out)->elem;
-	kir_ref end = iadd(a, row, count);
-	kir_type t = { .elem = (uint8_t)e, .rank = 3 };
-
-	t.dim[0] = a->q_tile;
-	t.dim[1] = a->group;
-	for (unsigned i = 0; i < s.n; i++) {
-		kir_ref o = s.acc[i];
-
-		t.dim[2] = list[i].dim;
-		if (a->rotated[1])
-			o = expand_rotate(f, o, a->sign[1],
-			                  kir_side_block(a->rotated[1], a->dim_v), true);
-		o = e1(f, KIR_OP_reshape, kir_type_intern(m, &t), as_elem(f, o, e));
-		kir_emit(f, KIR_OP_store, KIR_NO_TYPE,
-		         (kir_ref[]){ o, a->out, row, head0, from[i], end }, 6, NULL);
-	}
-	if (!a->lse)
-		return;
-	lse = e1(f, KIR_OP_reshape, kir_tile(m, KIR_f32, a->q_tile, a->group), lse);
-	kir_emit(f, KIR_OP_store, KIR_NO_TYPE, (kir_ref[]){ lse, a->lse, row, head0, end }, 5,
-	         NULL);
-}
-
-/* A piece's normalised rows and their log-sum-exps, for the join. */
-static void store_part(const attn *a, softmax_state s, kir_ref slot, bool normal)
-{
-	kir_func *f = a->f;
-	kir_ref row = imul(a, slot, a->rows), lse = softmax_lse(f, s);
-
-	if (!normal)
-		s = softmax_normal(f, s, 0, 0);
-	for (unsigned i = 0; i < s.n; i++)
-		kir_emit(f, KIR_OP_store, KIR_NO_TYPE,
-		         (kir_ref[]){ s.acc[i], a->part, row, s64c(f, a->value[i].from) }, 4,
-		         NULL);
-	lse = e1(f, KIR_OP_reshape, kir_tile(f->module, KIR_f32, a->rows, 1), lse);
-	kir_emit(f, KIR_OP_store, KIR_NO_TYPE,
-	         (kir_ref[]){ lse, a->part, row, s64c(f, a->dim_v) }, 4, NULL);
-}
-
 /* Tiles are read from locals that the index lists' rows are brought into. */
 static void use_gathered(attn *a)
 {
@@ -501,140 +354,30 @@ static void use_gathered(attn *a)
 	}
 }
 
-/* Wide values are gone over once at the end, whether they are a result or a piece, to which a
- * sink adds nothing yet: sums over l, m and l as they were. */
-static softmax_state normal_once(const attn *a, const item *it, softmax_state s, kir_ref whole)
-{
-	kir_func *f = a->f;
-	kir_ref sink = sink_rows(a, it->hq);
-
-	if (sink && a->part)
-		sink = e3(f, KIR_OP_select, vec(a, KIR_f32), whole, sink, f32c(f, -INFINITY));
-	return softmax_normal(f, s, sink, it->vscale);
-}
-
 static bool work_loop(const attn *shared, kir_ref work, kir_ref nwork, kir_diag *why)
 {
 	attn mine = *shared, *a = &mine;
 	kir_func *f = a->f;
 	kir_ref lw = kir_for(f, s64c(f, 0), nwork, 1, true, NULL, 0);
-	item it = read_item(a, work, lw + 1);
 
-	if (a->gather.index)
-		use_gathered(a);
-	softmax_state s = attn_begin(a);
+	if (a->q_block > 1) {
+		if (!attn_block(a, work, lw + 1, nwork, why))
+			return false;
+	} else {
+		item it = attn_item(a, work, lw + 1);
 
-	if (!key_loop(a, &it, &s, why))
-		return false;
-	bool wide = is_value(a, 0);
+		attn_rows(a, &it);
 
-	for (unsigned i = 0; it.vscale && !wide && i < s.n; i++)
-		s.acc[i] = e2(f, KIR_OP_mul, f->node[s.acc[i]].type, s.acc[i], it.vscale);
-	kir_ref whole = e2(f, KIR_OP_lt, kir_scalar(f->module, KIR_i1), it.slot, s64c(f, 0));
+		if (a->gather.index)
+			use_gathered(a);
+		softmax_state s = attn_begin(a);
 
-	if (wide)
-		s = normal_once(a, &it, s, whole);
-	kir_ref cond = a->part ? kir_if(f, whole) : 0;
-	kir_ref lse = a->lse ? told_lse(a, s) : 0, from[PARTS];
-
-	for (unsigned i = 0; i < s.n; i++)
-		from[i] = s64c(f, a->value[i].from);
-	store_result(a, wide ? s : softmax_normal(f, s, sink_rows(a, it.hq), 0), a->value, from,
-	             lse, it.row, it.head0, it.count);
-	if (cond) {
-		kir_else(f, NULL, 0);
-		store_part(a, s, it.slot, wide);
-		kir_if_end(f, cond, NULL, 0);
+		if (!attn_keys(a, &it, it.first, it.end, &s, why))
+			return false;
+		attn_finish(a, &it, s);
 	}
 	kir_for_end(f, lw, NULL, 0);
 	return true;
-}
-
-/* Where the pieces of one tile of queries are. */
-typedef struct join_item {
-	kir_ref row, head0, slot, n, count;
-} join_item;
-
-/* Joins columns `from` on of each part of `list`. */
-static void join_columns(const attn *a, const join_item *t, const part *list,
-                         const kir_ref *from, unsigned nlist)
-{
-	kir_func *f = a->f;
-	kir_module *m = f->module;
-	kir_type_id vt = vec(a, KIR_f32);
-	kir_ref carry[2 + PARTS], o[PARTS];
-	int64_t dim[PARTS];
-
-	for (unsigned i = 0; i < nlist; i++)
-		dim[i] = list[i].dim;
-	softmax_state s = softmax_begin(f, a->rows, dim, nlist);
-	unsigned width = softmax_list(&s, carry);
-	kir_ref li = kir_for(f, s64c(f, 0), t->n, 1, false, carry, width);
-	kir_ref at0 = imul(a, iadd(a, t->slot, li + 1), a->rows);
-
-	for (unsigned i = 0; i < nlist; i++)
-		o[i] = e3(f, KIR_OP_load, kir_tile(m, KIR_f32, a->rows, dim[i]), a->part, at0,
-		          from[i]);
-	kir_ref lse = e3(f, KIR_OP_load, kir_tile(m, KIR_f32, a->rows, 1), a->part, at0,
-	                 s64c(f, a->dim_v));
-
-	s = softmax_join(f, softmax_from(li + 2, nlist), o, e1(f, KIR_OP_reshape, vt, lse));
-	softmax_list(&s, carry);
-	s = softmax_from(kir_for_end(f, li, carry, width), nlist);
-	kir_type_id it = vec(a, KIR_s32);
-	kir_ref hq = e2(f, KIR_OP_mod, it, e0x(f, KIR_OP_iota, it, 0),
-	                kir_const_i(f, KIR_s32, a->group));
-	hq = e2(f, KIR_OP_add, it, hq, as_elem(f, t->head0, KIR_s32));
-	lse = a->lse ? told_lse(a, s) : 0;
-	store_result(a, softmax_normal(f, s, sink_rows(a, hq), 0), list, from, lse, t->row,
-	             t->head0, t->count);
-}
-
-/* Whether pieces are joined some columns at a time: wide values, whose tiles would take as much
- * memory again as those of the first loop, and on GPUs sums of more than 2 KiB, which are
- * registers there (of 8 or 16 KiB), with a piece's beside them and addresses of both. */
-static bool join_cuts(const attn *a)
-{
-	bool wide = a->f->target->lanes ? a->rows * a->dim_v * 4 > 2048 : a->dim_v > 256;
-
-	return (wide || a->dim_v > 256) && !a->rotated[1]; /* blocks of a rotation aren't cut */
-}
-
-/* The most columns up to 64 that divide them. */
-static int64_t join_width(int64_t dim)
-{
-	int64_t n = 64;
-
-	while (dim % n)
-		n -= n > 16 ? 16 : 1;
-	return n;
-}
-
-static void join_loop(const attn *a, kir_ref list, kir_ref njoin)
-{
-	kir_func *f = a->f;
-	kir_ref from[PARTS];
-	kir_ref lx = kir_for(f, s64c(f, 0), njoin, 1, true, NULL, 0), x = lx + 1;
-	join_item t = { .row = field(a, list, x, 0) };
-
-	t.head0 = imul(a, field(a, list, x, 1), a->group);
-	t.slot = field(a, list, x, 2);
-	t.n = field(a, list, x, 3);
-	t.count = field(a, list, x, 4);
-	for (unsigned i = 0; i < a->nvalue; i++)
-		from[i] = s64c(f, a->value[i].from);
-	if (!join_cuts(a)) {
-		join_columns(a, &t, a->value, from, a->nvalue);
-		kir_for_end(f, lx, NULL, 0);
-		return;
-	}
-	part some = { .dim = join_width(a->dim_v) };
-	kir_ref lc = kir_for(f, s64c(f, 0), s64c(f, a->dim_v), some.dim, false, NULL, 0);
-	kir_ref column = lc + 1;
-
-	join_columns(a, &t, &some, &column, 1);
-	kir_for_end(f, lc, NULL, 0);
-	kir_for_end(f, lx, NULL, 0);
 }
 
 /* Appends a stream's elements to the keys: one part, or one for each scale if `split`. */
@@ -771,6 +514,8 @@ static bool set_up(attn *a, kir_diag *why)
 		          (int)a->kv_tile, (int)a->page);
 		return false;
 	}
+	if (!attn_set_blocks(a, why))
+		return false;
 	/* a piece begins where a tile does: a tile must not cross a page */
 	if (a->f->sched.split % a->kv_tile) {
 		kir_error(why, 0, 0, "knob split=%d must be a multiple of kv_tile=%d",
@@ -799,6 +544,6 @@ bool expand_attention(const kir_func *in, kir_ref n, kir_func *f, kir_ref *map, 
 	if (!set_up(&a, why) || !work_loop(&a, work, expand_operand(in, n, map, "nwork"), why))
 		return false;
 	if (a.part && join)
-		join_loop(&a, join, expand_operand(in, n, map, "njoin"));
+		attn_join(&a, join, expand_operand(in, n, map, "njoin"));
 	return true;
 }

@@ -193,10 +193,7 @@ void vec_put_words(vec *v, const vec_factor *b, const vec_tile *t, kir_ref x, ve
 
 /* -- whole tiles --------------------------------------------------------------------------- */
 
-/* Codes x of `unit` elements a column with 0 for those at and past `live`, counted from the
- * vector's first along the contraction. */
-static kir_ref only_live(vec *v, const vec_factor *b, const vec_layout *l, kir_ref x,
-                         kir_ref live)
+kir_ref vec_only_live(vec *v, const vec_factor *b, const vec_layout *l, kir_ref x, kir_ref live)
 {
 	kir_module *m = v->f->module;
 	kir_type_id xt = v->f->node[x].type, s64 = kir_scalar(m, KIR_s64);
@@ -221,6 +218,11 @@ static kir_ref only_live(vec *v, const vec_factor *b, const vec_layout *l, kir_r
 	return e1(v->f, KIR_OP_bitcast, xt, x);
 }
 
+int64_t vec_steps(const vec_factor *b, const vec_layout *l, kir_ref live)
+{
+	return live ? 1 : vec_chunk((b->depth / l->unit) & -(b->depth / l->unit), 8);
+}
+
 /* One vector of `lanes` columns from column c of the factor, contraction from deep, to column
  * `to` of t. */
 static void pack_vector(vec *v, const vec_factor *b, const vec_layout *l, const vec_tile *t,
@@ -231,20 +233,24 @@ static void pack_vector(vec *v, const vec_factor *b, const vec_layout *l, const 
 	    vec_read_stored(v, b, b->trans ? c : deep, b->trans ? deep : c, lanes * l->unit, 0);
 
 	if (live)
-		x = only_live(v, b, l, x, e2(v->f, KIR_OP_sub, s64, live, vec_ref(v, deep)));
+		x = vec_only_live(v, b, l, x,
+		                  e2(v->f, KIR_OP_sub, s64, live, vec_ref(v, deep)));
 	vec_put_words(v, b, t, x, deep, to, lanes, l);
 }
 
 void vec_pack_columns(vec *v, const vec_factor *b, const vec_layout *l, vec_ix c, int64_t n,
                       const vec_tile *t, kir_ref live)
 {
-	vec_loop ld = vec_loop_begin(v, b->depth, l->unit);
+	int64_t steps = vec_steps(b, l, live);
+	vec_loop ld = vec_loop_begin(v, b->depth, steps * l->unit);
 
-	for (int64_t k = 0; k < n;) {
-		int64_t lanes = vec_chunk(n - k, v->lanes);
+	for (int64_t s = 0; s < steps; s++) {
+		vec_ix deep = vec_add(v, ld.i, ix(s * l->unit));
 
-		pack_vector(v, b, l, t, ld.i, vec_add(v, c, ix(k)), ix(k), lanes, live);
-		k += lanes;
+		for (int64_t k = 0, lanes; k < n; k += lanes) {
+			lanes = vec_chunk(n - k, v->lanes);
+			pack_vector(v, b, l, t, deep, vec_add(v, c, ix(k)), ix(k), lanes, live);
+		}
 	}
 	vec_loop_end(v, &ld);
 }

@@ -110,12 +110,25 @@ static int64_t widest(const vec *v, const move *m, int64_t cols)
 	return vec_chunk(cols, run < most ? run : most);
 }
 
+/* Between locals a few vectors at a time: there is nothing to wait for but the loop itself. */
+static int64_t at_once(const vec *v, const move *m, int64_t n)
+{
+	bool local = v->f->node[m->buf].op == KIR_OP_local && !v->in->target->lanes;
+
+	return local ? vec_chunk(n, 4) : 1;
+}
+
 static void move_row(vec *v, const move *m, vec_ix row, int64_t cols)
 {
 	int64_t lanes = widest(v, m, cols), whole = cols / lanes * lanes;
-	vec_loop l = vec_loop_begin(v, whole, lanes);
+	int64_t some = lanes > 1 ? at_once(v, m, whole / lanes) : 1;
 
-	move_lanes(v, m, row, l.i, lanes, 0);
+	while (whole / lanes % some)
+		some /= 2;
+	vec_loop l = vec_loop_begin(v, whole, lanes * some);
+
+	for (int64_t i = 0; i < some; i++)
+		move_lanes(v, m, row, vec_add(v, l.i, ix(i * lanes)), lanes, 0);
 	vec_loop_end(v, &l);
 	for (int64_t c = whole; c < cols;) {
 		int64_t k = vec_chunk(cols - c, lanes);
@@ -461,6 +474,8 @@ void vec_store(vec *v, kir_ref n)
 		kir_copy(v->f, v->in, n, v->map);
 		return;
 	}
+	if (vec_store_widened(v, n))
+		return;
 	start(v, n, t, &m);
 	m.home = v->val[x];
 	m.home.elem = (kir_elem)t->elem;

@@ -20,6 +20,7 @@
 #include <string.h>
 
 #define LOCAL_MAX (256 * 1024)
+#define BLOCK_MAX (512 * 1024) /* with the states of a block and its chunk */
 
 /* -- indices and loops ------------------------------------------------------------------- */
 
@@ -667,18 +668,19 @@ static bool changes(const kir_func *f, kir_ref n, kir_ref user)
 	return false;
 }
 
-/* A cache tile whose only reader is a product's right factor, through conversions, isn't
- * loaded: the product reads memory. */
+/* A cache tile whose only reader is a product's right factor, or a store of it in product
+ * order, through conversions, isn't loaded: the reader reads memory. */
 static void defer_factors(vec *v)
 {
 	const kir_func *in = v->in;
 
 	for (kir_ref n = 1; n < in->nnode; n++) {
-		kir_ref chain[VEC_CHAIN_MAX + 1], s = kir_src(in, n, 1);
+		bool copy = in->node[n].op == KIR_OP_store && vec_widens(v, n);
+		kir_ref chain[VEC_CHAIN_MAX + 1], s = kir_src(in, n, copy ? 0 : 1);
 		unsigned k = 0;
 		int64_t x;
 
-		if (in->node[n].op != KIR_OP_dot)
+		if (in->node[n].op != KIR_OP_dot && !copy)
 			continue;
 		while (k <= VEC_CHAIN_MAX && v->nuse[s] == 1) {
 			kir_op op = (kir_op)in->node[s].op;
@@ -754,7 +756,7 @@ static void find_direct(vec *v)
 static bool fits(const vec *v, kir_diag *why)
 {
 	const kir_sched *s = &v->in->sched;
-	int64_t most = LOCAL_MAX, bytes = v->local_most;
+	int64_t most = s->q_block > 1 ? BLOCK_MAX : LOCAL_MAX, bytes = v->local_most;
 	kir_slots slots;
 
 	if (v->in->target->lanes && bytes <= most) {
@@ -764,6 +766,15 @@ static bool fits(const vec *v, kir_diag *why)
 	}
 	if (bytes <= most)
 		return true;
+	if (s->q_block > 1) {
+		kir_error(why, 0, 0,
+		          "tiles take %lld bytes of local memory, more than %lld: knobs "
+		          "q_block (now %d), kv_chunk (now %d), q_tile (now %d) and kv_tile "
+		          "(now %d) size them",
+		          (long long)bytes, (long long)most, s->q_block, s->kv_chunk, s->q_tile,
+		          s->kv_tile);
+		return false;
+	}
 	kir_error(
 	    why, 0, 0,
 	    "tiles take %lld bytes of local memory, more than %lld: knobs q_tile (now %d) "

@@ -7,6 +7,7 @@
  *     vec_nibble.c  two codes a byte, taken apart and put together
  *     vec_pack.c    the right factor of a product, brought into product order
  *     vec_layout.c  cache tiles that are stored in that order, or nearly
+ *     vec_wide.c    such a tile, widened, into a local in that order
  *     vec_dot.c     products: blocks of accumulators in registers
  *     vec_tiles.c   products in tile registers, where the target has them
  */
@@ -207,10 +208,17 @@ bool vec_find_layout(const vec *v, const vec_factor *b, vec_layout *l);
 /* Columns that lie side by side wherever a tile starts: tiles start at multiples of their
  * own number of columns. Divides the tile's columns. */
 int64_t vec_side_by_side(const vec_factor *b, const vec_layout *l);
+/* Units of the contraction that are widened in a row, without a branch: addresses of one and of
+ * its neighbours are computed once. Divides the factor's. live: 1, as it is for few tiles. */
+int64_t vec_steps(const vec_factor *b, const vec_layout *l, kir_ref live);
 /* x: stored codes, [columns][ratio * b->unit] or in the order of pairs; the `ratio` vectors of
  * [columns][b->unit], after the chain. */
 void vec_words(vec *v, const vec_factor *b, kir_ref x, int64_t cols, int64_t ratio, bool pairs,
                kir_ref *out);
+/* Codes x of [columns][l->unit] with 0 for those at and past `live`, counted from the vector's
+ * first along the contraction. */
+kir_ref vec_only_live(vec *v, const vec_factor *b, const vec_layout *l, kir_ref x,
+                      kir_ref live);
 /* Writes stored lanes of [cols][l->unit], after the chain, to the packed tile: columns from c,
  * contraction from `deep` (in elements). */
 void vec_put_words(vec *v, const vec_factor *b, const vec_tile *t, kir_ref x, vec_ix deep,
@@ -221,6 +229,11 @@ void vec_pack_layout(vec *v, const vec_factor *b, const vec_layout *l, const vec
                      kir_ref live);
 void vec_pack_columns(vec *v, const vec_factor *b, const vec_layout *l, vec_ix c, int64_t n,
                       const vec_tile *t, kir_ref live);
+
+/* The load that a store of a widened tile reads itself, vector by vector, or 0. */
+kir_ref vec_widens(const vec *v, kir_ref store);
+/* Whether it is such a store, with the load deferred; if so, it has been emitted. */
+bool vec_store_widened(vec *v, kir_ref store);
 
 /* -- tile registers ------------------------------------------------------------------------ */
 

@@ -38,7 +38,8 @@ static void make_batch(batch *x, int nseq, const int32_t *lens, const int32_t *q
 	x->b.npages = 100;
 }
 
-/* Counts how often each (query row, KV head, key) is covered; slots of an item's join. */
+/* Counts how often each (query row, KV head, key) is covered, of which those a query sees must
+ * be once; slots of an item's join. */
 typedef struct cover {
 	unsigned char seen[64][2][1024];
 	int slot_uses[4096];
@@ -57,7 +58,12 @@ static void check_work(const kvjit_lists *p, const batch *x, int64_t q_tile, int
 		assert_true(it[7] + nq <= x->starts[seq + 1]);
 		assert_true(it[3] >= 0 && it[3] < it[4] && it[4] <= x->lens[seq]);
 		assert_true(!split || (it[3] % split == 0 && it[4] - it[3] <= split));
-		assert_int_equal(it[5] < 0, it[3] == 0 && it[4] == x->lens[seq]);
+		bool cut = split && x->lens[seq] > split;
+		int behind = x->starts[seq + 1] - it[7] - nq; /* queries after the last */
+
+		assert_int_equal(it[5] < 0, !cut);
+		if (!cut) /* the kernel is causal */
+			assert_true(it[3] == 0 && it[4] == x->lens[seq] - behind);
 		if (it[5] >= 0)
 			c->slot_uses[it[5]]++;
 		for (int q = 0; q < nq; q++)
@@ -102,7 +108,11 @@ static void check_plan(const kvjit_kernel *k, const batch *x, int64_t q_tile, in
 		for (int r = x->starts[s]; r < x->starts[s + 1]; r++)
 			for (int h = 0; h < 2; h++)
 				for (int j = 0; j < 1024; j++)
-					assert_int_equal(c.seen[r][h][j], j < x->lens[s]);
+					if (j < x->lens[s] - (x->starts[s + 1] - 1 - r))
+						assert_int_equal(c.seen[r][h][j], 1);
+					else
+						assert_true(c.seen[r][h][j] <=
+						            (j < x->lens[s]));
 	check_joins((*plan)->list, x, &c);
 	assert_int_equal(kvjit_plan_scratch(*plan) % 64, 0);
 	assert_true(kvjit_plan_scratch(*plan) >=
@@ -169,6 +179,52 @@ static void test_plan_reuse(void **state)
 	assert_true(plan == old && plan->nseq == 3);
 	kvjit_plan_free(plan);
 	kvjit_release(k);
+	kvjit_close(kv);
+}
+
+/* Items end where the last query stands only if the mask says so, in whatever way it is
+ * written; such a plan is no other kernel's, but one whose items reach the end is. */
+static void test_causal_end(void **state)
+{
+	static const struct {
+		const char *mask;
+		int end;
+	} masks[] = { { "causal", 21 },
+		      { "causal window=40", 21 },
+		      { "mask=\"k <= q && k % 3 == 0\"", 21 },
+		      { "mask=\"q >= k\"", 21 },
+		      { "", 30 },
+		      { "mask=\"k <= q || k < 4\"", 30 },
+		      { "mask=\"k <= q + 1\"", 30 } };
+	const int32_t lens[] = { 30 }, queries[] = { 13 };
+	kvjit *kv = open_with("ref", "generic");
+	kvjit_plan *first = NULL;
+	batch x;
+
+	(void)state;
+	make_batch(&x, 1, lens, queries);
+	for (unsigned i = 0; i < sizeof(masks) / sizeof(masks[0]); i++) {
+		kvjit_plan *plan = NULL;
+		char text[200];
+
+		snprintf(text, sizeof(text), "attn q=f32 kv=int8 heads=4:2 dim=16 page=16 %s",
+		         masks[i].mask);
+		kvjit_kernel *k = compile(kv, text, "q_tile=4 split=0");
+		assert_int_equal(kvjit_plan_new(k, &x.b, &plan), KVJIT_OK);
+		print_message("%s: %d\n", masks[i].mask, plan->list[0].work[4]);
+		assert_int_equal(plan->list[0].work[4], masks[i].end);
+		if (masks[i].end == lens[0]) {
+			assert_int_equal(kvjit_call(k, first, NULL, 0, NULL),
+			                 KVJIT_BAD_ARGUMENT);
+			assert_says(kvjit_kernel_error(k), "causal");
+		}
+		if (i)
+			kvjit_plan_free(plan);
+		else
+			first = plan;
+		kvjit_release(k);
+	}
+	kvjit_plan_free(first);
 	kvjit_close(kv);
 }
 
@@ -417,9 +473,9 @@ static void test_attention(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_plan),         cmocka_unit_test(test_plan_reuse),
-		cmocka_unit_test(test_plan_refuses), cmocka_unit_test(test_plan_and_call),
-		cmocka_unit_test(test_attention),
+		cmocka_unit_test(test_plan),          cmocka_unit_test(test_plan_reuse),
+		cmocka_unit_test(test_causal_end),    cmocka_unit_test(test_plan_refuses),
+		cmocka_unit_test(test_plan_and_call), cmocka_unit_test(test_attention),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -42,6 +42,9 @@ static const sample samples[] = {
 	  "qlen=512",
 	  "avx512-bf16", "kv_tile=128 q_tile=8", "auto,f32,bf16,int8,int8x2",
 	  "auto,f32,bf16,int8,int8x2", 1000 },
+	{ "attn q=bf16 kv=e4m3/tensor/amx heads=32:8 dim=128 page=128 causal batch=1 ctx=8192 "
+	  "qlen=8192",
+	  "amx", "kv_tile=128 q_tile=8 q_block=8", "auto,f32,bf16", "auto,f32", 1000 },
 	{ "write in=bf16 kv=int8/token-head heads=8 dim=128 page=128", "avx512", "parts=0",
 	  "auto", "auto", 6 },
 	{ "gemm acts=e4m3/g128 weights=e4m3/g128 block=128 packed dim=4096 batch=256",
@@ -287,6 +290,35 @@ static void nothing_is_hinted_that_isnt_fetched(void **state)
 	release(&x);
 }
 
+/* Chunks of keys, and what is widened in them, are tried where products take tile registers. */
+static void blocks_are_for_tiles(void **state)
+{
+	static const char *const targets[] = { "amx", "avx512-bf16" };
+
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		made x =
+		    make("attn q=bf16 kv=e4m3/tensor/amx heads=8:2 dim=128 page=128 causal "
+		         "batch=1 ctx=8192 qlen=8192 qk=auto pv=auto tiles=auto stream=auto "
+		         "rescale=lazy",
+		         targets[i], "kv_tile=128 q_tile=8 q_block=8");
+		unsigned one = 0, chunk = 0, apart = 0;
+
+		assert_true(x.ok);
+		for (unsigned c = 0; c < x.s.n; c++) {
+			const kir_sched *s = &x.s.at[c];
+
+			one += s->q_block == 0;
+			chunk += s->kv_chunk > 0;
+			apart += s->widen > 0;
+			assert_true(s->q_block > 1 || (!s->kv_chunk && !s->widen));
+			assert_true(!s->kv_chunk || s->kv_chunk % s->kv_tile == 0);
+		}
+		assert_true(i ? !one && !chunk && !apart : one && chunk && apart);
+		release(&x);
+	}
+}
+
 /* -- what a user chose, and what can't vary --------------------------------------------------
  */
 
@@ -396,6 +428,7 @@ int main(void)
 		cmocka_unit_test(splitting_is_a_choice),
 		cmocka_unit_test(no_arithmetic_is_less_exact_than_auto),
 		cmocka_unit_test(nothing_is_hinted_that_isnt_fetched),
+		cmocka_unit_test(blocks_are_for_tiles),
 		cmocka_unit_test(given_knobs_dont_vary),
 		cmocka_unit_test(what_cant_vary_is_refused),
 		cmocka_unit_test(the_model_orders_candidates),

@@ -13,7 +13,7 @@
 #include <string.h>
 
 enum arith { A_AUTO, A_F32, A_BF16, A_INT8, A_INT8X2 }; /* words of knobs.def */
-enum { OFF = 1, FUSE_OFF = 1, TABLE = 1 };
+enum { OFF = 1, FUSE_OFF = 1, TABLE = 1, WIDEN_OFF = 1 };
 
 static const double hz = 3e9;
 static const double stream = 20e9, most_stream = 80e9; /* bytes/s of a core, of all */
@@ -200,6 +200,9 @@ static void count(const kt_model_of *m, const sizes *z, const kir_sched *s, part
 	double rows = q_tile * (double)(z->heads / z->kv_heads);
 	double passes = ceil((double)z->qlen / q_tile) * (double)(z->batch * z->kv_heads);
 	double tokens = passes * (double)z->ctx * (z->qlen > 1 ? 0.6 : 1);
+	/* tiles of queries that share what is widened, if auto or on */
+	double shared = s->q_block > 1 && s->widen != WIDEN_OFF ? s->q_block : 1;
+	double chunk = s->kv_chunk ? s->kv_chunk : 256;
 	double pieces = s->split ? ceil((double)z->ctx / s->split) : 1, local = 0, bytes = 0;
 	double work, each;
 
@@ -209,7 +212,7 @@ static void count(const kt_model_of *m, const sizes *z, const kir_sched *s, part
 		blocks b = blocks_of(m, s, rows, (side ? (double)z->dim[1] : kv_tile) / lanes);
 
 		bytes += (double)z->dim[side] * z->bits[side] / 8;
-		p->decode += vectors * widened(m, &b, z->elem[side], a, s->decode);
+		p->decode += vectors * widened(m, &b, z->elem[side], a, s->decode) / shared;
 		p->product += vectors * times_rows(m, &b, rows, a);
 		local += kv_tile * (double)z->dim[side] * (b.fused ? 1 : 4 / depth_of(a));
 	}
@@ -218,6 +221,8 @@ static void count(const kt_model_of *m, const sizes *z, const kir_sched *s, part
 	/* loop ends, sums and maxima across lanes, and the output's rows rescaled once a tile
 	 */
 	p->tiles = tokens / kv_tile * (80 + rows * (12 + (double)z->dim[1] / lanes * 1.5));
+	if (s->q_block > 1) /* sums are read and written once a chunk */
+		p->tiles += tokens / chunk * rows * (double)z->dim[1] / lanes * 4;
 	if (local + rows * (double)z->dim[1] * 4 > m->target->l1_bytes)
 		p->tiles *= 1.3;
 	p->pieces =

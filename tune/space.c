@@ -68,6 +68,13 @@ static bool is_small_float(kir_elem e)
 	return kir_is_float(e) && kir_elems[e].bits == 8;
 }
 
+/* Chunks of keys are for tile registers: vectors take longer with them. */
+static bool has_blocks(const maker *m)
+{
+	return m->f->target && m->f->target->features & KIR_HAS_amx_tile &&
+	       !(m->p && m->p->sparse);
+}
+
 /* Of a product, when hints say it. */
 static int64_t rows_of(const kir_problem *p)
 {
@@ -92,6 +99,11 @@ static bool makes_sense(const maker *m, const char *knob, const char *word, size
 		return exact_enough(m, false, word, n);
 	if (!strcmp(knob, "tiles") || !strcmp(knob, "stream"))
 		return m->f->target && m->f->target->features & KIR_HAS_amx_tile;
+	if (!strcmp(knob, "q_block") || !strcmp(knob, "kv_chunk"))
+		return has_blocks(m) && (*word != '0' || !strcmp(knob, "q_block"));
+	if (!strcmp(knob, "widen")) /* auto is on where blocks are tried */
+		return has_blocks(m) && n == 3 &&
+		       (is_small_float(m->elem[0]) || is_small_float(m->elem[1]));
 	if (!strcmp(knob, "rescale")) /* auto is always on GPUs: no second one */
 		return *word == 'l' || !m->f->target || !m->f->target->lanes;
 	if (!strcmp(knob, "decode"))
@@ -184,8 +196,8 @@ static void drop(kt_space *s, unsigned k)
 
 static void limit(kt_space *s)
 {
-	static const char *const spare[] = { "hint", "cols",  "unroll", "rows", "fuse",
-		                             "pv",   "tiles", "qk",     "split" };
+	static const char *const spare[] = { "hint", "cols",  "unroll", "rows",     "fuse",
+		                             "pv",   "tiles", "qk",     "kv_chunk", "split" };
 
 	for (unsigned i = 0; product(s) > MOST && i < sizeof(spare) / sizeof(spare[0]); i++)
 		for (unsigned k = 0; k < s->nknob; k++)
@@ -201,6 +213,10 @@ static bool is_possible(const kir_sched *x)
 	int off = kir_knob_word(&kir_knobs[knob_of("prefetch")], "off", 3);
 
 	if (x->prefetch == off && x->hint)
+		return false;
+	if (x->q_block < 2 && (x->kv_chunk || x->widen))
+		return false;
+	if (x->kv_chunk && x->kv_tile && x->kv_chunk % x->kv_tile)
 		return false;
 	return !x->split || !x->kv_tile || x->split % x->kv_tile == 0;
 }

@@ -32,7 +32,14 @@ ABLATION = [
     ("decode-e4m3", "hint=t0"), ("decode-e4m3", "prefetch=off"), ("prefill-bf16", "tiles=off"),
     ("prefill-bf16", "stream=off"), ("prefill-bf16", "stream=all"), ("prefill-bf16", "rows=16"),
     ("prefill-bf16", "cols=1"), ("prefill-bf16", "kv_tile=64"), ("prefill-int8", "pv=bf16"),
-    ("prefill2k-bf16", "rescale=lazy"), ("chunk-bf16", "rescale=lazy"), ("chunk-e4m3", "rescale=lazy"),
+    ("prefill2k-bf16", "rescale=always"), ("chunk-bf16", "rescale=always"), ("chunk-e4m3", "rescale=always"),
+    # the loop order: tiles of queries that share a chunk of keys, its length, and what is widened in it
+    ("prefill-e4m3", "q_block=0"), ("prefill-e4m3", "widen=off"), ("prefill-e4m3", "q_block=4"),
+    ("prefill-e4m3", "q_block=16"), ("prefill-e4m3", "kv_chunk=128"), ("prefill-e4m3", "kv_chunk=512"),
+    ("prefill-e4m3", "q_tile=16 q_block=4"), ("prefill-e4m3", "stream=off"), ("chunk-e4m3", "q_block=0"),
+    ("prefill-bf16", "q_block=4 kv_chunk=1024"), ("prefill-bf16", "q_block=8 kv_chunk=1024"),
+    ("prefill-bf16", "q_block=16 kv_chunk=1024"), ("prefill-bf16", "q_tile=4"), ("prefill-bf16", "q_tile=16"),
+    ("prefill2k-bf16", "q_block=8 kv_chunk=2048"),
 ]
 
 

@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* expand_attn.h -- what the files that expand attention share.
+ *
+ *     expand_attn.c    items, tiles of keys, the loop over them
+ *     expand_block.c   several items over one chunk of keys
+ *     expand_result.c  results, pieces and their joining
+ */
+#ifndef KVJIT_PASSES_EXPAND_ATTN_H
+#define KVJIT_PASSES_EXPAND_ATTN_H
+
+#include "../ir/format.h"
+#include "expand_softmax.h"
+
+enum { /* fields of a work item, see jit/plan.c */
+       W_SEQ,
+       W_HEAD,
+       W_QUERY,
+       W_FIRST,
+       W_END,
+       W_SLOT,
+       W_COUNT,
+       W_ROW
+};
+
+/* Elements of keys or values that lie in one stream. Where one tile of keys serves as values
+ * too, those that share a scale are a part: then scales are one a token, and each part's sum
+ * of values is a tile of its own. */
+typedef struct part {
+	kir_ref codes, scales;  /* buffers; 0: none are stored     */
+	int64_t from, dim;      /* of the whole head               */
+	int64_t column, group;  /* of the stream; group -1: all of its scales */
+	const kir_side *packed; /* codes are two a byte; NULL: one element each */
+	const kir_side *zero;   /* scales hold zero points; NULL: they don't    */
+	kir_ref wide;           /* codes of the keys from attn.chunk on, widened; or 0 */
+} part;
+
+typedef struct attn {
+	const kir_func *in;
+	kir_ref node;
+	kir_func *f;
+	kir_ref *map;
+	kir_ref q, out, lse, qd, kd, vd, table, lens, starts, scale, sink, part;
+	part key[PARTS], value[PARTS];
+	unsigned nkey, nvalue;
+	const kir_side *rotated[2]; /* K, V: how they are rotated, or NULL */
+	kir_ref sign[2];            /* s8[block], or 0                     */
+	kir_ref mean;               /* f32[Hkv, D] that keys are stored less, or 0 */
+	row_gather gather;          /* index lists: rows are brought into locals */
+	int64_t heads, page;
+	int64_t group, tiles; /* query heads handled together, such tiles of a KV head */
+	int64_t dim_v;
+	int64_t q_tile, rows, kv_tile;
+	int64_t q_block, kv_chunk; /* items of an iteration, keys that they pass over in turn */
+	bool widen_key, widen_value;
+	kir_ref chunk; /* first key of those, where any part is widened, or 0 */
+	kir_ref score_region, mask_region;
+	bool plain_score; /* the region yields its argument */
+} attn;
+
+/* One work item's scalars, all s64 but where said. */
+typedef struct item {
+	kir_ref seq, head, query, first, end, slot, count, row;
+	kir_ref head0;    /* first query head                       */
+	kir_ref qpos, hq; /* s32<R>: position and head of each row  */
+	kir_ref scale;    /* f32: everything that scales a score    */
+	kir_ref vscale;   /* f32 or 0                               */
+	kir_ref q[PARTS]; /* f32<R x D>, for each part of the keys  */
+	kir_ref mean;     /* f32<R>: what the keys' mean adds to each score, or 0 */
+} item;
+
+static inline kir_type_id attn_vec(const attn *a, kir_elem e)
+{
+	return kir_vector(a->f->module, e, a->rows);
+}
+
+static inline kir_ref attn_field(const attn *a, kir_ref list, kir_ref at, int i)
+{
+	kir_ref idx[2] = { at, s64c(a->f, i) };
+
+	return as_elem(a->f, load1(a->f, list, 2, idx), KIR_s64);
+}
+
+static inline kir_ref imul(const attn *a, kir_ref x, int64_t k)
+{
+	return e2(a->f, KIR_OP_mul, kir_scalar(a->f->module, KIR_s64), x, s64c(a->f, k));
+}
+
+static inline kir_ref iadd(const attn *a, kir_ref x, kir_ref y)
+{
+	return e2(a->f, KIR_OP_add, kir_scalar(a->f->module, KIR_s64), x, y);
+}
+
+/* Whether part i of the keys is part i of the values, all of it: one tile serves both. */
+static inline bool is_value(const attn *a, unsigned i)
+{
+	return i < a->nvalue && i < a->nkey && a->key[i].codes == a->value[i].codes &&
+	       a->key[i].column == a->value[i].column && a->key[i].dim == a->value[i].dim;
+}
+
+/* An item's fields, and what follows from them: places and scale of its rows, queries. */
+item attn_item(const attn *a, kir_ref work, kir_ref w);
+void attn_rows(const attn *a, item *it);
+/* Where key j lies: page, KV head, token, 0; and its place in the chunk. */
+void attn_place(const attn *a, const item *it, kir_ref j, kir_ref at[5]);
+softmax_state attn_begin(const attn *a);
+/* Keys from the tile of `first` on, to `end`, of one item: its state after the last tile. */
+bool attn_keys(const attn *a, const item *it, kir_ref first, kir_ref end, softmax_state *s,
+               kir_diag *why);
+
+/* Sizes of blocks, from the knobs; what codes are widened. */
+bool attn_set_blocks(attn *a, kir_diag *why);
+/* The q_block items from w on, if w is the first of a block. */
+bool attn_block(const attn *a, kir_ref work, kir_ref w, kir_ref nwork, kir_diag *why);
+
+/* The result of an item, or its piece of one. */
+void attn_finish(const attn *a, const item *it, softmax_state s);
+void attn_join(const attn *a, kir_ref list, kir_ref njoin);
+
+#endif

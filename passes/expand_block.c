@@ -1,0 +1,321 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* expand_block.c -- several tiles of queries over one chunk of keys.
+ *
+ * With knob q_block=n an iteration of attention's loop takes n items that follow each other in
+ * the list, which are tiles of queries of one sequence and head where the list has as many:
+ *
+ *     for %w = 0 to %nwork par { if %w % n == 0 {
+ *       for %i = %w to %w + n { m, l, acc of %i = -inf, 0, 0 }
+ *       for %c = least first key to greatest end step kv_chunk
+ *         for %i = %w to %w + n {              ; the chunk stays in L2 meanwhile
+ *           if %i is the first of its sequence and head: wide = keys of %c, as bf16
+ *           m, l, acc of %i = the loop over tiles, of its keys that are in the chunk }
+ *       for %i = %w to %w + n { out = acc / l } } }
+ *
+ * Items may be any: each keeps its own ends. Keys are read from far once for n tiles of
+ * queries; it costs the sums of n tiles of memory, and reading and writing them once a chunk.
+ *
+ * Knob widen has codes of 8-bit floats widened once a chunk, not once a tile of queries: into a
+ * local in the order that products want, groups of 16 columns of pairs,
+ *
+ *     K [t/16 d/2 t%16 d%2]   V [d/16 t/2 d%16 t%2]
+ *
+ * where a tile of 16 columns and 32 elements is 1 KiB that lies together. What is widened are
+ * the keys that any item of the same sequence and head reads, so that nothing outside of them
+ * is touched; the values past the end are 0 there.
+ */
+#include "expand_attn.h"
+
+enum {
+	CHUNK = 512, /* keys of a chunk by default: 128 + 128 16-bit elements are 128 KiB */
+	WIDE_BYTES = 128 << 10, /* most that a chunk of widened keys and values takes */
+	STEP = 32               /* keys that are widened at a time */
+};
+
+/* The states of the items of a block, side by side in locals. */
+typedef struct block {
+	kir_ref m, l, acc[PARTS];
+	kir_ref begin, end; /* items of the list */
+} block;
+
+static kir_ref block_local(const attn *a, unsigned rank, int64_t dim)
+{
+	int64_t dims[2] = { a->q_block * a->rows, dim };
+
+	return kir_emit(a->f, KIR_OP_local, kir_buffer(a->f->module, KIR_f32, rank, dims), NULL,
+	                0, NULL);
+}
+
+/* Where item i's first row is. */
+static kir_ref block_row(const attn *a, const block *b, kir_ref i)
+{
+	kir_type_id s64 = kir_scalar(a->f->module, KIR_s64);
+
+	return imul(a, e2(a->f, KIR_OP_sub, s64, i, b->begin), a->rows);
+}
+
+static softmax_state block_load(const attn *a, const block *b, kir_ref i)
+{
+	kir_func *f = a->f;
+	kir_ref row = block_row(a, b, i), zero = s64c(f, 0);
+	softmax_state s = { .n = a->nvalue };
+
+	s.m = e2(f, KIR_OP_load, attn_vec(a, KIR_f32), b->m, row);
+	s.l = e2(f, KIR_OP_load, attn_vec(a, KIR_f32), b->l, row);
+	for (unsigned k = 0; k < s.n; k++)
+		s.acc[k] =
+		    e3(f, KIR_OP_load, kir_tile(f->module, KIR_f32, a->rows, a->value[k].dim),
+		       b->acc[k], row, zero);
+	return s;
+}
+
+static void block_store(const attn *a, const block *b, kir_ref i, softmax_state s)
+{
+	kir_func *f = a->f;
+	kir_ref row = block_row(a, b, i), zero = s64c(f, 0);
+
+	kir_emit(f, KIR_OP_store, KIR_NO_TYPE, (kir_ref[]){ s.m, b->m, row }, 3, NULL);
+	kir_emit(f, KIR_OP_store, KIR_NO_TYPE, (kir_ref[]){ s.l, b->l, row }, 3, NULL);
+	for (unsigned k = 0; k < s.n; k++)
+		kir_emit(f, KIR_OP_store, KIR_NO_TYPE,
+		         (kir_ref[]){ s.acc[k], b->acc[k], row, zero }, 4, NULL);
+}
+
+/* Whether item i is of the same sequence and head as one whose fields are seq and head. */
+static kir_ref same_keys(const attn *a, kir_ref work, kir_ref i, kir_ref seq, kir_ref head)
+{
+	kir_type_id i1 = kir_scalar(a->f->module, KIR_i1);
+
+	return e2(a->f, KIR_OP_and, i1,
+	          e2(a->f, KIR_OP_eq, i1, attn_field(a, work, i, W_SEQ), seq),
+	          e2(a->f, KIR_OP_eq, i1, attn_field(a, work, i, W_HEAD), head));
+}
+
+/* The least first key and the greatest end of the block's items; only of those that read the
+ * keys of item `of`, unless that is 0. */
+static void block_reach(const attn *a, const block *b, kir_ref work, kir_ref of, kir_ref out[2])
+{
+	kir_func *f = a->f;
+	kir_type_id s64 = kir_scalar(f->module, KIR_s64);
+	kir_ref at = of ? of : b->begin, seq = 0, head = 0;
+	kir_ref ends[2] = { attn_field(a, work, at, W_FIRST), attn_field(a, work, at, W_END) };
+
+	if (of) {
+		seq = attn_field(a, work, of, W_SEQ);
+		head = attn_field(a, work, of, W_HEAD);
+	}
+	kir_ref loop = kir_for(f, b->begin, b->end, 1, false, ends, 2);
+	kir_ref i = loop + 1, mine = of ? same_keys(a, work, i, seq, head) : 0;
+
+	for (int k = 0; k < 2; k++) {
+		ends[k] = e2(f, k ? KIR_OP_max : KIR_OP_min, s64, loop + 2 + (kir_ref)k,
+		             attn_field(a, work, i, k ? W_END : W_FIRST));
+		if (of)
+			ends[k] =
+			    e3(f, KIR_OP_select, s64, mine, ends[k], loop + 2 + (kir_ref)k);
+	}
+	loop = kir_for_end(f, loop, ends, 2);
+	out[0] = loop;
+	out[1] = loop + 1;
+}
+
+static block block_begin(const attn *a, kir_ref w, kir_ref nwork)
+{
+	kir_func *f = a->f;
+	kir_type_id s64 = kir_scalar(f->module, KIR_s64);
+	block b = { .m = block_local(a, 1, 0), .l = block_local(a, 1, 0), .begin = w };
+
+	for (unsigned k = 0; k < a->nvalue; k++)
+		b.acc[k] = block_local(a, 2, a->value[k].dim);
+	b.end = e2(f, KIR_OP_min, s64, iadd(a, w, s64c(f, a->q_block)), nwork);
+	kir_ref loop = kir_for(f, w, b.end, 1, false, NULL, 0);
+
+	block_store(a, &b, loop + 1, attn_begin(a));
+	kir_for_end(f, loop, NULL, 0);
+	return b;
+}
+
+/* -- widened chunks ------------------------------------------------------------------------ */
+
+static bool is_wide(const attn *a, const part *p)
+{
+	const kir_type *t = kir_type_of(a->f, p->codes);
+
+	return kir_is_float((kir_elem)t->elem) && kir_elems[t->elem].bits == 8 &&
+	       t->elem != KIR_e8m0 && !p->packed && p->group < 0 &&
+	       (!p->scales || kir_type_of(a->f, p->scales)->rank < 4);
+}
+
+/* A local for a chunk of a part's keys. inner: the axis of pairs, 1 for keys. */
+static kir_ref wide_local(const attn *a, const part *p, uint8_t inner)
+{
+	uint8_t outer = 1 - inner;
+	int64_t dim[2] = { a->kv_chunk, p->dim };
+	kir_type t = { .elem = KIR_bf16, .rank = 2, .buffer = true, .npieces = 4 };
+
+	t.dim[0] = dim[0];
+	t.dim[1] = dim[1];
+	t.piece[0] = (kir_piece){ .axis = outer, .div = 16, .stride = dim[inner] / 2 * 64 };
+	t.piece[1] = (kir_piece){ .axis = inner, .div = 2, .stride = 64 };
+	t.piece[2] = (kir_piece){ .axis = outer, .div = 1, .mod = 16, .stride = 4 };
+	t.piece[3] = (kir_piece){ .axis = inner, .div = 1, .mod = 2, .stride = 2 };
+	return kir_emit(a->f, KIR_OP_local, kir_type_intern(a->f->module, &t), NULL, 0, NULL);
+}
+
+static void widen_part(const attn *a, const part *p, const kir_ref at[5], kir_ref upto,
+                       int64_t keys)
+{
+	kir_func *f = a->f;
+	kir_module *m = f->module;
+	kir_elem e = (kir_elem)kir_type_of(f, p->codes)->elem;
+	kir_ref src[6] = { p->codes, at[0], at[1], at[2], at[3], upto };
+	kir_ref x =
+	    kir_emit(f, KIR_OP_load, kir_tile(m, e, keys, p->dim), src, upto ? 6 : 5, NULL);
+
+	kir_emit(f, KIR_OP_store, KIR_NO_TYPE,
+	         (kir_ref[]){ as_elem(f, x, KIR_bf16), p->wide, at[4], at[3] }, 4, NULL);
+}
+
+/* Keys of the chunk that items like number i read, unless those of the item before are the
+ * same. */
+static void widen_chunk(const attn *a, const block *b, kir_ref work, kir_ref i)
+{
+	kir_func *f = a->f;
+	kir_type_id s64 = kir_scalar(f->module, KIR_s64), i1 = kir_scalar(f->module, KIR_i1);
+	kir_ref before = e2(f, KIR_OP_max, s64, iadd(a, i, s64c(f, -1)), b->begin);
+	item it = attn_item(a, work, i);
+	kir_ref had = e2(f, KIR_OP_and, i1, e2(f, KIR_OP_gt, i1, i, b->begin),
+	                 same_keys(a, work, before, it.seq, attn_field(a, work, i, W_HEAD)));
+	kir_ref cond = kir_if(f, had), reach[2], at[5];
+	int64_t step = a->kv_tile < STEP ? a->kv_tile : STEP;
+
+	kir_else(f, NULL, 0);
+	block_reach(a, b, work, i, reach);
+	kir_ref first = e2(f, KIR_OP_max, s64, reach[0], a->chunk);
+	kir_ref end = iadd(a, a->chunk, s64c(f, a->kv_chunk));
+
+	first = imul(a, e2(f, KIR_OP_fdiv, s64, first, s64c(f, a->kv_tile)), a->kv_tile);
+	end = e2(f, KIR_OP_min, s64, end, reach[1]);
+	kir_ref lj = kir_for(f, first, end, step, false, NULL, 0), j = lj + 1;
+
+	attn_place(a, &it, j, at);
+	kir_ref upto = iadd(a, at[2], e2(f, KIR_OP_sub, s64, reach[1], j));
+
+	if (a->key[0].wide)
+		widen_part(a, &a->key[0], at, 0, step);
+	if (a->value[0].wide)
+		widen_part(a, &a->value[0], at, upto, step);
+	kir_for_end(f, lj, NULL, 0);
+	kir_if_end(f, cond, NULL, 0);
+}
+
+/* -- the block ----------------------------------------------------------------------------- */
+
+/* Item i's keys in the chunk from `chunk` on; nothing is read or written if there are none. */
+static bool chunk_of_item(const attn *a, const block *b, kir_ref work, kir_ref i, kir_ref chunk,
+                          kir_diag *why)
+{
+	kir_func *f = a->f;
+	kir_type_id s64 = kir_scalar(f->module, KIR_s64), i1 = kir_scalar(f->module, KIR_i1);
+	item it = attn_item(a, work, i);
+	kir_ref first = e2(f, KIR_OP_max, s64, it.first, chunk);
+	kir_ref end = e2(f, KIR_OP_min, s64, it.end, iadd(a, chunk, s64c(f, a->kv_chunk)));
+	kir_ref cond = kir_if(f, e2(f, KIR_OP_lt, i1, first, end));
+	softmax_state s = block_load(a, b, i);
+
+	attn_rows(a, &it);
+	if (!attn_keys(a, &it, first, end, &s, why))
+		return false;
+	block_store(a, b, i, s);
+	kir_else(f, NULL, 0);
+	kir_if_end(f, cond, NULL, 0);
+	return true;
+}
+
+bool attn_block(const attn *shared, kir_ref work, kir_ref w, kir_ref nwork, kir_diag *why)
+{
+	attn mine = *shared, *a = &mine;
+	kir_func *f = a->f;
+	kir_type_id s64 = kir_scalar(f->module, KIR_s64), i1 = kir_scalar(f->module, KIR_i1);
+	kir_ref place = e2(f, KIR_OP_mod, s64, w, s64c(f, a->q_block)), reach[2];
+	kir_ref cond = kir_if(f, e2(f, KIR_OP_eq, i1, place, s64c(f, 0)));
+	block b = block_begin(a, w, nwork);
+	bool wide = a->widen_key || a->widen_value;
+
+	block_reach(a, &b, work, 0, reach);
+	if (a->widen_key)
+		a->key[0].wide = wide_local(a, &a->key[0], 1);
+	if (a->widen_value)
+		a->value[0].wide = wide_local(a, &a->value[0], 0);
+	kir_ref first =
+	    imul(a, e2(f, KIR_OP_fdiv, s64, reach[0], s64c(f, a->kv_chunk)), a->kv_chunk);
+	kir_ref lc = kir_for(f, first, reach[1], a->kv_chunk, false, NULL, 0);
+	kir_ref li = kir_for(f, w, b.end, 1, false, NULL, 0);
+
+	if (wide) {
+		a->chunk = lc + 1;
+		widen_chunk(a, &b, work, li + 1);
+	}
+	if (!chunk_of_item(a, &b, work, li + 1, lc + 1, why))
+		return false;
+	kir_for_end(f, li, NULL, 0);
+	kir_for_end(f, lc, NULL, 0);
+	li = kir_for(f, w, b.end, 1, false, NULL, 0);
+	item it = attn_item(a, work, li + 1);
+	attn_rows(a, &it);
+	attn_finish(a, &it, block_load(a, &b, li + 1));
+	kir_for_end(f, li, NULL, 0);
+	kir_else(f, NULL, 0);
+	kir_if_end(f, cond, NULL, 0);
+	return true;
+}
+
+/* What codes are widened: by auto where products take tiles of bf16, which is where widening
+ * weighs most beside them. */
+static bool set_widened(attn *a, kir_diag *why)
+{
+	const kir_sched *s = &a->f->sched;
+	bool plain = a->nkey == 1 && a->nvalue == 1 && !is_value(a, 0) && a->kv_tile % 16 == 0;
+	bool tiles = a->f->target->features & KIR_HAS_amx_bf16 && s->tiles != 1;
+
+	if (a->q_block < 2 || s->widen == 1 || (!s->widen && !tiles))
+		return true;
+	a->widen_key = plain && is_wide(a, &a->key[0]) && a->key[0].dim % 2 == 0;
+	a->widen_value = plain && is_wide(a, &a->value[0]) && a->value[0].dim % 16 == 0;
+	if (!s->widen || a->widen_key || a->widen_value)
+		return true;
+	kir_error(
+	    why, 0, 0,
+	    "knob widen=on: it is for keys and values apart, of 8-bit floats with at most "
+	    "one scale a token, and kv_tile a multiple of 16");
+	return false;
+}
+
+bool attn_set_blocks(attn *a, kir_diag *why)
+{
+	const kir_sched *s = &a->f->sched;
+	int64_t most = CHUNK, bytes = 0;
+
+	a->q_block = s->q_block;
+	a->kv_chunk = s->kv_chunk;
+	if (a->q_block > 1 && (a->gather.index || a->f->target->lanes)) {
+		kir_error(why, 0, 0, "knob q_block=%d: %s, so 0 or 1", (int)a->q_block,
+		          a->gather.index ? "each query has an index list of its own"
+		                          : "a GPU keeps one tile's sums in registers");
+		return false;
+	}
+	if (a->kv_chunk % a->kv_tile) {
+		kir_error(why, 0, 0, "knob kv_chunk=%d must be a multiple of kv_tile=%d",
+		          (int)a->kv_chunk, (int)a->kv_tile);
+		return false;
+	}
+	if (!set_widened(a, why))
+		return false;
+	bytes += a->widen_key ? a->key[0].dim * 2 : 0;
+	bytes += a->widen_value ? a->value[0].dim * 2 : 0;
+	if (bytes && most > WIDE_BYTES / bytes)
+		most = WIDE_BYTES / bytes;
+	if (!a->kv_chunk)
+		a->kv_chunk = most < a->kv_tile ? a->kv_tile : most / a->kv_tile * a->kv_tile;
+	return true;
+}

@@ -206,13 +206,20 @@ static bool parse_rule(parser *p, kir_side *s)
 	if (h == 3)
 		return FAIL(
 		    p, "a computed scale's rule is amax/NUMBER, amax*1/NUMBER or range/NUMBER, "
-		       "then [eps NUMBER] [floor NUMBER] [pow2|pow2-down|pow2-near] [row] [global]");
+		       "then [or NUMBER] [eps NUMBER] [floor NUMBER] "
+		       "[pow2|pow2-down|pow2-near] [row] [global]");
 	if (!positive(p, p->s + head, p->n - head,
 	              h == 2 ? "the divisor of range" : "the divisor of amax", &s->divisor))
 		return false;
 	s->inverse = h == 1;
 	s->range = h == 2;
 	advance(p);
+	if (same_statement(p) && is_word(p, "or")) {
+		advance(p);
+		if (!positive(p, p->s, p->n, "the divisor after or", &s->other))
+			return false;
+		advance(p);
+	}
 	for (; same_statement(p); advance(p)) {
 		bool eps = is_word(p, "eps");
 		double *least = eps ? &s->eps : &s->floor;
@@ -252,7 +259,7 @@ static bool parse_scale(parser *p, kir_side *s)
 	int gran;
 
 	s->rule = KIR_RULE_given;
-	s->divisor = s->eps = s->floor = 0;
+	s->divisor = s->other = s->eps = s->floor = 0;
 	s->inverse = s->range = false;
 	s->group = 0;
 	s->global = s->row = false;
@@ -546,6 +553,7 @@ static void set_all(kir_format *f, int statement)
 			s->group = k->group;
 			s->rule = k->rule;
 			s->divisor = k->divisor;
+			s->other = k->other;
 			s->inverse = k->inverse;
 			s->range = k->range;
 			s->eps = k->eps;

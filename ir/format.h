@@ -45,6 +45,7 @@ typedef struct kir_side {
 	int group; /* KIR_GRAN_group: elements that share a scale                */
 	kir_scale_rule rule;
 	double divisor, eps, floor; /* eps, floor: 0 is none                      */
+	double other; /* a second divisor, taken where codes err less with it; 0: none */
 	bool inverse;               /* amax * fl(1/divisor) instead of amax / divisor        */
 	bool row;                   /* amax is that of a whole row: its groups' scales agree */
 	bool global;                /* stored scales are times one that is handed over       */

@@ -32,8 +32,8 @@ static const struct elem_word {
 
 /* Elements with the scales that a standard gives them: a group, the scale's element, and for
  * each rule its text; the first is the default. */
-enum { RULES = 3 };
-static const char *const rule_words[] = { "ceil", "ocp", "near", NULL };
+enum { RULES = 4 };
+static const char *const rule_words[] = { "ceil", "ocp", "near", "4over6", NULL };
 static const struct block {
 	const char *word, *elem, *scale;
 	int group, rule;             /* the default                         */
@@ -44,14 +44,19 @@ static const struct block {
 	  "e8m0",
 	  32,
 	  0,
-	  { "amax/448 pow2", "amax/256 pow2-down", NULL, NULL } },
+	  { "amax/448 pow2", "amax/256 pow2-down", NULL, NULL, NULL } },
 	{ "mxfp4",
 	  "e2m1",
 	  "e8m0",
 	  32,
 	  1,
-	  { "amax/6 pow2", "amax/4 pow2-down", "amax/4 pow2-near", NULL } },
-	{ "nvfp4", "e2m1", "e4m3fn", 16, RULES, { NULL, NULL, NULL, "amax/6 global" } },
+	  { "amax/6 pow2", "amax/4 pow2-down", "amax/4 pow2-near", NULL, NULL } },
+	{ "nvfp4",
+	  "e2m1",
+	  "e4m3fn",
+	  16,
+	  RULES,
+	  { NULL, NULL, NULL, "amax/6 or 4 global", "amax/6 global" } },
 };
 
 enum { GRAN_NONE, GRAN_TENSOR, GRAN_HEAD, GRAN_TOKEN_HEAD, GRAN_GROUP };
@@ -449,7 +454,8 @@ static void refuse(const char *name, kir_diag *d)
 	    "[/div|rcp][/even|away|zero][/nan-max][/centered][/rotated], ELEM one of bf16 f16 "
 	    "int8 e4m3 "
 	    "e5m2 "
-	    "e4m3fnuz e5m2fnuz int4 uint4 e2m1 mxfp8[/ceil|ocp] mxfp4[/ceil|ocp|near] nvfp4");
+	    "e4m3fnuz e5m2fnuz int4 uint4 e2m1 mxfp8[/ceil|ocp] mxfp4[/ceil|ocp|near] "
+	    "nvfp4[/4over6]");
 	kir_error(d, 0, 0, "a host's name: %s", hosts);
 	used = 0;
 	for (size_t i = 0; i < sizeof(wholes) / sizeof(wholes[0]); i++)

@@ -41,6 +41,10 @@ static void print_scale(const kir_side *s, kir_text *out)
 	}
 	kir_text_add(out, s->range ? " range/" : s->inverse ? " amax*1/" : " amax/");
 	format_print_number(s->divisor, out);
+	if (s->other > 0) {
+		kir_text_add(out, " or ");
+		format_print_number(s->other, out);
+	}
 	if (s->eps > 0) {
 		kir_text_add(out, " eps ");
 		format_print_number(s->eps, out);

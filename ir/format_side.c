@@ -97,6 +97,30 @@ static bool check_zero(const kir_format *f, int side, int line, kir_diag *d)
 	return false;
 }
 
+/* Two scales are compared by sums over halves, halves of these and so on. */
+static bool check_other(const kir_format *f, int side, int line, kir_diag *d)
+{
+	const kir_side *s = &f->side[side];
+
+	if (s->other == 0)
+		return true;
+	if (s->gran != KIR_GRAN_group || (s->group & (s->group - 1)) || s->range || s->row ||
+	    s->rule != KIR_RULE_amax)
+		kir_error(d, line, 1,
+		          "format %s: %c.scale amax/%g or %g: of two scales the one with the "
+		          "smaller squared error is about groups of a power of two, whose own "
+		          "amax is taken, without range/N, row or pow2",
+		          f->name, format_letter(side), s->divisor, s->other);
+	else if (s->other < 1 || s->other >= s->divisor)
+		kir_error(d, line, 1,
+		          "format %s: %c.scale amax/%g or %g: the second divisor is from 1 to "
+		          "the first",
+		          f->name, format_letter(side), s->divisor, s->other);
+	else
+		return true;
+	return false;
+}
+
 bool format_check_side(const kir_format *f, int side, int line, kir_diag *d)
 {
 	const kir_side *s = &f->side[side];
@@ -115,7 +139,7 @@ bool format_check_side(const kir_format *f, int side, int line, kir_diag *d)
 		          c, kir_elems[s->elem].name);
 		return false;
 	}
-	if (!check_zero(f, side, line, d))
+	if (!check_zero(f, side, line, d) || !check_other(f, side, line, d))
 		return false;
 	if (s->bits != 4 && s->pack != 1) {
 		kir_error(d, line, 1, "format %s: %c.pack is about codes of 4 bits, %s has %u",

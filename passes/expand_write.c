@@ -7,6 +7,9 @@
  * With range/N in place of amax/N, s = max((max - min) / N, floor), z = convert(-min / s) and
  * code = convert(x * (1 / s) + z); a NaN counts as 0.
  *
+ * With amax/6 or 4 both scales are made, and codes of both; that of the smaller squared error,
+ * whose order of sums is quant.c's, stays.
+ *
  * amax ignores NaN and is clamped to the largest finite value of the input's element, and t to
  * the divisor (of a scale stored with fewer bits: x to that value): an infinity is stored as if
  * it were that value instead of making the whole row NaN.
@@ -98,7 +101,7 @@ static kir_ref rotate(kir_func *f, kir_ref x, kir_ref signs, int64_t block, kir_
 static bool clamps_late(const kir_side *s)
 {
 	return s->rule == KIR_RULE_amax && s->scale_elem == KIR_f32 &&
-	       s->round != KIR_ROUND_zero && !s->global && !s->range;
+	       s->round != KIR_ROUND_zero && !s->global && !s->range && s->other == 0;
 }
 
 /* over / d, 0 where d is 0. */
@@ -174,6 +177,54 @@ static kir_ref row_codes(kir_func *f, const kir_side *s, kir_ref x, kir_ref d, k
 	t = kir_emit(f, KIR_OP_convert, kir_with_elem(f->module, xt, s->elem), &t, 1,
 	             (int64_t[KIR_MAX_ATTRS]){ s->round, s->nan, KIR_OVER_sat });
 	return narrow(f, s, t);
+}
+
+/* The sum of each row's squares: of elements half a row apart, then a quarter, ... 1. */
+static kir_ref sum_squares(kir_func *f, kir_ref x)
+{
+	kir_module *m = f->module;
+	int64_t rows = kir_type_of(f, x)->dim[0], n = kir_type_of(f, x)->dim[1];
+
+	x = e2(f, KIR_OP_mul, f->node[x].type, x, x);
+	for (n /= 2; n; n /= 2) {
+		kir_type_id half = kir_tile(m, KIR_f32, rows, n);
+		kir_ref low =
+		    kir_emit(f, KIR_OP_slice, half, &x, 1, (int64_t[KIR_MAX_ATTRS]){ 1, 0 });
+		kir_ref high =
+		    kir_emit(f, KIR_OP_slice, half, &x, 1, (int64_t[KIR_MAX_ATTRS]){ 1, n });
+
+		x = e2(f, KIR_OP_add, half, low, high);
+	}
+	return e1(f, KIR_OP_reshape, kir_vector(m, KIR_f32, rows), x);
+}
+
+/* How far codes of x under scales d are from x (times `over`), squared: one a row. */
+static kir_ref squared_error(kir_func *f, const kir_side *s, kir_ref x, kir_ref d, kir_ref over)
+{
+	kir_type_id t = f->node[x].type;
+	kir_ref q = as_elem(f, row_codes(f, s, x, d, 0, over), KIR_f32);
+
+	q = e2x(f, KIR_OP_mul, t, q, d, 0);
+	if (over)
+		x = e2x(f, KIR_OP_mul, t, x, over, 0);
+	return sum_squares(f, e2(f, KIR_OP_sub, t, x, q));
+}
+
+/* The scale of each row of x, of two divisors that which errs less. */
+static kir_ref group_scale(kir_func *f, const kir_side *s, kir_ref x, kir_elem from,
+                           kir_ref over)
+{
+	kir_ref first = row_scale(f, s, x, from, over), a, b, better;
+	kir_side by = *s;
+
+	if (s->other == 0)
+		return first;
+	by.divisor = s->other;
+	a = as_elem(f, first, KIR_f32);
+	b = as_elem(f, row_scale(f, &by, x, from, over), KIR_f32);
+	better = e2(f, KIR_OP_lt, i1_like(f, f->node[a].type), squared_error(f, s, x, b, over),
+	            squared_error(f, s, x, a, over));
+	return as_elem(f, e3(f, KIR_OP_select, f->node[a].type, better, b, a), s->scale_elem);
 }
 
 /* x as codes that are values. What is that already is stored bit for bit, NaN too. */
@@ -258,7 +309,7 @@ void write_rows(kir_func *f, const kir_side *s, kir_ref x, kir_ref given, kir_re
 			over = write_each_group(f, over, groups);
 	}
 	if (format_stored(s)) {
-		kir_ref stored = row_scale(f, s, s->row ? whole : xf, (kir_elem)t.elem, over);
+		kir_ref stored = group_scale(f, s, s->row ? whole : xf, (kir_elem)t.elem, over);
 		kir_ref out;
 
 		d = as_elem(f, stored, KIR_f32);

@@ -129,6 +129,8 @@ static const char *const names[] = {
 	"e5m2/g32/amx/div",
 	"mxfp8",
 	"mxfp8/hnd",
+	"nvfp4/4over6",
+	"nvfp4/4over6/page",
 };
 enum { NNAMES = sizeof(names) / sizeof(names[0]) };
 
@@ -516,6 +518,20 @@ static void test_parse_errors(void **state)
 		  "pow2-down or pow2-near, row and global, each once, not 'global'" },
 		{ HEAD "scale e8m0 group 16 amax/6 pow2 pow2-down\n}",
 		  "pow2-down or pow2-near, row and global, each once, not 'pow2-down'" },
+		{ HEAD "scale f32 group 16 amax/6 or\n}",
+		  "the divisor after or must be a positive number" },
+		{ HEAD "scale f32 group 16 amax/6 or 4 or 3 floor 1\n}",
+		  "each once, not 'or'" },
+		{ HEAD "scale f32 group 24 amax/6 or 4 floor 1\n}",
+		  "is about groups of a power of two" },
+		{ HEAD "scale f32 token-head amax/6 or 4 floor 1\n}",
+		  "is about groups of a power of two" },
+		{ HEAD "scale e8m0 group 32 amax/6 or 4 pow2\n}",
+		  "without range/N, row or pow2" },
+		{ HEAD "scale f32 group 16 amax/6 or 6 floor 1\n}",
+		  "the second divisor is from 1 to the first" },
+		{ HEAD "scale f32 group 16 amax/6 or 0.5 floor 1\n}",
+		  "the second divisor is from 1 to the first" },
 		{ HEAD "scale s8 tensor given\n}",
 		  "scale element 's8' is none of f16, bf16, f32" },
 		{ HEAD "scale f32 row amax/127\n}",
@@ -525,7 +541,8 @@ static void test_parse_errors(void **state)
 		{ HEAD "scale f32 group 4 amax/127\n}",
 		  "scale group must be an integer from 8 to 4096" },
 		{ HEAD "scale f32 token-head given\n}",
-		  "rule is amax/NUMBER, amax*1/NUMBER or range/NUMBER, then [eps NUMBER] "
+		  "rule is amax/NUMBER, amax*1/NUMBER or range/NUMBER, then [or NUMBER] [eps "
+		  "NUMBER] "
 		  "[floor NUMBER] [pow2|pow2-down|pow2-near] [row] [global]" },
 		{ HEAD "rotate\n}", "rotate needs a value" },
 		{ HEAD "rotate left\n}", "rotate must be none or hadamard [N] [signs]" },

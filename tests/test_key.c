@@ -342,7 +342,7 @@ static void test_code(void **state)
 /* -- formats ---------------------------------------------------------------------------------
  */
 
-_Static_assert(sizeof(kir_side) == 80 && sizeof(kir_format) == 280 &&
+_Static_assert(sizeof(kir_side) == 88 && sizeof(kir_format) == 304 &&
                    sizeof(struct format_piece) == 12 && sizeof(struct format_item) == 136 &&
                    sizeof(struct kir_format_tensor) == 40,
                "a member was added: it needs a row in test_formats");
@@ -377,6 +377,8 @@ static const struct {
 	  PLACE_ },
 	{ "near", NAME_, ELEM_, "scale f32 token-head amax/127 floor 1e-06 pow2-near", REST_,
 	  PLACE_ },
+	{ "two divisors", NAME_, ELEM_, "scale f32 group 16 amax/127 or 64 floor 1e-06", REST_,
+	  "tensor cache [h t] { k[d] ks[g] v[d] vs[g] }" },
 	{ "global", NAME_, ELEM_, "scale f32 token-head amax/127 floor 1e-06 global", REST_,
 	  PLACE_ },
 	{ "scale elem", NAME_, ELEM_, "scale bf16 token-head amax/127 floor 1e-06", REST_,

@@ -182,12 +182,15 @@ static void make_writer(rng *r, char *text)
 	int dk = 16 * (int)pick(r, 1, 12), dv = one_in(r, 3) ? 16 * (int)pick(r, 1, 8) : dk;
 
 	*text = 0;
+	rng own = { r->s ^ 0x6f766572 };
 	if (one_in(r, 3)) {
 		quant = one_in(r, 4);
 		add(text, "%s in=%s %s=%s", quant ? "quant" : "write",
 		    WORD(r, "bf16", "f16", "f32"), quant ? "to" : "kv",
 		    WORD(r, "int4", "int4/g32", "mxfp4", "mxfp4/near", "nvfp4", "mxfp8/ocp",
 		         "uint4", "uint4/g32"));
+		if (strstr(text, "nvfp4") && one_in(&own, 2))
+			add(text, "/4over6");
 		add(text, "%s heads=%d dim=%d", WORD(r, "", "/inline", "/split", "/page"),
 		    (int)pick(r, 1, 9), (dk + 31) / 32 * 32);
 		if (!quant)

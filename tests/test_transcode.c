@@ -353,6 +353,7 @@ static void requantize(void **state)
 		{ "mxfp4", "nvfp4/page" },
 		{ "nvfp4/page", "int8/token-head" },
 		{ "nvfp4", "mxfp8" },
+		{ "bf16", "nvfp4/4over6/page" },
 		{ "e4m3", "f16/none/nhd" },
 		{ "f16", "bf16" },
 		{ "uint4", "int8/token-head" },

@@ -19,6 +19,14 @@
  *     s = max(max(max - min, eps) / divisor, floor);  z = -min / s, rounded away, as a code;
  *     t = x * (1 / s) + z
  *
+ * With a second divisor (amax/6 or 4) there are two scales, each with its codes q, and two
+ * errors
+ *
+ *     e = the sum of (x * g - q * s')^2, g = 1 without G: of elements n/2 apart, then n/4, ...
+ * 1
+ *
+ * and the scale of the second is taken where its e is less. A NaN makes both a NaN: the first.
+ *
  * With `row`, a is of all of the row's elements, whose groups' scales are equal then.
  *
  *     q  = t in the code's element, rounded as declared, beyond the range the last value
@@ -90,6 +98,42 @@ static double zero_of(const kref_state *r, const kir_side *f, double s, const do
 	return (double)kref_to_int(KIR_s32, lo, KIR_ROUND_away, KIR_NAN_keep);
 }
 
+/* How far codes of x under scale s are from x * over, squared. sq: room for n. */
+static double squared_error(const kref_state *r, const kir_side *f, double over, double s,
+                            const double *x, int64_t n, double *sq)
+{
+	double rcp = f->global && s == 0 ? 0 : step(r, over / s);
+
+	for (int64_t i = 0; i < n; i++) {
+		double t = step(r, f->reciprocal || f->global ? x[i] * rcp : x[i] / s);
+		double e = step(r, x[i] * over) - step(r, code_of(f, t) * s);
+
+		e = step(r, e);
+		sq[i] = step(r, e * e);
+	}
+	for (int64_t h = n / 2; h; h /= 2)
+		for (int64_t i = 0; i < h; i++)
+			sq[i] = step(r, sq[i] + sq[i + h]);
+	return sq[0];
+}
+
+/* The scale of a group; of two divisors that which errs less. */
+static double group_scale(const kref_state *r, const kir_side *f, double over, const double *x,
+                          int64_t n, double *room)
+{
+	double s = scale_of(r, f, over, x, n), other;
+	kir_side by = *f;
+
+	if (f->other == 0)
+		return s;
+	by.divisor = f->other;
+	other = scale_of(r, &by, over, x, n);
+	return squared_error(r, f, over, other, x, n, room) <
+	               squared_error(r, f, over, s, x, n, room)
+	           ? other
+	           : s;
+}
+
 /* w->q and w->s from the dim inputs in w->x of element `from`. */
 static void quantize_row(const kref_state *r, const kir_side *f, kir_elem from, double given,
                          int64_t dim, const kref_row *w)
@@ -111,7 +155,7 @@ static void quantize_row(const kref_state *r, const kir_side *f, kir_elem from, 
 				else if (f->range && isnan(w->x[i]))
 					w->x[i] = 0;
 			s = f->row ? scale_of(r, f, over, w->x, dim)
-			           : scale_of(r, f, over, w->x + k, n);
+			           : group_scale(r, f, over, w->x + k, n, w->q + k);
 		}
 		if (f->range)
 			zero = zero_of(r, f, s, w->x + k, n);

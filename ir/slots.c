@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* slots.c -- which locals share memory, where there is little of it (a GPU's local memory).
+/* slots.c -- which locals share memory: a GPU has little of it, a CPU's nearest cache holds little.
  *
  *     %a = local : f32[512]       slot 0     A local lives from where it is made to the last op
  *     vstore %x, %a[%i]                      that touches it; an op with regions counts as a

@@ -752,18 +752,20 @@ static void find_direct(vec *v)
 	}
 }
 
-/* A GPU's backend has locals share memory where their lives allow it. */
+/* What locals take where those that never live at once share memory, as backends with LLVM have
+ * it; on a CPU also without, as C has it, up to the end of their regions. */
 static bool fits(const vec *v, kir_diag *why)
 {
 	const kir_sched *s = &v->in->sched;
-	int64_t most = s->q_block > 1 ? BLOCK_MAX : LOCAL_MAX, bytes = v->local_most;
+	bool gpu = v->in->target->lanes != 0;
+	int64_t cpu = s->q_block > 1 ? BLOCK_MAX : LOCAL_MAX, bytes;
+	int64_t most = gpu ? (int64_t)v->in->target->slm_bytes : cpu;
 	kir_slots slots;
 
-	if (v->in->target->lanes && bytes <= most) {
-		most = (int64_t)v->in->target->slm_bytes;
-		bytes = kir_find_slots(v->f, &slots) ? (int64_t)slots.total : INT64_MAX;
-		kir_drop_slots(&slots);
-	}
+	bytes = kir_find_slots(v->f, &slots) ? (int64_t)slots.total : INT64_MAX;
+	kir_drop_slots(&slots);
+	if (bytes < v->local_most && (!gpu || v->local_most > cpu))
+		bytes = v->local_most;
 	if (bytes <= most)
 		return true;
 	if (s->q_block > 1) {

@@ -187,7 +187,6 @@ static LLVMValueRef emit_plain(kll *l, kir_ref n)
 static kir_ref emit_region(kll *l, kir_ref n)
 {
 	const kir_func *f = l->f;
-	kir_ref first = n;
 
 	while (n < f->nnode && f->node[n].op != KIR_OP_yield && f->node[n].op != KIR_OP_ret) {
 		if (f->node[n].op == KIR_OP_for) {
@@ -198,13 +197,6 @@ static kir_ref emit_region(kll *l, kir_ref n)
 			l->val[n] = emit_plain(l, n);
 			n++;
 		}
-	}
-	for (kir_ref k = first; k < n;) {
-		bool region = kir_ops[f->node[k].op].flags & (KIR_REGION | KIR_REGION2);
-
-		if (f->node[k].op == KIR_OP_local)
-			kll_end_local(l, k);
-		k = region ? kir_region_end(f, k) : k + 1;
 	}
 	return n;
 }
@@ -410,21 +402,23 @@ LLVMModuleRef kll_lower(LLVMContextRef c, const kir_func *f, const kll_options *
 	LLVMContextSetDiscardValueNames(c, !o->names);
 	l.val = calloc(f->nnode, sizeof(LLVMValueRef));
 	l.arg = calloc(f->nparam + 1, sizeof *l.arg);
+	l.at = calloc(f->nnode, sizeof *l.at);
 	l.m = LLVMModuleCreateWithNameInContext("kvjit", c);
 	l.b = LLVMCreateBuilderInContext(c);
-	if (!l.val || !l.arg) {
+	if (!l.val || !l.arg || !l.at || !kir_find_slots(f, &l.slots)) {
 		kir_error(why, 0, 0, "out of memory");
 		l.failed = true;
 	} else if (!make_function(&l)) {
 		l.failed = true;
 	} else {
 		l.entry = new_block(&l, "entry");
-		kll_count_locals(&l);
 		emit_body(&l);
 	}
 	LLVMDisposeBuilder(l.b);
 	free(l.val);
 	free(l.arg);
+	free(l.at);
+	kir_drop_slots(&l.slots);
 	if (l.failed) {
 		LLVMDisposeModule(l.m);
 		return NULL;

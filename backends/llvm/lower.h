@@ -65,8 +65,9 @@ struct kll {
 	const kll_options *o;
 	kir_diag *why;
 	bool failed;
-	bool share;   /* locals that don't live at once share the stack                 */
-	bool streams; /* there are stores past the caches: a fence is due at the end    */
+	kir_slots slots;  /* of locals                                            */
+	LLVMValueRef *at; /* by slot; 0: not made yet                             */
+	bool streams;     /* there are stores past the caches: a fence is due at the end    */
 
 	LLVMContextRef c;
 	LLVMModuleRef m;
@@ -116,8 +117,6 @@ LLVMValueRef kll_concat(kll *l, LLVMValueRef a, LLVMValueRef b);
 LLVMValueRef kll_select(kll *l, LLVMValueRef c, LLVMValueRef x, LLVMValueRef y);
 
 /* memory.c: views, locals, accesses */
-void kll_count_locals(kll *l);       /* sets share */
-void kll_end_local(kll *l, kir_ref n); /* its region ends here */
 LLVMValueRef kll_memory(kll *l, kir_ref n);
 /* Of the element that access n indexes; of a gather, that of one element of its index values.
  */
@@ -127,7 +126,6 @@ LLVMValueRef kll_address(kll *l, kir_ref n, unsigned element);
 unsigned kll_zeros(const kll *l, kir_ref n);
 /* How many elements an access with `upto` may touch, as an s64; NULL: all. */
 LLVMValueRef kll_count(kll *l, kir_ref n);
-uint64_t kll_local_bytes(const kll *l, kir_ref n); /* up to the last byte an index reaches */
 
 /* each.c: elementwise ops, comparisons, reductions, lanes */
 LLVMValueRef kll_each(kll *l, kir_ref n);

@@ -465,61 +465,28 @@ static LLVMTypeRef array_type(LLVMTypeRef e, uint64_t n)
 #endif
 }
 
-uint64_t kll_local_bytes(const kll *l, kir_ref n)
-{
-	return kir_local_bytes(l->f, n);
-}
-
-/* LLVM gives one place to locals that don't live at once, if it is told when they do. That is
- * only worth saying where all of them together are more than may live at once. */
-void kll_count_locals(kll *l)
-{
-	uint64_t bytes = 0;
-
-	for (kir_ref n = 1; n < l->f->nnode; n++)
-		if (l->f->node[n].op == KIR_OP_local)
-			bytes += kll_local_bytes(l, n);
-	l->share = bytes > 256 * 1024;
-}
-
-static void mark_life(kll *l, const char *intrinsic, LLVMValueRef p)
-{
-	unsigned id = LLVMLookupIntrinsicID(intrinsic, strlen(intrinsic));
-	LLVMTypeRef t = LLVMIntrinsicGetType(l->c, id, &l->ptr, 1);
-	LLVMValueRef args[2] = { LLVMConstInt(l->i64, UINT64_MAX, true), p };
-
-	/* before LLVM 22 a size comes first; -1 is all */
-	if (LLVMCountParamTypes(t) == 2)
-		kll_call(l, intrinsic, &l->ptr, 1, args, 2);
-	else
-		kll_call(l, intrinsic, &l->ptr, 1, args + 1, 1);
-}
-
-void kll_end_local(kll *l, kir_ref n)
-{
-	if (l->share && l->val[n] && LLVMIsAAllocaInst(l->val[n]))
-		mark_life(l, "llvm.lifetime.end", l->val[n]);
-}
-
+/* Locals that never live at once have one place on the stack: what is written and read there
+ * again and again then stays in the first-level cache. */
 static LLVMValueRef local(kll *l, kir_ref n)
 {
 	const kir_type *t = kir_type_of(l->f, n);
 	LLVMBasicBlockRef now = LLVMGetInsertBlock(l->b);
-	LLVMValueRef first = LLVMGetFirstInstruction(l->entry), r;
+	LLVMValueRef first = LLVMGetFirstInstruction(l->entry);
+	LLVMValueRef *at = &l->at[l->slots.of[n]];
 
 	for (unsigned i = 0; i < t->npieces; i++)
 		if (t->piece[i].dyn)
 			return kll_fail(l, n, "a local buffer has no run-time strides");
+	if (*at)
+		return *at;
 	if (first)
 		LLVMPositionBuilderBefore(l->b, first);
 	else
 		LLVMPositionBuilderAtEnd(l->b, l->entry);
-	r = LLVMBuildAlloca(l->b, array_type(l->i8, kll_local_bytes(l, n)), "");
-	LLVMSetAlignment(r, 64);
+	*at = LLVMBuildAlloca(l->b, array_type(l->i8, l->slots.bytes[l->slots.of[n]]), "");
+	LLVMSetAlignment(*at, 64);
 	LLVMPositionBuilderAtEnd(l->b, now);
-	if (l->share)
-		mark_life(l, "llvm.lifetime.start", r);
-	return r;
+	return *at;
 }
 
 static LLVMValueRef prefetch(kll *l, kir_ref n)

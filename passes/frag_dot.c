@@ -110,7 +110,7 @@ static bool factor_of(frag *g, kir_ref n, factor *x)
 	x->depth = tile->dim[x->trans];
 	x->unit = 1;
 	x->run = g->run[n];
-	x->quads = frag_in_words(g, n);
+	x->quads = frag_road_of(g, n) == FRAG_WORDS;
 	if (t->rank < 2 || kir_elem_bytes(x->elem) < kir_elem_bytes(x->stored) ||
 	    (!plain_rows(t, x) && !packed_rows(t, x, g->lanes * x->run)))
 		return false;
@@ -413,7 +413,8 @@ void frag_dot(frag *g, kir_ref n)
 	bool bytes = kir_elem_bytes(ae) == 1;
 	int64_t k = frag_depth(g, n);
 
-	if (!factor_of(g, n, &x) || x.depth % k || (bytes && x.b.nchain) ||
+	if (!factor_of(g, n, &x) || frag_road_of(g, n) == FRAG_NONE || x.depth % k ||
+	    (bytes && x.b.nchain) ||
 	    (!(g->in->target->features & KIR_HAS_xmx) && x.elem != KIR_f32) ||
 	    (bytes ? kir_elem_bytes(x.elem) != 1 : ae != x.elem)) {
 		g->failed = true;

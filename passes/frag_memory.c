@@ -132,24 +132,30 @@ static kir_ref stack(frag *g, kir_ref *row, int64_t count)
 	return row[0];
 }
 
-/* Whether lanes along the last dimension follow each other in memory. */
+/* Whether `lanes` elements along an axis follow each other in memory. */
+static bool follow(const kir_type *b, unsigned axis, int64_t lanes)
+{
+	int64_t size = kir_elem_bytes((kir_elem)b->elem), run = 1;
+
+	for (unsigned i = 0; i < b->npieces; i++)
+		if (b->piece[i].axis == axis && !b->piece[i].dyn && b->piece[i].div <= 1 &&
+		    b->piece[i].stride == size)
+			run = b->piece[i].mod ? b->piece[i].mod : INT64_MAX;
+	return run == INT64_MAX || run % lanes == 0;
+}
+
 static bool contiguous(const frag *g, kir_ref n, int64_t lanes)
 {
 	kir_ref buf = kir_src(g->in, n, g->in->node[n].op == KIR_OP_store);
 	const kir_type *b = kir_type_of(g->in, buf);
-	int64_t size = kir_elem_bytes((kir_elem)b->elem), run = 1;
 
-	for (unsigned i = 0; i < b->npieces; i++)
-		if (b->piece[i].axis == b->rank - 1 && !b->piece[i].dyn &&
-		    b->piece[i].div <= 1 && b->piece[i].stride == size)
-			run = b->piece[i].mod ? b->piece[i].mod : INT64_MAX;
-	return run == INT64_MAX || run % lanes == 0;
+	return follow(b, b->rank - 1u, lanes);
 }
 
 /* A bounded vector that lies in one record of its buffer, a column a lane: where
  * one of its elements exists the others are memory too, so whole rows are read and what is past
  * the bound is made 0. One load and no branches. */
-static bool load_record(frag *g, kir_ref n, const place *p)
+static bool load_record(frag *g, kir_ref n, const place *p, unsigned axis)
 {
 	const kir_type *b = kir_type_of(g->f, p->buf), *t = p->tile;
 	int64_t count = frag_col_blocks(g, n), size = kir_elem_bytes((kir_elem)t->elem);
@@ -157,11 +163,10 @@ static bool load_record(frag *g, kir_ref n, const place *p)
 	int64_t attr[KIR_MAX_ATTRS] = { 0, run, wide * size, 0, 0 };
 	kir_type_id s64 = kir_scalar(g->f->module, KIR_s64), it, ct;
 	kir_ref src[KIR_RANK + 2] = { p->buf }, live, rows, x, at, *val;
-	unsigned last = b->rank - 1u;
 
-	if (g->kind[n] != FRAG_COL || t->rank != 1 || size != 4 ||
+	if (g->kind[n] != FRAG_COL || t->rank + axis != b->rank || size != 4 ||
 	    (count != 2 && count != 4 && count != 8) || b->rank < 2 ||
-	    b->dim[last] % t->dim[0] || !contiguous(g, n, t->dim[0]))
+	    b->dim[axis] % t->dim[0] || !follow(b, axis, t->dim[0]))
 		return false;
 	for (unsigned i = 0; i < b->rank; i++)
 		src[1 + i] = p->at[i];
@@ -173,7 +178,7 @@ static bool load_record(frag *g, kir_ref n, const place *p)
 			val[c] = frag_part(g, x, c, 1);
 		return true;
 	}
-	live = s64_op(g, KIR_OP_sub, p->upto, p->at[last]);
+	live = s64_op(g, KIR_OP_sub, p->upto, p->at[axis]);
 	rows = e2(g->f, KIR_OP_shr, s64, plus(g, live, wide - 1),
 	          s64c(g->f, __builtin_ctz((unsigned)wide)));
 	src[1 + b->rank] = rows;
@@ -200,12 +205,24 @@ static bool load_record(frag *g, kir_ref n, const place *p)
 	return true;
 }
 
-/* A vector whose elements are a run-time stride apart is a matrix of one column: each lane
- * reads its own row. */
-static bool load_column(frag *g, kir_ref n, const place *p)
+/* Rows of one element each, from the indexed one on: each lane reads its own. src has room for
+ * what follows the index. */
+static void read_column(frag *g, kir_ref n, kir_ref *src, unsigned nsrc, kir_ref live,
+                        int64_t pitch)
+{
+	kir_ref *val = frag_new(g, n);
+
+	src[nsrc] = live;
+	for (int64_t c = 0; c < frag_col_blocks(g, n); c++)
+		val[c] = kir_emit(g->f, KIR_OP_xe_load2d, frag_type(g, n), src, nsrc + !!live,
+		                  (int64_t[KIR_MAX_ATTRS]){ 1, 1, pitch, 0, c * g->lanes });
+}
+
+/* A vector whose elements are a run-time stride apart is a matrix of one column. */
+static bool load_strided(frag *g, kir_ref n, const place *p)
 {
 	kir_type t = *kir_type_of(g->f, p->buf);
-	kir_ref src[KIR_RANK + 2], *val;
+	kir_ref src[KIR_RANK + 3];
 	unsigned row = t.rank;
 
 	if (g->kind[n] != FRAG_COL || p->tile->rank != 1 || g->run[n] > 1 ||
@@ -222,14 +239,47 @@ static bool load_column(frag *g, kir_ref n, const place *p)
 	for (unsigned i = 0; i < row; i++)
 		src[1 + i] = p->at[i];
 	src[1 + row] = s64c(g->f, 0);
-	if (p->upto)
-		src[2 + row] = s64_op(g, KIR_OP_sub, p->upto, p->at[row - 1]);
-	val = frag_new(g, n);
-	for (int64_t c = 0; c < frag_col_blocks(g, n); c++)
-		val[c] = kir_emit(g->f, KIR_OP_xe_load2d, frag_type(g, n), src,
-		                  row + (p->upto ? 3u : 2u),
-		                  (int64_t[KIR_MAX_ATTRS]){ 1, 1, 0, 0, c * g->lanes });
+	read_column(g, n, src, row + 2,
+	            p->upto ? s64_op(g, KIR_OP_sub, p->upto, p->at[row - 1]) : 0, 0);
 	return true;
+}
+
+/* Bytes between elements along an axis; 0: no number says it. */
+static int64_t apart(const kir_type *t, unsigned axis)
+{
+	int64_t found = 0;
+
+	for (unsigned i = 0; i < t->npieces; i++) {
+		const kir_piece *k = &t->piece[i];
+
+		if (k->axis != axis)
+			continue;
+		if (found || k->dyn || k->div > 1 || k->mod)
+			return 0;
+		found = k->stride;
+	}
+	return found;
+}
+
+/* A tile of one column as a vector: in one load where it lies as one, else a lane each. */
+void frag_load_column(frag *g, kir_ref n)
+{
+	place p = place_of(g, kir_src(g->in, n, 0));
+	const kir_type *t = kir_type_of(g->f, p.buf);
+	kir_ref src[KIR_RANK + 3] = { p.buf };
+	unsigned axis = t->rank - 2u;
+	int64_t pitch = apart(t, axis);
+
+	if (load_record(g, n, &p, axis))
+		return;
+	if (g->kind[n] != FRAG_COL || g->run[n] > 1 || (pitch < 1 && kir_row_stride(t) < 0)) {
+		g->failed = true;
+		return;
+	}
+	for (unsigned i = 0; i < t->rank; i++)
+		src[1 + i] = p.at[i];
+	read_column(g, n, src, t->rank + 1u,
+	            p.upto ? s64_op(g, KIR_OP_sub, p.upto, p.at[axis]) : 0, pitch);
 }
 
 static kir_ref zero_of(frag *g, kir_elem e)
@@ -294,14 +344,14 @@ void frag_load(frag *g, kir_ref n)
 	kir_elem e = (kir_elem)p.tile->elem;
 	bool plain = kir_elem_bytes(e) > 1 && (kir_is_float(e) || kir_is_int(e));
 
-	if (load_column(g, n, &p))
+	if (load_strided(g, n, &p))
 		return;
 	if ((k != FRAG_ROW && !contiguous(g, n, g->lanes * g->run[n])) ||
 	    (k == FRAG_ROW && p.upto && !kir_is_float(e) && !kir_is_int(e))) {
 		g->failed = true;
 		return;
 	}
-	if (load_record(g, n, &p))
+	if (load_record(g, n, &p, p.rank - 1))
 		return;
 	frag_new(g, n);
 	if (k == FRAG_TILE && p.upto && plain && frag_blocks(g, n) < KIR_MAX_SRC)

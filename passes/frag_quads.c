@@ -59,24 +59,14 @@ void frag_quads(frag *g, kir_ref words, kir_ref column[4])
 
 /* What lies at a run-time distance, of a parameter whose grain isn't a block's, or at one that
  * no block has. */
-bool frag_in_words(const frag *g, kir_ref n)
+static bool beyond_blocks(const kir_func *in, kir_ref load)
 {
-	const kir_func *in = g->in;
-	const kir_type *t, *tile;
+	const kir_type *t;
 	unsigned first, count;
 	kir_ref buf, upto, root;
-	frag_factor b;
 	int64_t offset = 0;
 
-	if (g->lanes != FRAG_WIDE || !(in->target->features & KIR_HAS_xmx) ||
-	    kir_attr_of(in, n, KIR_ATTR_trans) || !frag_factor_of(g, n, &b))
-		return false;
-	tile = kir_type_of(in, b.load);
-	if (kir_elem_bytes((kir_elem)tile->elem) != 1 || tile->dim[1] % (4 * g->lanes) ||
-	    !(frag_widens(g, n) ||
-	      kir_elem_bytes((kir_elem)kir_type_of(in, kir_src(in, n, 1))->elem) == 1))
-		return false;
-	kir_access(in, b.load, &buf, &first, &count, &upto);
+	kir_access(in, load, &buf, &first, &count, &upto);
 	t = kir_type_of(in, buf);
 	for (root = buf; in->node[root].op == KIR_OP_view; root = kir_src(in, root, 0))
 		offset += kir_attr_of(in, root, KIR_ATTR_offset);
@@ -87,4 +77,23 @@ bool frag_in_words(const frag *g, kir_ref n)
 		if (t->piece[i].axis + 2u == t->rank && !t->piece[i].dyn)
 			return t->piece[i].stride % 16 != 0;
 	return false;
+}
+
+frag_road frag_road_of(const frag *g, kir_ref n)
+{
+	const kir_func *in = g->in;
+	const kir_type *tile;
+	frag_factor b;
+
+	if (g->lanes != FRAG_WIDE || !(in->target->features & KIR_HAS_xmx) ||
+	    kir_attr_of(in, n, KIR_ATTR_trans) || !frag_factor_of(g, n, &b))
+		return FRAG_BLOCKS;
+	tile = kir_type_of(in, b.load);
+	if (kir_elem_bytes((kir_elem)tile->elem) != 1 || !beyond_blocks(in, b.load))
+		return FRAG_BLOCKS;
+	if (tile->dim[1] % (4 * g->lanes) ||
+	    !(frag_widens(g, n) ||
+	      kir_elem_bytes((kir_elem)kir_type_of(in, kir_src(in, n, 1))->elem) == 1))
+		return FRAG_NONE;
+	return FRAG_WORDS;
 }

@@ -76,7 +76,7 @@ unsigned frag_right_run(const frag *g, kir_ref n)
 	bool narrow = g->lanes != FRAG_WIDE && frag_share(g, n) > 1;
 	int64_t cols = kir_type_of(g->in, n)->dim[1];
 
-	if (frag_in_words(g, n))
+	if (frag_road_of(g, n) == FRAG_WORDS)
 		return frag_widens(g, n) || cols % (8 * g->lanes) ? 4 : 8;
 	return frag_widens(g, n) || (narrow && cols % (2 * g->lanes) == 0) ? 2 : 1;
 }
@@ -131,6 +131,17 @@ bool frag_cuts_store(const frag *g, kir_ref n)
 	return !upto;
 }
 
+bool frag_is_column(const frag *g, kir_ref n)
+{
+	const kir_func *in = g->in;
+	kir_ref load = kir_src(in, n, 0);
+	const kir_type *t = kir_type_of(in, load);
+
+	return in->node[n].op == KIR_OP_reshape && in->node[load].op == KIR_OP_load &&
+	       g->nuse[load] == 1 && kir_type_of(in, n)->rank == 1 && t->rank == 2 &&
+	       t->dim[1] == 1 && t->dim[0] % g->lanes == 0;
+}
+
 /* Whether a store stands between the load and the product that is to do it, or may: the product
  * is in a region that the load isn't in. */
 static bool written_between(const kir_func *f, kir_ref load, kir_ref user)
@@ -150,6 +161,8 @@ static bool defer(frag *g)
 
 		if (frag_cuts_store(g, n))
 			g->deferred[n] = true;
+		if (frag_is_column(g, n) && !written_between(g->in, kir_src(g->in, n, 0), n))
+			g->deferred[kir_src(g->in, n, 0)] = true;
 		if (frag_widens_rows(g, n) && !written_between(g->in, kir_src(g->in, n, 0), n))
 			g->deferred[kir_src(g->in, n, 0)] = true;
 		if (g->in->node[n].op != KIR_OP_dot)

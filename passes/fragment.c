@@ -146,10 +146,43 @@ static void lower_reshape(frag *g, kir_ref n)
 {
 	kir_ref x = kir_src(g->in, n, 0);
 
-	if (frag_nrows(g, n) != frag_nrows(g, x) || frag_ncols(g, n) != frag_ncols(g, x))
+	if (g->deferred[x])
+		frag_load_column(g, n);
+	else if (frag_nrows(g, n) != frag_nrows(g, x) || frag_ncols(g, n) != frag_ncols(g, x))
 		g->failed = true;
 	else
 		g->val[n] = g->val[x];
+}
+
+/* Two tiles side by side: their blocks are, as each is whole runs of them. */
+static void lower_beside(frag *g, kir_ref n)
+{
+	kir_ref x = kir_src(g->in, n, 0), y = kir_src(g->in, n, 1), *val;
+	int64_t cx = frag_col_blocks(g, x), cy = frag_col_blocks(g, y), cb = cx + cy;
+
+	if (g->kind[n] != FRAG_TILE) {
+		g->failed = true;
+		return;
+	}
+	val = frag_new(g, n);
+	for (int64_t i = 0; i < frag_blocks(g, n); i++)
+		val[i] = i % cb < cx ? g->val[x][i / cb * cx + i % cb]
+		                     : g->val[y][i / cb * cy + i % cb - cx];
+}
+
+/* Columns of a tile from a whole run on. */
+static void lower_columns(frag *g, kir_ref n)
+{
+	kir_ref x = kir_src(g->in, n, 0), *val;
+	int64_t start = kir_attr_of(g->in, n, KIR_ATTR_start), cb = frag_col_blocks(g, n);
+
+	if (g->kind[n] != FRAG_TILE || start % (g->lanes * g->run[n])) {
+		g->failed = true;
+		return;
+	}
+	val = frag_new(g, n);
+	for (int64_t i = 0; i < frag_blocks(g, n); i++)
+		val[i] = g->val[x][i / cb * frag_col_blocks(g, x) + start / g->lanes + i % cb];
 }
 
 /* Two tiles, one below the other, where no block of the upper one is filled up. */
@@ -308,8 +341,12 @@ static void lower_op(frag *g, kir_ref n)
 	case KIR_OP_splat: lower_splat(g, n); return;
 	case KIR_OP_spread: lower_spread(g, n); return;
 	case KIR_OP_reshape: lower_reshape(g, n); return;
-	case KIR_OP_concat: lower_concat(g, n); return;
-	case KIR_OP_slice: lower_slice(g, n); return;
+	case KIR_OP_concat:
+		(kir_attr_of(g->in, n, KIR_ATTR_axis) == 1 ? lower_beside : lower_concat)(g, n);
+		return;
+	case KIR_OP_slice:
+		(kir_attr_of(g->in, n, KIR_ATTR_axis) == 1 ? lower_columns : lower_slice)(g, n);
+		return;
 	case KIR_OP_reduce_add:
 	case KIR_OP_reduce_max:
 	case KIR_OP_reduce_min:

@@ -78,13 +78,19 @@ bool frag_widens_rows(const frag *g, kir_ref n);
 /* Whether n cuts columns off a tile that is stored and used for nothing else: the store does.
  */
 bool frag_cuts_store(const frag *g, kir_ref n);
+/* Whether n is a column of a tile of one, as a vector: scales of a group of each key. It is
+ * loaded as one, the tile isn't. */
+bool frag_is_column(const frag *g, kir_ref n);
 /* Words whose upper bits of bytes say where x, codes of e4m3, is NaN or where `any` (or 0:
  * nothing) said so. Not apart: beside a NaN that of its word's next code may be wrong, an
  * instruction less. */
 kir_ref frag_nans(frag *g, kir_ref x, bool apart, kir_ref any);
 
-/* Whether product n takes values whose rows are read as words, four or eight columns a lane. */
-bool frag_in_words(const frag *g, kir_ref n);
+/* How the right factor of product n comes from memory: in blocks or, each lane what it needs of
+ * them, as if; or its rows as words, four or eight columns a lane; or byte by byte, which is no
+ * gain. */
+typedef enum frag_road { FRAG_BLOCKS, FRAG_WORDS, FRAG_NONE } frag_road;
+frag_road frag_road_of(const frag *g, kir_ref n);
 /* From words of rows, four columns each: of pairs of rows, columns 0 and 1 (which: 0) or 2 and 3
  * of both; of four rows, each column. */
 kir_ref frag_pairs(frag *g, kir_ref words, int64_t which);
@@ -113,6 +119,7 @@ int64_t frag_first(const frag *g, int64_t run, int64_t c);
 
 void frag_load(frag *g, kir_ref n);
 void frag_load_rows(frag *g, kir_ref n); /* of frag_widens_rows() */
+void frag_load_column(frag *g, kir_ref n); /* of frag_is_column() */
 void frag_store(frag *g, kir_ref n);
 void frag_dot(frag *g, kir_ref n);
 /* Which sums of rows stay partial in which loops. */

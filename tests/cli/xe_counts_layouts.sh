@@ -14,3 +14,7 @@ check bf16 e4m3/token-head/hnd 128 1 64 32 3198 0
 check bf16 int8/token-head/inline 64 1 20 0 1197 0
 check bf16 int8/token-head/inline 128 1 36 0 1767 0
 check bf16 e4m3/token-head/inline 128 1 64 0 3739 0
+# a scale for each 32 elements: a product each, and of bytes a set of weights
+check bf16 int8/g32 128 1 48 40 1467 0
+check bf16 e4m3/g32 128 1 64 40 3752 0
+check bf16 mxfp8 128 1 64 32 4837 0

@@ -16,7 +16,9 @@ const char *const kir_stream_names[KIR_NSTREAM] = { "k", "v", "r", "ks", "vs", "
 
 const char *const format_statements[] = { "elem",  "scale", "mean", "rotate", "apply",
 	                                  "round", "nan",   "pack", NULL };
-const char *const format_grans[] = { "none", "tensor", "head", "token-head", "group" };
+const char *const format_grans[] = {
+	"none", "tensor", "head", "token-head", "group", "tokens"
+};
 const char *const format_means[] = { "none", "given", NULL };
 const char *const format_rounds[] = { "even", "away", "zero", NULL };
 const char *const format_nans[] = { "keep", "max", "zero", NULL };
@@ -235,10 +237,11 @@ static bool parse_rule(parser *p, kir_side *s)
 			continue;
 		}
 		if ((!eps && !is_word(p, "floor")) || *least > 0)
-			return FAIL(p,
-			            "after amax/NUMBER come eps NUMBER, floor NUMBER, pow2, "
-			            "pow2-down or pow2-near, row and global, each once, not '%.*s'",
-			            shown(p), p->s);
+			return FAIL(
+			    p,
+			    "after amax/NUMBER come eps NUMBER, floor NUMBER, pow2, "
+			    "pow2-down or pow2-near, row and global, each once, not '%.*s'",
+			    shown(p), p->s);
 		advance(p);
 		if (!positive(p, p->s, p->n, eps ? "eps" : "scale floor", least))
 			return false;
@@ -252,8 +255,15 @@ static bool parse_rule(parser *p, kir_side *s)
 	return true;
 }
 
+static bool parse_tokens(parser *p, int *tokens)
+{
+	if (!number(p, "scale tokens", 16, 256, tokens))
+		return false;
+	return *tokens % 16 == 0 || FAIL(p, "scale tokens must be a multiple of 16");
+}
+
 /* scale none | ELEM tensor given | ELEM head given | ELEM token-head RULE | ELEM group N RULE
- */
+ * | ELEM tokens N RULE */
 static bool parse_scale(parser *p, kir_side *s)
 {
 	int gran;
@@ -261,7 +271,7 @@ static bool parse_scale(parser *p, kir_side *s)
 	s->rule = KIR_RULE_given;
 	s->divisor = s->other = s->eps = s->floor = 0;
 	s->inverse = s->range = false;
-	s->group = 0;
+	s->group = s->tokens = 0;
 	s->global = s->row = false;
 	if (is_word(p, "none")) {
 		s->gran = KIR_GRAN_none;
@@ -271,15 +281,18 @@ static bool parse_scale(parser *p, kir_side *s)
 	}
 	if (!parse_elem(p, "scale element", scale_elem, &s->scale_elem))
 		return false;
-	for (gran = KIR_GRAN_tensor; gran <= KIR_GRAN_group; gran++)
+	for (gran = KIR_GRAN_tensor; gran <= KIR_GRAN_tokens; gran++)
 		if (is_word(p, format_grans[gran]))
 			break;
-	if (gran > KIR_GRAN_group)
+	if (gran > KIR_GRAN_tokens)
 		return FAIL(p,
-		            "what shares a scale must be tensor, head, token-head or group N");
+		            "what shares a scale must be tensor, head, token-head, group N or "
+		            "tokens N");
 	s->gran = (kir_gran)gran;
 	advance(p);
 	if (gran == KIR_GRAN_group && !number(p, "scale group", 8, 4096, &s->group))
+		return false;
+	if (gran == KIR_GRAN_tokens && !parse_tokens(p, &s->tokens))
 		return false;
 	if (format_stored(s))
 		return parse_rule(p, s);
@@ -445,7 +458,7 @@ static bool parse_item(parser *p, unsigned depth, struct format_item *it)
 		advance(p);
 		if (p->kind != '[' || !p->glued)
 			return true;
-		return parse_pieces(p, s < KIR_S_ks ? "htd" : "htg", it->piece, KIR_PIECES,
+		return parse_pieces(p, s < KIR_S_ks ? "htd" : "htgd", it->piece, KIR_PIECES,
 		                    &it->npiece);
 	}
 	return FAIL(p,
@@ -551,6 +564,7 @@ static void set_all(kir_format *f, int statement)
 			s->gran = k->gran;
 			s->scale_elem = k->scale_elem;
 			s->group = k->group;
+			s->tokens = k->tokens;
 			s->rule = k->rule;
 			s->divisor = k->divisor;
 			s->other = k->other;
@@ -660,6 +674,35 @@ static bool parse_all(parser *p)
 
 /* -- declared formats --------------------------------------------------------------- */
 
+/* Scales of groups of tokens are of keys in one part; values follow those of their token. */
+static bool check_tokens(const kir_format *f, int line, kir_diag *d)
+{
+	const kir_side *k = &f->side[0];
+
+	if (f->side[1].tokens && !f->shared)
+		kir_error(
+		    d, line, 1,
+		    "format %s: v.scale tokens %d: scales of groups of tokens are for keys "
+		    "only, write k.scale and another v.scale",
+		    f->name, f->side[1].tokens);
+	else if (k->tokens && (f->shared || f->rest))
+		kir_error(
+		    d, line, 1,
+		    "format %s: k.scale tokens %d is about keys in one part and values that "
+		    "are stored, not with rest or values shared",
+		    f->name, k->tokens);
+	else if (k->tokens && (k->rotate || k->global || k->mean || k->other > 0))
+		kir_error(d, line, 1, "format %s: k.scale tokens %d: not with %s", f->name,
+		          k->tokens,
+		          k->rotate      ? "rotate"
+		          : k->mean      ? "mean"
+		          : k->other > 0 ? "or NUMBER"
+		                         : "global");
+	else
+		return true;
+	return false;
+}
+
 /* A side that isn't stored has nothing of its own, so that equal formats print the same. */
 static bool check_sides(parser *p, int line)
 {
@@ -708,6 +751,8 @@ static bool check_sides(parser *p, int line)
 		          f->name);
 		return false;
 	}
+	if (!check_tokens(f, line, p->d))
+		return false;
 	if (kir_side_given(&f->side[0]) == kir_side_given(&f->side[2]))
 		return true;
 	kir_error(p->d, line, 1,

@@ -24,7 +24,8 @@ typedef enum kir_gran {
 	KIR_GRAN_tensor,     /* one for all; handed over, never stored            */
 	KIR_GRAN_head,       /* one for each KV head; handed over, never stored   */
 	KIR_GRAN_token_head, /* one for each token and KV head; computed, stored  */
-	KIR_GRAN_group       /* the same, for each `group` elements of the head   */
+	KIR_GRAN_group,      /* the same, for each `group` elements of the head   */
+	KIR_GRAN_tokens      /* one for each element of the head, of `tokens` tokens */
 } kir_gran;
 
 typedef enum kir_scale_rule {
@@ -42,7 +43,8 @@ typedef struct kir_side {
 	int pack;            /* bits 4: a byte holds elements i and i + pack of 2 pack */
 	kir_elem scale_elem; /* KIR_VOID with KIR_GRAN_none                       */
 	kir_gran gran;
-	int group; /* KIR_GRAN_group: elements that share a scale                */
+	int group;  /* KIR_GRAN_group: elements that share a scale               */
+	int tokens; /* KIR_GRAN_tokens: tokens whose elements share scales       */
 	kir_scale_rule rule;
 	double divisor, eps, floor; /* eps, floor: 0 is none                      */
 	double other; /* a second divisor, taken where codes err less with it; 0: none */
@@ -54,8 +56,8 @@ typedef struct kir_side {
 	bool mean;  /* K: rows are stored less a mean that is handed over       */
 	int rotate; /* 0: no; ROTATE_WHOLE, or elements of a block     */
 	bool signs; /* elements are times signs first, which are handed over    */
-	int round;                  /* KIR_ROUND_*                                           */
-	int nan;                    /* KIR_NAN_*                                             */
+	int round;  /* KIR_ROUND_*                                           */
+	int nan;    /* KIR_NAN_*                                             */
 } kir_side;
 
 /* A tensor's contents: a leaf names a stream and the pieces that index it, innermost last;
@@ -118,8 +120,8 @@ typedef struct kir_layout {
 	struct {
 		int tensor;
 		int64_t offset;
-		/* codes: [p,h,t,d], of 4 bits bytes [p,h,t,d/2]; scales: [p,h,t] or
-		 * [p,h,t,g] */
+		/* codes: [p,h,t,d], of 4 bits bytes [p,h,t,d/2]; scales: [p,h,t],
+		 * [p,h,t,g], or of groups of tokens [p,h,g,d] */
 		kir_type type;
 	} stream[KIR_NSTREAM];
 } kir_layout;
@@ -175,7 +177,25 @@ double kir_side_join(const kir_side *s, double scale, double zero);
 /* Whether a side's scales lie in the cache. */
 static inline bool format_stored(const kir_side *s)
 {
-	return s->gran == KIR_GRAN_token_head || s->gran == KIR_GRAN_group;
+	return s->gran >= KIR_GRAN_token_head;
+}
+/* Tokens of a cache of format f that can only be written together: those that share scales.
+ * 0: each by itself. */
+static inline int kir_format_tokens(const kir_format *f)
+{
+	return f->side[0].tokens;
+}
+/* Tokens of attention op n that a tile of keys divides: those that share scales, or a page. */
+int64_t kir_key_run(const kir_func *f, kir_ref n);
+/* Scales that lie beside a row of dim codes. */
+static inline int64_t kir_side_scales(const kir_side *s, int64_t dim)
+{
+	return s->gran == KIR_GRAN_tokens ? dim : s->group ? dim / s->group : 1;
+}
+/* Elements of such a row that share one. */
+static inline int64_t kir_side_group(const kir_side *s, int64_t dim)
+{
+	return dim / kir_side_scales(s, dim);
 }
 
 /* Whether what side a stored means the same as side b's: it can be moved as it is. How a scale
@@ -186,7 +206,7 @@ static inline bool kir_side_moves(const kir_side *a, const kir_side *b)
 	       a->rotate == b->rotate && a->signs == b->signs && a->mean == b->mean &&
 	       (a->gran == KIR_GRAN_none ||
 	        (a->scale_elem == b->scale_elem && a->group == b->group &&
-	         a->global == b->global && a->range == b->range &&
+	         a->tokens == b->tokens && a->global == b->global && a->range == b->range &&
 	         (b->rule < KIR_RULE_pow2 || a->rule >= KIR_RULE_pow2)));
 }
 /* Whether side s can be transcoded: rotated rows are moved or not at all, and what is stored

@@ -59,7 +59,11 @@ static const struct block {
 	  { NULL, NULL, NULL, "amax/6 or 4 global", "amax/6 global" } },
 };
 
-enum { GRAN_NONE, GRAN_TENSOR, GRAN_HEAD, GRAN_TOKEN_HEAD, GRAN_GROUP };
+/* Values of 4 bits whose keys have scales by element have theirs by groups of so many. */
+enum { TOKENS_GROUP = 32 };
+
+/* GRAN_TOKENS: keys by element and group of tokens, values by token. */
+enum { GRAN_NONE, GRAN_TENSOR, GRAN_HEAD, GRAN_TOKEN_HEAD, GRAN_GROUP, GRAN_TOKENS };
 static const char *const grans[] = { "none", "tensor", "head", "token-head", NULL };
 
 enum {
@@ -189,21 +193,22 @@ static bool read_elem(spec *f, const char *s, size_t n)
 	return f->elem != NULL;
 }
 
-/* gN, N a multiple of 8. */
+/* gN, N a multiple of 8; cN, N a multiple of 16. */
 static bool read_group(spec *f, const char *s, size_t n)
 {
 	int group = 0;
 
-	if (n < 2 || n > 5 || *s != 'g')
+	if (n < 2 || n > 5 || (*s != 'g' && *s != 'c'))
 		return false;
 	for (size_t i = 1; i < n; i++) {
 		if (s[i] < '0' || s[i] > '9')
 			return false;
 		group = group * 10 + (s[i] - '0');
 	}
-	if (group < 8 || group > 4096 || group % 8)
+	if (*s == 'g' ? group < 8 || group > 4096 || group % 8
+	              : group < 16 || group > 256 || group % 16)
 		return false;
-	f->gran = GRAN_GROUP;
+	f->gran = *s == 'g' ? GRAN_GROUP : GRAN_TOKENS;
 	f->group = group;
 	return true;
 }
@@ -286,6 +291,8 @@ static bool read_spec(spec *f, const char *name)
 	/* eight bits without a scale, and 16 with one, are no formats of anybody's; a zero
 	 * point lies in a stored scale */
 	return (f->gran == GRAN_NONE) == (f->elem->bits == 16) &&
+	       (f->gran != GRAN_TOKENS ||
+	        ((f->place == PLACE_NATIVE || f->place == PLACE_AMX) && !f->rotated && !f->centered)) &&
 	       (f->elem->elem[0] != 'u' || stored(f));
 }
 
@@ -296,6 +303,8 @@ static void add_name(const spec *f, kir_text *t)
 		kir_text_add(t, "/%s", rule_words[f->rule]);
 	if (f->gran == GRAN_GROUP && !f->block)
 		kir_text_add(t, "/g%d", f->group);
+	else if (f->gran == GRAN_TOKENS)
+		kir_text_add(t, "/c%d", f->group);
 	else if (f->gran != GRAN_GROUP &&
 	         (f->gran != default_gran(f) || f->place != PLACE_NATIVE))
 		kir_text_add(t, "/%s", grans[f->gran]);
@@ -317,10 +326,20 @@ static void add_scale(const spec *f, kir_text *t)
 {
 	/* a group of 32 codes of 4 bits is 16 bytes: 4 for its scale would be many */
 	bool zero = f->elem->elem[0] == 'u'; /* unsigned codes: with a zero point in an f32 */
-	bool small = f->elem->bits == 4 && f->gran == GRAN_GROUP && !zero;
+	bool small = f->elem->bits == 4 && f->gran >= GRAN_GROUP && !zero;
 	const char *of = zero ? "range" : "amax";
 	const char *elem = f->block ? f->block->scale : small ? "bf16" : "f32";
 
+	if (f->gran == GRAN_TOKENS) {
+		kir_text_add(t, "k.scale %s tokens %d %s/%s floor 1e-06\nv.scale %s ", elem,
+		             f->group, of, f->elem->divisor, elem);
+		if (f->elem->bits == 4)
+			kir_text_add(t, "group %d", TOKENS_GROUP);
+		else
+			kir_text_add(t, "token-head");
+		kir_text_add(t, " %s/%s floor 1e-06\n", of, f->elem->divisor);
+		return;
+	}
 	kir_text_add(t, "scale ");
 	switch (f->gran) {
 	case GRAN_NONE: kir_text_add(t, "none\n"); break;
@@ -354,13 +373,22 @@ static void add_split(const spec *f, const char *axes, const char *k, const char
 	kir_text_add(t, "tensor v_scale_cache [%s] { vs%s }\n", ht ? "h t" : "t h", g);
 }
 
+/* Stored scales behind the codes of a head; those of a group side by side. */
+static void add_scales(const spec *f, kir_text *t)
+{
+	const char *g = f->gran == GRAN_GROUP ? "g " : "";
+
+	if (f->gran == GRAN_TOKENS)
+		kir_text_add(t, " ks[g d] vs[%st]", f->elem->bits == 4 ? "g " : "");
+	else if (stored(f))
+		kir_text_add(t, " ks[%st] vs[%st]", g, g);
+}
+
 /* Keys of 16 tokens and values of 16 dimensions as products of tiles take them: 4 bytes of the
  * contraction side by side. 8-bit floats, which become two of those 4 bytes each, in the order
  * in which their low and high bytes unpack (passes/vec_layout.c). */
 static void add_amx(const spec *f, kir_text *t)
 {
-	const char *g = f->gran == GRAN_GROUP ? "g " : "";
-
 	if (f->elem->bits == 16)
 		kir_text_add(t, "tensor cache [h] { k[t/16 d/2 t%%16 d%%2] "
 		                "v[d/16 t/2 d%%16 t%%2]");
@@ -370,14 +398,13 @@ static void add_amx(const spec *f, kir_text *t)
 	else
 		kir_text_add(t, "tensor cache [h] { k[t/16 d/4 t/4%%4 d/2%%2 t%%4 d%%2] "
 		                "v[d/16 t/4 d/4%%4 t/2%%2 d%%4 t%%2]");
-	if (stored(f))
-		kir_text_add(t, " ks[%st] vs[%st]", g, g);
+	add_scales(f, t);
 	kir_text_add(t, " align 64 }\n");
 }
 
 static void add_tensors(const spec *f, kir_text *t)
 {
-	const char *g = f->gran == GRAN_GROUP ? "g " : ""; /* a group's scales side by side */
+	const char *g = f->gran == GRAN_GROUP ? "g " : "";
 	int pair = f->elem->bits == 16 ? 2 : 4; /* elements a dot product step takes  */
 	int chunk = f->elem->bits == 16 ? 8 : 16;
 	char k[40];
@@ -388,8 +415,7 @@ static void add_tensors(const spec *f, kir_text *t)
 			kir_text_add(t, "k.pack 4\nv.pack 16\n");
 		kir_text_add(t, "tensor cache [h] { k[t/64 d/%d t%%64 d%%%d] v[%s]", pair, pair,
 		             f->elem->bits == 4 ? "t/4 d t%4" : "t d");
-		if (stored(f))
-			kir_text_add(t, " ks[%st] vs[%st]", g, g);
+		add_scales(f, t);
 		kir_text_add(t, " align 64 }\n");
 		break;
 	case PLACE_INLINE:
@@ -450,9 +476,8 @@ static void refuse(const char *name, kir_diag *d)
 	          name);
 	kir_error(
 	    d, 0, 0,
-	    "ELEM[/none|tensor|head|token-head|gN][/native|inline|split|nhd|hnd|x|amx|page]"
-	    "[/div|rcp][/even|away|zero][/nan-max][/centered][/rotated], ELEM one of bf16 f16 "
-	    "int8 e4m3 "
+	    "ELEM[/none|tensor|head|token-head|gN|cN][/native|inline|split|nhd|hnd|x|amx|page]"
+	    "[/div|rcp][/even|away|zero][/nan-max][/centered][/rotated], ELEM: bf16 f16 int8 e4m3 "
 	    "e5m2 "
 	    "e4m3fnuz e5m2fnuz int4 uint4 e2m1 mxfp8[/ceil|ocp] mxfp4[/ceil|ocp|near] "
 	    "nvfp4[/4over6]");

@@ -6,7 +6,8 @@
  * which is the stream's address once each entry has its stride.
  *
  * A group's piece g means, for the codes in it, the elements that share that scale: a record
- * like `[g] { ks k[d%32] }` keeps each scale beside its codes.
+ * like `[g] { ks k[d%32] }` keeps each scale beside its codes. Where scales are shared along
+ * tokens g counts those groups: `[g] { ks[d] k[t%32 d] }`.
  */
 #include "format_priv.h"
 
@@ -51,12 +52,17 @@ static int64_t side_dim(const struct walk *w, int side)
 static int64_t axis_extent(const struct walk *w, char axis, kir_stream s)
 {
 	int side = format_side(s), group = w->f->side[side].group;
+	int tokens = w->f->side[side].tokens;
 
 	switch (axis) {
 	case 't': return w->shape.page;
 	case 'h': return w->shape.kv_heads;
-	case 'd': return side_dim(w, side) / kir_side_per(&w->f->side[side]);
-	default: return group ? side_dim(w, side) / group : 1;
+	case 'd':
+		return side_dim(w, side) / (s < KIR_S_ks ? kir_side_per(&w->f->side[side]) : 1);
+	default:
+		if (tokens)
+			return w->shape.page / tokens;
+		return group ? side_dim(w, side) / group : 1;
 	}
 }
 
@@ -148,8 +154,10 @@ static struct format_piece piece_for(const struct walk *w, const struct nest *n,
 	if (p.axis == 'g' && s < KIR_S_ks) {
 		const kir_side *side = &w->f->side[format_side(s)];
 
-		p.axis = 'd';
-		p.div *= side->group ? side->group / (int)kir_side_per(side) : 1;
+		p.axis = side->tokens ? 't' : 'd';
+		p.div *= side->tokens  ? side->tokens
+		         : side->group ? side->group / (int)kir_side_per(side)
+		                       : 1;
 	}
 	return p;
 }
@@ -191,7 +199,10 @@ static bool check_cover(const struct walk *w, const struct format_item *it)
 {
 	kir_stream s = it->stream;
 	const kir_side *side = &w->f->side[format_side(s)];
-	const char *axes = s < KIR_S_ks ? "htd" : side->gran == KIR_GRAN_group ? "htg" : "ht";
+	const char *axes = s < KIR_S_ks                    ? "htd"
+	                   : side->gran == KIR_GRAN_group  ? "htg"
+	                   : side->gran == KIR_GRAN_tokens ? "hgd"
+	                                                   : "ht";
 
 	for (unsigned i = 0; i < w->nnest; i++) {
 		char axis = piece_for(w, &w->nest[i], s).axis;
@@ -254,23 +265,23 @@ static bool check_align(const struct walk *w, kir_stream s, int64_t offset)
 static bool stream_type(struct walk *w, kir_stream s, kir_type *t)
 {
 	const kir_side *side = &w->f->side[format_side(s)];
-	static const char axes[] = "phtd";
-
+	bool by_tokens = s >= KIR_S_ks && side->gran == KIR_GRAN_tokens;
+	const char *axes = by_tokens ? "phgd" : "phtd";
 	kir_elem codes = side->bits == 4 ? KIR_u8 : side->elem;
 
 	*t = (kir_type){ .elem = (uint8_t)(s < KIR_S_ks ? codes : side->scale_elem),
 		         .buffer = true };
 	t->dim[t->rank++] = KIR_DYN;
 	t->dim[t->rank++] = w->shape.kv_heads;
-	t->dim[t->rank++] = w->shape.page;
-	if (s < KIR_S_ks)
+	t->dim[t->rank++] = axis_extent(w, by_tokens ? 'g' : 't', s);
+	if (s < KIR_S_ks || by_tokens)
 		t->dim[t->rank++] = axis_extent(w, 'd', s);
 	else if (side->gran == KIR_GRAN_group)
 		t->dim[t->rank++] = axis_extent(w, 'g', s);
 	t->piece[t->npieces++] = (kir_piece){ .axis = 0, .dyn = true, .div = 1, .stride = 0 };
 	for (unsigned i = 0; i < w->nnest; i++) {
 		struct format_piece p = piece_for(w, &w->nest[i], s);
-		const char *axis = strchr(axes, p.axis == 'g' ? 'd' : p.axis);
+		const char *axis = strchr(axes, p.axis == 'g' && !by_tokens ? 'd' : p.axis);
 		int64_t n = ceil_div(axis_extent(w, p.axis, s), p.div);
 
 		if (n <= p.mod)
@@ -355,7 +366,8 @@ static bool check_group(const struct walk *w, const struct format_item *it)
 
 		if (!(sides >> i & 1) || !(heads || groups))
 			continue;
-		if (same && (!groups || w->f->side[first].group == w->f->side[i].group))
+		if (same && (!groups || (w->f->side[first].group == w->f->side[i].group &&
+		                         w->f->side[first].tokens == w->f->side[i].tokens)))
 			continue;
 		kir_error(w->d, it->line, it->col,
 		          "format %s: %c and %c lie in one group along the head, but their %s "
@@ -452,7 +464,7 @@ static bool place_all(struct walk *w)
 bool kir_format_check(const kir_format *f, kir_diag *d)
 {
 	kir_layout out;
-	int64_t dim = 64;
+	int64_t dim = 64, page = 16 * (f->side[0].tokens ? f->side[0].tokens : 1);
 
 	if (!f->ntensor)
 		return true; /* a rule alone: what quantizers need */
@@ -460,7 +472,7 @@ bool kir_format_check(const kir_format *f, kir_diag *d)
 		if (f->side[s].group)
 			dim *= f->side[s].group;
 	struct walk w = { .f = f,
-		          .shape = { 2, dim + f->rest, dim, 16 },
+		          .shape = { 2, dim + f->rest, dim, page },
 		          .check = true,
 		          .out = &out,
 		          .d = d };
@@ -509,6 +521,13 @@ bool kir_format_layout(const kir_format *f, const kir_shape *s, kir_layout *out,
 	if (f->keys && s->dim_k != f->keys) {
 		kir_error(d, 0, 0, "format %s is for keys of %d elements, not dim_k=%lld",
 		          f->name, f->keys, (long long)s->dim_k);
+		return false;
+	}
+	if (kir_format_tokens(f) && s->page % kir_format_tokens(f)) {
+		kir_error(d, 0, 0,
+		          "format %s: page=%lld isn't made of whole groups of the %d tokens "
+		          "that share scales of k",
+		          f->name, (long long)s->page, kir_format_tokens(f));
 		return false;
 	}
 	if (s->dim_k <= f->rest) {

@@ -35,6 +35,8 @@ static void print_scale(const kir_side *s, kir_text *out)
 	kir_text_add(out, "%s %s", kir_elems[s->scale_elem].name, format_grans[s->gran]);
 	if (s->gran == KIR_GRAN_group)
 		kir_text_add(out, " %d", s->group);
+	if (s->gran == KIR_GRAN_tokens)
+		kir_text_add(out, " %d", s->tokens);
 	if (s->rule == KIR_RULE_given) {
 		kir_text_add(out, " given");
 		return;
@@ -189,6 +191,14 @@ void kir_format_print(const kir_format *f, kir_text *out)
 	kir_text_add(out, "}\n");
 }
 
+/* What the scales of stream s vary along in a head. */
+static const char *scale_axes(const kir_format *f, kir_stream s)
+{
+	const kir_side *side = &f->side[format_side(s)];
+
+	return side->group ? " t g" : side->tokens ? " g d" : " t";
+}
+
 const kir_format *kir_format_pair(kir_module *m, const kir_format *k, const kir_format *v,
                                   kir_diag *d)
 {
@@ -212,11 +222,9 @@ const kir_format *kir_format_pair(kir_module *m, const kir_format *k, const kir_
 		print_statement(&both, s, &t);
 	for (int s = 0; s < KIR_NSTREAM; s++)
 		if (format_needs(&both, (kir_stream)s))
-			kir_text_add(&t, "tensor rule_%s { %s[h t%s] }\n", kir_stream_names[s],
+			kir_text_add(&t, "tensor rule_%s { %s[h%s] }\n", kir_stream_names[s],
 			             kir_stream_names[s],
-			             s < KIR_S_ks                                  ? " d"
-			             : both.side[format_side((kir_stream)s)].group ? " g"
-			                                                           : "");
+			             s < KIR_S_ks ? " t d" : scale_axes(&both, (kir_stream)s));
 	kir_text_add(&t, "}");
 	ok = kir_format_parse_body(m, t.text, t.len, 0, d);
 	free(t.text);

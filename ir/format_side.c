@@ -149,6 +149,14 @@ bool format_check_side(const kir_format *f, int side, int line, kir_diag *d)
 	return check_range(f, side, line, d);
 }
 
+int64_t kir_key_run(const kir_func *f, kir_ref n)
+{
+	int64_t at = kir_attr_of(f, n, KIR_ATTR_format);
+	int tokens = at >= 0 ? kir_format_tokens(f->module->format[at]) : 0;
+
+	return tokens ? tokens : kir_type_of(f, kir_operand(f, n, "k"))->dim[2];
+}
+
 const kir_side *kir_packed_side(const kir_func *f, kir_ref n, kir_attr attr)
 {
 	int64_t at = kir_attr_of(f, n, attr);

@@ -102,6 +102,28 @@ static kir_type_id list(expansion *x, kir_elem e)
 
 /* -- caches ------------------------------------------------------------------------- */
 
+/* Keys that share scales along tokens come a whole group at a time, and lie side by side. */
+static bool check_together(expansion *x)
+{
+	int n = kir_format_tokens(x->rule);
+
+	if (!n || x->p->kind == KIR_TRANSCODE || (x->p->kind == KIR_ATTN && !x->p->sparse))
+		return true;
+	if (x->p->kind == KIR_ATTN)
+		kir_error(x->d, 0, 0,
+		          "format %s: %d tokens share the scales of keys, which index lists "
+		          "(sparse=) take apart: such a cache is read by pages",
+		          x->rule->name, n);
+	else
+		kir_error(
+		    x->d, 0, 0,
+		    "format %s: %d tokens share the scales of keys, so they are written "
+		    "together: transcode from=bf16 to=%s makes whole groups of a cache that "
+		    "holds them one by one",
+		    x->rule->name, n, x->rule->name);
+	return false;
+}
+
 bool problem_layouts(expansion *x)
 {
 	const kir_problem *p = x->p;
@@ -112,7 +134,7 @@ bool problem_layouts(expansion *x)
 	if (!k || !v)
 		return false;
 	x->rule = k == v ? k : kir_format_pair(x->m, k, v, x->d);
-	return x->rule && kir_format_layout(k, &s, &x->layout[0], x->d) &&
+	return x->rule && check_together(x) && kir_format_layout(k, &s, &x->layout[0], x->d) &&
 	       (k == v || kir_format_layout(v, &s, &x->layout[1], x->d));
 }
 
@@ -778,7 +800,8 @@ kir_func *kir_problem_expand(kir_module *m, const kir_problem *p, const kir_targ
 		.m = m, .p = p, .d = d, .op = kinds[p->kind].op, .prefix = "", .suffix = ""
 	};
 
-	if (p->kind == KIR_QUANT && !(x.rule = kir_format_get(m, p->k_format, d)))
+	if (p->kind == KIR_QUANT &&
+	    (!(x.rule = kir_format_get(m, p->k_format, d)) || !check_together(&x)))
 		return NULL;
 	if ((p->kind == KIR_GEMM || p->kind == KIR_PACK) &&
 	    (!kir_format_get(m, p->k_format, d) || !kir_format_get(m, p->v_format, d)))

@@ -6,6 +6,7 @@
 #define KVJIT_KIR_VERIFY_H
 
 #include "internal.h"
+#include "format.h"
 
 #define KIR_TYPE_TEXTS 4
 
@@ -43,6 +44,9 @@ bool kir_check_gemm(kir_checker *c, kir_ref n);
 bool kir_check_relayout(kir_checker *c, kir_ref n);
 /* verify_transcode.c */
 bool kir_check_transcode(kir_checker *c, kir_ref n);
+/* Scales of groups of tokens beside the codes. */
+bool kir_check_token_scales(kir_checker *c, kir_ref n, const kir_side *s, const char *codes,
+                            const char *scales);
 /* An operand that the format calls for, or has no use for. */
 bool kir_check_wanted(kir_checker *c, kir_ref n, const char *name, bool wanted,
                       const char *why);

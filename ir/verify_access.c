@@ -316,8 +316,8 @@ static bool check_signs(kir_checker *c, kir_ref n, const kir_format *fmt)
 		kir_ref codes = kir_operand(c->f, n, names[i][1]);
 
 		if (!kir_check_wanted(c, n, names[i][0], s->signs,
-		                  s->signs ? "the format rotates with signs"
-		                           : "the format has no signs"))
+		                      s->signs ? "the format rotates with signs"
+		                               : "the format has no signs"))
 			return false;
 		int64_t block =
 		    codes
@@ -356,6 +356,47 @@ static bool check_quantize(kir_checker *c, kir_ref n)
 	return k < 0 || k >= c->f->module->nformat ||
 	       check_mean(c, n, &c->f->module->format[k]->side[0], "mean", x->dim[1],
 	                  x->dim[2]);
+}
+
+bool kir_check_token_scales(kir_checker *c, kir_ref n, const kir_side *s, const char *codes,
+                            const char *scales)
+{
+	const kir_type *k = kir_type_of(c->f, kir_operand(c->f, n, codes));
+	kir_ref x = kir_operand(c->f, n, scales);
+	const kir_type *t = kir_type_of(c->f, x);
+
+	if (x && t->elem == s->scale_elem && t->rank == 4 && t->dim[1] == k->dim[1] &&
+	    t->dim[2] * s->tokens == k->dim[2] && t->dim[3] == k->dim[3] * kir_side_per(s))
+		return true;
+	return kir_complain(c, n,
+	                    "%s=%s isn't a scale of %s for each element of each head and %d "
+	                    "tokens of %s",
+	                    scales, x ? kir_value_text(c, x) : "nothing",
+	                    kir_elems[s->scale_elem].name, s->tokens, codes);
+}
+
+/* Formats whose keys share scales along tokens: attention over pages reads them, transcode
+ * writes them. */
+static bool check_token_groups(kir_checker *c, kir_ref n)
+{
+	const kir_func *f = c->f;
+	int64_t at = kir_attr_of(f, n, KIR_ATTR_format);
+	const kir_format *fmt =
+	    at >= 0 && at < f->module->nformat ? f->module->format[at] : NULL;
+
+	if (!fmt || !kir_format_tokens(fmt) || f->node[n].op == KIR_OP_transcode)
+		return true;
+	if (f->node[n].op != KIR_OP_attention)
+		return kir_complain(c, n,
+		                    "scales of format %s are of %d tokens together: only "
+		                    "transcode writes them",
+		                    fmt->name, kir_format_tokens(fmt));
+	if (kir_operand(f, n, "index"))
+		return kir_complain(c, n,
+		                    "scales of format %s are of %d tokens together, which "
+		                    "index lists take apart: table= is needed",
+		                    fmt->name, kir_format_tokens(fmt));
+	return kir_check_token_scales(c, n, &fmt->side[0], "k", "ks");
 }
 
 /* What a format without shared values and keys in parts calls for, and one with them. */
@@ -422,6 +463,8 @@ bool kir_check_named(kir_checker *c, kir_ref n)
 	}
 	if ((f->node[n].op == KIR_OP_attention || f->node[n].op == KIR_OP_cache_write) &&
 	    !check_parts(c, n))
+		return false;
+	if (!check_token_groups(c, n))
 		return false;
 	switch (f->node[n].op) {
 	case KIR_OP_attention: return check_plan_rows(c, n);

@@ -55,6 +55,8 @@ static bool check_scales(kir_checker *c, kir_ref n, const kir_format *f, const c
 
 	if (!s)
 		return true;
+	if (rule->tokens)
+		return kir_check_token_scales(c, n, rule, codes, scales);
 	if (t->elem != rule->scale_elem || t->dim[1] != k->dim[1] || t->dim[2] != k->dim[2] ||
 	    t->rank != (rule->group ? 4 : 3) || (rule->group && t->dim[3] != groups))
 		return kir_complain(c, n,
@@ -86,10 +88,11 @@ static bool check_side(kir_checker *c, kir_ref n, const kir_format *const f[2], 
 		return kir_complain(c, n, "only one of %s and %s stores keys less a mean",
 		                    f[0]->name, f[1]->name);
 	if (!kir_side_transcodes(f[0], f[1], side))
-		return kir_complain(c, n,
-		                    "%c is rotated, and its codes and scales don't mean the same "
-		                    "in %s and %s",
-		                    format_letter(side), f[0]->name, f[1]->name);
+		return kir_complain(
+		    c, n,
+		    "%c is rotated, and its codes and scales don't mean the same "
+		    "in %s and %s",
+		    format_letter(side), f[0]->name, f[1]->name);
 	return same_shape(c, n, f, side) && check_scales(c, n, f[0], "from_", side) &&
 	       check_scales(c, n, f[1], "", side);
 }

@@ -425,6 +425,37 @@ static kvjit_status fill(kvjit_frame *f)
 	return s;
 }
 
+/* Tokens that share scales are written together: each run of the list is one whole group of
+ * slots, or skipped, all of it. */
+static kvjit_status check_groups(const kvjit_frame *f, int list, const int64_t *slots)
+{
+	const kvjit_kernel *k = f->k;
+	int64_t group = k->slots[list].group;
+
+	if (!group)
+		return KVJIT_OK;
+	if (f->count % group)
+		return BAD(
+		    "argument '%s': %ld tokens aren't whole groups of the %ld that share "
+		    "scales",
+		    k->param[k->slots[list].param].name, (long)f->count, (long)group);
+	for (int64_t t = 0; t < f->count; t++) {
+		int64_t first = slots[t - t % group];
+
+		if (first < 0 ? slots[t] < 0
+		    : !k->slots[list].whole
+		        ? slots[t] >= 0
+		        : first % group == 0 && slots[t] == first + t % group)
+			continue;
+		return BAD(
+		    "argument '%s': slot %ld of token %ld: those of tokens %ld to %ld must "
+		    "all be negative or, in order, the %ld slots that share scales",
+		    k->param[k->slots[list].param].name, (long)slots[t], (long)t,
+		    (long)(t - t % group), (long)(t - t % group + group - 1), (long)group);
+	}
+	return KVJIT_OK;
+}
+
 /* Slots come from the host for each call; one outside the pool would write outside it. Those in
  * a device's own memory can't be looked at. */
 static kvjit_status check_list(const kvjit_frame *f, int list)
@@ -450,7 +481,7 @@ static kvjit_status check_list(const kvjit_frame *f, int list)
 			           "%ld pages of %ld tokens",
 			           k->param[k->slots[list].param].name, (long)slots[t], (long)t,
 			           (long)pages, (long)k->slots[list].page);
-	return KVJIT_OK;
+	return check_groups(f, list, slots);
 }
 
 static kvjit_status check_slots(const kvjit_frame *f)

@@ -264,6 +264,17 @@ static bool find_phases(kvjit_kernel *k, const kir_func *f, kir_diag *d)
 	return true;
 }
 
+/* Tokens that a transcode takes together: those that share scales where they go, and, if scales
+ * are moved as they are, where they come from. */
+static void find_groups(kvjit_kernel *k, const kir_func *ir, kir_ref n, int list)
+{
+	const kir_format *from = ir->module->format[kir_attr_of(ir, n, KIR_ATTR_from)];
+	const kir_format *to = ir->module->format[kir_attr_of(ir, n, KIR_ATTR_format)];
+
+	k->slots[list].group = kir_format_tokens(to);
+	k->slots[list].whole = !list || kir_side_moves(&from->side[0], &to->side[0]);
+}
+
 /* Which parameters hold slots of a cache, so that calls can check them. */
 static void find_slots(kvjit_kernel *k, const kir_func *ir)
 {
@@ -281,6 +292,8 @@ static void find_slots(kvjit_kernel *k, const kir_func *ir)
 			k->slots[l].param = (int)i;
 			k->slots[l].page =
 			    kir_type_of(ir, kir_operand(ir, n, names[l][1]))->dim[2];
+			if (lists > 1)
+				find_groups(k, ir, n, l);
 		}
 	}
 }

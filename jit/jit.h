@@ -214,10 +214,12 @@ struct kvjit_kernel {
 	struct {
 		int param;    /* whose values are slots                             */
 		int64_t page; /* tokens a page; 0: no such parameter                */
-	} slots[2]; /* of the cache that is written, of one that is read by slots */
+		int group;    /* tokens that only go together; 0: each by itself    */
+		bool whole;   /* and are the slots of one group                     */
+	} slots[2];           /* of the cache that is written, of one that is read by slots */
 	kvjit_map code;
-	void (*entry)(void); /* NULL: the interpreter runs `run`, or a device the module */
-	kvjit_device *device; /* NULL: none */
+	void (*entry)(void);   /* NULL: the interpreter runs `run`, or a device the module */
+	kvjit_device *device;  /* NULL: none */
 	kbe_module *module_on; /* the device's */
 	ffi_cif cif;
 	ffi_type *types[KVJIT_MAX_CELLS];
@@ -294,7 +296,7 @@ struct kvjit_plan {
 	void *memory;
 	size_t capacity;
 	size_t scratch_bytes, scratch_cap;
-	void *scratch; /* the device's memory, if there is one */
+	void *scratch;        /* the device's memory, if there is one */
 	kvjit_device *device; /* NULL: none */
 	int32_t *there;       /* the lists once more, in the device's memory */
 	size_t there_cap;

@@ -204,12 +204,13 @@ static bool is_given(const bool *given, const char *name)
 	return false;
 }
 
-/* Tokens that the pages of all caches are multiples of. */
-static int64_t common_page(const kvjit_shape *s)
+/* Tokens that the pages of all caches, or what shares scales in them, are multiples of. */
+static int64_t common_run(const kir_func *f, const kvjit_shape *s)
 {
-	int64_t a = s->page[0], b = s->page[1];
+	int64_t a = kir_key_run(f, kvjit_find_attention(f, 0));
+	int64_t b = s->ncache > 1 ? kir_key_run(f, kvjit_find_attention(f, 1)) : 0;
 
-	while (s->ncache > 1 && b) {
+	while (b) {
 		int64_t rest = a % b;
 
 		a = b;
@@ -311,7 +312,7 @@ void kvjit_default_schedule(kir_func *f, const kir_problem *p)
 		    s.sparse[0] ? 1 : default_q_tile(f, &s, dim_k, p ? p->qlen : 1);
 	if (!f->sched.kv_tile)
 		f->sched.kv_tile = (int)kpass_default_kv_tile(
-		    common_page(&s), dim_k, kir_operand(f, n, "v") ? s.dim_v : 0,
+		    common_run(f, &s), dim_k, kir_operand(f, n, "v") ? s.dim_v : 0,
 		    f->sched.q_tile);
 	if (!f->sched.split && p && !is_given(p->has_knob, "split") && param_type(f, "part"))
 		f->sched.split = default_split(p, &s);

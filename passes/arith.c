@@ -36,10 +36,11 @@
  *
  * auto, for queries that came from bf16 or fewer bits: s8 codes take int8 where the target has
  * vnni or tiles (int8x2 where both digits fit one tile); other codes of at most 8 bits, and
- * bf16, take bf16 where the target has tiles, or bf16 but not fp16. For finer queries, s8 codes
- * take int8x2. All else f32. Matrix engines of sub-groups take f16 for all but s8 scores (int8,
- * int8x2) and bf16 caches (bf16); f32 queries stay in f32. docs/accuracy.md has the bounds.
- * Weights and stored scales are not negative.
+ * bf16, take bf16 where the target has tiles, or bf16 but not fp16. For finer queries, and
+ * those times a scale for each element (fold_scales.c), s8 codes take int8x2. All else f32.
+ * Matrix engines of sub-groups take f16 for all but s8 scores (int8, int8x2) and bf16 caches
+ * (bf16); f32 queries stay in f32. docs/accuracy.md has the bounds. Weights and stored scales
+ * are not negative.
  */
 #include "emit.h"
 
@@ -141,6 +142,18 @@ static bool exact_in_f16(kir_elem e)
 	return e == KIR_f16 || (kir_elems[e].bits <= 8 && e != KIR_e8m0 && e != KIR_i1);
 }
 
+/* The scales, one an element, that queries x are multiplied by before each tile of keys that
+ * shares them, 0 if they aren't. */
+static kir_ref column_scale(const kir_func *f, kir_ref x)
+{
+	kir_ref d = f->node[x].op == KIR_OP_mul ? kir_src(f, x, 1) : 0;
+
+	return d && kir_type_of(f, d)->rank == 1 && kir_attr_of(f, x, KIR_ATTR_axis) == 1 &&
+	               is_scale(f, d)
+	           ? d
+	           : 0;
+}
+
 /* Element of the queries: of the left factor of the function's first scores. */
 static kir_elem query_elem(const kir_func *f)
 {
@@ -148,6 +161,7 @@ static kir_elem query_elem(const kir_func *f)
 		if (f->node[n].op == KIR_OP_dot && kir_attr_of(f, n, KIR_ATTR_trans)) {
 			kir_ref q = kir_src(f, n, 0);
 
+			q = column_scale(f, q) ? kir_src(f, q, 0) : q;
 			q = before_convert(f, f->node[q].op == KIR_OP_slice ? kir_src(f, q, 0)
 			                                                    : q);
 			return (kir_elem)kir_type_of(f, q)->elem;
@@ -205,8 +219,11 @@ static bool has_zeros(kir_elem e)
 
 static enum arith_kind choose(const kir_func *f, kir_ref n, kir_elem query)
 {
-	bool query_exact = exact_in_bf16(query);
 	bool scores = kir_attr_of(f, n, KIR_ATTR_trans) != 0;
+	/* products of queries and scales are as fine as scales are */
+	if (scores && column_scale(f, kir_src(f, n, 0)))
+		query = KIR_f32;
+	bool query_exact = exact_in_bf16(query);
 	int knob = scores ? f->sched.qk : f->sched.pv;
 	kir_ref b = stored_factor(f, n);
 	kir_elem e = b ? (kir_elem)kir_type_of(f, b)->elem : KIR_VOID;

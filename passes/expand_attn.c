@@ -161,7 +161,26 @@ static kir_ref scaled(const attn *a, const part *p, kir_ref x, kir_ref s, int64_
 	if (zero)
 		src[1] = expand_split(f, p->zero, s, &src[2]);
 	return kir_emit(f, KIR_OP_dequant, kir_tile(f->module, KIR_f32, xt->dim[0], xt->dim[1]),
-	                src, 2u + zero, (int64_t[KIR_MAX_ATTRS]){ group ? -1 : 0, group });
+	                src, 2u + zero,
+	                (int64_t[KIR_MAX_ATTRS]){ group       ? -1
+	                                          : p->tokens ? 1
+	                                                      : 0,
+	                                          group });
+}
+
+/* The scales of the group of tokens that a tile lies in: f32<D>. One that was reached was
+ * written whole. */
+static kir_ref token_scales(const attn *a, const part *p, const kir_ref at[4])
+{
+	kir_func *f = a->f;
+	kir_elem e = (kir_elem)kir_type_of(f, p->scales)->elem;
+	kir_ref group =
+	    e2(f, KIR_OP_fdiv, kir_scalar(f->module, KIR_s64), at[2], s64c(f, p->tokens));
+	kir_ref src[5] = { p->scales, at[0], at[1], group, at[3] };
+
+	return as_elem(f,
+	               kir_emit(f, KIR_OP_load, kir_vector(f->module, e, p->dim), src, 5, NULL),
+	               KIR_f32);
 }
 
 /* One tile of K or V as stored, times its stored scales: f32<N x D>. Only tokens before
@@ -190,6 +209,8 @@ static kir_ref load_tile(const attn *a, const part *p, const kir_ref at[5], kir_
 	}
 	if (!sc)
 		return as_elem(f, x, KIR_f32);
+	if (p->tokens)
+		return scaled(a, p, x, token_scales(a, p, at), 0);
 	const kir_type *st = kir_type_of(f, sc);
 	kir_elem se = (kir_elem)st->elem;
 
@@ -419,6 +440,8 @@ static bool find_parts(attn *a, kir_diag *why)
 			side[i].packed = &format->side[i];
 		if (format && format->side[i].range)
 			side[i].zero = &format->side[i];
+		if (format)
+			side[i].tokens = format->side[i].tokens;
 		if (format && i < 2 && format->side[i].rotate)
 			a->rotated[i] = &format->side[i];
 		side[i].dim =
@@ -494,10 +517,10 @@ static bool set_up(attn *a, kir_diag *why)
 	a->rows = a->q_tile * a->group;
 	int64_t dim_k = kir_type_of(a->f, a->q)->dim[2];
 
-	a->kv_tile =
-	    a->f->sched.kv_tile
-	        ? a->f->sched.kv_tile
-	        : kpass_default_kv_tile(a->page, dim_k, inside ? 0 : a->dim_v, a->q_tile);
+	a->kv_tile = a->f->sched.kv_tile
+	                 ? a->f->sched.kv_tile
+	                 : kpass_default_kv_tile(kir_key_run(in, n), dim_k,
+	                                         inside ? 0 : a->dim_v, a->q_tile);
 	a->score_region = n + 1;
 	for (end = n + 1; in->node[end].op != KIR_OP_yield; end++)
 		;
@@ -507,6 +530,12 @@ static bool set_up(attn *a, kir_diag *why)
 		kir_error(why, 0, 0,
 		          "knob q_tile=%d: each query has an index list of its own, so 1",
 		          (int)a->q_tile);
+		return false;
+	}
+	if (a->key[0].tokens && a->key[0].tokens % a->kv_tile) {
+		kir_error(why, 0, 0,
+		          "knob kv_tile=%d must divide the %d tokens that share scales",
+		          (int)a->kv_tile, (int)a->key[0].tokens);
 		return false;
 	}
 	if (!a->gather.index && a->page % a->kv_tile) {

@@ -31,6 +31,7 @@ typedef struct part {
 	int64_t column, group;  /* of the stream; group -1: all of its scales */
 	const kir_side *packed; /* codes are two a byte; NULL: one element each */
 	const kir_side *zero;   /* scales hold zero points; NULL: they don't    */
+	int64_t tokens;         /* those that share scales, one an element; 0   */
 	kir_ref wide;           /* codes of the keys from attn.chunk on, widened; or 0 */
 } part;
 

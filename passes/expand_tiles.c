@@ -14,14 +14,14 @@ int64_t kpass_head_tile(int64_t group, int64_t dim_v)
 	return n;
 }
 
-int64_t kpass_default_kv_tile(int64_t page, int64_t dim_k, int64_t dim_v, int64_t q_tile)
+int64_t kpass_default_kv_tile(int64_t run, int64_t dim_k, int64_t dim_v, int64_t q_tile)
 {
 	int64_t most = 128 * 1024 / ((dim_k + dim_v) * 4), top = q_tile <= 1 ? 128 : 64;
 
 	most = most > top ? top : most;
 	for (int64_t by = 16; by >= 8; by -= 8)
 		for (int64_t t = most / by * by; t >= by; t -= by)
-			if (page % t == 0)
+			if (run % t == 0)
 				return t;
-	return page % 8 ? 1 : 8;
+	return run % 8 ? 1 : 8;
 }

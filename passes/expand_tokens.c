@@ -15,6 +15,9 @@
  * that kind read, and what is moved as it is goes 16 tokens at a time without rows; then the
  * source's 16 slots must follow each other too.
  *
+ * Where tokens share scales the walk goes by groups of them: what isn't a whole group stays
+ * where it is. Keys are put into place first (expand_group.c), then all else as above.
+ *
  * A page has one owner who takes its tokens in order: of two tokens with one slot the later
  * wins, whatever the number of threads, and no two threads write one cache line of a page.
  */
@@ -170,20 +173,18 @@ static void write_together(const write_op *of, kir_ref t, kir_ref slot)
 	}
 }
 
-/* Whether WRITE_RUN slots of a list follow each other, the first, `slot`, being a multiple of
- * WRITE_RUN: then they are in one page. */
-static kir_ref is_run(const write_op *w, kir_ref list, kir_ref t, kir_ref slot)
+kir_ref write_is_run(const write_op *w, kir_ref list, kir_ref t, kir_ref slot, int64_t n)
 {
 	kir_func *f = w->f;
 	kir_type_id s64 = kir_scalar(f->module, KIR_s64), i1 = kir_scalar(f->module, KIR_i1);
-	kir_type_id vt = kir_vector(f->module, KIR_s64, WRITE_RUN);
+	kir_type_id vt = kir_vector(f->module, KIR_s64, n);
 	kir_ref x = e3(f, KIR_OP_load, vt, list, t, w->n);
 
 	x = e2(f, KIR_OP_sub, vt, x, e0x(f, KIR_OP_iota, vt, 0));
 	kir_ref lo = e1x(f, KIR_OP_reduce_min, s64, x, 0);
 	kir_ref hi = e1x(f, KIR_OP_reduce_max, s64, x, 0);
 	kir_ref run = e2(f, KIR_OP_eq, i1, lo, hi);
-	kir_ref start = e2(f, KIR_OP_mod, s64, slot, s64c(f, WRITE_RUN));
+	kir_ref start = e2(f, KIR_OP_mod, s64, slot, s64c(f, n));
 
 	run = e2(f, KIR_OP_and, i1, run, e2(f, KIR_OP_eq, i1, start, s64c(f, 0)));
 	return e2(f, KIR_OP_and, i1, run, e2(f, KIR_OP_ge, i1, slot, s64c(f, 0)));
@@ -208,12 +209,13 @@ static void write_run(const write_op *w, kir_ref t)
 	kir_ref last = e2(f, KIR_OP_min, s64, end, w->n);
 	kir_ref slot = load1(f, w->slots, 1, &t);
 	kir_ref run = e2(f, KIR_OP_and, i1, e2(f, KIR_OP_le, i1, end, w->n),
-	                 is_run(w, w->slots, t, slot));
+	                 write_is_run(w, w->slots, t, slot, WRITE_RUN));
 
 	if (w->from_slots && takes_runs(w)) {
 		kir_ref from = load1(f, w->from_slots, 1, &t);
 
-		run = e2(f, KIR_OP_and, i1, run, is_run(w, w->from_slots, t, from));
+		run = e2(f, KIR_OP_and, i1, run,
+		         write_is_run(w, w->from_slots, t, from, WRITE_RUN));
 	} else if (w->from_slots) {
 		kir_ref from = e3(f, KIR_OP_load, kir_vector(m, KIR_s64, WRITE_RUN),
 		                  w->from_slots, t, w->n);
@@ -257,8 +259,45 @@ static kir_ref make_from_stage(kir_func *f, const write_side *s)
 	return kir_emit(f, KIR_OP_local, kir_buffer(f->module, e, 3, dim), NULL, 0, NULL);
 }
 
+/* Tokens from t on that share scales, if they are one whole group of slots; of those moved as
+ * they are, where they come from too. */
+static void write_group(const write_op *w, kir_ref t, int64_t tokens)
+{
+	kir_func *f = w->f;
+	kir_module *m = f->module;
+	kir_type_id s64 = kir_scalar(m, KIR_s64), i1 = kir_scalar(m, KIR_i1);
+	kir_ref end = e2(f, KIR_OP_add, s64, t, s64c(f, tokens));
+	kir_ref slot = load1(f, w->slots, 1, &t), from;
+	kir_ref run = e2(f, KIR_OP_and, i1, e2(f, KIR_OP_le, i1, end, w->n),
+	                 write_is_run(w, w->slots, t, slot, tokens));
+	write_op rest = *w;
+
+	if (w->side[0].move) {
+		from = load1(f, w->from_slots, 1, &t);
+		from = write_is_run(w, w->from_slots, t, from, tokens);
+	} else {
+		from =
+		    e3(f, KIR_OP_load, kir_vector(m, KIR_s64, tokens), w->from_slots, t, w->n);
+		from =
+		    e2(f, KIR_OP_ge, i1, e1x(f, KIR_OP_reduce_min, s64, from, 0), s64c(f, 0));
+		rest.side[0].in = 0;
+	}
+	run = e2(f, KIR_OP_and, i1, run, from);
+	run = e2(f, KIR_OP_and, i1, run, is_mine(w, slot));
+	kir_ref cond = kir_if(f, run);
+
+	w->put_group(w, t, slot);
+	kir_ref l = kir_for(f, t, end, WRITE_RUN, false, NULL, 0);
+
+	write_run(&rest, l + 1);
+	kir_for_end(f, l, NULL, 0);
+	kir_else(f, NULL, 0);
+	kir_if_end(f, cond, NULL, 0);
+}
+
 void write_tokens(write_op *w)
 {
+	int64_t together = w->put_group ? w->side[0].side->tokens : 0;
 	kir_func *f = w->f;
 	kir_ref lp;
 
@@ -268,11 +307,22 @@ void write_tokens(write_op *w)
 	lp = kir_for(f, s64c(f, 0), s64c(f, w->parts), 1, true, NULL, 0);
 	w->part = lp + 1;
 	for (int i = 0; i < KIR_SIDES && w->page % WRITE_RUN == 0; i++)
-		if (w->side[i].in) {
+		if (i == 0 && together && !w->side[0].move) {
+			w->side[0].group =
+			    kir_emit(f, KIR_OP_local,
+			             kir_buffer(f->module, KIR_f32, 2,
+			                        (int64_t[]){ together, w->side[0].dim }),
+			             NULL, 0, NULL);
+		} else if (w->side[i].in) {
 			w->side[i].stage = make_stage(w, &w->side[i]);
 			w->side[i].from_stage = make_from_stage(f, &w->side[i]);
 		}
-	if (w->page % WRITE_RUN) {
+	if (together) {
+		kir_ref lt = kir_for(f, s64c(f, 0), w->n, together, false, NULL, 0);
+
+		write_group(w, lt + 1, together);
+		kir_for_end(f, lt, NULL, 0);
+	} else if (w->page % WRITE_RUN) {
 		write_singly(w, s64c(f, 0), w->n);
 	} else {
 		kir_ref lt = kir_for(f, s64c(f, 0), w->n, WRITE_RUN, false, NULL, 0);

@@ -18,7 +18,9 @@
  * each other from a multiple of 16 on; else a token at a time, in pieces of 4 bytes. What is
  * moved as it is goes as a tile of 16 tokens then, without rows.
  */
-#include "expand_write.h"
+#include "expand_group.h"
+
+#include <string.h>
 
 /* Where row t's source lies: page, head, token, 0. */
 static void source_place(const write_op *w, const write_side *s, kir_ref t, kir_ref h,
@@ -33,6 +35,15 @@ static void source_place(const write_op *w, const write_side *s, kir_ref t, kir_
 	at[1] = h;
 	at[2] = e2(f, KIR_OP_mod, s64, slot, page);
 	at[3] = s64c(f, 0);
+}
+
+/* Where the scales of the token `at` lie. */
+static void scales_at(kir_func *f, const kir_side *s, const kir_ref at[4], kir_ref by[4])
+{
+	memcpy(by, at, 4 * sizeof *by);
+	if (s->tokens)
+		by[2] = e2(f, KIR_OP_fdiv, kir_scalar(f->module, KIR_s64), at[2],
+		           s64c(f, s->tokens));
 }
 
 /* [page, heads, token, all] of a stream: <heads x width>, or <heads> of one without columns. */
@@ -110,7 +121,7 @@ static void move_run(const write_op *w, const write_side *s, kir_ref t, kir_ref 
 	kir_emit(f, KIR_OP_store, KIR_NO_TYPE,
 	         (kir_ref[]){ x, s->codes, page, l + 1, first, at[3] }, 6,
 	         (int64_t[KIR_MAX_ATTRS]){ hint });
-	if (s->scales) {
+	if (s->scales && !s->side->tokens) {
 		const kir_type *g = kir_type_of(f, s->from_scales);
 		bool groups = g->rank == 4;
 		kir_elem e = (kir_elem)g->elem;
@@ -134,9 +145,47 @@ static void move_row(const write_op *w, const write_side *s, kir_ref x, const ki
 	kir_func *f = w->f;
 
 	write_store(f, repacked(f, s, x), 3, codes);
-	if (s->scales)
+	if (s->scales && !s->side->tokens) /* those put_group() puts */
 		write_store(f, load_stream(f, s->from_scales, at, heads),
 		            kir_type_of(f, s->scales)->rank - 1, scales);
+}
+
+/* Codes as f32, one an element. */
+static kir_ref code_values(kir_func *f, const write_side *s, kir_ref x)
+{
+	return as_elem(f, s->from->bits == 4 ? unpacked(f, s->from, x) : x, KIR_f32);
+}
+
+/* What codes x <R x D> (f32) under stored scales g (f32: one a row, one a row and group, or one
+ * an element, of each row or of all) and handed-over ones d (f32<R>) stand for: f32<R x dim>.
+ */
+static kir_ref decode(kir_func *f, const write_side *s, kir_ref x, kir_ref g, kir_ref d)
+{
+	kir_module *m = f->module;
+	int64_t rows = kir_type_of(f, x)->dim[0], groups = kir_side_scales(s->from, s->dim);
+	kir_type_id row = kir_tile(m, KIR_f32, rows, s->dim), t = row;
+	kir_ref zero = 0;
+	int64_t axis = 0;
+
+	if (g && s->from->tokens) {
+		axis = kir_type_of(f, g)->rank == 2 ? -1 : 1;
+	} else if (g && s->from->group) {
+		g = e1(f, KIR_OP_reshape, kir_vector(m, KIR_f32, rows * groups), g);
+		t = kir_tile(m, KIR_f32, rows * groups, s->from->group);
+	}
+	if (g && s->from->range)
+		g = expand_split(f, s->from, g, &zero);
+	if (g && d && s->from->group)
+		d = write_each_group(f, d, groups);
+	d = g && d ? e2(f, KIR_OP_mul, f->node[g].type, g, d) : g ? g : d;
+	if (!d)
+		return x;
+	if (t != row)
+		x = e1(f, KIR_OP_reshape, t, x);
+	if (zero)
+		x = e2x(f, KIR_OP_sub, t, x, zero, axis);
+	x = e2x(f, KIR_OP_mul, t, x, d, axis);
+	return t == row ? x : e1(f, KIR_OP_reshape, row, x);
 }
 
 /* What the source's codes stand for: f32<heads x dim>. */
@@ -144,38 +193,66 @@ static kir_ref decode_row(const write_op *w, const write_side *s, kir_ref x,
                           const kir_ref at[4], int64_t heads)
 {
 	kir_func *f = w->f;
-	kir_module *m = f->module;
-	kir_type_id row = kir_tile(m, KIR_f32, heads, s->dim), t = row;
-	kir_ref d = 0, zero = 0;
-	int64_t groups = s->from->group ? s->dim / s->from->group : 1;
+	kir_ref d = 0, g = 0, by[4];
 
-	if (s->from->bits == 4)
-		x = unpacked(f, s->from, x);
-	x = as_elem(f, x, KIR_f32);
+	x = code_values(f, s, x);
 	if (s->from_given)
-		d = e2(f, KIR_OP_load, kir_vector(m, KIR_f32, heads), s->from_given, at[1]);
+		d = e2(f, KIR_OP_load, kir_vector(f->module, KIR_f32, heads), s->from_given,
+		       at[1]);
 	if (s->from_scales) {
-		kir_type_id each = kir_vector(m, KIR_f32, heads * groups);
-		kir_ref g = as_elem(f, load_stream(f, s->from_scales, at, heads), KIR_f32);
+		scales_at(f, s->from, at, by);
+		g = as_elem(f, load_stream(f, s->from_scales, by, heads), KIR_f32);
+	}
+	return decode(f, s, x, g, d);
+}
+
+kir_ref transcode_row(const write_op *w, const write_side *s, kir_ref t, kir_ref h)
+{
+	kir_ref at[4];
+
+	source_place(w, s, t, h, at);
+	return decode_row(w, s, load_stream(w->f, s->in, at, 1), at, 1);
+}
+
+kir_ref transcode_run(const write_op *w, const write_side *s, kir_ref t, kir_ref h)
+{
+	kir_func *f = w->f;
+	kir_module *m = f->module;
+	const kir_type *c = kir_type_of(f, s->in);
+	kir_ref at[4], by[4], g = 0, d = 0;
+
+	source_place(w, s, t, h, at);
+	kir_ref x =
+	    kir_emit(f, KIR_OP_load, kir_tile(m, (kir_elem)c->elem, WRITE_RUN, c->dim[3]),
+	             (kir_ref[]){ s->in, at[0], at[1], at[2], at[3] }, 5, NULL);
+	x = code_values(f, s, x);
+	if (s->from_scales) {
+		const kir_type *st = kir_type_of(f, s->from_scales);
+		kir_elem e = (kir_elem)st->elem;
+		kir_type_id t16 = kir_vector(m, e, s->from->tokens ? st->dim[3] : WRITE_RUN);
 
 		if (s->from->group)
-			g = e1(f, KIR_OP_reshape, each, g);
-		if (s->from->range)
-			g = expand_split(f, s->from, g, &zero);
-		if (d && s->from->group)
-			d = write_each_group(f, d, groups);
-		d = d ? e2(f, KIR_OP_mul, each, g, d) : g;
+			t16 = kir_tile(m, e, WRITE_RUN, st->dim[3]);
+		scales_at(f, s->from, at, by);
+		g = kir_emit(f, KIR_OP_load, t16,
+		             (kir_ref[]){ s->from_scales, by[0], by[1], by[2], by[3] },
+		             st->rank + 1, NULL);
+		g = as_elem(f, g, KIR_f32);
 	}
-	if (!d)
-		return x;
-	if (s->from_scales && s->from->group) {
-		t = kir_tile(m, KIR_f32, heads * groups, s->from->group);
-		x = e1(f, KIR_OP_reshape, t, x);
-	}
-	if (zero)
-		x = e2x(f, KIR_OP_sub, t, x, zero, 0);
-	x = e2x(f, KIR_OP_mul, t, x, d, 0);
-	return t == row ? x : e1(f, KIR_OP_reshape, row, x);
+	if (s->from_given)
+		d = e1(f, KIR_OP_splat, kir_vector(m, KIR_f32, WRITE_RUN),
+		       load1(f, s->from_given, 1, &h));
+	return decode(f, s, x, g, d);
+}
+
+void transcode_scales(const write_op *w, const write_side *s, kir_ref t, kir_ref h,
+                      const write_place *to)
+{
+	kir_ref at[4], by[4];
+
+	source_place(w, s, t, h, at);
+	scales_at(w->f, s->from, at, by);
+	write_store(w->f, load_stream(w->f, s->from_scales, by, 1), 3, to);
 }
 
 static void put_token(const write_op *w, const write_side *s, kir_ref t, kir_ref h,
@@ -249,9 +326,13 @@ bool expand_transcode(const kir_func *in, kir_ref n, kir_func *f, kir_ref *map, 
 		       .put = put_token,
 		       .put_run = move_run };
 
-	(void)why;
 	for (int i = 0; i < KIR_SIDES; i++)
 		w.side[i] = make_side(in, n, f, map, i);
+	if (w.side[0].side->tokens) {
+		w.put_group = transcode_group;
+		if (!w.side[0].move && !group_fits(&w.side[0], why))
+			return false;
+	}
 	write_tokens(&w);
 	return true;
 }

@@ -32,23 +32,11 @@ static kir_ref pow2_of(kir_func *f, kir_scale_rule rule, kir_ref x)
 	return e1(f, KIR_OP_bitcast, ft, e3(f, KIR_OP_select, it, small, least, b));
 }
 
-/* The scale of each row of x (its last axis), as it will be stored. over: what rows are
- * multiplied by first, or 0. */
-static kir_ref row_scale(kir_func *f, const kir_side *s, kir_ref x, kir_elem from, kir_ref over)
+kir_ref write_scale(kir_func *f, const kir_side *s, kir_ref a, kir_elem from, kir_ref over)
 {
-	const kir_type *xt = kir_type_of(f, x);
-	kir_type_id t = xt->rank == 2 ? kir_vector(f->module, KIR_f32, xt->dim[0])
-	                              : kir_scalar(f->module, KIR_f32);
-	kir_ref a;
+	kir_type_id t = f->node[a].type;
 
-	if (s->range) {
-		a = e2(f, KIR_OP_sub, t, e1x(f, KIR_OP_reduce_max, t, x, xt->rank - 1),
-		       e1x(f, KIR_OP_reduce_min, t, x, xt->rank - 1));
-		a = e2(f, KIR_OP_min, t, a, f32c(f, kir_elem_max(KIR_f32)));
-	} else {
-		a = e1x(f, KIR_OP_reduce_amax, t, x, xt->rank - 1);
-		a = e2(f, KIR_OP_min, t, a, f32c(f, kir_elem_max(from)));
-	}
+	a = e2(f, KIR_OP_min, t, a, f32c(f, kir_elem_max(s->range ? KIR_f32 : from)));
 	if (over)
 		a = e2(f, KIR_OP_mul, t, a, over);
 	if (s->eps > 0)
@@ -63,6 +51,22 @@ static kir_ref row_scale(kir_func *f, const kir_side *s, kir_ref x, kir_elem fro
 	if (s->rule >= KIR_RULE_pow2)
 		a = pow2_of(f, s->rule, a);
 	return as_elem(f, a, s->scale_elem);
+}
+
+/* The scale of each row of x (its last axis), as it will be stored. over: what rows are
+ * multiplied by first, or 0. */
+static kir_ref row_scale(kir_func *f, const kir_side *s, kir_ref x, kir_elem from, kir_ref over)
+{
+	const kir_type *xt = kir_type_of(f, x);
+	kir_type_id t = xt->rank == 2 ? kir_vector(f->module, KIR_f32, xt->dim[0])
+	                              : kir_scalar(f->module, KIR_f32);
+	int64_t last = xt->rank - 1;
+
+	if (!s->range)
+		return write_scale(f, s, e1x(f, KIR_OP_reduce_amax, t, x, last), from, over);
+	kir_ref a = e2(f, KIR_OP_sub, t, e1x(f, KIR_OP_reduce_max, t, x, last),
+	               e1x(f, KIR_OP_reduce_min, t, x, last));
+	return write_scale(f, s, a, from, over);
 }
 
 /* x with 0 for NaN: codes with a zero point hold none. */
@@ -104,6 +108,13 @@ static bool clamps_late(const kir_side *s)
 	       s->round != KIR_ROUND_zero && !s->global && !s->range && s->other == 0;
 }
 
+kir_ref write_clean(kir_func *f, const kir_side *s, kir_ref x, kir_elem from)
+{
+	if (format_stored(s) && !clamps_late(s))
+		x = clamp(f, x, kir_elem_max(from));
+	return s->range ? no_nan(f, x) : x;
+}
+
 /* over / d, 0 where d is 0. */
 static kir_ref safe_ratio(kir_func *f, kir_ref over, kir_ref d)
 {
@@ -125,21 +136,18 @@ static kir_ref narrow(kir_func *f, const kir_side *s, kir_ref x)
 	return e2(f, KIR_OP_max, t, x, kir_const_i(f, s->elem, least));
 }
 
-/* The zero point of each row of x <R x D> under scales d: the code of 0, as an s32. */
-static kir_ref row_zeros(kir_func *f, const kir_side *s, kir_ref x, kir_ref d)
+kir_ref write_zeros(kir_func *f, const kir_side *s, kir_ref least, kir_ref d)
 {
 	kir_type_id t = f->node[d].type, it = kir_with_elem(f->module, t, KIR_s32);
-	kir_ref z = e1x(f, KIR_OP_reduce_min, t, x, 1);
+	kir_ref z = e2(f, KIR_OP_div, t, e1(f, KIR_OP_neg, t, least), d);
 
-	z = e2(f, KIR_OP_div, t, e1(f, KIR_OP_neg, t, z), d);
 	z = e2(f, KIR_OP_min, t, z, f32c(f, (double)kir_side_max(s)));
 	z = e2(f, KIR_OP_max, t, z, f32c(f, 0));
 	return kir_emit(f, KIR_OP_convert, it, &z, 1,
 	                (int64_t[KIR_MAX_ATTRS]){ KIR_ROUND_away });
 }
 
-/* Scales d with zero points in their lowest bits. */
-static kir_ref with_zeros(kir_func *f, const kir_side *s, kir_ref d, kir_ref zero)
+kir_ref write_with_zeros(kir_func *f, const kir_side *s, kir_ref d, kir_ref zero)
 {
 	kir_type_id t = f->node[d].type, it = f->node[zero].type;
 	int32_t mask = (int32_t)kir_side_zero_mask(s);
@@ -149,20 +157,18 @@ static kir_ref with_zeros(kir_func *f, const kir_side *s, kir_ref d, kir_ref zer
 	return e1(f, KIR_OP_bitcast, t, e2(f, KIR_OP_or, it, b, zero));
 }
 
-/* Codes of x (f32) under scale d (f32): a scalar, or one for each row of x. zero: s32 zero
- * points, or 0. */
-static kir_ref row_codes(kir_func *f, const kir_side *s, kir_ref x, kir_ref d, kir_ref zero,
-                         kir_ref over)
+kir_ref write_codes(kir_func *f, const kir_side *s, kir_ref x, kir_ref d, kir_ref zero,
+                    kir_ref over, int64_t axis)
 {
 	kir_type_id xt = f->node[x].type, dt = f->node[d].type;
-	int64_t axis = kir_type_at(f->module, dt)->rank ? 0 : -1;
 	kir_ref t;
 
+	axis = kir_type_at(f->module, dt)->rank ? axis : -1;
 	if (over) {
 		t = e2x(f, KIR_OP_mul, xt, x, safe_ratio(f, over, d), axis);
 	} else if (s->reciprocal) {
 		kir_ref one = f32c(f, 1.0);
-		kir_ref r = axis == 0 ? e2(f, KIR_OP_div, dt, e1(f, KIR_OP_splat, dt, one), d)
+		kir_ref r = axis >= 0 ? e2(f, KIR_OP_div, dt, e1(f, KIR_OP_splat, dt, one), d)
 		                      : e2(f, KIR_OP_div, dt, one, d);
 
 		t = e2x(f, KIR_OP_mul, xt, x, r, axis);
@@ -202,7 +208,7 @@ static kir_ref sum_squares(kir_func *f, kir_ref x)
 static kir_ref squared_error(kir_func *f, const kir_side *s, kir_ref x, kir_ref d, kir_ref over)
 {
 	kir_type_id t = f->node[x].type;
-	kir_ref q = as_elem(f, row_codes(f, s, x, d, 0, over), KIR_f32);
+	kir_ref q = as_elem(f, write_codes(f, s, x, d, 0, over, 0), KIR_f32);
 
 	q = e2x(f, KIR_OP_mul, t, q, d, 0);
 	if (over)
@@ -239,8 +245,7 @@ static kir_ref plain_codes(kir_func *f, const kir_side *s, kir_ref x)
 	                (int64_t[KIR_MAX_ATTRS]){ s->round, s->nan, KIR_OVER_sat });
 }
 
-/* Rows of codes as they are stored: two a byte where the side says so. */
-static kir_ref as_stored(kir_func *f, const kir_side *s, kir_ref codes)
+kir_ref write_as_stored(kir_func *f, const kir_side *s, kir_ref codes)
 {
 	const kir_type *t = kir_type_of(f, codes);
 
@@ -293,11 +298,7 @@ void write_rows(kir_func *f, const kir_side *s, kir_ref x, kir_ref given, kir_re
 		write_store(f, plain_codes(f, s, x), 2 + between, codes_to);
 		return;
 	}
-	xf = as_elem(f, x, KIR_f32);
-	if (format_stored(s) && !clamps_late(s))
-		xf = clamp(f, xf, kir_elem_max((kir_elem)t.elem));
-	if (s->range)
-		xf = no_nan(f, xf);
+	xf = write_clean(f, s, as_elem(f, x, KIR_f32), (kir_elem)t.elem);
 	whole = xf;
 	if (s->gran == KIR_GRAN_group)
 		xf = e1(f, KIR_OP_reshape, kir_tile(m, KIR_f32, rows * groups, s->group), xf);
@@ -319,19 +320,20 @@ void write_rows(kir_func *f, const kir_side *s, kir_ref x, kir_ref given, kir_re
 		}
 		out = stored;
 		if (s->range) {
-			zero = row_zeros(f, s, xf, d);
-			out = with_zeros(f, s, d, zero);
+			zero = write_zeros(
+			    f, s, e1x(f, KIR_OP_reduce_min, f->node[d].type, xf, 1), d);
+			out = write_with_zeros(f, s, d, zero);
 		}
 		if (s->gran == KIR_GRAN_group)
 			out = e1(f, KIR_OP_reshape, kir_tile(m, s->scale_elem, rows, groups),
 			         out);
 		write_store(f, out, (s->gran == KIR_GRAN_group ? 2 : 1) + between, scales_to);
 	}
-	codes = row_codes(f, s, xf, d, zero, over);
+	codes = write_codes(f, s, xf, d, zero, over, 0);
 	if (s->gran == KIR_GRAN_group)
 		codes =
 		    e1(f, KIR_OP_reshape, kir_with_elem(m, f->node[x].type, s->elem), codes);
-	write_store(f, as_stored(f, s, codes), 2 + between, codes_to);
+	write_store(f, write_as_stored(f, s, codes), 2 + between, codes_to);
 }
 
 /* x[t, h .. h + heads, c .. c + width] of a [T, H, D] input: <heads x width>. */
@@ -510,7 +512,7 @@ static void quantize_groups(const quant_op *o, kir_ref t, kir_ref h, kir_ref g, 
 		kir_emit(f, KIR_OP_store, KIR_NO_TYPE, (kir_ref[]){ scale, o->s, t, h, g }, 5,
 		         NULL);
 	}
-	codes = row_codes(f, s, x[1], as_elem(f, scale, KIR_f32), 0, 0);
+	codes = write_codes(f, s, x[1], as_elem(f, scale, KIR_f32), 0, 0, 0);
 	kir_emit(f, KIR_OP_store, KIR_NO_TYPE, (kir_ref[]){ codes, o->q, t, h, g, at[4] }, 6,
 	         NULL);
 }

@@ -20,6 +20,23 @@ void write_store(kir_func *f, kir_ref x, unsigned rank, const write_place *to);
  * handed-over scales f32<R>, or 0. between: dimensions between head and element. */
 void write_rows(kir_func *f, const kir_side *s, kir_ref x, kir_ref given, kir_ref signs,
                 const write_place *codes_to, const write_place *scales_to, unsigned between);
+/* The parts of that, where what shares a scale isn't a row. */
+/* x (f32) of what was `from`, without what its rule doesn't take. */
+kir_ref write_clean(kir_func *f, const kir_side *s, kir_ref x, kir_elem from);
+/* The scale, as it is stored, of what has the largest magnitude, or with range/N the distance
+ * of the largest and the smallest, a. over: what rows are multiplied by first, or 0. */
+kir_ref write_scale(kir_func *f, const kir_side *s, kir_ref a, kir_elem from, kir_ref over);
+/* The zero points of what is at least `least` under scales d: codes of 0, as s32. */
+kir_ref write_zeros(kir_func *f, const kir_side *s, kir_ref least, kir_ref d);
+/* Scales d with zero points in their lowest bits. */
+kir_ref write_with_zeros(kir_func *f, const kir_side *s, kir_ref d, kir_ref zero);
+/* Codes of x (f32) under scale d (f32): a scalar, or one for each index along axis. zero: s32
+ * zero points, or 0. */
+kir_ref write_codes(kir_func *f, const kir_side *s, kir_ref x, kir_ref d, kir_ref zero,
+                    kir_ref over, int64_t axis);
+/* Rows of codes as they are stored: two a byte where the side says so. */
+kir_ref write_as_stored(kir_func *f, const kir_side *s, kir_ref codes);
+
 /* x<R>, each element once for each group of its row. */
 kir_ref write_each_group(kir_func *f, kir_ref x, int64_t groups);
 
@@ -31,6 +48,7 @@ typedef struct write_side {
 	kir_ref signs;                    /* of a rotation; 0: none                   */
 	kir_ref mean;                     /* f32[H, D], taken off rows first; 0: none */
 	kir_ref stage;        /* [H, RUN, D]: a run's codes before they are interleaved; 0  */
+	kir_ref group;        /* f32[tokens, D]: what shares scales, of one head; 0   */
 	const kir_side *from; /* of transcode: the rule of what `in` holds */
 	kir_ref from_scales, from_given; /* and its scales                            */
 	kir_ref from_stage;              /* [H, RUN, D]: a run of it in rows; 0       */
@@ -50,6 +68,9 @@ struct write_op {
 	/* Puts the run from token t into the slots of `page` from `first` on. */
 	void (*put_run)(const write_op *w, const write_side *s, kir_ref t, kir_ref page,
 	                kir_ref first, int hint);
+	/* Puts tokens that share scales, from token t on, into the slots from `slot` on: all of
+	 * side 0, or the scales alone if it is moved as it is. */
+	void (*put_group)(const write_op *w, kir_ref t, kir_ref slot);
 	bool staged;                /* from_stage holds the run that put() takes from  */
 	int64_t page, heads, parts; /* set by write_tokens                            */
 	kir_ref part;               /* the partition whose pages are taken            */
@@ -58,6 +79,9 @@ struct write_op {
 /* The loops over partitions and tokens (expand_tokens.c). */
 void write_tokens(write_op *w);
 enum { WRITE_RUN = 16 }; /* tokens written together */
+/* Whether n slots of a list from t on follow each other, the first, `slot`, being a multiple of
+ * n: then they are in one page. */
+kir_ref write_is_run(const write_op *w, kir_ref list, kir_ref t, kir_ref slot, int64_t n);
 
 /* Heads handled together: as many as fit a tile of 4096 elements. */
 static inline int64_t write_heads_together(int64_t heads, int64_t dim)

@@ -9,6 +9,12 @@
  * leaves it. In the second the token is what is contracted: the scale moves to the other
  * factor. Either way R x N multiplications replace N x D.
  *
+ * A scale for each element of the head, one for all tokens of the tile, moves to the other
+ * factor in the first form, and stays in the second:
+ *
+ *     dot(x, dequant(q, d) {axis=1}) {trans=1}  =>  dot(mul(x, d) {axis=1}, convert(q))
+ * {trans=1}
+ *
  * A scale for each group of the head is constant along neither, but inside a group it is. With
  * x_g, q_g the columns of group g and d_g its scales, one a token:
  *
@@ -22,6 +28,8 @@
  *
  *     dot(x, dequant(q, d, z)) {trans=1}  =>  (dot(x, q) - z * (sum of x's row)) * d
  *     dot(w, dequant(q, d, z), acc)       =>  dot(w * d, q, acc - (sum of (w * d) * z's row))
+ *
+ *     dot(x, dequant(q, d, z) {axis=1})      =>  dot(x * d, q) - (sum of (x * d) * z's row)
  *
  * Hazard: w * d must not be rounded to a format with less range than f32 (f16 underflows,
  * formats.md, fact 5); arith only offers bf16 and integers scaled a row.
@@ -42,6 +50,16 @@ static int64_t groups_of(const kir_func *f, kir_ref deq)
 	return group && d->rank == 2 && t->rank == 2 ? d->dim[1] : 0;
 }
 
+/* Scores whose keys have a scale for each element of the head. */
+static bool by_columns(const kir_func *f, kir_ref dot)
+{
+	kir_ref deq = kir_src(f, dot, 1);
+
+	return kir_attr_of(f, dot, KIR_ATTR_trans) &&
+	       kir_type_of(f, kir_src(f, deq, 1))->rank == 1 &&
+	       !kir_attr_of(f, deq, KIR_ATTR_group) && kir_attr_of(f, deq, KIR_ATTR_axis) == 1;
+}
+
 static bool foldable(const kir_func *f, kir_ref dot)
 {
 	kir_ref deq = kir_src(f, dot, 1);
@@ -53,7 +71,7 @@ static bool foldable(const kir_func *f, kir_ref dot)
 		return true;
 	if (kir_attr_of(f, deq, KIR_ATTR_group))
 		return groups_of(f, deq) > 0 && groups_of(f, deq) <= GROUPS_MAX;
-	return kir_attr_of(f, deq, KIR_ATTR_axis) == 0;
+	return kir_attr_of(f, deq, KIR_ATTR_axis) == 0 || by_columns(f, dot);
 }
 
 /* Whether the buffer's memory is written by nobody. */
@@ -230,6 +248,21 @@ static kir_ref fold_scores(const kir_func *in, kir_ref n, kir_func *f, const kir
 	return sum;
 }
 
+static kir_ref fold_columns(const kir_func *in, kir_ref n, kir_func *f, const kir_ref *map)
+{
+	kir_ref deq = kir_src(in, n, 1), x = map[kir_src(in, n, 0)];
+	kir_type_id t = in->node[n].type, xt = f->node[x].type;
+	piece p = piece_of(in, deq, 0, f, map);
+
+	x = e2x(f, KIR_OP_mul, xt, x, p.d, 1);
+	kir_ref s =
+	    kir_emit(f, KIR_OP_dot, t, (kir_ref[]){ x, p.q }, 2, (int64_t[KIR_MAX_ATTRS]){ 1 });
+
+	if (!p.z)
+		return s;
+	return e2x(f, KIR_OP_sub, t, s, row_sums(f, e2x(f, KIR_OP_mul, xt, x, p.z, 1)), 0);
+}
+
 /* Weights times the scales of one group. */
 static kir_ref scaled(kir_func *f, kir_ref w, const piece *p)
 {
@@ -296,7 +329,8 @@ kpass_result kpass_fold_scales(const kir_func *in, kir_func *out, kir_diag *why)
 		if (d->op == KIR_OP_param)
 			continue;
 		if (d->op == KIR_OP_dot && foldable(in, n)) {
-			map[n] = kir_attr_of(in, n, KIR_ATTR_trans)
+			map[n] = by_columns(in, n) ? fold_columns(in, n, out, map)
+			         : kir_attr_of(in, n, KIR_ATTR_trans)
 			             ? fold_scores(in, n, out, map)
 			             : fold_weights(in, n, out, map);
 			result = KPASS_CHANGED;

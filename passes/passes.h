@@ -47,10 +47,11 @@ typedef struct kpass_options {
 	unsigned stop_level; /* stop once the function is at this level; 0: run all  */
 } kpass_options;
 
-/* Knob kv_tile where it is 0: the largest divisor of the page up to 128 tokens (64 when
+/* Knob kv_tile where it is 0: the largest divisor of the page, or of the tokens that share
+ * scales (kir_key_run), up to 128 tokens (64 when
  * several queries share a tile) whose keys and values, should they have to be widened to
  * f32, leave room in local memory; a multiple of 16 if there is one, else of 8. */
-int64_t kpass_default_kv_tile(int64_t page, int64_t dim_k, int64_t dim_v, int64_t q_tile);
+int64_t kpass_default_kv_tile(int64_t run, int64_t dim_k, int64_t dim_v, int64_t q_tile);
 /* Query heads of a KV head that are handled together, of `group`. */
 int64_t kpass_head_tile(int64_t group, int64_t dim_v);
 

@@ -413,6 +413,10 @@ static void test_hash(void **state)
 		"tensor c { k[h t d] v[h t d] ks[h t g] vs[h t g] } }",
 		"format a v1 {\nelem s8\nscale f32 group 16 amax/127 floor 1e-06\n"
 		"tensor c { k[h t d] v[h t d] ks[h t g] vs[h t g] } }",
+		"format a v1 {\nelem s8\nk.scale f32 tokens 16 amax/127 floor 1e-06\n"
+		"v.scale f32 tensor given\ntensor c { k[h t d] v[h t d] ks[h g d] } }",
+		"format a v1 {\nelem s8\nk.scale f32 tokens 32 amax/127 floor 1e-06\n"
+		"v.scale f32 tensor given\ntensor c { k[h t d] v[h t d] ks[h g d] } }",
 		"format a v1 {\nelem s8\nscale bf16 token-head amax/127 floor 1e-06\n"
 		"tensor c { k[h t d] v[h t d] ks[h t] vs[h t] } }",
 		"format a v1 {\nelem s8\nscale f32 token-head amax/127 floor 1e-06\napply "
@@ -535,7 +539,32 @@ static void test_parse_errors(void **state)
 		{ HEAD "scale s8 tensor given\n}",
 		  "scale element 's8' is none of f16, bf16, f32" },
 		{ HEAD "scale f32 row amax/127\n}",
-		  "must be tensor, head, token-head or group N" },
+		  "must be tensor, head, token-head, group N or tokens N" },
+		{ HEAD "k.scale f32 tokens 24 amax/127 floor 1\n}",
+		  "scale tokens must be a multiple of 16" },
+		{ HEAD "k.scale f32 tokens 512 amax/127 floor 1\n}",
+		  "scale tokens must be an integer from 16 to 256" },
+		{ HEAD "scale f32 tokens 32 amax/127 floor 1\n"
+		       "tensor c [h] { k[t d] ks[g d] v[t d] vs[g d] }\n}",
+		  "v.scale tokens 32: scales of groups of tokens are for keys only" },
+		{ HEAD "scale f32 tokens 32 amax/127 floor 1\nvalues shared\n"
+		       "tensor c { k[t d] ks[g d] }\n}",
+		  "k.scale tokens 32 is about keys in one part and values that are stored" },
+		{ HEAD "k.scale f32 tokens 32 amax/127 floor 1\nv.scale f32 tensor given\n"
+		       "rotate hadamard\ntensor c [h] { k[t d] ks[g d] v[t d] }\n}",
+		  "k.scale tokens 32: not with rotate" },
+		{ HEAD "k.scale f32 tokens 32 amax/127 floor 1\nv.scale f32 tensor given\n"
+		       "k.mean given\ntensor c [h] { k[t d] ks[g d] v[t d] }\n}",
+		  "k.scale tokens 32: not with mean" },
+		{ HEAD "k.scale f32 tokens 32 amax/127 global\nv.scale f32 tensor given\n"
+		       "tensor c [h] { k[t d] ks[g d] v[t d] }\n}",
+		  "k.scale tokens 32: not with global" },
+		{ HEAD "k.scale f32 tokens 32 amax/127 floor 1\nv.scale f32 tensor given\n"
+		       "tensor c [h] { k[t d] ks[g] v[t d] }\n}",
+		  "the pieces of ks along d don't cover it exactly once" },
+		{ HEAD "k.scale f32 tokens 32 amax/127 floor 1\nv.scale f32 tensor given\n"
+		       "tensor c [h t] { k[d] ks[d] v[d] }\n}",
+		  "ks doesn't vary along t, but lies inside [t]" },
 		{ HEAD "scale f32 group amax/127\n}",
 		  "scale group must be an integer from 8 to 4096" },
 		{ HEAD "scale f32 group 4 amax/127\n}",
@@ -721,6 +750,10 @@ static void test_layout_errors(void **state)
 		{ "int8/g48",
 		  { 2, 96, 64, 16 },
 		  "v's scale group of 48 doesn't divide a head of 64" },
+		{ "int8/c32",
+		  { 2, 64, 64, 48 },
+		  "page=48 isn't made of whole groups of the 32 tokens that share scales of "
+		  "k" },
 		{ "int8/token-head/inline", { 65536, 65536, 65536, 65536 }, "is too large" },
 	};
 	kir_module *m = kir_module_new();

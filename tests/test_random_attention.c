@@ -25,6 +25,8 @@
 #include <cmocka.h>
 
 enum { PROBLEMS = 80, EACH = 3, TEXT = 800 };
+/* Seeds from here on are problems of make_token_scales. */
+enum { TOKEN_SCALES = 1000000, TOKEN_PROBLEMS = 12 };
 
 typedef struct rng {
 	uint64_t s;
@@ -233,11 +235,13 @@ static void make_group_quant(rng *r, char *text)
 /* A matrix product of any sizes, or the packing of its weights. */
 static void make_gemm(rng *r, char *text)
 {
-	static const char *const scaled[] = {
-		"e4m3/g128",       "e4m3/g64", "e4m3/g32", "mxfp8", "e5m2/g32",
-		"int8/token-head", "int8/g64", "bf16",     "f16",   "e4m3fnuz/token-head",
-		"mxfp4",           "int4/g32", "int4",     "mxfp4/inline/ceil"
-	};
+	static const char *const scaled[] = { "e4m3/g128", "e4m3/g64",
+		                              "e4m3/g32",  "mxfp8",
+		                              "e5m2/g32",  "int8/token-head",
+		                              "int8/g64",  "bf16",
+		                              "f16",       "e4m3fnuz/token-head",
+		                              "mxfp4",     "int4/g32",
+		                              "int4",      "mxfp4/inline/ceil" };
 	enum { N = sizeof(scaled) / sizeof(*scaled) };
 	const char *acts = scaled[pick(r, 0, N - 1)], *weights = scaled[pick(r, 0, N - 1)];
 	bool in = !strcmp(acts, "mxfp8") || !strcmp(acts, "e4m3/g32") || strstr(acts, "mxfp4");
@@ -291,6 +295,37 @@ static void make_transcode(rng *r, char *text)
 	    (int)pick(r, 0, 5));
 }
 
+/* Keys with a scale for each element and group of tokens: read, or moved to or from there. */
+static void make_token_scales(rng *r, char *text, int *page)
+{
+	int tokens = 16 * (one_in(r, 3) ? (int)pick(r, 1, 8) : (int)pick(r, 1, 2));
+	int kv = (int)pick(r, 1, 3), dim = 32 * (int)pick(r, 1, 5);
+	char format[40] = "";
+
+	snprintf(format, sizeof format, "%s/c%d%s",
+	         WORD(r, "int8", "int8", "e4m3", "e5m2", "int4", "uint4", "uint4", "e2m1"),
+	         tokens, WORD(r, "", "", "/amx", "/div"));
+	*page = tokens * (int)pick(r, 1, 3);
+	*text = 0;
+	if (one_in(r, 2)) {
+		bool to = !one_in(r, 3);
+		const char *other =
+		    WORD(r, "bf16", "f16/none/inline", "int8/token-head", "uint4/g32", format);
+
+		add(text, "transcode from=%s to=%s heads=%d dim=%d page=%d:%d parts=%d",
+		    to ? other : format, to ? format : other, kv, dim,
+		    to && strcmp(other, format) != 0 ? 8 * (int)pick(r, 1, 8) : *page,
+		    to || !strcmp(other, format) ? *page : 8 * (int)pick(r, 1, 8),
+		    (int)pick(r, 0, 5));
+		return;
+	}
+	add(text, "attn q=%s out=f32 kv=%s heads=%d:%d dim=%d page=%d",
+	    WORD(r, "bf16", "f16", "f32"), format, kv * (int)pick(r, 1, 4), kv, dim, *page);
+	add_masks(r, text);
+	if (one_in(r, 3))
+		add(text, " kv2=bf16 page2=%d", 16 * (int)pick(r, 1, 4));
+}
+
 /* An indexer over keys of any of its formats. */
 static void make_index(rng *r, char *text, int *page)
 {
@@ -300,8 +335,7 @@ static void make_index(rng *r, char *text, int *page)
 	    WORD(r, "bf16", "f16", "f32", "e4m3fn"),
 	    WORD(r, "index_e4m3", "index_e4m3_f32", "index_mxfp4", "index_mxfp8",
 	         "index_mxfp8_row"),
-	    (int)pick(r, 1, 20),
-	    32 * (int)pick(r, 1, 5), *page, (int)pick(r, 1, 90));
+	    (int)pick(r, 1, 20), 32 * (int)pick(r, 1, 5), *page, (int)pick(r, 1, 90));
 	if (one_in(r, 2))
 		add(text, " kv_tile=%d", divisor(r, *page));
 }
@@ -354,6 +388,12 @@ static void make(unsigned seed, char *text, char *sched)
 	int page;
 
 	*sched = 0;
+	if (seed >= TOKEN_SCALES) {
+		make_token_scales(&r, text, &page);
+		if (!strncmp(text, "attn", 4))
+			make_schedule(&r, sched, page);
+		return;
+	}
 	if (seed % 4 == 3) {
 		if (seed % 16 == 7)
 			make_group_quant(&r, text);
@@ -429,6 +469,17 @@ static void test_random(void **state)
 		run(i, &ran, &refusals);
 	printf("%u kernels ran, %u were refused\n", ran, refusals);
 	assert_true(refusals * 8 < ran);
+}
+
+static void test_token_scales(void **state)
+{
+	unsigned ran = 0, refusals = 0;
+
+	(void)state;
+	for (unsigned i = 0; i < TOKEN_PROBLEMS; i++)
+		run(TOKEN_SCALES + i, &ran, &refusals);
+	printf("%u kernels ran, %u were refused\n", ran, refusals);
+	assert_true(refusals * 2 < ran); /* tiles that don't divide what shares scales */
 }
 
 static char *slurp(const char *dir, const char *name)
@@ -609,6 +660,7 @@ int main(void)
 		cmocka_unit_test(test_bugs),
 		cmocka_unit_test(test_threads),
 		cmocka_unit_test(test_random),
+		cmocka_unit_test(test_token_scales),
 	};
 	return cmocka_run_group_tests(tests, set_up, tear_down);
 }

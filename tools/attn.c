@@ -162,6 +162,56 @@ char *attn_text(const attn *a, const kir_problem *p)
 	return t.text;
 }
 
+#define ROWS "rows_of_f32"
+
+/* The rows of w as a cache of f32, in pages like those of p. */
+static void bind_rows(const kir_problem *p, bind *w)
+{
+	const bind_arg *in[2] = { bind_find(w, "key"), bind_find(w, "value") };
+	int64_t tokens = in[0]->shape[0], heads = p->kv_heads, page = p->page;
+	size_t bytes[2] = { (size_t)p->dim_k * 4, (size_t)p->dim_v * 4 };
+	const char *row[2] = { in[0]->data, in[1]->data };
+	int64_t shape[4] = { (tokens + page - 1) / page, heads, page,
+		             (int64_t)(bytes[0] + bytes[1]) };
+	char *out = bind_tensor(w, "from_rows", KVJIT_U8, 4, shape)->data;
+	int64_t *slots = bind_tensor(w, "from_slots", KVJIT_S64, 1, &tokens)->data;
+
+	for (int64_t t = 0; t < tokens; t++)
+		slots[t] = t;
+	for (int64_t t = 0; t < tokens; t++)
+		for (int64_t h = 0; h < heads; h++) {
+			char *to = out + ((t / page * heads + h) * page + t % page) * shape[3];
+
+			memcpy(to, row[0], bytes[0]);
+			memcpy(to + bytes[0], row[1], bytes[1]);
+			row[0] += bytes[0];
+			row[1] += bytes[1];
+		}
+}
+
+char *attn_write_text(const attn *a, const kir_problem *of, bind *w)
+{
+	const kir_format *f = kir_format_find(a->m, of->k_format);
+	kir_problem p = attn_writer(of);
+	kir_text t = { 0 };
+
+	if (!f || !kir_format_tokens(f))
+		return attn_text(a, &p);
+	p.kind = KIR_TRANSCODE;
+	p.q = KIR_VOID;
+	p.to_v = strcmp(p.k_format, p.v_format) != 0 ? p.v_format : NULL;
+	p.v_format = p.k_format;
+	p.k_format = ROWS;
+	bind_rows(&p, w);
+	kir_text_add(&t, "format " ROWS " v1 {\nelem f32\nscale none\n"
+	                 "tensor rows [h t] { k[d] v[d] }\n}\n");
+	char *rest = attn_text(a, &p);
+
+	kir_text_add(&t, "%s", rest);
+	free(rest);
+	return t.text;
+}
+
 /* -- arguments --------------------------------------------------------------------------- */
 
 static bind *arguments(const attn *a)
@@ -268,6 +318,8 @@ static double stored_scale(const attn *a, int part, int64_t page, int64_t h, int
 	const kir_side *k = &a->format->side[part];
 	if (a->layout.stream[s].tensor < 0)
 		return 1;
+	if (k->tokens)
+		return attn_value(a, s, page, h, t / k->tokens, d);
 	return attn_value(a, s, page, h, t, k->gran == KIR_GRAN_group ? d / k->group : 0);
 }
 
@@ -310,7 +362,7 @@ static void poison(attn *a, kir_stream s)
 	uint64_t code = kir_encode(e, NAN, KIR_ROUND_even, KIR_NAN_keep, KIR_OVER_sat);
 	for (int64_t p = 0; p < a->npages; p++)
 		for (int64_t h = 0; h < a->shape.kv_heads; h++)
-			for (int64_t k = 0; k < a->shape.page; k++)
+			for (int64_t k = 0; k < t->dim[2]; k++)
 				for (int64_t i = 0; i < last; i++)
 					attn_set(a, s, p, h, k, i, code);
 }

@@ -36,6 +36,9 @@ char *attn_text(const attn *a, const kir_problem *p);
 
 /* What writes rows of f32 into caches that p reads. */
 kir_problem attn_writer(const kir_problem *p);
+/* Its text, for rows "key" and "value" of w. Where tokens share scales it is a transcode from a
+ * cache of f32, which w gets too: whole groups are written or nothing. */
+char *attn_write_text(const attn *a, const kir_problem *p, bind *w);
 
 /* The argument of this name: the second cache's own before one that both share. NULL if there
  * is none. */

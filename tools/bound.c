@@ -354,6 +354,29 @@ static bool ask_all(row *r)
 	return ok;
 }
 
+/* Where keys have a scale for each element, it is the query times those that is rounded to
+ * integers, for every group of tokens anew, and zero points are met by it unrounded. */
+static double moved_by_columns(const row *r, int64_t page, int64_t token)
+{
+	double top = digits(r->p->qk, 127, 32512), amax = 0, moved = 0, ties = 0;
+	double x[BOUND_DIM];
+
+	for (int64_t d = 0; d < r->a->shape.dim_k; d++) {
+		x[d] = r->q[d] * attn_scale(r->a, 0, page, r->h, token, d);
+		amax = fmax(amax, fabs(x[d]));
+	}
+	for (int64_t d = 0; d < r->a->shape.dim_k && amax > 0; d++) {
+		double step = amax / top, n = nearbyint(x[d] / step);
+		double code = attn_element(r->a, 0, page, r->h, token, d) +
+		              attn_zero(r->a, 0, page, r->h, token, d);
+
+		moved += (n * step - x[d]) * code * r->factor;
+		if (fabs(fabs(x[d] / step - n) - 0.5) < 8 * U32 * top)
+			ties += step * fabs(code * r->factor);
+	}
+	return fabs(moved) + ties;
+}
+
 /* Sums over key j: the score, |scale q k|, |scale k|, and what rounding moves the score by. */
 typedef struct key_sums {
 	double score, qk, codes, dq;
@@ -386,6 +409,8 @@ static key_sums sum_key(const row *r, int64_t j)
 		}
 	}
 	k.dq = fabs(moved) + ties;
+	if (r->p->qk >= ARITH_int8 && kir_format_tokens(r->a->format))
+		k.dq = moved_by_columns(r, page, token);
 	return k;
 }
 
@@ -521,7 +546,7 @@ bound_terms bound_terms_of(const attn *a, const bound_profile *p, int64_t at, in
 		for (int64_t j = 0; j < r.len; j += tile)
 			tile_terms(&r, j, j + tile < r.len ? j + tile : r.len, z, t.dw);
 	}
-	if (p->qk == ARITH_bf16 && !exact)
+	if (p->qk == ARITH_bf16 && (!exact || kir_format_tokens(a->format)))
 		t.ds = fmax(qk, raw) * U16;
 	if (p->qk == ARITH_f16)
 		t.ds = codes * r.amax * 0x1p-25;

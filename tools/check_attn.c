@@ -113,17 +113,17 @@ static void make_lists(check *c, attn *a, const int32_t *n)
 
 /* -- the cache ----------------------------------------------------------------------------- */
 
-/* The slots that are written; as many as there are tokens. */
+/* The slots that are written; as many as there are tokens, or whole groups of them. */
 static int64_t fill_slots(const attn *a, int64_t *slot)
 {
 	const int32_t *lens = attn_arg(a, "lens")->data;
 	const bind_arg *table = a->p.sparse ? NULL : attn_arg(a, "table");
-	int64_t n = 0;
+	int64_t n = 0, group = kir_format_tokens(a->format);
 	for (int64_t i = 0; !table && i < a->npages * a->shape.page; i++)
 		if (i % 3 != 2)
 			slot[n++] = i;
 	for (int64_t s = 0; table && s < a->nseq; s++)
-		for (int64_t j = 0; j < lens[s]; j++)
+		for (int64_t j = 0; j < lens[s] || (group && j % group); j++)
 			slot[n++] = ((const int32_t *)
 			                 table->data)[s * a->max_pages + j / a->shape.page] *
 			                a->shape.page +
@@ -196,12 +196,11 @@ static void bind_scales(check *c, attn *a, bind *w)
 
 static bool write_cache(check *c, attn *a, char *why, size_t len)
 {
-	kir_problem p = attn_writer(&a->p);
-	char *text = attn_text(a, &p);
 	kvjit_kernel *k = NULL;
 	bind w = { 0 };
 	bind_written(c, a, &w);
 	bind_scales(c, a, &w);
+	char *text = attn_write_text(a, &a->p, &w);
 	bool ok = kvjit_compile(c->ref, text, NULL, &k) == KVJIT_OK;
 	if (!ok)
 		snprintf(why, len, "the cache can't be written: %s", kvjit_error(c->ref));

@@ -4,7 +4,8 @@
  * The source is what the interpreter's cache write makes of rows with zeros, tiny and huge
  * values, NaN and infinities. Slots of both caches come in any order, some negative, some
  * twice; the first 16 of both follow each other, as those of whole pages do, and 16 more of the
- * source alone.
+ * source alone. Where tokens share scales, slots are whole groups in any order, and one group
+ * is skipped.
  */
 #include "check.h"
 
@@ -12,15 +13,31 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TOKENS = 45, PAGES = 3, FILL = 0xa5 };
+enum { TOKENS = 45, GROUPS = 4, PAGES = 3, FILL = 0xa5 };
 
-static void random_slots(check *c, const char *name, int64_t limit, int64_t runs)
+/* GROUPS runs of `group` slots each, the third being skipped. */
+static void group_slots(check *c, const char *name, int64_t limit, int64_t group)
 {
-	int64_t tokens = TOKENS, first = limit < 16 ? 0 : check_int(c, 0, limit / 16 - 1) * 16;
+	int64_t tokens = GROUPS * group, first = 0;
 	int64_t *s = bind_tensor(&c->a.b, name, KVJIT_S64, 1, &tokens)->data;
 
-	for (int64_t t = 0; t < TOKENS; t++)
+	for (int64_t t = 0; t < tokens; t++) {
+		if (t % group == 0)
+			first = check_int(c, 0, limit / group - 1) * group;
+		s[t] = t / group == 2 ? -1 : first + t % group;
+	}
+}
+
+static void random_slots(check *c, const char *name, int64_t limit, int64_t runs, int64_t group)
+{
+	int64_t tokens = group ? GROUPS * group : TOKENS,
+	        first = limit < 16 ? 0 : check_int(c, 0, limit / 16 - 1) * 16;
+	int64_t *s = bind_tensor(&c->a.b, name, KVJIT_S64, 1, &tokens)->data;
+
+	for (int64_t t = 0; t < tokens; t++)
 		s[t] = t < runs ? (first + t) % limit : check_int(c, 0, limit - 1);
+	if (group)
+		return;
 	s[17] = -1;
 	s[TOKENS - 1] = s[TOKENS - 2];
 }
@@ -57,20 +74,21 @@ static bool make_source(check *c, char *why, size_t len)
 	const kir_format *f = kir_format_find(a->m, p.k_format);
 	const kir_format *v = kir_format_find(a->m, p.v_format);
 	int64_t tokens = PAGES * a->p.page;
-	char *text = attn_text(a, &p);
 	kvjit_kernel *k = NULL;
 	attn source = *a;
-	bool ok = kvjit_compile(c->ref, text, NULL, &k) == KVJIT_OK;
 
-	if (!ok)
-		snprintf(why, len, "the source can't be written: %s", kvjit_error(c->ref));
 	memset(&c->a.b, 0, sizeof c->a.b);
 	c->a.b.flush_low = source.b.flush_low;
-	if (ok) {
-		check_rows(c, KIR_f32, "key", tokens, a->p.kv_heads, a->p.dim_k - f->rest, 0);
-		check_rows(c, KIR_f32, "value", tokens, a->p.kv_heads, a->p.dim_v, 0);
-		if (f->rest)
-			check_rows(c, KIR_f32, "rest", tokens, a->p.kv_heads, f->rest, 0);
+	check_rows(c, KIR_f32, "key", tokens, a->p.kv_heads, a->p.dim_k - f->rest, 0);
+	check_rows(c, KIR_f32, "value", tokens, a->p.kv_heads, a->p.dim_v, 0);
+	if (f->rest)
+		check_rows(c, KIR_f32, "rest", tokens, a->p.kv_heads, f->rest, 0);
+	char *text = attn_write_text(a, &a->p, &c->a.b);
+	bool ok = kvjit_compile(c->ref, text, NULL, &k) == KVJIT_OK;
+
+	if (!ok) {
+		snprintf(why, len, "the source can't be written: %s", kvjit_error(c->ref));
+	} else {
 		given(c, "kd", 0.02);
 		given(c, "vd", 0.02);
 		check_mean(c, &c->a.b, "kmean", &f->side[0], a->p.kv_heads, a->p.dim_k);
@@ -103,6 +121,9 @@ static bool make_source(check *c, char *why, size_t len)
 
 bool check_transcode(check *c, char *why, size_t len)
 {
+	const kir_format *from = kir_format_find(c->a.m, c->a.p.k_format);
+	const kir_format *to = kir_format_find(c->a.m, c->a.p.v_format);
+	int64_t group = to ? kir_format_tokens(to) : 0;
 	kvjit_kernel *k = NULL;
 	bool ok = make_source(c, why, len);
 
@@ -112,9 +133,15 @@ bool check_transcode(check *c, char *why, size_t len)
 	given(c, "from_vd", 0.03);
 	given(c, "kd", 0.04);
 	given(c, "vd", 0.05);
-	random_slots(c, "from_slots", PAGES * c->a.p.page, 32);
-	random_slots(c, "slots", PAGES * c->a.p.page_to, 16);
-	bind_scalar(&c->a.b, "n", TOKENS, 0);
+	if (group && kir_side_moves(&from->side[0], &to->side[0]))
+		group_slots(c, "from_slots", PAGES * c->a.p.page, group);
+	else
+		random_slots(c, "from_slots", PAGES * c->a.p.page, 32, group);
+	if (group)
+		group_slots(c, "slots", PAGES * c->a.p.page_to, group);
+	else
+		random_slots(c, "slots", PAGES * c->a.p.page_to, 16, 0);
+	bind_scalar(&c->a.b, "n", group ? GROUPS * group : TOKENS, 0);
 	ok = kvjit_compile(c->ref, c->text, NULL, &k) == KVJIT_OK;
 	if (!ok)
 		snprintf(why, len, "%s", kvjit_error(c->ref));

@@ -98,9 +98,7 @@ bool load_write_page(load *l, kvjit *kv, const kir_problem *of, const char *befo
                      const char *after, char *why, size_t len)
 {
 	const kir_format *f = kir_format_find(l->a.m, of->k_format);
-	kir_problem p = attn_writer(of);
 	int64_t page = of->page, rest = f ? f->rest : 0;
-	char *text = attn_text(&l->a, &p);
 	kvjit_kernel *k = NULL;
 	bind w = { 0 };
 	random_rows(&w, "key", page, of->kv_heads, of->dim_k - rest);
@@ -110,6 +108,7 @@ bool load_write_page(load *l, kvjit *kv, const kir_problem *of, const char *befo
 	bind_scalar(&w, "n", page, 0);
 	for (int64_t i = 0; i < page; i++)
 		slots[i] = i;
+	char *text = attn_write_text(&l->a, of, &w);
 	bool ok = kvjit_compile(kv, text, NULL, &k) == KVJIT_OK;
 	if (!ok)
 		snprintf(why, len, "the cache can't be written: %s", kvjit_error(kv));

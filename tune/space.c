@@ -18,7 +18,7 @@ typedef struct maker {
 	const kir_problem *p;
 	const char *kind; /* as in column `tries`; NULL: no op that knobs shape */
 	kir_elem elem[2]; /* of keys, values; of a product's rows, weights */
-	int64_t page, group, kv_heads;
+	int64_t page, run, group, kv_heads; /* run: tokens that a tile of keys divides */
 	bool prefill;
 	kt_space *s;
 } maker;
@@ -87,7 +87,7 @@ static bool makes_sense(const maker *m, const char *knob, const char *word, size
 	long x = strtol(word, NULL, 10);
 
 	if (!strcmp(knob, "kv_tile"))
-		return x <= m->page && m->page % x == 0;
+		return x <= m->run && m->run % x == 0;
 	if (!strcmp(knob, "q_tile"))
 		return x * m->group <= 64;
 	if (!strcmp(knob, "split"))
@@ -252,10 +252,11 @@ static void look_at_cache(maker *m, kir_ref n)
 		m->elem[side] = m->f->module->format[i]->side[side].elem;
 	if (m->f->node[n].op == KIR_OP_cache_write)
 		return;
-	m->page = k->dim[2];
+	m->page = m->run = k->dim[2];
 	m->kv_heads = k->dim[1];
 	if (m->f->node[n].op != KIR_OP_attention)
 		return;
+	m->run = kir_key_run(m->f, n);
 	out = kir_type_of(m->f, kir_operand(m->f, n, "out"));
 	m->group = k->dim[1] > 0 ? out->dim[1] / k->dim[1] : 1;
 }
@@ -284,7 +285,7 @@ static void look(maker *m)
 bool kt_space_make(const kir_func *f, const bool *given, const kir_problem *p, kt_space *out,
                    kir_diag *d)
 {
-	maker m = { .f = f, .p = p, .page = 16, .group = 1, .s = out };
+	maker m = { .f = f, .p = p, .page = 16, .run = 16, .group = 1, .s = out };
 
 	memset(out, 0, sizeof(*out));
 	look(&m);

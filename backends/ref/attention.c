@@ -116,13 +116,16 @@ static bool read_row(kref_state *r, kir_ref n, const attn *a, side *s, int64_t h
 		return true;
 	for (unsigned i = 0; i < s->nparts; row += s->part[i++].dim) {
 		const part *p = &s->part[i];
-		int64_t groups = (p->dim + p->group - 1) / p->group;
+		int64_t groups = (p->dim + p->group - 1) / p->group, sat[3];
 
+		memcpy(sat, at, sizeof sat);
+		if (p->rule && p->rule->tokens)
+			sat[2] /= p->rule->tokens;
 		if (!kref_get_codes(r, n, p->packed, p->code, at, 3, p->dim, row))
 			return false;
 		if (!p->scale)
 			continue;
-		if (!kref_get_row(r, n, p->scale, at, 3, groups, s->scale))
+		if (!kref_get_row(r, n, p->scale, sat, 3, groups, s->scale))
 			return false;
 		for (int64_t d = 0; d < p->dim; d++) {
 			double zero = 0, x = s->scale[d / p->group];

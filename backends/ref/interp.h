@@ -164,6 +164,10 @@ bool kref_make_row(kref_state *r, kir_ref n, int64_t dim, kref_row *w);
 bool kref_put_quantized(kref_state *r, kir_ref n, const kir_side *f, const kref_mem *code,
                         const kref_mem *scale, double given, const int64_t at[3], int64_t dim,
                         const kref_row *w);
+/* f->tokens f32 rows x, dim elements each, as codes from [page, head, token] on, with the
+ * scales that they share. */
+bool kref_put_group(kref_state *r, kir_ref n, const kir_side *f, const kref_mem *code,
+                    const kref_mem *scale, const int64_t at[3], int64_t dim, const double *x);
 
 /* Named operands of level-A ops: NULL when absent. */
 static inline const kref_mem *kref_buffer(const kref_state *r, kir_ref n, const char *name)

@@ -360,6 +360,36 @@ bool kref_put_quantized(kref_state *r, kir_ref n, const kir_side *f, const kref_
 	return put_row(r, n, &s, KIR_f32, given, at, 3, w);
 }
 
+/* An element of all rows is what a row is elsewhere: its scale, and codes under it. */
+bool kref_put_group(kref_state *r, kir_ref n, const kir_side *f, const kref_mem *code,
+                    const kref_mem *scale, const int64_t at[3], int64_t dim, const double *x)
+{
+	int64_t tokens = f->tokens, group[3] = { at[0], at[1], at[2] / tokens };
+	double *codes = malloc((size_t)(tokens + 1) * (size_t)dim * sizeof *codes);
+	double *scales = codes ? codes + tokens * dim : NULL;
+	kref_row w = { 0 };
+	bool ok = codes ? kref_make_row(r, n, tokens, &w) : kref_fail(r, n, "out of memory");
+
+	for (int64_t d = 0; ok && d < dim; d++) {
+		for (int64_t t = 0; t < tokens; t++)
+			w.x[t] = x[t * dim + d];
+		quantize_row(r, f, KIR_f32, 1, tokens, &w);
+		scales[d] = w.s[0];
+		for (int64_t t = 0; t < tokens; t++)
+			codes[t * dim + d] = w.q[t];
+	}
+	for (int64_t t = 0; ok && t < tokens; t++) {
+		int64_t token[3] = { at[0], at[1], at[2] + t };
+
+		ok = kref_put_codes(r, n, f->bits == 4 ? f : NULL, code, token, 3, dim,
+		                    codes + t * dim);
+	}
+	ok = ok && kref_put_row(r, n, scale, group, 3, dim, scales);
+	free(w.x);
+	free(codes);
+	return ok;
+}
+
 bool kref_quantize(kref_state *r, kir_ref n)
 {
 	const kir_format *f = format_of(r, n);

@@ -6,6 +6,10 @@
  *                 x = (code - zero point) * d, rounded to f32; written as a row of f32 would be
  *
  * In KREF_ROUND d is rounded to f32 too.
+ *
+ * Where tokens share scales of keys they are taken so many at a time, from the first of the
+ * lists on: those that aren't one whole group of slots where they go (and, if codes are moved
+ * as they are, where they come from) stay where they are, and so does what is left at the end.
  */
 #include "interp.h"
 
@@ -50,10 +54,23 @@ static bool move_bytes(kref_state *r, kir_ref n, const kref_mem *from, const int
 	return true;
 }
 
+/* Where the scales of the token at [page, head, token] lie. */
+static void scales_at(const kir_side *f, const int64_t *at, int64_t out[4])
+{
+	memcpy(out, at, 3 * sizeof *out);
+	out[3] = 0;
+	if (f->tokens)
+		out[2] /= f->tokens;
+}
+
 static bool move_row(kref_state *r, kir_ref n, const pair *s, const int64_t *src,
                      const int64_t *dst, const kref_row *w)
 {
 	const kir_side *a = s->f[0], *b = s->f[1];
+	int64_t sat[4], dat[4];
+
+	scales_at(a, src, sat);
+	scales_at(b, dst, dat);
 
 	if (a->bits == 4 && a->pack != b->pack) {
 		if (!kref_get_codes(r, n, a, s->code[0], src, 3, s->dim, w->x) ||
@@ -63,7 +80,7 @@ static bool move_row(kref_state *r, kir_ref n, const pair *s, const int64_t *src
 		return false;
 	}
 	return !s->scale[0] ||
-	       move_bytes(r, n, s->scale[0], src, s->scale[1], dst, (unsigned char *)w->x);
+	       move_bytes(r, n, s->scale[0], sat, s->scale[1], dat, (unsigned char *)w->x);
 }
 
 /* The row's values in w->x. */
@@ -71,14 +88,16 @@ static bool read_row(kref_state *r, kir_ref n, const pair *s, const int64_t *src
                      const kref_row *w)
 {
 	const kir_side *f = s->f[0];
-	int64_t group = f->group ? f->group : s->dim, groups = s->dim / group;
+	int64_t groups = kir_side_scales(f, s->dim), group = s->dim / groups, at[4];
 	double given = 1;
+
+	scales_at(f, src, at);
 
 	if (!kref_get_codes(r, n, f->bits == 4 ? f : NULL, s->code[0], src, 3, s->dim, w->x))
 		return false;
 	if (s->given[0] && !kref_get_row(r, n, s->given[0], &src[1], 1, 1, &given))
 		return false;
-	if (s->scale[0] && !kref_get_row(r, n, s->scale[0], src, 3, groups, w->s))
+	if (s->scale[0] && !kref_get_row(r, n, s->scale[0], at, 3, groups, w->s))
 		return false;
 	for (int64_t k = 0; k < s->dim && (s->scale[0] || s->given[0]); k++) {
 		double d = given, zero = 0;
@@ -114,6 +133,64 @@ static bool one_token(kref_state *r, kir_ref n, const pair *s, int64_t from, int
 	return true;
 }
 
+/* Rows whose scales are found together: from[0..tokens) to `to` and what follows it. */
+static bool one_group(kref_state *r, kir_ref n, const pair *s, const int64_t *from, int64_t to,
+                      const kref_row *w)
+{
+	int64_t heads = s->code[0]->type->dim[1], tokens = s->f[1]->tokens;
+	double *x = malloc((size_t)(tokens * s->dim) * sizeof *x);
+	bool ok = x || kref_fail(r, n, "out of memory");
+
+	for (int64_t h = 0; ok && h < heads; h++) {
+		int64_t dst[3] = { to / s->page[1], h, to % s->page[1] };
+
+		for (int64_t t = 0; ok && t < tokens; t++) {
+			int64_t src[3] = { from[t] / s->page[0], h, from[t] % s->page[0] };
+
+			ok = read_row(r, n, s, src, w);
+			memcpy(x + t * s->dim, w->x, (size_t)s->dim * sizeof *x);
+		}
+		ok = ok &&
+		     kref_put_group(r, n, s->f[1], s->code[1], s->scale[1], dst, s->dim, x);
+	}
+	free(x);
+	return ok;
+}
+
+/* Whether n slots are one group of those that share scales. */
+static bool is_group(const int64_t *slot, int64_t n)
+{
+	for (int64_t t = 1; t < n; t++)
+		if (slot[t] != slot[0] + t)
+			return false;
+	return slot[0] % n == 0;
+}
+
+/* n tokens one by one, those sides from `first` on. */
+static bool each_token(kref_state *r, kir_ref n, const pair *s, int first,
+                       int64_t *const slot[2], int64_t tokens, const kref_row *w)
+{
+	for (int64_t t = 0; t < tokens; t++)
+		for (int i = first; slot[0][t] >= 0 && slot[1][t] >= 0 && i < KIR_SIDES; i++)
+			if (s[i].dim && !one_token(r, n, &s[i], slot[0][t], slot[1][t], w))
+				return false;
+	return true;
+}
+
+/* The tokens of a group, if they are one. */
+static bool whole_group(kref_state *r, kir_ref n, const pair *s, int64_t *const slot[2],
+                        int64_t tokens, const kref_row *w)
+{
+	for (int64_t t = 0; t < tokens; t++)
+		if (slot[0][t] < 0 || slot[1][t] < 0)
+			return true;
+	if (!is_group(slot[1], tokens) || (s[0].move && !is_group(slot[0], tokens)))
+		return true;
+	if (!s[0].move && !one_group(r, n, &s[0], slot[0], slot[1][0], w))
+		return false;
+	return each_token(r, n, s, s[0].move ? 0 : 1, slot, tokens, w);
+}
+
 static void set_up(const kref_state *r, kir_ref n, int i, pair *s)
 {
 	static const char *const names[2][KIR_SIDES][3] = {
@@ -145,7 +222,8 @@ bool kref_transcode(kref_state *r, kir_ref n)
 {
 	const kref_mem *lists[2] = { kref_buffer(r, n, "from_slots"),
 		                     kref_buffer(r, n, "slots") };
-	int64_t tokens = r->slot[kir_operand(r->f, n, "n")].i[0], slot[2], dim = 0;
+	int64_t tokens = r->slot[kir_operand(r->f, n, "n")].i[0], dim = 0, together;
+	int64_t *slot[2];
 	pair s[KIR_SIDES];
 	bool ok = true;
 	kref_row w;
@@ -156,12 +234,20 @@ bool kref_transcode(kref_state *r, kir_ref n)
 	}
 	if (!kref_make_row(r, n, dim, &w))
 		return false;
-	for (int64_t t = 0; ok && t < tokens; t++) {
-		for (int l = 0; ok && l < 2; l++)
-			ok = kref_get_int(r, n, lists[l], &t, 1, &slot[l]);
-		for (int i = 0; ok && slot[0] >= 0 && slot[1] >= 0 && i < KIR_SIDES; i++)
-			ok = !s[i].dim || one_token(r, n, &s[i], slot[0], slot[1], &w);
+	together = s[0].f[1]->tokens ? s[0].f[1]->tokens : 1;
+	slot[0] = malloc((size_t)together * 2 * sizeof *slot[0]);
+	slot[1] = slot[0] ? slot[0] + together : NULL;
+	ok = slot[0] || kref_fail(r, n, "out of memory");
+	for (int64_t t = 0; ok && t + together <= tokens; t += together) {
+		for (int64_t i = t; i < t + together; i++)
+			for (int l = 0; ok && l < 2; l++)
+				ok = kref_get_int(r, n, lists[l], &i, 1, &slot[l][i - t]);
+		if (ok && together > 1)
+			ok = whole_group(r, n, s, slot, together, &w);
+		else if (ok)
+			ok = each_token(r, n, s, 0, slot, 1, &w);
 	}
+	free(slot[0]);
 	free(w.x);
 	return ok;
 }

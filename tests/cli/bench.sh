@@ -39,3 +39,12 @@ grep -q '"bytes":120832,' "$tmp"
 grep -q '"vs_bf16":' "$tmp"
 "$KVJIT" bench "attn q=bf16 kv=fp8_ds_mla kv2=mla_bf16 heads=16:1 dim=576:512 page=64 sparse=40 sparse2=12 ctx=512" \
 	--json --seconds 0 --vs none | grep -q '"bytes":40064,'
+
+# Keys with scales of groups of tokens are written by a transcode; parts of groups are refused.
+"$KVJIT" bench "attn q=bf16 kv=int8/c32 heads=4:2 dim=32 page=64 causal ctx=512 batch=2" --json \
+	--seconds 0 --vs none | grep -q '"bytes":147456,'
+"$KVJIT" bench "transcode from=bf16 to=int8/c32 heads=2 dim=32 page=16:64 ctx=128" --json \
+	--seconds 0 | grep -q '"bytes":32768,'
+if "$KVJIT" bench "transcode from=bf16 to=int8/c32 heads=2 dim=32 page=16:64 ctx=100" \
+	--seconds 0 >/dev/null 2>"$tmp"; then exit 1; fi
+grep -q "100 tokens aren't whole groups of the 32" "$tmp"

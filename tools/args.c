@@ -78,7 +78,12 @@ double args_seconds(args *a, const char *name, double lo, double dflt)
 	return dflt;
 }
 
-bool args_end(args *a, int min, int max, const char *usage)
+void args_usage(const args *a, FILE *to)
+{
+	fprintf(to, "usage: kvjit %s%s %s\n", a->group ? a->group : "", a->name, a->operands);
+}
+
+bool args_end(args *a, int min, int max)
 {
 	for (int i = 0; i < a->argc && !a->wrong; i++)
 		if (a->argv[i][0] == '-' && a->argv[i][1] == '-') {
@@ -91,7 +96,7 @@ bool args_end(args *a, int min, int max, const char *usage)
 		a->wrong = true;
 	}
 	if (a->wrong)
-		fprintf(stderr, "usage: kvjit %s\n", usage);
+		args_usage(a, stderr);
 	return !a->wrong;
 }
 

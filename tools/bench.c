@@ -18,10 +18,6 @@
 
 #include <cjson/cJSON.h>
 
-static const char usage[] =
-    "bench PROBLEM [--q-len N] [--threads N] [--cold|--warm] [--vs bf16|none] [--seconds S] "
-    "[--target T] [--backend B] [--sched KNOBS] [--json]";
-
 enum { MAX_ROUNDS = 400, MIN_ROUNDS = 9, SAMPLE_MS = 2 };
 
 enum { ITEM_KERNEL, ITEM_READ, ITEM_BLOCKS, ITEM_COPY, ITEM_FMA, ITEM_BF16, NITEMS };
@@ -448,12 +444,13 @@ int tool_bench(args *a)
 	long threads = args_number(a, "--threads", 1, 1024, 1);
 	bool json = args_flag(a, "--json"), cold = args_flag(a, "--cold"),
 	     warm = args_flag(a, "--warm");
-	if (!args_end(a, 1, 1 << 20, usage))
+	if (!args_end(a, 1, 1 << 20))
 		return TOOL_USAGE;
 	if ((cold && warm) || (vs && strcmp(vs, "bf16") != 0 && strcmp(vs, "none") != 0)) {
-		fprintf(stderr, "kvjit: %s\nusage: kvjit %s\n",
-		        cold && warm ? "--cold or --warm, not both" : "--vs takes bf16 or none",
-		        usage);
+		fprintf(stderr, "kvjit: %s\n",
+		        cold && warm ? "--cold or --warm, not both"
+		                     : "--vs takes bf16 or none");
+		args_usage(a, stderr);
 		return TOOL_USAGE;
 	}
 	bench *b = calloc(1, sizeof *b);

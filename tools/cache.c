@@ -14,23 +14,28 @@ static const struct subcommand {
 	int (*run)(args *a, const char *dir);
 	const char *operands, *doc;
 } table[] = {
-	{ "ls", cache_ls, "[--code|--schedules|--trials|--pins] [--json]",
+	{ "ls", cache_ls, "[--code|--schedules|--trials|--pins] [--json] [--cache DIR]",
 	  "what is stored, a line each" },
-	{ "show", cache_show, "KEY-PREFIX|PROBLEM [--json]", "everything about an entry" },
-	{ "why", cache_why, "PROBLEM [--sched KNOBS] [--target T]",
+	{ "show", cache_show, "KEY-PREFIX|PROBLEM [--json] [--cache DIR]",
+	  "everything about an entry" },
+	{ "why", cache_why, "PROBLEM [--sched KNOBS] [--target T] [--cache DIR]",
 	  "whether it would be found, and why not" },
-	{ "stats", cache_stats, "[--json]", "counts and bytes" },
-	{ "gc", cache_gc, "[--cap-mb N]", "throws out what is stale or beyond the cap" },
-	{ "verify", cache_verify, "[FILE.kvpack|DIR]", "hashes of all entries, signature" },
-	{ "merge", cache_merge, "SRC...", "joins other caches into this one" },
-	{ "export", cache_export, "[--text] [--pins] [--target T] [-o FILE]",
+	{ "stats", cache_stats, "[--json] [--cache DIR]", "counts and bytes" },
+	{ "gc", cache_gc, "[--cap-mb N] [--cache DIR]",
+	  "throws out what is stale or beyond the cap" },
+	{ "verify", cache_verify, "[FILE.kvpack|DIR] [--cache DIR]",
+	  "hashes of all entries, signature" },
+	{ "merge", cache_merge, "[--cache DEST] SRC...", "joins other caches into this one" },
+	{ "export", cache_export, "[--text] [--pins] [--target T] [-o FILE] [--cache DIR]",
 	  "schedules in clear, or as a pin file" },
-	{ "import", cache_import, "FILE [--pins]", "takes such a file, whole or not at all" },
-	{ "pin", cache_pin, "PROBLEM --sched KNOBS", "fixes a problem's schedule" },
-	{ "unpin", cache_unpin, "PROBLEM", "undoes pin" },
+	{ "import", cache_import, "FILE [--pins] [--cache DIR]",
+	  "takes such a file, whole or not at all" },
+	{ "pin", cache_pin, "PROBLEM --sched KNOBS [--cache DIR]",
+	  "fixes a problem's schedule" },
+	{ "unpin", cache_unpin, "PROBLEM [--cache DIR]", "undoes pin" },
 	{ "pack", cache_pack,
 	  "-o FILE.kvpack --name NAME --version N [--expires YYYY-MM-DD] [--list FILE] "
-	  "[--targets T,T] [--native]",
+	  "[--targets T,T] [--native] [--cache DIR]",
 	  "one file to ship: schedules and code" },
 	{ "sign", cache_sign, "FILE.kvpack --key FILE.key", "signs a pack" },
 	{ "keygen", cache_keygen, "-o NAME", "makes NAME.key and NAME.pub" },
@@ -223,12 +228,17 @@ void *cache_grow(void *array, unsigned n, size_t size)
 	return realloc(array, (n ? (size_t)n * 2 : 1) * size);
 }
 
+static void describe(FILE *to, const struct subcommand *c)
+{
+	fprintf(to, "  %-7s %s\n          kvjit cache %s %s\n", c->name, c->doc, c->name,
+	        c->operands);
+}
+
 static void usage(FILE *to)
 {
-	fprintf(to, "usage: kvjit cache SUBCOMMAND ... [--cache DIR]\n\n");
+	fprintf(to, "usage: kvjit cache SUBCOMMAND ...\n\n");
 	for (size_t i = 0; i < NTABLE; i++)
-		fprintf(to, "  %-7s %s\n          kvjit cache %s %s\n", table[i].name,
-		        table[i].doc, table[i].name, table[i].operands);
+		describe(to, &table[i]);
 	fprintf(to, "\n--cache: a folder or a .db file, instead of the user's cache.\n");
 }
 
@@ -240,7 +250,15 @@ int tool_cache(args *a)
 	}
 	for (size_t i = 0; a->argc && i < NTABLE; i++)
 		if (!strcmp(a->argv[0], table[i].name)) {
-			args rest = { a->argc - 1, a->argv + 1, false };
+			args rest = { .argc = a->argc - 1,
+				      .argv = a->argv + 1,
+				      .group = "cache ",
+				      .name = table[i].name,
+				      .operands = table[i].operands };
+			if (args_flag(&rest, "--help")) {
+				describe(stdout, &table[i]);
+				return TOOL_OK;
+			}
 			const char *dir = args_value(&rest, "--cache");
 			if (dir && !*dir) {
 				cache_fail("option --cache takes a folder or a .db file");

@@ -34,8 +34,7 @@ int cache_why(args *a, const char *dir)
 {
 	const char *sched = args_value(a, "--sched"), *target = args_value(a, "--target");
 
-	if (!args_end(a, 1, 1 << 20,
-	              "cache why PROBLEM [--sched KNOBS] [--target T] [--cache DIR]"))
+	if (!args_end(a, 1, 1 << 20))
 		return TOOL_USAGE;
 	kvjit_options o = { .size = sizeof o, .target = target, .log = log_line, .cache = dir };
 	char *text = tool_program(a), *whole = NULL;
@@ -65,7 +64,7 @@ int cache_gc(args *a, const char *dir)
 	long mb = args_number(a, "--cap-mb", 1, 1 << 20, 256);
 	kt_gc gc;
 
-	if (!args_end(a, 0, 0, "cache gc [--cap-mb N] [--cache DIR]"))
+	if (!args_end(a, 0, 0))
 		return TOOL_USAGE;
 	kt_store *s = cache_open(dir, false);
 	if (!s)
@@ -166,7 +165,7 @@ static int verify_pack(const char *path)
 
 int cache_verify(args *a, const char *dir)
 {
-	if (!args_end(a, 0, 1, "cache verify [FILE.kvpack|DIR] [--cache DIR]"))
+	if (!args_end(a, 0, 1))
 		return TOOL_USAGE;
 	const char *path = a->argc ? a->argv[0] : dir;
 	size_t n = path ? strlen(path) : 0;
@@ -214,7 +213,7 @@ int cache_merge(args *a, const char *dir)
 {
 	int done = 0;
 
-	if (!args_end(a, 1, 1 << 20, "cache merge [--cache DEST] SRC..."))
+	if (!args_end(a, 1, 1 << 20))
 		return TOOL_USAGE;
 	kt_store *to = cache_open(dir, true);
 	if (!to)

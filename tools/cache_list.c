@@ -285,8 +285,7 @@ int cache_ls(args *a, const char *dir)
 	kinds |= args_flag(a, "--schedules") ? SCHEDULES : 0;
 	kinds |= args_flag(a, "--trials") ? TRIALS : 0;
 	kinds |= args_flag(a, "--pins") ? PINS : 0;
-	if (!args_end(a, 0, 0,
-	              "cache ls [--code|--schedules|--trials|--pins] [--json] [--cache DIR]"))
+	if (!args_end(a, 0, 0))
 		return TOOL_USAGE;
 	kt_store *s = cache_open(dir, false);
 	if (!s)
@@ -335,7 +334,7 @@ int cache_show(args *a, const char *dir)
 {
 	bool json = args_flag(a, "--json");
 
-	if (!args_end(a, 1, 1 << 20, "cache show KEY-PREFIX|PROBLEM [--json] [--cache DIR]"))
+	if (!args_end(a, 1, 1 << 20))
 		return TOOL_USAGE;
 	kt_store *s = cache_open(dir, false);
 	char *text = s ? tool_program(a) : NULL;
@@ -426,7 +425,7 @@ int cache_stats(args *a, const char *dir)
 {
 	bool json = args_flag(a, "--json");
 
-	if (!args_end(a, 0, 0, "cache stats [--json] [--cache DIR]"))
+	if (!args_end(a, 0, 0))
 		return TOOL_USAGE;
 	kt_store *s = cache_open(dir, false);
 	if (!s)

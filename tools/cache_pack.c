@@ -513,9 +513,7 @@ int cache_pack(args *a, const char *dir)
 	}
 	if (!a->wrong)
 		read_head(a, &head);
-	if (!args_end(a, 0, 0,
-	              "cache pack -o FILE.kvpack --name NAME --version N [--expires "
-	              "YYYY-MM-DD] [--list FILE] [--targets T,T] [--native] [--cache DIR]"))
+	if (!args_end(a, 0, 0))
 		return TOOL_USAGE;
 	char *words = strdup(targets ? targets : "avx2,avx512,avx512-bf16");
 	int status = TOOL_FAILED;

@@ -56,7 +56,7 @@ int cache_pin(args *a, const char *dir)
 {
 	const char *sched = args_value(a, "--sched");
 
-	if (!args_end(a, 1, 1 << 20, "cache pin PROBLEM --sched KNOBS [--cache DIR]"))
+	if (!args_end(a, 1, 1 << 20))
 		return TOOL_USAGE;
 	if (!sched || !*sched) {
 		cache_fail("option --sched takes knobs, as in \"kv_tile=64 qk=bf16\"");
@@ -70,7 +70,7 @@ int cache_pin(args *a, const char *dir)
 
 int cache_unpin(args *a, const char *dir)
 {
-	if (!args_end(a, 1, 1 << 20, "cache unpin PROBLEM [--cache DIR]"))
+	if (!args_end(a, 1, 1 << 20))
 		return TOOL_USAGE;
 	char *text = tool_program(a);
 	int status = text ? set_pin(text, NULL, dir) : TOOL_FAILED;

@@ -57,7 +57,7 @@ int cache_sign(args *a, const char *dir)
 	char why[600];
 
 	(void)dir;
-	if (!args_end(a, 1, 1, "cache sign FILE.kvpack --key FILE.key"))
+	if (!args_end(a, 1, 1))
 		return TOOL_USAGE;
 	if (!path) {
 		cache_fail("option --key takes a secret key of minisign's format");
@@ -96,7 +96,7 @@ int cache_keygen(args *a, const char *dir)
 	kt_secret sec;
 
 	(void)dir;
-	if (!args_end(a, 0, 0, "cache keygen -o NAME"))
+	if (!args_end(a, 0, 0))
 		return TOOL_USAGE;
 	if (!name || !*name || strlen(name) > 4000) {
 		cache_fail("option -o takes the name that NAME.key and NAME.pub get");

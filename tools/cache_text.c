@@ -191,8 +191,7 @@ int cache_export(args *a, const char *dir)
 	const char *path = args_value(a, "-o");
 
 	args_flag(a, "--text"); /* the only form there is */
-	if (!args_end(a, 0, 0,
-	              "cache export [--text] [--pins] [--target T] [-o FILE] [--cache DIR]"))
+	if (!args_end(a, 0, 0))
 		return TOOL_USAGE;
 	if (e.target && !kir_target_find(e.target))
 		return cache_fail("option --target takes a row of ir/targets.def, not '%s'",
@@ -388,7 +387,7 @@ int cache_import(args *a, const char *dir)
 {
 	bool pins = args_flag(a, "--pins");
 
-	if (!args_end(a, 1, 1, "cache import FILE [--pins] [--cache DIR]"))
+	if (!args_end(a, 1, 1))
 		return TOOL_USAGE;
 	return import(a->argv[0], dir, pins);
 }

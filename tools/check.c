@@ -14,10 +14,6 @@
 
 #include <cjson/cJSON.h>
 
-static const char usage[] =
-    "check PROBLEM | check --golden DIR  [--target T] [--backend B] [--sched KNOBS] "
-    "[--seeds N] [--verbose] [--json]";
-
 /* -- running ------------------------------------------------------------------------------ */
 
 static bool run_seeds(check *c, int seeds, char *why, size_t len)
@@ -80,7 +76,7 @@ static int check_problem(args *a, const char *target, const char *backend, const
 	check c = { .sched = sched, .machine = m, .result = result };
 	char why[500] = "";
 	args_flag(a, "--verbose");
-	if (!args_end(a, 1, 1 << 20, usage))
+	if (!args_end(a, 1, 1 << 20))
 		return TOOL_USAGE;
 
 	char *text = tool_program(a);

@@ -10,10 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char usage[] =
-    "compile PROGRAM [--emit ir|tile|vector|llvm|asm|c|obj|schedule|spirv|native|native-asm|"
-    "counts] [--target T] [--backend B] [--sched KNOBS] [-o FILE] [--native]";
-
 /* -- any stage ----------------------------------------------------------------------------- */
 
 static const struct gpu_word {
@@ -125,7 +121,7 @@ int tool_compile(args *a)
 	kvjit *kv;
 	int status = TOOL_FAILED;
 
-	if (!args_end(a, 1, 1 << 20, usage))
+	if (!args_end(a, 1, 1 << 20))
 		return TOOL_USAGE;
 	if (!stage)
 		stage = "schedule";

@@ -36,7 +36,7 @@ int tool_explain(args *a)
 	bool runs = false;
 	kvjit *kv;
 
-	if (!args_end(a, 1, 1 << 20, "explain PROBLEM|FILE [--target T] [--backend B]"))
+	if (!args_end(a, 1, 1 << 20))
 		return TOOL_USAGE;
 	text = tool_program(a);
 	gpu = text ? gpu_target(target, text) : NULL;

@@ -291,9 +291,7 @@ int tool_golden(const char *dir, args *a)
 	r.only = args_value(a, "--only");
 	r.spoil = args_value(a, "--spoil");
 	r.verbose = args_flag(a, "--verbose");
-	if (!args_end(a, 0, 0,
-	              "check --golden DIR [--target T] [--backend B] [--sched KNOBS] "
-	              "[--only PART-OF-NAME] [--spoil zero|gain|scale|window] [--verbose]"))
+	if (!args_end(a, 0, 0))
 		return TOOL_USAGE;
 
 	char path[4096];

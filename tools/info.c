@@ -30,7 +30,7 @@ int tool_info(args *a)
 {
 	bool json = args_flag(a, "--json");
 	const char *target = args_value(a, "--target");
-	if (!args_end(a, 0, 0, "info [--json] [--target T]"))
+	if (!args_end(a, 0, 0))
 		return TOOL_USAGE;
 	kvjit *kv = tool_open(target, NULL);
 	if (!kv)

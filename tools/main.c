@@ -8,34 +8,38 @@
 #include <string.h>
 #include <sys/stat.h>
 
+/* The operands are what --help says and what a wrong command line is told. `cache` has a table
+ * of its own, and answers --help itself. */
 static const struct command {
 	const char *name;
 	int (*run)(args *a);
 	const char *operands, *doc;
 } commands[] = {
-	{ "info", tool_info, "[--json]", "what this machine is and which backends load" },
+	{ "info", tool_info, "[--target T] [--json]",
+	  "what this machine is and which backends load" },
 	{ "explain", tool_explain, "PROBLEM|FILE [--target T] [--backend B]",
 	  "whether a problem runs here, why not, and what would be run" },
 	{ "compile", tool_compile,
 	  "PROGRAM [--emit ir|tile|vector|llvm|asm|c|obj|schedule|spirv|native|native-asm|"
 	  "counts] "
-	  "[--target T] [--backend B] [--sched KNOBS] [-o FILE]",
+	  "[--target T] [--backend B] [--sched KNOBS] [-o FILE] [--native]",
 	  "compile a problem string or a file, and print a stage of it" },
 	{ "run", tool_run,
-	  "PROGRAM --in NAME=FILE.npy... --out NAME=FILE.npy... [--set NAME=NUMBER...]",
+	  "PROGRAM --in NAME=FILE.npy... --out NAME=FILE.npy... [--set NAME=NUMBER...] "
+	  "[--target T] [--backend B] [--sched KNOBS]",
 	  "arrays in, arrays out" },
 	{ "check", tool_check,
 	  "PROBLEM | --golden DIR  [--target T] [--backend B] [--sched KNOBS] [--seeds N] "
-	  "[--verbose] [--json]",
+	  "[--only PART-OF-NAME] [--spoil zero|gain|scale|window] [--verbose] [--json]",
 	  "every target and backend of this machine against the interpreter or stored data" },
 	{ "bench", tool_bench,
 	  "PROBLEM [--q-len N] [--threads N] [--cold|--warm] [--vs bf16|none] [--seconds S] "
-	  "[--target T] [--sched KNOBS] [--json]",
+	  "[--target T] [--backend B] [--sched KNOBS] [--json]",
 	  "time, beside what the machine can do" },
 	{ "tune", tool_tune,
 	  "PROBLEM | --list FILE  [--budget SECONDS] [--effort model|quick|full|exhaustive] "
 	  "[--shard I/N] [--threads N] [--cold|--warm] [--target T] [--cache DIR] [--again] "
-	  "[--json] [--report FILE.html] [--record FILE]",
+	  "[--seed N] [--json] [--report FILE.html] [--record FILE]",
 	  "choose schedules by measuring, and keep them in the cache" },
 	{ "cache", tool_cache,
 	  "ls|show|why|stats|gc|verify|merge|export|import|pin|unpin|pack|sign|keygen ... "
@@ -84,7 +88,7 @@ static bool names_file(const args *a)
 
 char *tool_program(const args *a)
 {
-	args rest = { a->argc - 1, a->argv + 1, false };
+	args rest = { .argc = a->argc - 1, .argv = a->argv + 1 };
 	size_t bytes = 0;
 	char *text = a->argc ? tool_read(a->argv[0], &bytes) : NULL;
 	struct stat st;
@@ -157,8 +161,11 @@ static int run(int argc, char **argv)
 	}
 	for (size_t i = 0; i < NCOMMANDS; i++)
 		if (strcmp(argv[1], commands[i].name) == 0) {
-			args a = { argc - 2, argv + 2, false };
-			if (args_flag(&a, "--help")) {
+			args a = { .argc = argc - 2,
+				   .argv = argv + 2,
+				   .name = commands[i].name,
+				   .operands = commands[i].operands };
+			if (commands[i].run != tool_cache && args_flag(&a, "--help")) {
 				describe(stdout, &commands[i]);
 				return TOOL_OK;
 			}

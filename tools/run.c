@@ -16,10 +16,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char usage[] =
-    "run PROGRAM --in NAME=FILE.npy... --out NAME=FILE.npy... [--set NAME=NUMBER...] "
-    "[--target T] [--backend B] [--sched KNOBS]";
-
 enum { RUN_FILES = 32 };
 
 typedef struct run {
@@ -246,7 +242,7 @@ static char *program(args *a)
 	int n = 0;
 	while (n < a->argc && strncmp(a->argv[n], "--", 2) != 0)
 		n++;
-	args words = { n, a->argv, false };
+	args words = { .argc = n, .argv = a->argv };
 	char *text = n ? tool_program(&words) : NULL;
 	a->argc -= n;
 	a->argv += n;
@@ -263,7 +259,7 @@ int tool_run(args *a)
 	int status = TOOL_FAILED;
 
 	if (!text) {
-		args_end(a, 1, 1, usage);
+		args_end(a, 1, 1);
 		return TOOL_USAGE;
 	}
 	r.kv = tool_open(target, backend);
@@ -272,7 +268,7 @@ int tool_run(args *a)
 	if (r.k && !run_all(&r, a))
 		fprintf(stderr, "kvjit: %s\n", r.why);
 	else if (r.k)
-		status = args_end(a, 0, 0, usage) ? TOOL_OK : TOOL_USAGE;
+		status = args_end(a, 0, 0) ? TOOL_OK : TOOL_USAGE;
 	bind_free(&r.b);
 	kvjit_release(r.k);
 	kvjit_close(r.kv);

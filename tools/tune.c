@@ -19,12 +19,6 @@
 
 #include <cjson/cJSON.h>
 
-static const char usage[] =
-    "tune PROBLEM | --list FILE  [--budget SECONDS] [--effort model|quick|full|exhaustive] "
-    "[--shard I/N] [--threads N] [--cold|--warm] [--target T] [--cache DIR] [--again] [--seed "
-    "N] [--json] "
-    "[--report FILE.html] [--record FILE]";
-
 typedef struct session {
 	tune_options o;
 	bool json, bar;
@@ -366,7 +360,7 @@ int tool_tune(args *a)
 	}
 	if (s.o.target && !kir_target_find(s.o.target))
 		wrong(a, "--target", "a row that `kvjit info` lists", s.o.target);
-	if (!args_end(a, list ? 0 : 1, list ? 0 : 1 << 20, usage))
+	if (!args_end(a, list ? 0 : 1, list ? 0 : 1 << 20))
 		return TOOL_USAGE;
 	if (!may_tune())
 		return TOOL_FAILED;

@@ -48,6 +48,19 @@ status=0
 for command in info explain compile run check bench tune cache; do
 	"$KVJIT" $command --help | grep -q "kvjit $command " || { echo "$command --help"; exit 1; }
 done
+for command in ls show why stats gc verify merge export import pin unpin pack sign keygen; do
+	"$KVJIT" cache $command --help | grep -q "kvjit cache $command " ||
+		{ echo "cache $command --help"; exit 1; }
+done
+"$KVJIT" cache --help | grep -q "kvjit cache keygen "
+# a complaint names the same options as --help
+for command in info explain compile run check bench tune "cache ls" "cache pack"; do
+	"$KVJIT" $command --help | sed -n 's/^  *kvjit /usage: kvjit /p' >"$tmp/usage"
+	status=0
+	"$KVJIT" $command --frob >"$tmp/out" 2>"$tmp/err" || status=$?
+	[ $status = 2 ] && grep -qxF "$(cat "$tmp/usage")" "$tmp/err" ||
+		{ echo "$command --help and a wrong option name other options"; exit 1; }
+done
 refuse 2 "bf16 or none" bench "$good" --vs stream
 refuse 1 "heads" compile "attn q=bf16 kv=bf16 heads=none dim=16 page=16"
 refuse 1 "format" compile "attn q=bf16 kv=int5 heads=2 dim=16 page=16"

@@ -294,8 +294,13 @@ static kir_ref name(expr *x)
 		used += (size_t)snprintf(known + used, sizeof(known) - used, "%s%.24s",
 		                         i ? ", " : "", s);
 	}
-	return WRONG(x, from, "%s: '%.*s' is none of %s and no function (%s)", x->env->field,
-	             (int)(n > 24 ? 24 : n), from, known, function_list(list, sizeof(list)));
+	if (n > 24)
+		n = 24;
+	return WRONG(x, from,
+	             "%s: '%.*s' is none of %s and no function (%s); an operand is "
+	             "declared by with=%.*s:s32",
+	             x->env->field, (int)n, from, known, function_list(list, sizeof(list)),
+	             (int)n, from);
 }
 
 static kir_ref atom(expr *x)

@@ -172,6 +172,8 @@ typedef struct kir_target {
 extern const kir_target kir_targets[];
 extern const unsigned kir_ntargets;
 const kir_target *kir_target_find(const char *name); /* NULL if unknown */
+/* "generic, avx2, ..." into list, which is returned: for messages. */
+const char *kir_target_names(char *list, size_t len);
 
 /* -- functions ---------------------------------------------------------------- */
 

@@ -165,17 +165,40 @@ static const char *name_of(const kir_problem *p, unsigned i)
 	return fields[i].kinds & 1u << p->kind ? fields[i].name : "";
 }
 
+/* Once in a text: all names the kind takes, as many messages as they need. */
+static bool list_fields(const parser *p, const word *w)
+{
+	char list[200] = "";
+	const char *name;
+
+	for (unsigned i = 0; i < p->d->n && i < KIR_DIAG_MAX; i++)
+		if (!strncmp(p->d->at[i].msg, "fields: ", 8))
+			return false;
+	for (unsigned i = 0; (name = name_of(p->p, i)); i++) {
+		size_t used = strlen(list);
+
+		if (used + strlen(name) + 2 > sizeof(list)) {
+			kir_error(p->d, w->line, w->col, "fields: %s", list);
+			used = 0;
+		}
+		if (*name)
+			snprintf(list + used, sizeof(list) - used, "%s%s", used ? " " : "",
+			         name);
+	}
+	return FAIL(p, w, "fields: %s", list);
+}
+
 static bool unknown(const parser *p, const word *w)
 {
-	char list[230] = "";
-	size_t used = 0;
 	const char *name, *near = "";
 	int best = 1000;
 
 	for (int i = 0; i < NFIELDS; i++)
-		if (equals(fields[i].name, w->name, w->nname))
-			return FAIL(p, w, "%s has no field %s: %s", kinds[p->p->kind],
-			            fields[i].name, fields[i].doc);
+		if (equals(fields[i].name, w->name, w->nname)) {
+			kir_error(p->d, w->line, w->col, "%s has no field %s: %s",
+			          kinds[p->p->kind], fields[i].name, fields[i].doc);
+			return list_fields(p, w);
+		}
 	for (unsigned i = 0; (name = name_of(p->p, i)); i++) {
 		int n = *name ? distance(name, w->name, w->nname) : 1000;
 
@@ -183,19 +206,11 @@ static bool unknown(const parser *p, const word *w)
 			best = n;
 			near = name;
 		}
-		if (*name)
-			used += (size_t)snprintf(list + used,
-			                         used < sizeof(list) ? sizeof(list) - used : 0,
-			                         "%s%s", used ? " " : "", name);
 	}
 	kir_error(p->d, w->line, w->col, "%s has no field '%.*s'%s%s", kinds[p->p->kind],
 	          SHOWN(w->nname), w->name, best <= 2 ? "; the nearest is " : "",
 	          best <= 2 ? near : "");
-	for (unsigned i = 0; i < p->d->n && i < KIR_DIAG_MAX; i++)
-		if (!strncmp(p->d->at[i].msg, "fields: ", 8))
-			return false;
-	kir_error(p->d, w->line, w->col, "fields: %s", list);
-	return false;
+	return list_fields(p, w);
 }
 
 /* -- values ------------------------------------------------------------------------- */
@@ -393,19 +408,15 @@ static bool read_with(parser *p, const field *f, const word *w)
 
 static bool read_target(parser *p, const word *w)
 {
-	char list[200] = "";
-	size_t used = 0;
+	char list[200];
 	const char *name = kir_strdup(p->m, w->value, w->nvalue);
 
 	if (kir_target_find(name)) {
 		p->p->target = name;
 		return true;
 	}
-	for (unsigned i = 0; i < kir_ntargets; i++)
-		used +=
-		    (size_t)snprintf(list + used, used < sizeof(list) ? sizeof(list) - used : 0,
-		                     "%s%s", i ? ", " : "", kir_targets[i].name);
-	return FAIL_VAL(p, w, "target=%.40s: target must be one of %s", name, list);
+	return FAIL_VAL(p, w, "target=%.40s: target must be one of %s", name,
+	                kir_target_names(list, sizeof(list)));
 }
 
 static bool read_value(parser *p, const field *f, const word *w)
@@ -567,8 +578,9 @@ static bool check_second(parser *p)
 	const word *w = page->name ? page : sparse;
 
 	if (!o->format2 && w->name)
-		return FAIL(p, w, "%.*s= is of a second cache: it goes with kv2=",
-		            SHOWN(w->nname), w->name);
+		return FAIL(p, w,
+		            "%.*s= is of a second cache: it goes with kv2=", SHOWN(w->nname),
+		            w->name);
 	if (!o->format2)
 		return true;
 	if (!o->sparse != !o->sparse2)

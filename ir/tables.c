@@ -9,6 +9,7 @@
 
 #include <assert.h>
 #include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 
 const kir_elem_info kir_elems[KIR_NELEM] = {
@@ -254,6 +255,17 @@ const kir_target *kir_target_find(const char *name)
 		if (!strcmp(kir_targets[i].name, name))
 			return &kir_targets[i];
 	return NULL;
+}
+
+const char *kir_target_names(char *list, size_t len)
+{
+	size_t used = 0;
+
+	*list = 0;
+	for (unsigned i = 0; i < kir_ntargets && used < len; i++)
+		used += (size_t)snprintf(list + used, len - used, "%s%s", i ? ", " : "",
+		                         kir_targets[i].name);
+	return list;
 }
 
 /* The row whose name begins this one, the longest such. Names of rows contain '-' too. */

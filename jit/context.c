@@ -182,16 +182,22 @@ static kvjit_status pick_target(kvjit *kv, const kvjit_options *o, const char *n
 	           : KVJIT_UNSUPPORTED;
 }
 
+/* False, with a message that names the variable and what it takes. */
+static bool bad_variable(const kvjit *kv, kvjit_env variable)
+{
+	snprintf(open_error, sizeof(open_error), "%s is '%.40s'; it takes %s",
+	         kvjit_env_table[variable].name, kv->env[variable],
+	         kvjit_env_table[variable].values);
+	return false;
+}
+
 static bool pick_backend(kvjit *kv, const char *name, const char *target)
 {
 	const char *spirv = kv->env[KVJIT_ENV_SPIRV];
 	bool llvm = spirv && !strcmp(spirv, "llvm");
 
-	if (spirv && !llvm && strcmp(spirv, "translator") != 0) {
-		snprintf(open_error, sizeof(open_error), "KVJIT_SPIRV is '%.40s'; it takes %s",
-		         spirv, kvjit_env_table[KVJIT_ENV_SPIRV].values);
-		return false;
-	}
+	if (spirv && !llvm && strcmp(spirv, "translator") != 0)
+		return bad_variable(kv, KVJIT_ENV_SPIRV);
 	if (!name)
 		name = !is_device(target) ? "x86" : llvm ? "spirv-llvm" : "spirv";
 	kv->backend = kvjit_backend_find(name);
@@ -245,17 +251,15 @@ static bool check_list(const kvjit *kv, kvjit_env variable, bool (*known)(const 
 	return true;
 }
 
-static bool check_megabytes(const kvjit *kv)
+static bool check_numbers(const kvjit *kv)
 {
-	const char *mb = kv->env[KVJIT_ENV_CACHE_MB];
+	const char *mb = kv->env[KVJIT_ENV_CACHE_MB], *perf = kv->env[KVJIT_ENV_PERF];
 	char *end;
 	long x = mb ? strtol(mb, &end, 10) : 1;
 
-	if (!mb || (!*end && x >= 1 && x <= 1048576))
-		return true;
-	snprintf(open_error, sizeof(open_error), "KVJIT_CACHE_MB is '%.40s'; it takes %s", mb,
-	         kvjit_env_table[KVJIT_ENV_CACHE_MB].values);
-	return false;
+	if (mb && (*end || x < 1 || x > 1048576))
+		return bad_variable(kv, KVJIT_ENV_CACHE_MB);
+	return !perf || !strcmp(perf, "1") || bad_variable(kv, KVJIT_ENV_PERF);
 }
 
 static kvjit_status configure(kvjit *kv, const kvjit_options *o)
@@ -272,7 +276,7 @@ static kvjit_status configure(kvjit *kv, const kvjit_options *o)
 	if (!check_list(kv, KVJIT_ENV_CHECK, is_check) ||
 	    !check_list(kv, KVJIT_ENV_PRINT, is_print))
 		return KVJIT_UNSUPPORTED;
-	if (!check_megabytes(kv) || !pick_backend(kv, backend, target))
+	if (!check_numbers(kv) || !pick_backend(kv, backend, target))
 		return KVJIT_UNSUPPORTED;
 	s = pick_target(kv, o, target);
 	if (s != KVJIT_OK)

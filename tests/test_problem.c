@@ -395,8 +395,10 @@ static void test_errors(void **state)
 		{ OK "windw=4", 37, "attn has no field 'windw'; the nearest is window" },
 		{ OK "kvtile=4", 37, "the nearest is kv_tile" },
 		{ OK "x=1", 37, "fields: q out kv k v heads dim page" },
+		{ OK "x=1", 37, " parts" }, /* the list ended within this name */
 		{ "write kv=int8 heads=8 dim=64 page=16 causal", 38,
 		  "write has no field causal" },
+		{ "quant to=int8 out=f16 dim=64", 15, "fields: in to scales heads dim" },
 		{ OK "kv=int8", 37, "kv is given twice" },
 		{ OK "qk=int8 qk=int8", 45, "qk is given twice" },
 		{ OK "page", 37, "page is given twice" },
@@ -463,6 +465,7 @@ static void test_errors(void **state)
 		{ OK "score=\"s", 37, "score=\": the closing quote is missing" },
 		/* expressions: the column is that of the string */
 		{ OK "score=\"s +\"", 47, "score: expected a number, a name or '('" },
+		{ OK "mask=\"doc[q] == doc[k]\"", 43, "declared by with=doc:s32" },
 		{ OK "score=\"s * t\"", 48,
 		  "'t' is none of b, h, q, k, s and no function (min, max, abs" },
 		{ OK "mask=\"s > 0\"", 43, "'s' is none of b, h, q, k and no function (" },

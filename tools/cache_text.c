@@ -189,13 +189,14 @@ int cache_export(args *a, const char *dir)
 {
 	export e = { .pins = args_flag(a, "--pins"), .target = args_value(a, "--target") };
 	const char *path = args_value(a, "-o");
+	char targets[200];
 
 	args_flag(a, "--text"); /* the only form there is */
 	if (!args_end(a, 0, 0))
 		return TOOL_USAGE;
 	if (e.target && !kir_target_find(e.target))
-		return cache_fail("option --target takes a row of ir/targets.def, not '%s'",
-		                  e.target);
+		return cache_fail("option --target takes one of %s, not '%s'",
+		                  kir_target_names(targets, sizeof targets), e.target);
 	kt_store *s = cache_open(dir, false);
 	if (!s)
 		return TOOL_FAILED;
@@ -247,10 +248,11 @@ static bool replace(char **to, const char *text)
 static bool complete(kt_schedule *r, const here *h, kt_bucket bucket, char *why, size_t len)
 {
 	static const kt_key none;
+	char targets[200];
 
 	if (*r->target && !kir_target_find(r->target)) {
-		snprintf(why, len, "target takes a row of ir/targets.def, not '%.40s'",
-		         r->target);
+		snprintf(why, len, "target takes one of %s, not '%.40s'",
+		         kir_target_names(targets, sizeof targets), r->target);
 		return false;
 	}
 	if (!kt_key_equal(&r->where.machine, &none)) {

@@ -142,14 +142,21 @@ static bool read_options(int argc, char **argv, options *o)
 		         !option(a, "--sched", &o->sched) && !option(a, "--print", &o->print) &&
 		         !option(a, "--check", &o->check) && !option(a, "--seed", &seed) &&
 		         !option(a, "--tol", &tol)) {
-			if ((a[0] == '-' && a[1]) || o->file)
+			bool dash = a[0] == '-' && a[1];
+			if (dash || o->file) {
+				fprintf(stderr, "kvjit-opt: %s '%s'\n",
+				        dash ? "unknown option" : "a second file", a);
 				return false;
+			}
 			o->file = a;
 		}
 	}
 	if (!read_numbers(seed, tol, o) || !read_words(o))
 		return false;
-	return o->file || (o->passes && !strcmp(o->passes, "help"));
+	if (o->file || (o->passes && !strcmp(o->passes, "help")))
+		return true;
+	fprintf(stderr, "kvjit-opt: a file is missing, or - for the input\n");
+	return false;
 }
 
 static int list_passes(void)
@@ -213,50 +220,25 @@ static bool is_ir(const char *s)
 
 /* -- knobs and target ------------------------------------------------------------- */
 
-static bool set_knob(kir_sched *s, const char *word, size_t len, kir_diag *d)
+/* A row of the table, features behind it or not; NULL with a message. */
+static const kir_target *target_of(kir_module *m, const char *name, kir_diag *d)
 {
-	const char *eq = memchr(word, '=', len);
-	size_t name = eq ? (size_t)(eq - word) : len;
+	const kir_target *t = kir_target_parse(m, name, strlen(name));
+	char list[200];
 
-	for (unsigned i = 0; eq && i < kir_nknobs; i++) {
-		const kir_knob_info *k = &kir_knobs[i];
-		char *end;
-		long x, lo, hi;
-		if (strlen(k->name) != name || memcmp(k->name, word, name) != 0)
-			continue;
-		if (sscanf(k->values, "%ld:%ld", &lo, &hi) == 2) {
-			x = strtol(eq + 1, &end, 10);
-			if (end != word + len || x < lo || x > hi)
-				x = -1;
-		} else {
-			x = find_word(k->values, eq + 1, len - name - 1);
-		}
-		if (x < 0) {
-			kir_error(d, 0, 0, "--sched: %s is one of %s", k->name, k->values);
-			return false;
-		}
-		*kir_sched_knob(s, i) = (int)x;
-		return true;
-	}
-	kir_error(d, 0, 0, "--sched: '%.*s' isn't KNOB=VALUE", (int)len, word);
-	return false;
+	if (!t)
+		kir_error(d, 0, 0, "no target '%.40s'; there are %s", name,
+		          kir_target_names(list, sizeof(list)));
+	return t;
 }
 
 static bool set_up(kir_func *f, const options *o, kir_diag *d)
 {
-	for (const char *s = o->sched; s && *s;) {
-		size_t n = strcspn(s, " ,");
-		if (n && !set_knob(&f->sched, s, n, d))
-			return false;
-		s += n + (s[n] != 0);
-	}
-	if (!o->target)
-		return true;
-	f->target = kir_target_parse(f->module, o->target, strlen(o->target));
-	if (!f->target)
-		kir_error(d, 0, 0, "--target: no target '%.60s'; see ir/targets.def",
-		          o->target);
-	return f->target != NULL;
+	bool given[32] = { false };
+
+	if (o->sched && !kir_sched_parse(&f->sched, given, o->sched, d))
+		return false;
+	return !o->target || (f->target = target_of(f->module, o->target, d)) != NULL;
 }
 
 /* -- the check against the interpreter --------------------------------------------- */
@@ -340,12 +322,8 @@ static bool parse(kir_module *m, const char *text, size_t len, const options *o,
 		return false;
 	name = o->target ? o->target : p.target;
 	if (name)
-		t = kir_target_parse(m, name, strlen(name));
-	if (!t) {
-		kir_error(d, 0, 0, "target: no target '%.60s'; see ir/targets.def", name);
-		return false;
-	}
-	return kir_problem_expand(m, &p, t, d) != NULL;
+		t = target_of(m, name, d);
+	return t && kir_problem_expand(m, &p, t, d) != NULL;
 }
 
 static bool process_all(kir_module *m, options *o)

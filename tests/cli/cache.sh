@@ -82,7 +82,7 @@ bad "knob" "$problem :: frob=1"
 bad "kv_tile" "$problem :: kv_tile=9999"
 bad "after # stand" "$problem :: kv_tile=16 # frob=1"
 bad "isn't one of its field" "$problem :: kv_tile=16 # policy=hot"
-bad "row of ir/targets.def" "$problem :: kv_tile=16 # target=avx9"
+bad "target takes one of generic, avx2" "$problem :: kv_tile=16 # target=avx9"
 bad "has target= and threads=" "$problem :: kv_tile=16 # key=$key0"
 refuse 1 "there is no file" import "$tmp/nothing"
 

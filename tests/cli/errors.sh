@@ -77,5 +77,11 @@ refuse 1 "doesn't begin like a .npy file" run "$good" --in q="$tmp/q.npy"
 refuse 1 "name of a parameter" run "$good" --in frob="$tmp/q.npy"
 refuse 1 "name of an output" run "$good" --out q="$tmp/q.npy"
 refuse 1 "isn't given" run "$good"
+# a variable with a value it doesn't take: the message names both
+for bad in "PERF is 'yes'; it takes 1" "SPIRV is 'yes'; it takes translator or llvm" \
+	"CACHE_MB is 'yes'; it takes 1 to 1048576" "CHECK has no 'yes'; it takes verify, text, ref" \
+	"PRINT has no 'yes'; it takes before:PASS"; do
+	(export "KVJIT_${bad%% *}=yes" && refuse 1 "KVJIT_$bad" compile "$good")
+done
 export KVJIT_BACKEND_DIR="$tmp"
 refuse 1 "can't be loaded" compile "$good"

@@ -31,6 +31,15 @@ refuse 2 "--check takes verify, text, ref, not 'foo'" --passes=expand --check=te
 for place in after:foo foo:expand expand after after: ':*'; do
 	refuse 2 "--print takes before:PASS and after:PASS" --passes=expand --print="$place"
 done
+refuse 2 "unknown option '--frob'" --frob
+refuse 2 "a second file '-'" x
+refuse 1 "no target 'avx9'; there are generic, avx2" --target=avx9
+refuse 1 "no knob 'frob'; there are kv_tile" --sched=frob=1
+refuse 1 "knob kv_tile takes" --sched=kv_tile=-1
+refuse 1 "knob qk takes auto,f32" --sched=qk=int3
+status=0
+"$opt" --passes=expand 2>"$tmp" || status=$?
+[ "$status" = 2 ] && grep -q "a file is missing" "$tmp"
 refuse 1 "pass select reads level V, @attn is at level A; run expand,...,vectorize first" \
 	--passes=select --check=text,ref
 refuse 1 "pass expand reads level A, @attn is at level T already" --passes=expand,expand

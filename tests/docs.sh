@@ -10,6 +10,7 @@
 #   kvjit-opt, and of what needs no build, are checked here; those of kvjit itself depend on the
 #   machine and are only written by --bless.
 # - docs/IR.md names every op, attribute and element of the tables.
+# - Each environment variable is in the table of docs/api.md.
 # - The README's kernel is the one in examples/attention.c.
 # - Every link to a file leads to one.
 set -eu
@@ -85,6 +86,10 @@ names() {
 }
 for name in $(names ir/ops.def OP) $(names ir/attrs.def ATTR) $(names ir/elems.def ELEM); do
 	grep -q "^$name " docs/IR.md || wrong "docs/IR.md doesn't list $name"
+done
+
+for name in $(sed -n 's/^ENVVAR( *\([A-Z_]*\).*/\1/p' jit/env.def); do
+	grep -q "^| .KVJIT_$name. " docs/api.md || wrong "docs/api.md doesn't list KVJIT_$name"
 done
 
 # Lines of the example between its two comments, without what both indent differently.

@@ -140,7 +140,7 @@ static void describe(FILE *to, const struct command *c)
 
 static void usage(FILE *to)
 {
-	fprintf(to, "usage: kvjit SUBCOMMAND ...\n\n");
+	fprintf(to, "usage: kvjit SUBCOMMAND ... | --help | --version\n\n");
 	for (size_t i = 0; i < NCOMMANDS; i++)
 		describe(to, &commands[i]);
 	fprintf(to,
@@ -154,6 +154,10 @@ static int run(int argc, char **argv)
 	if (argc < 2) {
 		usage(stderr);
 		return TOOL_USAGE;
+	}
+	if (strcmp(argv[1], "--version") == 0) {
+		printf("kvjit %s, interface %d\n", KVJIT_RELEASE, KVJIT_VERSION);
+		return TOOL_OK;
 	}
 	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0) {
 		usage(stdout);

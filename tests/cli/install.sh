@@ -18,6 +18,10 @@ sed -n 's/^KVJIT_API.*[ *]\(kvjit_[a-z_]*\)(.*/\1/p' "$KVJIT_SOURCE_DIR/include/
 nm -D --defined-only "$build/libkvjit.so" | sed -n 's/.* T \([a-z_]*\).*/\1/p' | sort >"$tmp/exported"
 diff "$tmp/declared" "$tmp/exported"
 
+# the command, the library's file and what pkg-config says are of one version
+"$KVJIT" --version | grep -q "^kvjit $(sed -n 's/^project(kvjit VERSION \([^ ]*\).*/\1/p' \
+	"$KVJIT_SOURCE_DIR/CMakeLists.txt"), interface [0-9]*$"
+
 cmake --install "$build" --prefix "$tmp/prefix" >/dev/null
 lib=$(dirname "$(find "$tmp/prefix" -name libkvjit.so)")
 cat >"$tmp/host/host.c" <<'END'

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* problem.c -- problem strings: parse and print, by the table of problem.def.
+/* problem.c -- problem strings: read by the table of problem.def; problem_print.c prints them.
  *
  * Reading a field is one function for each type of field; what a field may be and what is said
  * when it isn't comes from its row. Formats are resolved while parsing, so that the problem
  * holds canonical names and prints the same whatever name the caller used.
  */
 #include "internal.h"
+#include "problem_fields.h"
 #include "problem_priv.h"
 #include "format_priv.h"
 
@@ -15,7 +16,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ELEM, FORMAT, PAIR, NUM, REAL, FLAG, CHOICE, WORD, EXPR, WITH, TARGET };
 enum {
 	A = 1 << KIR_ATTN,
 	W = 1 << KIR_WRITE,
@@ -27,24 +27,11 @@ enum {
 	T = 1 << KIR_TRANSCODE
 };
 
-typedef struct field {
-	const char *name;
-	uint8_t kinds, type, two;
-	size_t member;
-	int64_t lo, hi, step;
-	const char *words, *doc;
-} field;
-
 /* clang-format off */
-static const field fields[] = {
+const field kir_fields[NFIELDS] = {
 #define FIELD(name, kinds, type, member, two, lo, hi, step, words, doc) \
 	{ #name, kinds, type, two, offsetof(kir_problem, member), lo, hi, step, words, doc },
 #include "problem.def"
-};
-enum {
-#define FIELD(name, kinds, type, member, two, lo, hi, step, words, doc) F_##name,
-#include "problem.def"
-	NFIELDS
 };
 
 /* Bounds of a field for some kinds, in place of its row's. */
@@ -58,10 +45,8 @@ static const struct {
 };
 /* clang-format on */
 
-static const char *const kinds[] = { "attn", "write", "quant", "merge",
-	                             "gemm", "pack",  "index", "transcode" };
-
-enum { MAX_KNOBS = 32 };
+const char *const kir_kinds[KIR_NKIND] = { "attn", "write", "quant", "merge",
+	                                   "gemm", "pack",  "index", "transcode" };
 
 /* One NAME or NAME=VALUE of the text. */
 typedef struct word {
@@ -162,7 +147,7 @@ static const char *name_of(const kir_problem *p, unsigned i)
 {
 	if (i >= NFIELDS)
 		return i - NFIELDS < kir_nknobs ? kir_knobs[i - NFIELDS].name : NULL;
-	return fields[i].kinds & 1u << p->kind ? fields[i].name : "";
+	return kir_fields[i].kinds & 1u << p->kind ? kir_fields[i].name : "";
 }
 
 /* Once in a text: all names the kind takes, as many messages as they need. */
@@ -194,9 +179,9 @@ static bool unknown(const parser *p, const word *w)
 	int best = 1000;
 
 	for (int i = 0; i < NFIELDS; i++)
-		if (equals(fields[i].name, w->name, w->nname)) {
+		if (equals(kir_fields[i].name, w->name, w->nname)) {
 			kir_error(p->d, w->line, w->col, "%s has no field %s: %s",
-			          kinds[p->p->kind], fields[i].name, fields[i].doc);
+			          kir_kinds[p->p->kind], kir_fields[i].name, kir_fields[i].doc);
 			return list_fields(p, w);
 		}
 	for (unsigned i = 0; (name = name_of(p->p, i)); i++) {
@@ -207,18 +192,13 @@ static bool unknown(const parser *p, const word *w)
 			near = name;
 		}
 	}
-	kir_error(p->d, w->line, w->col, "%s has no field '%.*s'%s%s", kinds[p->p->kind],
+	kir_error(p->d, w->line, w->col, "%s has no field '%.*s'%s%s", kir_kinds[p->p->kind],
 	          SHOWN(w->nname), w->name, best <= 2 ? "; the nearest is " : "",
 	          best <= 2 ? near : "");
 	return list_fields(p, w);
 }
 
 /* -- values ------------------------------------------------------------------------- */
-
-static void *member(const kir_problem *p, const field *f)
-{
-	return (char *)p + f->member;
-}
 
 static bool read_number(const char *s, size_t n, int64_t *out)
 {
@@ -237,7 +217,7 @@ static field bounds_of(const parser *p, const field *f)
 	field b = *f;
 
 	for (size_t i = 0; i < sizeof(ranges) / sizeof(ranges[0]); i++) {
-		if (f != &fields[ranges[i].field] || !(ranges[i].kinds & 1u << p->p->kind))
+		if (f != &kir_fields[ranges[i].field] || !(ranges[i].kinds & 1u << p->p->kind))
 			continue;
 		b.lo = ranges[i].lo;
 		b.hi = ranges[i].hi;
@@ -267,7 +247,7 @@ static bool wrong_number(const parser *p, const field *f, const word *w)
 
 static bool read_num(parser *p, const field *f, const word *w)
 {
-	int64_t *x = member(p->p, f);
+	int64_t *x = field_of(p->p, f);
 
 	return (read_number(w->value, w->nvalue, x) && in_range(p, f, *x)) ||
 	       wrong_number(p, f, w);
@@ -275,7 +255,7 @@ static bool read_num(parser *p, const field *f, const word *w)
 
 static bool read_pair(parser *p, const field *f, const word *w)
 {
-	int64_t *x = member(p->p, f);
+	int64_t *x = field_of(p->p, f);
 	const char *colon = memchr(w->value, ':', w->nvalue);
 	size_t n = colon ? (size_t)(colon - w->value) : w->nvalue;
 
@@ -286,7 +266,7 @@ static bool read_pair(parser *p, const field *f, const word *w)
 		return true;
 	if (!(f->two & 1u << p->p->kind))
 		return FAIL_VAL(p, w, "%s=%.*s: %s takes one number of %s", f->name,
-		                SHOWN(w->nvalue), w->value, kinds[p->p->kind], f->name);
+		                SHOWN(w->nvalue), w->value, kir_kinds[p->p->kind], f->name);
 	if (!read_number(colon + 1, w->nvalue - n - 1, &x[1]) || !in_range(p, f, x[1]))
 		return wrong_number(p, f, w);
 	return true;
@@ -319,10 +299,10 @@ static bool read_format(parser *p, const field *f, const word *w)
 	}
 	if (!format)
 		return false;
-	*(const char **)member(p->p, f) = format->name;
-	if (f == &fields[F_weights] && p->p->kind == KIR_PACK)
+	*(const char **)field_of(p->p, f) = format->name;
+	if (f == &kir_fields[F_weights] && p->p->kind == KIR_PACK)
 		p->p->k_format = format->name;
-	if (f == &fields[F_kv] || (f == &fields[F_to] && p->p->kind == KIR_QUANT))
+	if (f == &kir_fields[F_kv] || (f == &kir_fields[F_to] && p->p->kind == KIR_QUANT))
 		p->p->k_format = p->p->v_format = format->name;
 	return true;
 }
@@ -335,7 +315,7 @@ static bool read_real(parser *p, const field *f, const word *w)
 	    !isnormal((float)x))
 		return FAIL_VAL(p, w, "%s=%.*s: %s must be a positive number", f->name,
 		                SHOWN(w->nvalue), w->value, f->name);
-	*(double *)member(p->p, f) = x;
+	*(double *)field_of(p->p, f) = x;
 	return true;
 }
 
@@ -346,7 +326,7 @@ static bool read_choice(parser *p, const field *f, const word *w)
 	if (w->value && (i < 0 || !w->nvalue))
 		return FAIL_VAL(p, w, "%s=%.*s: write %s or %s=%s", f->name, SHOWN(w->nvalue),
 		                w->value, f->name, f->name, f->words);
-	*(int *)member(p->p, f) = w->value ? 2 + i : 1;
+	*(int *)field_of(p->p, f) = w->value ? 2 + i : 1;
 	return true;
 }
 
@@ -357,7 +337,7 @@ static bool read_word(parser *p, const field *f, const word *w)
 	if (i < 0)
 		return FAIL_VAL(p, w, "%s=%.*s: %s must be one of %s", f->name,
 		                SHOWN(w->nvalue), w->value, f->name, f->words);
-	*(int *)member(p->p, f) = i;
+	*(int *)field_of(p->p, f) = i;
 	return true;
 }
 
@@ -426,14 +406,14 @@ static bool read_value(parser *p, const field *f, const word *w)
 			return read_choice(p, f, w);
 		if (w->value)
 			return FAIL_VAL(p, w, "%s takes no value: %s", f->name, f->doc);
-		*(bool *)member(p->p, f) = true;
+		*(bool *)field_of(p->p, f) = true;
 		return true;
 	}
 	if (!w->value || !w->nvalue)
 		return FAIL(p, w, "%s needs a value: %s=..., %s", f->name, f->name, f->doc);
 	switch (f->type) {
 	case ELEM:
-		return read_elem_word(f->words, w->value, w->nvalue, member(p->p, f)) ||
+		return read_elem_word(f->words, w->value, w->nvalue, field_of(p->p, f)) ||
 		       FAIL_VAL(p, w, "%s=%.*s: %s must be one of %s", f->name,
 		                SHOWN(w->nvalue), w->value, f->name, f->words);
 	case FORMAT: return read_format(p, f, w);
@@ -444,7 +424,7 @@ static bool read_value(parser *p, const field *f, const word *w)
 	case WITH: return read_with(p, f, w);
 	case TARGET: return read_target(p, w);
 	default:
-		*(const char **)member(p->p, f) = kir_strdup(p->m, w->value, w->nvalue);
+		*(const char **)field_of(p->p, f) = kir_strdup(p->m, w->value, w->nvalue);
 		return true;
 	}
 }
@@ -483,9 +463,9 @@ static bool once(parser *p, word *seen, const word *w)
 static bool read_field(parser *p, const word *w)
 {
 	for (int i = 0; i < NFIELDS; i++)
-		if (equals(fields[i].name, w->name, w->nname) &&
-		    fields[i].kinds & 1u << p->p->kind)
-			return once(p, &p->seen[i], w) && read_value(p, &fields[i], w);
+		if (equals(kir_fields[i].name, w->name, w->nname) &&
+		    kir_fields[i].kinds & 1u << p->p->kind)
+			return once(p, &p->seen[i], w) && read_value(p, &kir_fields[i], w);
 	for (unsigned k = 0; k < kir_nknobs && k < MAX_KNOBS; k++)
 		if (equals(kir_knobs[k].name, w->name, w->nname))
 			return once(p, &p->knob_seen[k], w) && read_knob(p, k, w);
@@ -498,8 +478,8 @@ static bool need(const parser *p, int i)
 {
 	if (p->seen[i].name)
 		return true;
-	kir_error(p->d, p->kind_line, p->kind_col, "%s needs %s=..., %s", kinds[p->p->kind],
-	          fields[i].name, fields[i].doc);
+	kir_error(p->d, p->kind_line, p->kind_col, "%s needs %s=..., %s", kir_kinds[p->p->kind],
+	          kir_fields[i].name, kir_fields[i].doc);
 	return false;
 }
 
@@ -515,7 +495,7 @@ static bool check_formats(const parser *p)
 	return k->name || need(p, F_kv);
 }
 
-static kir_elem default_out(const kir_problem *p)
+kir_elem problem_default_out(const kir_problem *p)
 {
 	bool wide = p->q != KIR_VOID && kir_elems[p->q].bits >= 16;
 
@@ -529,9 +509,11 @@ static bool check_expr(const parser *p, int i, const char *text, kir_elem type)
 	const word *w = &p->seen[i];
 	kir_module *m = kir_module_new();
 	kir_func *f = kir_func_new(m, "check", KIR_A);
-	expr_env env = {
-		.f = f, .field = fields[i].name, .line = w->line, .col = w->value_col, .d = p->d
-	};
+	expr_env env = { .f = f,
+		         .field = kir_fields[i].name,
+		         .line = w->line,
+		         .col = w->value_col,
+		         .d = p->d };
 	int64_t any = KIR_DYN;
 	bool ok;
 
@@ -565,7 +547,7 @@ static bool check_sparse(const parser *p)
 			return FAIL(p, w,
 			            "sparse= and %s exclude each other: index lists name "
 			            "slots, not positions",
-			            fields[fields_by_place[i]].name);
+			            kir_fields[fields_by_place[i]].name);
 	}
 	return true;
 }
@@ -633,8 +615,8 @@ static bool check_all(parser *p)
 		ok = check_expr(p, F_mask, o->mask, KIR_i1);
 	if (o->kind == KIR_INDEX)
 		ok = ok & need(p, F_kv) & need(p, F_page) & need(p, F_topk);
-	if (!p->seen[F_out].name && fields[F_out].kinds & 1u << o->kind)
-		o->out = default_out(o);
+	if (!p->seen[F_out].name && kir_fields[F_out].kinds & 1u << o->kind)
+		o->out = problem_default_out(o);
 	return ok;
 }
 
@@ -646,7 +628,7 @@ static bool read_kind(parser *p)
 	p->kind_line = w.line;
 	p->kind_col = w.col;
 	for (int i = 0; any && i < KIR_NKIND; i++) {
-		if (!equals(kinds[i], w.name, w.nname) || w.value)
+		if (!equals(kir_kinds[i], w.name, w.nname) || w.value)
 			continue;
 		p->p->kind = (kir_kind)i;
 		return true;
@@ -703,110 +685,4 @@ bool kir_problem_parse(kir_module *m, const char *text, size_t len, kir_problem 
 	if (ok)
 		*out = o;
 	return ok;
-}
-
-/* -- print -------------------------------------------------------------------------- */
-
-static void print_pair(const field *f, const int64_t *x, bool two, kir_text *out)
-{
-	kir_text_add(out, " %s=%lld", f->name, (long long)x[0]);
-	if (two && x[1] != x[0])
-		kir_text_add(out, ":%lld", (long long)x[1]);
-}
-
-static void print_format(const kir_problem *p, int i, kir_text *out)
-{
-	bool one = p->k_format && p->v_format && !strcmp(p->k_format, p->v_format);
-	bool either = i == F_k || i == F_v, both = i == F_kv;
-	const char *name = *(const char *const *)member(p, &fields[i]);
-
-	if (name && (one ? !either : !both))
-		kir_text_add(out, " %s=%s", fields[i].name, name);
-}
-
-static void print_with(const kir_problem *p, kir_text *out)
-{
-	for (unsigned i = 0; i < p->nwith; i++)
-		kir_text_add(out, "%s%s:%s", i ? "," : " with=", p->with[i].name,
-		             kir_elems[p->with[i].elem].name);
-}
-
-static void print_field(const kir_problem *p, int i, kir_text *out)
-{
-	const field *f = &fields[i];
-	const void *x = member(p, f);
-
-	switch (f->type) {
-	case ELEM:
-		if (*(const kir_elem *)x != (i == F_out ? default_out(p) : KIR_VOID))
-			kir_text_add(out, " %s=%s", f->name,
-			             kir_elems[*(const kir_elem *)x].name);
-		break;
-	case FORMAT: print_format(p, i, out); break;
-	case PAIR: print_pair(f, x, f->two & 1u << p->kind, out); break;
-	case NUM:
-		if (*(const int64_t *)x)
-			kir_text_add(out, " %s=%lld", f->name, (long long)*(const int64_t *)x);
-		break;
-	case REAL:
-		if (*(const double *)x > 0) {
-			kir_text_add(out, " %s=", f->name);
-			format_print_number(*(const double *)x, out);
-		}
-		break;
-	case FLAG:
-		if (*(const bool *)x)
-			kir_text_add(out, " %s", f->name);
-		break;
-	case CHOICE: {
-		int c = *(const int *)x;
-		size_t n = 0;
-		const char *s = kir_word_at(f->words, c - 2, &n);
-
-		if (c)
-			kir_text_add(out, " %s%s%.*s", f->name, c > 1 ? "=" : "",
-			             c > 1 ? (int)n : 0, c > 1 ? s : "");
-		break;
-	}
-	case WORD: {
-		size_t n = 0;
-		const char *s = kir_word_at(f->words, *(const int *)x, &n);
-
-		if (*(const int *)x)
-			kir_text_add(out, " %s=%.*s", f->name, (int)n, s);
-		break;
-	}
-	case EXPR:
-		if (*(const char *const *)x)
-			kir_text_add(out, " %s=\"%s\"", f->name, *(const char *const *)x);
-		break;
-	case WITH: print_with(p, out); break;
-	default:
-		if (p->target)
-			kir_text_add(out, " %s=%s", f->name, p->target);
-	}
-}
-
-void kir_problem_print(const kir_problem *p, kir_text *out)
-{
-	kir_sched s = p->sched;
-
-	kir_text_add(out, "%s", kinds[p->kind]);
-	for (int i = 0; i < NFIELDS; i++)
-		if (fields[i].kinds & 1u << p->kind)
-			print_field(p, i, out);
-	for (unsigned k = 0; k < kir_nknobs && k < MAX_KNOBS; k++) {
-		size_t n;
-		long lo, hi;
-		int x = *kir_sched_knob(&s, k);
-
-		if (!p->has_knob[k])
-			continue;
-		const char *w = kir_word_at(kir_knobs[k].values, x, &n);
-
-		if (kir_knob_range(k, &lo, &hi))
-			kir_text_add(out, " %s=%d", kir_knobs[k].name, x);
-		else
-			kir_text_add(out, " %s=%.*s", kir_knobs[k].name, (int)n, w);
-	}
 }

@@ -266,6 +266,18 @@ static void test_declared_format(void **state)
 	kir_module_free(m);
 }
 
+/* heads=0 was printed, which no problem may say. */
+static void test_missing_pair(void **state)
+{
+	kir_problem p = { .kind = KIR_QUANT, .v_format = "int8", .dim_k = 64, .dim_v = 64 };
+	kir_text text = { 0 };
+
+	(void)state;
+	kir_problem_print(&p, &text);
+	assert_string_equal(text.text, "quant to=int8 dim=64");
+	free(text.text);
+}
+
 static void test_signatures(void **state)
 {
 	static const struct {
@@ -714,6 +726,7 @@ int main(void)
 		cmocka_unit_test(test_canonical_names),
 		cmocka_unit_test(test_fields),
 		cmocka_unit_test(test_declared_format),
+		cmocka_unit_test(test_missing_pair),
 		cmocka_unit_test(test_signatures),
 		cmocka_unit_test(test_text),
 		cmocka_unit_test(test_errors),

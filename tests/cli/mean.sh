@@ -3,20 +3,7 @@
 # mean.sh -- keys stored less a mean: writers byte for byte, NaN and infinities included, attention
 # within its bound, on every backend; bench, transcodes; sentences for what can't be.
 set -eu
-tmp=${KVJIT_TMP:-/tmp}/mean.$$
-trap 'rm -rf "$tmp"' EXIT
-mkdir -p "$tmp"
-
-right() {
-	"$KVJIT" check "$@" --seeds 1 >"$tmp/out" || { cat "$tmp/out"; exit 1; }
-	tail -n 1 "$tmp/out" | grep -q '^[1-9][0-9]* passed, 0 failed$'
-}
-wrong() { # what it says, then a problem
-	want=$1
-	shift
-	! "$KVJIT" compile "$@" >"$tmp/out" 2>&1 || { echo "accepted: $*"; exit 1; }
-	grep -q -- "$want" "$tmp/out" || { cat "$tmp/out"; exit 1; }
-}
+. "$KVJIT_SOURCE_DIR/tests/cli_check.sh"
 
 for backend in c x86; do
 	"$KVJIT" info | grep -q "^backend  $backend" || continue

@@ -3,14 +3,7 @@
 # mla.sh -- records of one KV head: writers byte for byte on every backend, NaN, infinities and
 # strided inputs included.
 set -eu
-tmp=${KVJIT_TMP:-/tmp}/mla.$$
-trap 'rm -rf "$tmp"' EXIT
-mkdir -p "$tmp"
-
-right() {
-	"$KVJIT" check "$@" --seeds 1 >"$tmp/out" || { cat "$tmp/out"; exit 1; }
-	tail -n 1 "$tmp/out" | grep -q '^[1-9][0-9]* passed, 0 failed$'
-}
+. "$KVJIT_SOURCE_DIR/tests/cli_check.sh"
 
 for backend in c x86; do
 	"$KVJIT" info | grep -q "^backend  $backend" || continue

@@ -1,0 +1,18 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# For the scripts in cli/ to read, after set -eu: a folder of the test's own, $tmp, and what check
+# and compile must say of a problem.
+tmp=${KVJIT_TMP:-/tmp}/$(basename "$0" .sh).$$
+trap 'rm -rf "$tmp"' EXIT
+mkdir -p "$tmp"
+
+right() { # a problem, and options of kvjit check
+	"$KVJIT" check "$@" --seeds 1 >"$tmp/out" || { cat "$tmp/out"; exit 1; }
+	tail -n 1 "$tmp/out" | grep -q '^[1-9][0-9]* passed, 0 failed$'
+}
+wrong() { # what kvjit compile says, then a problem
+	want=$1
+	shift
+	! "$KVJIT" compile "$@" >"$tmp/out" 2>&1 || { echo "accepted: $*"; exit 1; }
+	grep -q -- "$want" "$tmp/out" || { cat "$tmp/out"; exit 1; }
+}

@@ -66,8 +66,6 @@ static kvjit_status match(kvjit_frame *f, const kvjit_arg *args, int nargs)
 
 	if (nargs < 0 || (nargs && !args))
 		return BAD("args is NULL; it must hold %d arguments", nargs);
-	if (nargs > k->ngiven)
-		return BAD("%d arguments are given; the kernel takes %d", nargs, k->ngiven);
 	for (int i = 0; i < nargs; i++) {
 		int j;
 
@@ -77,6 +75,9 @@ static kvjit_status match(kvjit_frame *f, const kvjit_arg *args, int nargs)
 		guess++;
 		if (j < 0)
 			return unknown(k, args[i].name);
+		if (j >= k->nparam)
+			return BAD("%d arguments are given; the kernel takes %d", nargs,
+			           k->ngiven);
 		if (k->param[j].planned)
 			return BAD("argument '%s' comes from the plan; don't give it",
 			           k->param[j].name);

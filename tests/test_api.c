@@ -344,6 +344,8 @@ static void refuse_names(const kvjit_kernel *k, call *c)
 	good_call(c);
 	c->n = 5;
 	refuse_call(k, c, "5|4");
+	c->a[4].name = "zz";
+	refuse_call(k, c, "'zz'|x, y, a, n");
 	c->n = -1;
 	refuse_call(k, c, "-1");
 }

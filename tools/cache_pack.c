@@ -141,19 +141,21 @@ static bool is_target(const pack *p, const char *name)
 
 static bool read_targets(pack *p, char *list)
 {
-	char *rest = NULL;
+	char *rest = NULL, all[200];
 
+	kir_target_names(all, sizeof all);
 	for (char *t = strtok_r(list, ",", &rest); t; t = strtok_r(NULL, ",", &rest)) {
 		if (!kir_target_find(t) || p->ntarget == MOST_TARGETS || is_target(p, t)) {
-			cache_fail("option --targets takes up to %d different rows of "
-			           "ir/targets.def, ',' between, and not '%s'",
-			           MOST_TARGETS, t);
+			cache_fail("option --targets takes up to %d of %s, ',' between, each "
+			           "once, and not '%s'",
+			           MOST_TARGETS, all, t);
 			return false;
 		}
 		p->target[p->ntarget++] = t;
 	}
 	if (!p->ntarget)
-		cache_fail("option --targets takes rows of ir/targets.def, ',' between");
+		cache_fail("option --targets takes up to %d of %s, ',' between", MOST_TARGETS,
+		           all);
 	return p->ntarget;
 }
 

@@ -44,7 +44,7 @@ usage "-o takes" --name demo --version 1
 usage "--name takes" -o "$tmp/x.kvpack" --version 1 --name "A B"
 usage "--version takes" -o "$tmp/x.kvpack" --name demo
 usage "--expires takes" -o "$tmp/x.kvpack" --name demo --version 1 --expires 2027-02-30
-refuse "--targets takes" "$KVJIT" cache pack -o "$tmp/x.kvpack" --name demo --version 1 --targets avx9
+refuse "--targets takes up to 16 of generic, avx2" "$KVJIT" cache pack -o "$tmp/x.kvpack" --name demo --version 1 --targets avx9
 refuse "there is no cache" "$KVJIT" cache pack -o "$tmp/x.kvpack" --name demo --version 1
 echo "attn q=bf16 kv=int5 heads=2 dim=16 page=16" >"$tmp/wrong"
 refuse "problem 'attn q=bf16 kv=int5" pack -o "$tmp/x.kvpack" --version 1 --list "$tmp/wrong"

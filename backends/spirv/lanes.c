@@ -27,7 +27,7 @@ LLVMValueRef kspv_call(kll *l, const char *name, LLVMTypeRef result, LLVMValueRe
                        unsigned narg, bool converges)
 {
 	LLVMValueRef f = LLVMGetNamedFunction(l->m, name), call;
-	LLVMTypeRef type[5], t;
+	LLVMTypeRef type[KSPV_MAX_ARGS], t;
 
 	for (unsigned i = 0; i < narg; i++)
 		type[i] = LLVMTypeOf(arg[i]);

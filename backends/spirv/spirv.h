@@ -43,7 +43,9 @@ LLVMValueRef kspv_moves(kll *l, kir_ref n);
 /* Elements a lane holds, one by one; returns how many. And back. */
 unsigned kspv_split(kll *l, LLVMValueRef v, LLVMValueRef *each);
 LLVMValueRef kspv_build(kll *l, const LLVMValueRef *each, unsigned n);
-/* Calls a function that who reads the module knows by its (mangled) name. */
+/* Calls a function that who reads the module knows by its (mangled) name; a block load as an
+ * instruction has the most arguments. */
+enum { KSPV_MAX_ARGS = 10 };
 LLVMValueRef kspv_call(kll *l, const char *name, LLVMTypeRef result, LLVMValueRef *arg,
                        unsigned narg, bool converges);
 

@@ -298,7 +298,8 @@ static LLVMValueRef block_instruction(kll *l, const block *b, const LLVMValueRef
 	unsigned columns = b->trans ? b->words : l->o->spread;
 	unsigned rows = b->trans ? l->o->spread : b->words * 4 / size;
 	LLVMTypeRef array = LLVMArrayType(l->i32, BLOCK_WORDS), t = kll_vec(l->i32, b->words);
-	LLVMValueRef one = word(l, 1), zero[2] = { word(l, 0), word(l, 0) }, arg[10];
+	LLVMValueRef one = word(l, 1), zero[2] = { word(l, 0), word(l, 0) };
+	LLVMValueRef arg[KSPV_MAX_ARGS];
 	LLVMTypeRef at = LLVMPointerType(l->i8, KSPV_GLOBAL);
 	LLVMValueRef to = variable(l);
 
@@ -311,7 +312,8 @@ static LLVMValueRef block_instruction(kll *l, const block *b, const LLVMValueRef
 		arg[4 + i] = LLVMBuildAdd(l->b, less[i], one, "");
 	arg[8] = less[4];
 	arg[9] = LLVMBuildInBoundsGEP2(l->b, array, to, zero, 2, "");
-	kspv_call(l, kspv_newer_call[which], LLVMVoidTypeInContext(l->c), arg, 10, true);
+	kspv_call(l, kspv_newer_call[which], LLVMVoidTypeInContext(l->c), arg, KSPV_MAX_ARGS,
+	          true);
 	return kspv_load(l, t, arg[9], 4);
 }
 

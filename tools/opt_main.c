@@ -35,7 +35,8 @@ static const char usage[] =
     "  --print=WHERE,...   before:PASS, after:PASS; * for any\n"
     "  --check=C,...       verify, text (round trip), ref (interpreter before and after)\n"
     "  --seed=N --tol=X    of the check with ref\n"
-    "  --verify-only       check the file, print nothing\n";
+    "  --verify-only       check the file, print nothing\n"
+    "  --help              this\n";
 
 static bool option(const char *arg, const char *name, const char **value)
 {
@@ -358,6 +359,10 @@ static int command(int argc, char **argv)
 	size_t len;
 	bool ok;
 
+	if (argc == 2 && !strcmp(argv[1], "--help")) {
+		fputs(usage, stdout);
+		return 0;
+	}
 	if (!read_options(argc, argv, &o)) {
 		fputs(usage, stderr);
 		return 2;

@@ -31,6 +31,7 @@ refuse 2 "--check takes verify, text, ref, not 'foo'" --passes=expand --check=te
 for place in after:foo foo:expand expand after after: ':*'; do
 	refuse 2 "--print takes before:PASS and after:PASS" --passes=expand --print="$place"
 done
+"$opt" --help | grep -q "^usage: kvjit-opt"
 refuse 2 "unknown option '--frob'" --frob
 refuse 2 "a second file '-'" x
 refuse 1 "no target 'avx9'; there are generic, avx2" --target=avx9

@@ -228,7 +228,7 @@ static int grain(const kvjit_kernel *k, int i)
 		bool packed = p->rank > 1 && p->shape[p->rank - 1] == 4 &&
 		              p->shape[p->rank - 2] % 16 == 0;
 
-		return packed && !(p->role & KVJIT_OUTPUT) ? 64 : bytes;
+		return packed && !(p->role & KVJIT_OUTPUT) ? 64 : k->slot[i].grain;
 	}
 	return k->slot[i].grain;
 }

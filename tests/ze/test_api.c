@@ -495,6 +495,35 @@ static void test_rows_lie_apart(void **state)
 	kvjit_close(kv);
 }
 
+/* Bytes whose rows are words are read and written as words, with run-time strides or without. */
+static void test_rows_of_words_begin_at_words(void **state)
+{
+	static float x[ELEMENTS];
+	kvjit *kv = open_any();
+	kvjit_kernel *k = compile_first(kv, "u8[?,20]", "0");
+	float *in = device_floats(kv, KVJIT_MEMORY_DEVICE, x);
+	kvjit_arg a[3] = {
+		{ .name = "x", .data = in, .rank = 2, .shape = { 2, 20 } },
+		{ .name = "y", .data = (char *)in + 256 },
+		{ .name = "n", .i = 1 },
+	};
+
+	(void)state;
+	if (kvjit_call(k, NULL, a, 3, NULL) != KVJIT_OK)
+		fail_msg("%s", kvjit_kernel_error(k));
+	for (int i = 0; i < 2; i++) {
+		char *was = a[i].data;
+
+		a[i].data = was + 2;
+		assert_int_equal(kvjit_call(k, NULL, a, 3, NULL), KVJIT_BAD_ARGUMENT);
+		assert_says(kvjit_kernel_error(k), "on a device|aligned to 4 bytes");
+		a[i].data = was;
+	}
+	kvjit_device_free(kv, in);
+	kvjit_release(k);
+	kvjit_close(kv);
+}
+
 /* So are packed weights. */
 static void test_packed_weights_begin_at_blocks(void **state)
 {
@@ -614,6 +643,7 @@ int main(void)
 		cmocka_unit_test(test_wrong_memory_is_named),
 		cmocka_unit_test(test_records_begin_at_blocks),
 		cmocka_unit_test(test_rows_lie_apart),
+		cmocka_unit_test(test_rows_of_words_begin_at_words),
 		cmocka_unit_test(test_packed_weights_begin_at_blocks),
 		cmocka_unit_test(test_a_plan_stays_with_its_device),
 		cmocka_unit_test(test_choosing_a_device),

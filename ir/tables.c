@@ -8,6 +8,7 @@
 #include "internal.h"
 
 #include <assert.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <stdio.h>
 #include <string.h>
@@ -144,9 +145,16 @@ kir_op kir_op_find(const char *name, size_t len)
 	return KIR_NONE;
 }
 
-unsigned kir_row(kir_op op, kir_slot slot[KIR_MAX_ROW])
+/* Columns src and attr of a row, taken apart. They are asked for several times for each node of
+ * each function: reading the text then was a tenth of what a compile takes. */
+static struct row {
+	kir_slot slot[KIR_MAX_ROW];
+	kir_attr attr[KIR_MAX_ATTRS];
+	unsigned nslot, nattr;
+} rows[KIR_NOP];
+
+static unsigned split_sources(const char *s, kir_slot slot[KIR_MAX_ROW])
 {
-	const char *s = kir_ops[op].src;
 	unsigned n = 0;
 	for (;;) {
 		s += strspn(s, " ");
@@ -166,11 +174,11 @@ unsigned kir_row(kir_op op, kir_slot slot[KIR_MAX_ROW])
 	}
 }
 
-unsigned kir_row_attrs(kir_op op, kir_attr attr[KIR_MAX_ATTRS])
+static unsigned split_attrs(const char *s, kir_attr attr[KIR_MAX_ATTRS])
 {
-	const char *s = kir_ops[op].attr;
 	unsigned n = 0;
 	for (size_t len; s += strspn(s, " "), len = strcspn(s, " "), len; s += len) {
+		assert(n < KIR_MAX_ATTRS);
 		for (int a = 0; a < KIR_NATTR; a++)
 			if (strlen(kir_attrs[a].name) == len &&
 			    !memcmp(kir_attrs[a].name, s, len))
@@ -180,13 +188,44 @@ unsigned kir_row_attrs(kir_op op, kir_attr attr[KIR_MAX_ATTRS])
 	return n;
 }
 
+static void split_rows(void)
+{
+	for (int op = 0; op < KIR_NOP; op++) {
+		rows[op].nslot = split_sources(kir_ops[op].src, rows[op].slot);
+		rows[op].nattr = split_attrs(kir_ops[op].attr, rows[op].attr);
+	}
+}
+
+static const struct row *row_of(kir_op op)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+	pthread_once(&once, split_rows);
+	return &rows[op];
+}
+
+unsigned kir_row(kir_op op, kir_slot slot[KIR_MAX_ROW])
+{
+	const struct row *r = row_of(op);
+
+	memcpy(slot, r->slot, r->nslot * sizeof(*slot));
+	return r->nslot;
+}
+
+unsigned kir_row_attrs(kir_op op, kir_attr attr[KIR_MAX_ATTRS])
+{
+	const struct row *r = row_of(op);
+
+	memcpy(attr, r->attr, r->nattr * sizeof(*attr));
+	return r->nattr;
+}
+
 int kir_operand_index(kir_op op, const char *name)
 {
-	kir_slot slot[KIR_MAX_ROW];
-	unsigned n = kir_row(op, slot);
+	const struct row *r = row_of(op);
 	size_t len = strlen(name);
-	for (unsigned i = 0; i < n; i++)
-		if (slot[i].len == len && !memcmp(slot[i].name, name, len))
+	for (unsigned i = 0; i < r->nslot; i++)
+		if (r->slot[i].len == len && !memcmp(r->slot[i].name, name, len))
 			return (int)i;
 	return -1;
 }

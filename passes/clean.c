@@ -302,8 +302,46 @@ static kir_ref lanes(draft *d)
 	return x && kir_at(f, x)->type == d->type ? x : 0;
 }
 
+/* Bits of a left shift by a literal, of which `fixed` of integers is one (the shift is its only
+ * attribute); 0: another op. */
+static int64_t left_shift(const draft *d)
+{
+	int64_t by = 0;
+
+	if (kir_is_float(elem_of(d, d->src[0])))
+		return 0;
+	if (d->op == KIR_OP_fixed)
+		by = d->old->attr[0];
+	else if (d->op == KIR_OP_shl)
+		kir_is_const(d->out, d->src[1], &by);
+	return by;
+}
+
+/* There and back: (x >> c) << c is x without its low bits, and x itself if it is y << c. Codes
+ * of four bits are taken out of their byte so, and then scaled to where they were. */
+static kir_ref shifted_back(draft *d)
+{
+	const kir_func *f = d->out;
+	int64_t by = d->nsrc ? left_shift(d) : 0, c;
+	kir_ref down = d->src[0], x;
+	kir_elem e;
+
+	if (by <= 0 || by > 62 || kir_at(f, down)->op != KIR_OP_shr ||
+	    !kir_is_const(f, kir_src(f, down, 1), &c) || c != by ||
+	    kir_at(f, down)->type != d->type)
+		return 0;
+	x = kir_src(f, down, 0);
+	if (kir_at(f, x)->op == KIR_OP_shl && kir_is_const(f, kir_src(f, x, 1), &c) && c == by)
+		return x;
+	e = elem_of(d, x);
+	return kir_emit(d->out, KIR_OP_and, d->type,
+	                (kir_ref[]){ x, kir_const_i(d->out, e, wrap(e, -(INT64_C(1) << by))) },
+	                2, NULL);
+}
+
 static kir_ref (*const rules[])(draft *d) = {
-	fold_binary, fold_unary, neutral, zero, same_operands, known_select, no_convert, lanes,
+	fold_binary,  fold_unary, neutral, zero,         same_operands,
+	known_select, no_convert, lanes,   shifted_back,
 };
 
 /* -- walking ---------------------------------------------------------------------- */

@@ -404,24 +404,32 @@ LLVMValueRef kll_reduce_step(kll *l, kir_ref n, LLVMValueRef x, LLVMValueRef y)
 	return reduce_step(l, (kir_op)l->f->node[n].op, kll_elem(l, kir_src(l->f, n, 0)), x, y);
 }
 
-/* The upper half with the lower, until one is left. */
+static LLVMValueRef lane_of(kll *l, LLVMValueRef x, unsigned lane)
+{
+	return LLVMBuildExtractElement(l->b, x, LLVMConstInt(l->i32, lane, false), "");
+}
+
+/* The upper half with the lower, until one is left. Two lanes are taken as scalars: of vectors
+ * with one lane LLVM makes the same, after it has looked at them for as long as at all others.
+ */
 static LLVMValueRef by_halves(kll *l, kir_ref n, LLVMValueRef x)
 {
 	unsigned lanes = kll_width(x);
 	LLVMValueRef odd = NULL;
 
-	for (; lanes > 1; lanes /= 2) {
+	for (; lanes > 2; lanes /= 2) {
 		if (lanes % 2) {
-			LLVMValueRef last = LLVMBuildExtractElement(
-			    l->b, x, LLVMConstInt(l->i32, --lanes, false), "");
+			LLVMValueRef last = lane_of(l, x, --lanes);
 
 			odd = odd ? kll_reduce_step(l, n, odd, last) : last;
 		}
 		x = kll_reduce_step(l, n, kll_lanes_of(l, x, NULL, 0, 1, lanes / 2),
 		                    kll_lanes_of(l, x, NULL, lanes / 2, 1, lanes / 2));
 	}
-	if (kll_width(x))
-		x = LLVMBuildExtractElement(l->b, x, LLVMConstInt(l->i32, 0, false), "");
+	if (lanes == 2)
+		x = kll_reduce_step(l, n, lane_of(l, x, 0), lane_of(l, x, 1));
+	else if (kll_width(x))
+		x = lane_of(l, x, 0);
 	return odd ? kll_reduce_step(l, n, x, odd) : x;
 }
 

@@ -317,6 +317,30 @@ static void test_newer_spelling(void **state)
 	}
 }
 
+/* An f32 product of 4 rows and 16 lanes is a function, whose 64 broadcasts stand once: spelled
+ * out they were most of a module of 314,000 words. */
+static void test_products_once(void **state)
+{
+	static const char problem[] = "attn q=f32 kv=e4m3/head heads=8:2 dim=64 page=64";
+	enum { BROADCAST = 263 };
+
+	(void)state;
+	for (int i = 0; i < NEMITTERS; i++) {
+		const kbe_backend *be = support_backend(emitters[i]);
+		kir_module *m = kir_module_new();
+		kir_diag d = { 0 };
+		kbe_blob b;
+
+		if (be) {
+			assert_true(
+			    be->compile(program(m, problem, kir_target_find("xe-pvc")), &b, &d));
+			assert_int_equal(ops(b.bytes, b.size / 4, BROADCAST), 64);
+			free(b.bytes);
+		}
+		kir_module_free(m);
+	}
+}
+
 /* -- refusals ---------------------------------------------------------------------------- */
 
 static void refuse(const kbe_backend *be, const char *text, const char *sentence)
@@ -515,9 +539,10 @@ static void test_threads(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_modules),  cmocka_unit_test(test_newer_spelling),
-		cmocka_unit_test(test_refusals), cmocka_unit_test(test_shared_locals),
-		cmocka_unit_test(test_labels),   cmocka_unit_test(test_threads),
+		cmocka_unit_test(test_modules),       cmocka_unit_test(test_newer_spelling),
+		cmocka_unit_test(test_products_once), cmocka_unit_test(test_refusals),
+		cmocka_unit_test(test_shared_locals), cmocka_unit_test(test_labels),
+		cmocka_unit_test(test_threads),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -23,6 +23,15 @@ static void add_attribute(kll *l, LLVMValueRef f, const char *name)
 	                        LLVMCreateEnumAttribute(l->c, kind, 0));
 }
 
+void kspv_inline(kll *l, LLVMValueRef f)
+{
+	LLVMSetLinkage(f, LLVMInternalLinkage);
+	LLVMSetFunctionCallConv(f, LLVMSPIRFUNCCallConv);
+	add_attribute(l, f, "nounwind");
+	add_attribute(l, f, "convergent");
+	add_attribute(l, f, "alwaysinline");
+}
+
 LLVMValueRef kspv_call(kll *l, const char *name, LLVMTypeRef result, LLVMValueRef *arg,
                        unsigned narg, bool converges)
 {

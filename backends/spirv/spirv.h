@@ -48,6 +48,8 @@ LLVMValueRef kspv_build(kll *l, const LLVMValueRef *each, unsigned n);
 enum { KSPV_MAX_ARGS = 10 };
 LLVMValueRef kspv_call(kll *l, const char *name, LLVMTypeRef result, LLVMValueRef *arg,
                        unsigned narg, bool converges);
+/* Makes f a function of this module alone, whose body stands wherever it is called. */
+void kspv_inline(kll *l, LLVMValueRef f);
 
 /* memory.c: local memory, loads and stores. */
 LLVMValueRef kspv_memory(kll *l, kir_ref n);

@@ -210,183 +210,6 @@ static bool given(const expansion *x, int side)
 	return kir_side_given(&x->rule->side[side]);
 }
 
-/* -- regions ------------------------------------------------------------------------ */
-
-typedef struct place {
-	kir_ref s, b, h, i, j; /* s: 0 in the mask */
-} place;
-
-static kir_ref arg(expansion *x, const char *name, kir_elem e, int64_t index)
-{
-	kir_ref n = kir_emit(x->f, KIR_OP_arg, kir_scalar(x->m, e), NULL, 0,
-	                     (int64_t[KIR_MAX_ATTRS]){ index });
-
-	x->f->node[n].name = name;
-	return n;
-}
-
-static place region_args(expansion *x, bool score)
-{
-	place r = { 0 };
-	int k = 0;
-
-	if (score)
-		r.s = arg(x, "s", KIR_f32, k++);
-	r.b = arg(x, "b", KIR_s64, k++);
-	r.h = arg(x, "h", KIR_s64, k++);
-	r.i = arg(x, "i", KIR_s64, k++);
-	r.j = arg(x, "j", KIR_s64, k++);
-	return r;
-}
-
-static kir_ref op(expansion *x, const char *name, kir_op o, kir_elem e, kir_ref a, kir_ref b)
-{
-	kir_ref src[2] = { a, b };
-	kir_ref n = kir_emit(x->f, o, kir_scalar(x->m, e), src, b ? 2 : 1, NULL);
-
-	x->f->node[n].name = name;
-	return n;
-}
-
-static kir_ref f32c(expansion *x, double v)
-{
-	return kir_const_f(x->f, KIR_f32, v);
-}
-
-static kir_ref s64c(expansion *x, int64_t v)
-{
-	return kir_const_i(x->f, KIR_s64, v);
-}
-
-/* p plus what the list of lengths says of the region's sequence. */
-static kir_ref past_cache(expansion *x, kir_ref lens, kir_ref b, kir_ref p)
-{
-	kir_ref n = kir_emit(x->f, KIR_OP_load, kir_scalar(x->m, KIR_s32),
-	                     (kir_ref[]){ lens, b }, 2, NULL);
-
-	return op(x, NULL, KIR_OP_add, KIR_s64, p, op(x, NULL, KIR_OP_convert, KIR_s64, n, 0));
-}
-
-/* From places in one of two caches to positions in both. */
-static void to_positions(expansion *x, place *r)
-{
-	if (x->beside)
-		r->i = past_cache(x, x->beside, r->b, r->i);
-	if (x->before)
-		r->j = past_cache(x, x->before, r->b, r->j);
-}
-
-static kir_ref infix(expansion *x, const char *field, const char *text, const place *r,
-                     kir_elem type)
-{
-	expr_env env = { .f = x->f, .field = field, .line = 1, .col = 1, .d = x->d };
-	const struct {
-		const char *name;
-		kir_ref ref;
-	} names[] = {
-		{ "b", r->b }, { "h", r->h }, { "q", r->i }, { "k", r->j }, { "s", r->s }
-	};
-
-	for (int k = 0; k < 5; k++) {
-		if (!names[k].ref)
-			continue;
-		env.name[env.nname].name = names[k].name;
-		env.name[env.nname++].ref = names[k].ref;
-	}
-	for (unsigned k = 0; k < x->p->nwith; k++) {
-		env.name[env.nname].name = x->p->with[k].name;
-		env.name[env.nname++].ref = x->with[k];
-	}
-	kir_ref n = expr_build(&env, text, type);
-
-	x->failed = x->failed || !n;
-	return n;
-}
-
-/* slope[h] times how far the key lies from the query, or minus the root of that. */
-static kir_ref alibi(expansion *x, const place *r, kir_ref s)
-{
-	kir_ref slope = kir_emit(x->f, KIR_OP_load, kir_scalar(x->m, KIR_f32),
-	                         (kir_ref[]){ x->alibi, r->h }, 2, NULL);
-	kir_ref d;
-
-	x->f->node[slope].name = "slope";
-	if (x->p->alibi == 1) {
-		d = op(x, "distance", KIR_OP_convert, KIR_f32,
-		       op(x, NULL, KIR_OP_sub, KIR_s64, r->j, r->i), 0);
-	} else {
-		d = op(x, "behind", KIR_OP_max, KIR_s64,
-		       op(x, NULL, KIR_OP_sub, KIR_s64, r->i, r->j), s64c(x, 0));
-		d = op(x, NULL, KIR_OP_sqrt, KIR_f32,
-		       op(x, NULL, KIR_OP_convert, KIR_f32, d, 0), 0);
-		d = op(x, "distance", KIR_OP_neg, KIR_f32, d, 0);
-	}
-	return op(x, NULL, KIR_OP_add, KIR_f32, s,
-	          op(x, "bias", KIR_OP_mul, KIR_f32, slope, d));
-}
-
-static void score_region(expansion *x)
-{
-	place r = region_args(x, true);
-	kir_ref s = r.s;
-
-	if (x->p->alibi || x->p->score)
-		to_positions(x, &r);
-	if (x->p->softcap > 0) {
-		kir_ref cap = f32c(x, x->p->softcap);
-
-		s = op(x, NULL, KIR_OP_tanh, KIR_f32, op(x, NULL, KIR_OP_div, KIR_f32, s, cap),
-		       0);
-		s = op(x, "capped", KIR_OP_mul, KIR_f32, s, cap);
-	}
-	if (x->p->alibi)
-		s = alibi(x, &r, s);
-	r.s = s;
-	if (x->p->score)
-		s = infix(x, "score", x->p->score, &r, KIR_f32);
-	kir_emit(x->f, KIR_OP_yield, KIR_NO_TYPE, &s, s != 0, NULL);
-}
-
-static void also(expansion *x, kir_ref *mask, kir_ref cond)
-{
-	*mask = *mask && cond ? op(x, NULL, KIR_OP_and, KIR_i1, *mask, cond) : cond;
-}
-
-static void mask_region(expansion *x)
-{
-	const kir_problem *p = x->p;
-	place r = region_args(x, false);
-	kir_ref mask = 0, c;
-
-	if (p->causal || p->window || p->chunk || p->mask)
-		to_positions(x, &r);
-	if (p->causal)
-		mask = op(x, "past", KIR_OP_le, KIR_i1, r.j, r.i);
-	if (p->causal == 2) {
-		c = kir_emit(x->f, KIR_OP_load, kir_scalar(x->m, KIR_s32),
-		             (kir_ref[]){ x->causal, r.b }, 2, NULL);
-		c = op(x, "both_ways", KIR_OP_eq, KIR_i1, c, kir_const_i(x->f, KIR_s32, 0));
-		mask = op(x, NULL, KIR_OP_or, KIR_i1, c, mask);
-	}
-	if (p->window) {
-		c = op(x, "back", KIR_OP_sub, KIR_s64, r.i, r.j);
-		if (p->causal != 1)
-			c = op(x, "apart", KIR_OP_abs, KIR_s64, c, 0);
-		also(x, &mask, op(x, "near", KIR_OP_lt, KIR_i1, c, s64c(x, p->window)));
-	}
-	if (p->chunk) {
-		kir_ref qc = op(x, "query_chunk", KIR_OP_fdiv, KIR_s64, r.i, s64c(x, p->chunk));
-		kir_ref kc = op(x, "key_chunk", KIR_OP_fdiv, KIR_s64, r.j, s64c(x, p->chunk));
-
-		also(x, &mask, op(x, "same_chunk", KIR_OP_eq, KIR_i1, qc, kc));
-	}
-	if (p->mask)
-		also(x, &mask, infix(x, "mask", p->mask, &r, KIR_i1));
-	if (!mask && !p->mask)
-		mask = kir_const_i(x->f, KIR_i1, 1);
-	kir_emit(x->f, KIR_OP_yield, KIR_NO_TYPE, &mask, mask != 0, NULL);
-}
-
 /* -- kinds -------------------------------------------------------------------------- */
 
 int64_t problem_format(const expansion *x, const kir_format *f)
@@ -482,8 +305,8 @@ static void emit_attn(expansion *x)
 {
 	problem_views(x);
 	emit_op(x, true);
-	score_region(x);
-	mask_region(x);
+	problem_score(x);
+	problem_mask(x);
 }
 
 /* Rows of one cache, or of both side by side, in a buffer f32[rows, 2, heads, n]; n 0: one
@@ -574,7 +397,7 @@ static void expand_two(expansion *x)
 	    KIR_INOUT);
 
 	set_operand(&z, "n", problem_param(x, "rows", kir_scalar(x->m, KIR_s64), KIR_IN));
-	set_operand(&z, "p", s64c(x, 2));
+	set_operand(&z, "p", kir_const_i(x->f, KIR_s64, 2));
 	set_operand(x, "out", both_view(x, both, dim, 0));
 	set_operand(x, "lse", both_view(x, logs, 0, 0));
 	emit_attn(x);

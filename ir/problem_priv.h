@@ -60,6 +60,9 @@ void problem_views(expansion *x);
 /* A declared format's number in the module. */
 int64_t problem_format(const expansion *x, const kir_format *f);
 
+/* problem_region.c: attention's score and mask, behind the op */
+void problem_score(expansion *x);
+void problem_mask(expansion *x);
 /* problem_gemm.c */
 void problem_gemm(expansion *x);
 void problem_pack(expansion *x);

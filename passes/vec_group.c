@@ -338,6 +338,39 @@ static kir_ref across(vec *v, kir_op op, kir_ref x)
 	return e1x(v->f, op, kir_scalar(v->f->module, e), x, 0);
 }
 
+/* Lanes 2i and 2i + 1 combined: those of a, then those of b. */
+static kir_ref neighbours(vec *v, kir_op op, kir_ref a, kir_ref b)
+{
+	kir_type_id t = v->f->node[a].type;
+
+	if (op == KIR_OP_reduce_amax)
+		op = KIR_OP_reduce_max;
+	kir_ref even = e2(v->f, KIR_OP_unzip_lo, t, a, b);
+
+	return combine(v, op, even, e2(v->f, KIR_OP_unzip_hi, t, a, b));
+}
+
+/* The lanes of each of `n` vectors x as one, all n results in one vector: neighbours are
+ * combined, of two vectors at once, until each has what is left of one row beside the next.
+ * Four rows of 16 lanes take half the instructions that one after the other would. */
+static kir_ref across_rows(vec *v, kir_op op, kir_ref *x, unsigned n)
+{
+	kir_type t = *kir_type_of(v->f, x[0]);
+	int64_t lanes = t.dim[0], each = n;
+
+	for (; n > 1; n /= 2)
+		for (unsigned i = 0; i < n / 2; i++)
+			x[i] = neighbours(v, op, x[2 * i], x[2 * i + 1]);
+	for (; lanes > each; lanes /= 2) {
+		kir_type_id half = kir_vector(v->f->module, (kir_elem)t.elem, lanes / 2);
+
+		kir_ref lo = e1(v->f, KIR_OP_half_lo, half, x[0]);
+
+		x[0] = neighbours(v, op, lo, e1(v->f, KIR_OP_half_hi, half, x[0]));
+	}
+	return x[0];
+}
+
 /* -- a group's loops ---------------------------------------------------------------------- */
 
 /* Whether something outside the group's loop body reads member n. */
@@ -439,11 +472,19 @@ static void row_main(vec *v, group_run *run, vec_ix r, int64_t count)
 	kir_ref res = kir_for_end(v->f, loop, yield, n * side);
 
 	run->nrow = nrow;
-	for (unsigned i = 0; i < n * side; i++) {
-		unsigned m = which[i / side];
+	bool whole = run->g->cols == count * lanes && !v->in->target->lanes;
+	for (unsigned i = 0; i < n; i++) {
+		unsigned m = which[i];
+		kir_op op = (kir_op)v->in->node[run->g->node[m]].op;
+		kir_ref rows[SIDE_MAX];
 
-		run->done[m][i % side] =
-		    across(v, (kir_op)v->in->node[run->g->node[m]].op, res + i);
+		for (unsigned k = 0; k < side; k++)
+			rows[k] = res + i * side + k;
+		if (side > 1 && whole) /* nothing joins them: they go home together */
+			vec_write(v, &v->val[run->g->node[m]], ix(0), r,
+			          across_rows(v, op, rows, side));
+		for (unsigned k = 0; k < side && !(side > 1 && whole); k++)
+			run->done[m][k] = across(v, op, rows[k]);
 	}
 }
 
@@ -538,7 +579,9 @@ static void emit_rows(vec *v, group_run *run, vec_ix r)
 		if (!kir_type_of(v->in, n)->rank)
 			v->map[n] = run->done[i][0];
 		for (unsigned k = 0; k < run->side && kir_type_of(v->in, n)->rank; k++)
-			vec_write1(v, &v->val[n], ix(0), vec_add(v, r, ix(k)), run->done[i][k]);
+			if (run->done[i][k])
+				vec_write1(v, &v->val[n], ix(0), vec_add(v, r, ix(k)),
+				           run->done[i][k]);
 	}
 }
 

@@ -94,7 +94,7 @@ enum { /* flags column of ops.def */
 };
 
 #define KIR_MAX_ATTRS 5
-#define KIR_MAX_SRC   32
+#define KIR_MAX_SRC   64
 
 typedef struct kir_op_info {
 	const char *name, *src, *attr, *doc; /* name as in the text: '.' for '_'  */

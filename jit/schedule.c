@@ -100,7 +100,8 @@ bool kvjit_shape_of(const kir_func *f, kvjit_shape *out)
 	out->kv_heads = pages->dim[1];
 	if (out->kv_heads > 0 && out->heads % out->kv_heads == 0)
 		out->kv_heads =
-		    out->heads / kpass_head_tile(out->heads / out->kv_heads, out->dim_v);
+		    out->heads /
+		    kpass_head_tile(f->target, out->heads / out->kv_heads, out->dim_v);
 	index = a ? kir_type_of(f, kir_operand(f, a, "index")) : param_type(f, "index");
 	out->sparse[0] = index && index->rank == 2 ? index->dim[1] : 0;
 	out->page[0] = pages->dim[2];
@@ -160,15 +161,6 @@ enum { BLOCK = 8 }; /* tiles of queries of one chunk */
 
 enum { RESCALE_LAZY = 2 }; /* place of the word in ir/knobs.def */
 
-/* Most rows on a GPU, where queries and sums stay in registers, of which a thread has 16 KiB: a
- * block of the engine, and no more than take half of them. */
-static int64_t gpu_rows(int64_t dim_k, int64_t dim_v)
-{
-	int64_t fit = 8192 / (dim_k * 2 + dim_v * 4);
-
-	return fit < 8 ? fit : 8;
-}
-
 /* Queries handled together share the reading of the cache, but a tile's rows live in
  * registers and first-level cache. With tile registers two tiles of rows: queries, scores,
  * weights and sums of 32 rows of 128 elements are 36 KiB, those of 64 leave L1. */
@@ -178,7 +170,7 @@ static int default_q_tile(const kir_func *f, const kvjit_shape *s, int64_t dim_k
 	int64_t rows = tiles ? TILE_ROWS : ROWS, t = qlen < 16 ? qlen : 16, most;
 
 	if (f->target->lanes)
-		rows = gpu_rows(dim_k, s->dim_v);
+		rows = kpass_gpu_rows(f->target, dim_k, s->dim_v);
 	most = rows / (s->heads / s->kv_heads);
 	if (t > most)
 		t = most;
@@ -312,7 +304,7 @@ void kvjit_default_schedule(kir_func *f, const kir_problem *p)
 		    s.sparse[0] ? 1 : default_q_tile(f, &s, dim_k, p ? p->qlen : 1);
 	if (!f->sched.kv_tile)
 		f->sched.kv_tile = (int)kpass_default_kv_tile(
-		    common_run(f, &s), dim_k, kir_operand(f, n, "v") ? s.dim_v : 0,
+		    f->target, common_run(f, &s), dim_k, kir_operand(f, n, "v") ? s.dim_v : 0,
 		    f->sched.q_tile);
 	if (!f->sched.split && p && !is_given(p->has_knob, "split") && param_type(f, "part"))
 		f->sched.split = default_split(p, &s);

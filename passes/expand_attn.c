@@ -507,7 +507,7 @@ static bool set_up(attn *a, kir_diag *why)
 	k = kir_type_of(a->f, a->key[0].codes);
 	kv_heads = k->dim[1];
 	a->page = k->dim[2];
-	a->group = kpass_head_tile(a->heads / kv_heads, a->dim_v);
+	a->group = kpass_head_tile(a->f->target, a->heads / kv_heads, a->dim_v);
 	a->tiles = a->heads / kv_heads / a->group;
 	bool inside = !expand_operand(in, n, a->map, "v");
 
@@ -519,7 +519,7 @@ static bool set_up(attn *a, kir_diag *why)
 
 	a->kv_tile = a->f->sched.kv_tile
 	                 ? a->f->sched.kv_tile
-	                 : kpass_default_kv_tile(kir_key_run(in, n), dim_k,
+	                 : kpass_default_kv_tile(a->f->target, kir_key_run(in, n), dim_k,
 	                                         inside ? 0 : a->dim_v, a->q_tile);
 	a->score_region = n + 1;
 	for (end = n + 1; in->node[end].op != KIR_OP_yield; end++)

@@ -48,12 +48,16 @@ typedef struct kpass_options {
 } kpass_options;
 
 /* Knob kv_tile where it is 0: the largest divisor of the page, or of the tokens that share
- * scales (kir_key_run), up to 128 tokens (64 when
- * several queries share a tile) whose keys and values, should they have to be widened to
- * f32, leave room in local memory; a multiple of 16 if there is one, else of 8. */
-int64_t kpass_default_kv_tile(int64_t run, int64_t dim_k, int64_t dim_v, int64_t q_tile);
+ * scales (kir_key_run), up to 128 tokens (64 when several queries share a tile, 32 on engines of
+ * 8 lanes) whose keys and values, should they have to be widened to f32, leave room in local
+ * memory; a multiple of 16 if there is one, else of 8. */
+int64_t kpass_default_kv_tile(const kir_target *target, int64_t run, int64_t dim_k,
+                              int64_t dim_v, int64_t q_tile);
 /* Query heads of a KV head that are handled together, of `group`. */
-int64_t kpass_head_tile(int64_t group, int64_t dim_v);
+int64_t kpass_head_tile(const kir_target *t, int64_t group, int64_t dim_v);
+/* Most rows of queries on a GPU, where they and their sums stay in registers: a block of the
+ * engine, and no more than take half of them. */
+int64_t kpass_gpu_rows(const kir_target *t, int64_t dim_k, int64_t dim_v);
 
 /* Runs passes on f; NULL and messages on failure. The result lives in f's module. */
 kir_func *kpass_run(kir_func *f, const kpass_options *o, kir_diag *why);

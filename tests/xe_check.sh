@@ -4,6 +4,8 @@
 set -eu
 tmp=${KVJIT_TMP:-/tmp}/xe_check.$$
 trap 'rm -f "$tmp"' EXIT
+target=xe-pvc
+keys=64 # of a tile
 
 is() { # NAME WANT: the count is that
 	got=$(sed -n "s/^$1 *\([0-9]*\) .*/\1/p" "$tmp")
@@ -11,9 +13,9 @@ is() { # NAME WANT: the count is that
 }
 
 check() { # QUERY FORMAT DIM Q_TILE DPAS BLOCKS MOST SPILL
-	problem="attn q=$1 kv=$2 heads=32:8 dim=$3 page=64 causal kv_tile=64 q_tile=$4"
+	problem="attn q=$1 kv=$2 heads=32:8 dim=$3 page=64 causal kv_tile=$keys q_tile=$4"
 	[ "$4" != 1 ] || problem=${problem% q_tile*}
-	if ! KVJIT_CACHE_DIR=off "$KVJIT" compile "$problem" --target xe-pvc --emit counts >"$tmp" 2>&1; then
+	if ! KVJIT_CACHE_DIR=off "$KVJIT" compile "$problem" --target "$target" --emit counts >"$tmp" 2>&1; then
 		if grep -q -e "without Intel's offline compiler" -e "no backend" -e "can't be loaded" "$tmp"; then
 			echo "SKIPPED: $(head -n 1 "$tmp")"
 			exit 77

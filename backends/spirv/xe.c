@@ -200,6 +200,7 @@ static LLVMValueRef dpas(kll *l, kir_ref n)
 typedef struct block {
 	LLVMValueRef at;                 /* the indexed element                           */
 	LLVMValueRef live;               /* rows from there that exist, an i64; NULL: all */
+	LLVMValueRef last;               /* of these; 0 where there is none */
 	LLVMValueRef apart;              /* bytes from row to row, an i64                 */
 	int64_t pitch, x, y;             /* pitch 0: a run-time stride                    */
 	unsigned unit, size, own, words; /* words: bytes of a lane / 4        */
@@ -403,11 +404,8 @@ static LLVMValueRef part_at(kll *l, const block *b, LLVMValueRef row, LLVMValueR
 {
 	*exists = NULL;
 	if (b->live) {
-		LLVMValueRef last =
-		    LLVMBuildSub(l->b, b->live, LLVMConstInt(l->i64, 1, false), "");
-
 		*exists = LLVMBuildICmp(l->b, LLVMIntSLT, row, b->live, "");
-		row = kll_select(l, *exists, row, last);
+		row = kll_select(l, *exists, row, b->last);
 	}
 	row = LLVMBuildMul(l->b, row, b->apart, "");
 	if (b->pitch) { /* a lane's place once, and literals from there */
@@ -460,15 +458,19 @@ static LLVMValueRef as_words(kll *l, const LLVMValueRef *x, unsigned n, unsigned
 	return kspv_build(l, w, n / each);
 }
 
-/* Elements that lie side by side in words are read as these: the engine takes them, and to take
- * a word apart is a shift for each element, which compilers find the way around where they can.
- */
-static bool in_words(const block *b)
+/* Elements that lie side by side in words, or in halves of them, are read as these: the engine
+ * takes words, and to take one apart is a shift for each element, which compilers find the way
+ * around where they can. Bytes of what is read at once. */
+static unsigned read_size(const kll *l, kir_ref n, const block *b)
 {
-	unsigned together = (b->trans ? b->own : b->unit) * b->size;
+	unsigned together = (b->trans ? b->own : b->unit) * b->size, size = 4;
 
-	return b->own > KLL_MAX_OWN && together % 4 == 0 && b->align >= 4 &&
-	       (!b->trans || b->x * b->size % 4 == 0);
+	if (b->own <= KLL_MAX_OWN)
+		return b->size;
+	while (size > b->size &&
+	       (together % size || b->align < size || (b->trans && b->x * b->size % size)))
+		size /= 2;
+	return size == 4 || is_words(l, n) ? size : b->size;
 }
 
 /* By shifts, which compilers find the shortest way around: casts to vectors of bytes cost more.
@@ -504,64 +506,68 @@ static void read_rows(kll *l, const block *b, LLVMTypeRef e, LLVMValueRef *x)
 
 static LLVMValueRef read_parts(kll *l, kir_ref n, const block *b)
 {
-	LLVMValueRef x[4 * KLL_MAX_OWN], w[KLL_MAX_OWN];
-	block four = *b;
+	LLVMValueRef x[4 * KLL_MAX_OWN], w[4 * KLL_MAX_OWN];
+	unsigned size = read_size(l, n, b), by = size / b->size;
+	block wide = *b;
 
-	if (!in_words(b)) {
-		read_rows(l, b, kll_elem_type(l, kll_elem(l, n)), x);
-		return is_words(l, n) ? as_words(l, x, b->own, b->size)
-		                      : kspv_build(l, x, b->own);
-	}
-	four.size = 4;
-	four.own /= 4 / b->size;
-	four.unit /= b->trans ? 1 : 4 / b->size;
-	four.x /= b->trans ? 4 / b->size : 1;
-	read_rows(l, &four, l->i32, w);
+	wide.size = size;
+	wide.own /= by;
+	wide.unit /= b->trans ? 1 : by;
+	wide.x /= b->trans ? by : 1;
+	read_rows(l, &wide,
+	          by == 1     ? kll_elem_type(l, kll_elem(l, n))
+	          : size == 4 ? l->i32
+	                      : l->i16,
+	          w);
 	if (is_words(l, n))
-		return kspv_build(l, w, four.own);
+		return size == 4 ? kspv_build(l, w, wide.own) : as_words(l, w, wide.own, size);
+	if (by == 1)
+		return kspv_build(l, w, b->own);
 	bytes_of(l, w, b->own, x);
 	return kspv_build(l, x, b->own);
 }
 
-static LLVMBasicBlockRef new_block(kll *l, const char *name)
+/* Where no row exists, the block is read where its buffer begins. */
+static void find_last(kll *l, kir_ref n, block *b)
 {
-	return LLVMAppendBasicBlockInContext(l->c, l->fn, name);
+	LLVMValueRef zero = LLVMConstInt(l->i64, 0, false), some;
+	unsigned first, count;
+	kir_ref buf, upto;
+
+	kir_access(l->f, n, &buf, &first, &count, &upto);
+	some = LLVMBuildICmp(l->b, LLVMIntSGT, b->live, zero, "");
+	b->at = kll_select(l, some, b->at, l->val[buf]);
+	b->last = LLVMBuildSub(l->b, b->live, LLVMConstInt(l->i64, 1, false), "");
+	b->last = kll_select(l, some, b->last, zero);
 }
 
-/* Whether more than `rows` rows exist. */
-static LLVMValueRef more_than(kll *l, const block *b, int64_t rows)
+/* Rows are asked for one by one only where some don't exist: in the last tile of a sequence.
+ * What that takes stays in its own branch, beside which registers would be short. */
+static LLVMValueRef read_some(kll *l, kir_ref n, block *b)
 {
-	LLVMValueRef n = LLVMConstInt(l->i64, (uint64_t)rows, false);
+	LLVMBasicBlockRef whole = LLVMAppendBasicBlockInContext(l->c, l->fn, "whole");
+	LLVMBasicBlockRef some = LLVMAppendBasicBlockInContext(l->c, l->fn, "some");
+	LLVMBasicBlockRef done = LLVMAppendBasicBlockInContext(l->c, l->fn, "loaded"), from[2];
+	int64_t rows = b->y + (b->trans ? l->o->spread : b->own / b->unit);
+	LLVMValueRef v[2], phi, all;
+	block every = *b;
 
-	return LLVMBuildICmp(l->b, LLVMIntSGT, b->live, n, "");
-}
-
-/* Nothing is touched where no row exists, and rows are asked for one by one only where some
- * don't: in the last tile of a sequence. */
-static LLVMValueRef read_some(kll *l, kir_ref n, const block *b)
-{
-	LLVMBasicBlockRef whole = new_block(l, "whole"), rest = new_block(l, "rest");
-	LLVMBasicBlockRef some = new_block(l, "some"), done = new_block(l, "loaded");
-	int64_t rows = b->trans ? l->o->spread : b->own / b->unit;
-	LLVMBasicBlockRef from[3] = { rest };
-	LLVMValueRef v[3] = { LLVMConstNull(own_type(l, n)) }, phi;
-	block all = *b;
-
-	all.live = NULL;
-	LLVMBuildCondBr(l->b, more_than(l, b, b->y + rows - 1), whole, rest);
-	LLVMPositionBuilderAtEnd(l->b, rest);
-	LLVMBuildCondBr(l->b, more_than(l, b, 0), some, done);
+	every.live = NULL;
+	all = LLVMBuildICmp(l->b, LLVMIntSGE, b->live,
+	                    LLVMConstInt(l->i64, (uint64_t)rows, false), "");
+	LLVMBuildCondBr(l->b, all, whole, some);
 	LLVMPositionBuilderAtEnd(l->b, whole);
-	v[1] = read_parts(l, n, &all);
-	from[1] = LLVMGetInsertBlock(l->b);
+	v[0] = read_parts(l, n, &every);
+	from[0] = LLVMGetInsertBlock(l->b);
 	LLVMBuildBr(l->b, done);
 	LLVMPositionBuilderAtEnd(l->b, some);
-	v[2] = read_parts(l, n, b);
-	from[2] = LLVMGetInsertBlock(l->b);
+	find_last(l, n, b);
+	v[1] = read_parts(l, n, b);
+	from[1] = LLVMGetInsertBlock(l->b);
 	LLVMBuildBr(l->b, done);
 	LLVMPositionBuilderAtEnd(l->b, done);
 	phi = LLVMBuildPhi(l->b, own_type(l, n), "");
-	LLVMAddIncoming(phi, v, from, 3);
+	LLVMAddIncoming(phi, v, from, 2);
 	return phi;
 }
 
@@ -575,7 +581,11 @@ static LLVMValueRef load2d(kll *l, kir_ref n)
 		return kll_fail(l, n, "a lane would get %u elements", b.own);
 	if (name)
 		return LLVMBuildBitCast(l->b, block_load(l, n, &b, name), own_type(l, n), "");
-	return b.live ? read_some(l, n, &b) : read_parts(l, n, &b);
+	if (b.live && !b.trans)
+		return read_some(l, n, &b);
+	if (b.live)
+		find_last(l, n, &b);
+	return read_parts(l, n, &b);
 }
 
 /* -- components ---------------------------------------------------------------------------- */

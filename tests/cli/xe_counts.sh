@@ -1,11 +1,13 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# xe_counts.sh -- kernels for Ponte Vecchio through Intel's own compiler, decode of 4 rows and
-# prefill of 8: products and block loads are the instructions they should be, as many as a tile of
-# 64 keys has, nothing is called, and the loop is no longer than it was (a tenth more is allowed:
-# other compilers schedule otherwise). The last column is the bytes that may be spilled: 0 but for
+# xe_counts.sh -- kernels for Ponte Vecchio and Alchemist through Intel's own compiler, decode of 4
+# rows and, on the first, prefill of 8: products and block loads are the instructions they should
+# be, as many as a tile of 64 keys has (32 on Alchemist), nothing is called, and the loop is no
+# longer than it was (a tenth more is allowed: other compilers schedule otherwise). The last column
+# is the bytes that may be spilled: 0 but for
 #
-#   8 rows, D=256   results and query alone are 160 (int8) to 192 of 256 registers
+#   pvc, 8 rows, D=256     results and query alone are 160 (int8) to 192 of 256 registers
+#   dg2, D=256, e4m3       not in the loop over whole tiles but in that of the last one
 . "$KVJIT_SOURCE_DIR/tests/xe_check.sh"
 
 check f16 f16 64 1 32 32 503 0
@@ -33,3 +35,20 @@ check bf16 int8/token-head 128 1 36 34 735 0
 check bf16 int8/token-head 128 2 36 34 1108 0
 check bf16 int8/token-head 256 1 68 66 1114 0
 check bf16 int8/token-head 256 2 68 66 2179 16384
+# 2 rows of 256 elements
+target=xe-dg2
+keys=32
+check f16 f16 64 1 32 0 1720 0
+check f16 f16 128 1 64 0 3193 0
+check f16 f16 256 1 128 0 5876 0
+check bf16 bf16 128 1 64 0 3300 0
+check bf16 bf16 256 1 128 0 5929 0
+check bf16 e5m2/tensor 64 1 32 0 1682 0
+check bf16 e5m2/tensor 128 1 64 0 3147 0
+check bf16 e5m2/tensor 256 1 128 0 5736 0
+check bf16 e4m3/tensor 64 1 32 0 2556 0
+check bf16 e4m3/tensor 128 1 64 0 4833 0
+check bf16 e4m3/tensor 256 1 128 0 8483 4096
+check bf16 int8/token-head 64 1 16 0 1833 0
+check bf16 int8/token-head 128 1 32 0 3256 0
+check bf16 int8/token-head 256 1 64 0 5710 0

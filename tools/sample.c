@@ -3,6 +3,7 @@
 #include "sample.h"
 
 #include "../ir/format.h"
+#include "../passes/passes.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -129,6 +130,9 @@ static void read_sizes(const kir_func *f, batch *b)
 	}
 	out = out && out->rank == 3 ? out : q;
 	b->heads = out && out->rank == 3 ? out->dim[1] : b->kv_heads;
+	if (out && out->rank == 3 && b->heads % b->kv_heads == 0) /* in items' terms */
+		b->kv_heads =
+		    b->heads / kpass_head_tile(f->target, b->heads / b->kv_heads, out->dim[2]);
 	b->q_tile = f->sched.q_tile > 0 ? f->sched.q_tile : 1;
 	b->split = param_of(f, "part") >= 0 ? f->sched.split : 0;
 	b->planned = param_of(f, "work") >= 0;

@@ -36,6 +36,14 @@ grep -q 'on Intel.*by its clock' "$tmp/bench"
 grep -q 'this kernel' "$tmp/bench"
 "$KVJIT" cache ls --json | grep -q '"xe-pvc"'
 
+# what a device compiled is found by its key where none is asked, another schedule is told knob by knob
+KVJIT_BACKEND="$1" "$KVJIT" cache why $attn --target xe-pvc >"$tmp/why"
+grep -q '^answer: hit' "$tmp/why"
+grep -q '^native: none' "$tmp/why"
+KVJIT_BACKEND="$1" "$KVJIT" cache why $attn --target xe-pvc --sched "split=512" >"$tmp/why"
+grep -q '^answer: miss' "$tmp/why"
+grep -q 'knob: stored split=[0-9]*, wanted split=512' "$tmp/why"
+
 # trials run on the device, in processes of their own, and by its clock; what wins is taken
 write="write kv=int8/token-head heads=2 dim=32 page=16"
 export KVJIT_BACKEND="$1"

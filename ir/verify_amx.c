@@ -40,7 +40,7 @@ static bool amx_memory(kir_checker *c, kir_ref n, const kir_amx *s)
 	const kir_node *x = &c->f->node[n];
 
 	if (x->attr[1] < s->bytes)
-		return kir_complain(c, n, "stride=%lld is less than the %lld bytes of a row",
+		return kir_complain(c, n, "pitch=%lld is less than the %lld bytes of a row",
 		                    (long long)x->attr[1], (long long)s->bytes);
 	if (x->op == KIR_OP_amx_load && x->attr[2] != KIR_HINT_t0 && x->attr[2] != KIR_HINT_t1)
 		return kir_complain(c, n, "a tile is loaded with hint=t0 or hint=t1");

@@ -156,11 +156,11 @@ static void touch(ahead *a, kir_ref n)
 	bool tile = a->in->node[n].op == KIR_OP_amx_load;
 	int64_t rows =
 	    tile ? kir_amx_shape(a->in, kir_attr_of(a->in, n, KIR_ATTR_tile)).rows : 1;
-	int64_t stride = tile ? kir_attr_of(a->in, n, KIR_ATTR_stride) : 0;
+	int64_t pitch = tile ? kir_attr_of(a->in, n, KIR_ATTR_pitch) : 0;
 
 	for (int64_t r = 0; r < rows; r++)
 		kir_emit(a->out, KIR_OP_prefetch, KIR_NO_TYPE, src, 1 + count,
-		         (int64_t[KIR_MAX_ATTRS]){ hint, r * stride });
+		         (int64_t[KIR_MAX_ATTRS]){ hint, r * pitch });
 }
 
 /* Copies the loop; returns its end. */

@@ -303,56 +303,70 @@ static kir_ref pairs_of_words(vec *v, kir_ref x, int64_t n)
 	          e2(v->f, KIR_OP_zip_hi, four, side[0], side[1]));
 }
 
-static void store_words(vec *v, move *m, bool pairs)
+/* Loops over squares of n rows and n words of 4 bytes: rows of a tile and, transposed, lines of a
+ * packed layout. */
+typedef struct squares {
+	int64_t n, unit;
+	kir_type_id word, elem; /* a row's n words, in both types */
+	vec_ix at0;             /* of the tile's first row in memory */
+	vec_loop rows, cols;
+} squares;
+
+static squares words_begin(vec *v, move *m)
 {
 	kir_module *mod = v->f->module;
-	int64_t n = v->lanes, unit = 4 / kir_elem_bytes(m->home.elem);
-	kir_type_id wt = kir_vector(mod, KIR_s32, n);
-	kir_type_id et = kir_vector(mod, m->home.elem, n * unit);
-	vec_ix at0 = m->at[m->first];
-	vec_loop lr = vec_loop_begin(v, m->tile->dim[0], n);
-	vec_loop lc = vec_loop_begin(v, m->tile->dim[1], n * unit);
+	squares w = { .n = v->lanes, .unit = 4 / kir_elem_bytes(m->home.elem) };
+
+	w.word = kir_vector(mod, KIR_s32, w.n);
+	w.elem = kir_vector(mod, m->home.elem, w.n * w.unit);
+	w.at0 = m->at[m->first];
+	w.rows = vec_loop_begin(v, m->tile->dim[0], w.n);
+	w.cols = vec_loop_begin(v, m->tile->dim[1], w.n * w.unit);
+	m->at[m->first] = vec_add(v, w.at0, w.rows.i);
+	return w;
+}
+
+static void words_end(vec *v, move *m, squares *w)
+{
+	vec_loop_end(v, &w->cols);
+	vec_loop_end(v, &w->rows);
+	m->at[m->first] = w->at0;
+}
+
+static void store_words(vec *v, move *m, bool pairs)
+{
+	squares w = words_begin(v, m);
 	kir_ref x[16];
 
-	for (int64_t i = 0; i < n; i++)
-		x[i] = e1(v->f, KIR_OP_bitcast, wt,
-		          stored_lanes(v, m, vec_add(v, lr.i, ix(i)), lc.i, n * unit));
-	vec_transpose(v, x, n);
-	m->at[m->first] = vec_add(v, at0, lr.i);
-	for (int64_t i = 0; i < n; i++) {
+	for (int64_t i = 0; i < w.n; i++)
+		x[i] = e1(v->f, KIR_OP_bitcast, w.word,
+		          stored_lanes(v, m, vec_add(v, w.rows.i, ix(i)), w.cols.i,
+		                       w.n * w.unit));
+	vec_transpose(v, x, w.n);
+	for (int64_t i = 0; i < w.n; i++) {
 		if (pairs)
-			x[i] = pairs_of_words(v, x[i], n);
-		access(v, m, KIR_OP_vstore, KIR_NO_TYPE, e1(v->f, KIR_OP_bitcast, et, x[i]),
-		       vec_add(v, lc.i, ix(i * unit)), 0);
+			x[i] = pairs_of_words(v, x[i], w.n);
+		access(v, m, KIR_OP_vstore, KIR_NO_TYPE, e1(v->f, KIR_OP_bitcast, w.elem, x[i]),
+		       vec_add(v, w.cols.i, ix(i * w.unit)), 0);
 	}
-	vec_loop_end(v, &lc);
-	vec_loop_end(v, &lr);
-	m->at[m->first] = at0;
+	words_end(v, m, &w);
 }
 
 /* The same the other way: lines of words become rows. */
 static void load_words(vec *v, move *m)
 {
-	kir_module *mod = v->f->module;
-	int64_t n = v->lanes, unit = 4 / kir_elem_bytes(m->home.elem);
-	kir_type_id wt = kir_vector(mod, KIR_s32, n);
-	kir_type_id et = kir_vector(mod, m->home.elem, n * unit);
-	vec_ix at0 = m->at[m->first];
-	vec_loop lr = vec_loop_begin(v, m->tile->dim[0], n);
-	vec_loop lc = vec_loop_begin(v, m->tile->dim[1], n * unit);
+	squares w = words_begin(v, m);
 	kir_ref x[16];
 
-	m->at[m->first] = vec_add(v, at0, lr.i);
-	for (int64_t i = 0; i < n; i++)
-		x[i] = e1(v->f, KIR_OP_bitcast, wt,
-		          access(v, m, KIR_OP_vload, et, 0, vec_add(v, lc.i, ix(i * unit)), 0));
-	vec_transpose(v, x, n);
-	for (int64_t i = 0; i < n; i++)
-		vec_write(v, &m->home, vec_add(v, lr.i, ix(i)), lc.i,
-		          e1(v->f, KIR_OP_bitcast, et, x[i]));
-	vec_loop_end(v, &lc);
-	vec_loop_end(v, &lr);
-	m->at[m->first] = at0;
+	for (int64_t i = 0; i < w.n; i++)
+		x[i] = e1(v->f, KIR_OP_bitcast, w.word,
+		          access(v, m, KIR_OP_vload, w.elem, 0,
+		                 vec_add(v, w.cols.i, ix(i * w.unit)), 0));
+	vec_transpose(v, x, w.n);
+	for (int64_t i = 0; i < w.n; i++)
+		vec_write(v, &m->home, vec_add(v, w.rows.i, ix(i)), w.cols.i,
+		          e1(v->f, KIR_OP_bitcast, w.elem, x[i]));
+	words_end(v, m, &w);
 }
 
 /* Four rows of 64 codes as four vectors of 16 columns in the order of pairs. */

@@ -147,12 +147,12 @@ static const char amx_text[] =
     "amx.tile {tile=0, rows=1, bytes=4}\namx.tile {tile=1, rows=1, bytes=8}\n"
     "amx.tile {tile=2, rows=2, bytes=4}\n"
     "for %i = 0 to %n par {\n"
-    "amx.load %a[0] {tile=1}\namx.load %b[0] {tile=2, stride=4}\n"
-    "amx.zero {tile=0}\namx.dpbssd {tile=0, a=1, b=2}\namx.store %o[0] {tile=0}\n"
-    "amx.zero {tile=0}\namx.dpbsud {tile=0, a=1, b=2}\namx.store %o[1] {tile=0}\n"
-    "amx.zero {tile=0}\namx.dpbusd {tile=0, a=1, b=2}\namx.store %o[2] {tile=0}\n"
-    "amx.dpbuud {tile=0, a=1, b=2}\namx.store %o[3] {tile=0}\n"
-    "amx.zero {tile=0}\namx.dpbf16ps {tile=0, a=1, b=2}\namx.store %o[4] {tile=0}\n"
+    "amx.load %a[0] {tile=1, pitch=64}\namx.load %b[0] {tile=2, pitch=4}\n"
+    "amx.zero {tile=0}\namx.dpbssd {tile=0, a=1, b=2}\namx.store %o[0] {tile=0, pitch=64}\n"
+    "amx.zero {tile=0}\namx.dpbsud {tile=0, a=1, b=2}\namx.store %o[1] {tile=0, pitch=64}\n"
+    "amx.zero {tile=0}\namx.dpbusd {tile=0, a=1, b=2}\namx.store %o[2] {tile=0, pitch=64}\n"
+    "amx.dpbuud {tile=0, a=1, b=2}\namx.store %o[3] {tile=0, pitch=64}\n"
+    "amx.zero {tile=0}\namx.dpbf16ps {tile=0, a=1, b=2}\namx.store %o[4] {tile=0, pitch=64}\n"
     "yield\n}\nret\n}\n";
 
 #endif

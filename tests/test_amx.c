@@ -120,15 +120,15 @@ static const char *product_text(const char *op, unsigned m, unsigned k, unsigned
 	         "  amx.tile {tile=0, rows=%u, bytes=%u}\n"
 	         "  amx.tile {tile=7, rows=%u, bytes=%u}\n"
 	         "  for %%i = 0 to %%n par {\n"
-	         "    amx.load %%c[%%i] {tile=5, stride=%u}\n"
-	         "    amx.load %%a[3] {tile=0, stride=%u%s}\n"
-	         "    amx.load %%b[1] {tile=7, stride=%u%s}\n"
+	         "    amx.load %%c[%%i] {tile=5, pitch=%u}\n"
+	         "    amx.load %%a[3] {tile=0, pitch=%u%s}\n"
+	         "    amx.load %%b[1] {tile=7, pitch=%u%s}\n"
 	         "    amx.%s {tile=5, a=0, b=7}\n"
 	         "    amx.%s {tile=5, a=0, b=7}\n"
-	         "    amx.store %%c[%%i] {tile=5, stride=%u}\n"
+	         "    amx.store %%c[%%i] {tile=5, pitch=%u}\n"
 	         "    amx.zero {tile=5}\n"
 	         "    amx.%s {tile=5, a=0, b=7}\n"
-	         "    amx.store %%c[2048] {tile=5}\n"
+	         "    amx.store %%c[2048] {tile=5, pitch=64}\n"
 	         "    yield\n  }\n  ret\n}\n",
 	         m, 4 * n, m, 4 * k, k, 4 * n, pitch, pitch, hint, pitch, hint, op, op, pitch,
 	         op);

@@ -60,11 +60,11 @@ static bool readable(kref_state *r, kir_ref n, unsigned attr)
 static bool move(kref_state *r, kir_ref n, bool store)
 {
 	kref_tile_reg *t = reg_of(r, n, 0);
-	int64_t stride = r->f->node[n].attr[1];
+	int64_t pitch = r->f->node[n].attr[1];
 	unsigned char *p;
 
 	for (int64_t k = 0; k < t->shape.rows; k++) {
-		if (!kref_bytes(r, n, k * stride, t->shape.bytes, store, &p))
+		if (!kref_bytes(r, n, k * pitch, t->shape.bytes, store, &p))
 			return false;
 		if (store)
 			memcpy(p, t->row[k], (size_t)t->shape.bytes);

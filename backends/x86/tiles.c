@@ -55,9 +55,9 @@ static LLVMValueRef declare(kll *l, kir_ref n)
 
 static LLVMValueRef move(kll *l, kir_ref n, const char *name)
 {
-	LLVMValueRef stride =
-	    LLVMConstInt(l->i64, (uint64_t)kir_attr_of(l->f, n, KIR_ATTR_stride), false);
-	LLVMValueRef arg[3] = { number(l, n, 0), kll_address(l, n, 0), stride };
+	LLVMValueRef pitch =
+	    LLVMConstInt(l->i64, (uint64_t)kir_attr_of(l->f, n, KIR_ATTR_pitch), false);
+	LLVMValueRef arg[3] = { number(l, n, 0), kll_address(l, n, 0), pitch };
 
 	return kll_call(l, name, NULL, 0, arg, 3);
 }

@@ -3,7 +3,8 @@
  * machine has, C, and pass clean between them.
  *
  * A program is made with the builder: elementwise ops, conversions, lane moves, loops, ifs,
- * loads and stores on small buffers, always in range. Results must be bit-equal but for
+ * loads and stores on small buffers, always in range, and tile registers where there are any.
+ * Results must be bit-equal but for
  *   - exp2, log2, tanh, sums: these go straight to the output %near, compared in ulps, and
  *     nothing else is computed from them;
  *   - the sign of a zero that min, max or abs of a NaN may choose, and NaNs' payloads: values
@@ -45,6 +46,8 @@ typedef struct gen {
 	kir_ref base; /* s64: first element of this iteration's part of the outputs  */
 	int nstore[KIR_NELEM], nnear;
 	unsigned features;
+	int64_t rows, bytes, cols; /* of tiles: 0 the sum, 1 and 2 the factors       */
+	bool sum;                  /* tile 0 is written wherever this iteration goes */
 } gen;
 
 /* Elements with an input and an output buffer, and those that may be computed with. */
@@ -393,6 +396,75 @@ static void local_op(gen *g)
 	    e, lanes, x.loose || y.loose);
 }
 
+/* Declares three tiles that make a product. */
+static void declare_tiles(gen *g)
+{
+	g->rows = 1 + below(g, KIR_AMX_ROWS);
+	g->bytes = 4 * (1 + below(g, KIR_AMX_BYTES / 4));
+	g->cols = 1 + below(g, KIR_AMX_BYTES / 4);
+	const int64_t shape[3][3] = { { 0, g->rows, g->cols * 4 },
+		                      { 1, g->rows, g->bytes },
+		                      { 2, g->bytes / 4, g->cols * 4 } };
+
+	for (int i = 0; i < 3; i++)
+		kir_emit(g->f, KIR_OP_amx_tile, KIR_NO_TYPE, NULL, 0,
+		         (int64_t[KIR_MAX_ATTRS]){ shape[i][0], shape[i][1], shape[i][2] });
+}
+
+/* Tile t from anywhere in the input of e that holds all of its rows. */
+static void load_tile(gen *g, int64_t t, kir_elem e, int64_t rows, int64_t bytes)
+{
+	int64_t size = kir_elem_bytes(e), pitch = bytes + below(g, (int)(65 - bytes));
+	int64_t room = ELEMS * size - (rows - 1) * pitch - bytes;
+	kir_ref src[2] = { param(g, "in_", e), s64(g, below(g, (int)(room / size) + 1)) };
+
+	kir_emit(g->f, KIR_OP_amx_load, KIR_NO_TYPE, src, 2,
+	         (int64_t[KIR_MAX_ATTRS]){ t, pitch, below(g, 2) ? KIR_HINT_t1 : KIR_HINT_t0 });
+}
+
+/* One or two products into a sum that begins with 0, with an input, or goes on; its rows then
+ * lie in a local. */
+static void tile_op(gen *g)
+{
+	static const struct {
+		kir_op op;
+		kir_elem a, b, sum;
+	} kinds[] = { { KIR_OP_amx_dpbssd, KIR_s8, KIR_s8, KIR_s32 },
+		      { KIR_OP_amx_dpbsud, KIR_s8, KIR_u8, KIR_s32 },
+		      { KIR_OP_amx_dpbusd, KIR_u8, KIR_s8, KIR_s32 },
+		      { KIR_OP_amx_dpbuud, KIR_u8, KIR_u8, KIR_s32 },
+		      { KIR_OP_amx_dpbf16ps, KIR_bf16, KIR_bf16, KIR_f32 } };
+	int k = below(g, 5), begin = below(g, g->sum && k < 4 ? 3 : 2);
+	int64_t dim[2] = { KIR_AMX_ROWS, KIR_AMX_BYTES / 4 };
+
+	if (!(g->features & KIR_HAS_amx_tile))
+		return;
+	if (begin == 0)
+		kir_emit(g->f, KIR_OP_amx_zero, KIR_NO_TYPE, NULL, 0,
+		         (int64_t[KIR_MAX_ATTRS]){ 0 });
+	else if (begin == 1)
+		load_tile(g, 0, kinds[k].sum, g->rows, g->cols * 4);
+	for (int i = below(g, 2); i < 2; i++) {
+		load_tile(g, 1, kinds[k].a, g->rows, g->bytes);
+		load_tile(g, 2, kinds[k].b, g->bytes / 4, g->cols * 4);
+		kir_emit(g->f, kinds[k].op, KIR_NO_TYPE, NULL, 0,
+		         (int64_t[KIR_MAX_ATTRS]){ 0, 1, 2 });
+	}
+	/* bits of any sum are integers; those of floats go on only as floats */
+	g->sum = k < 4 && (g->sum || g->depth == 1);
+	kir_ref l =
+	    kir_emit(g->f, KIR_OP_local, kir_buffer(g->m, kinds[k].sum, 2, dim), NULL, 0, NULL);
+
+	kir_emit(g->f, KIR_OP_amx_store, KIR_NO_TYPE, (kir_ref[]){ l, s64(g, 0), s64(g, 0) }, 3,
+	         (int64_t[KIR_MAX_ATTRS]){ 0, KIR_AMX_BYTES });
+	int lanes = g->cols >= 8 ? 8 : g->cols >= 4 ? 4 : 0;
+	kir_ref at[3] = { l, s64(g, below(g, (int)g->rows)),
+		          s64(g, below(g, (int)g->cols - (lanes ? lanes - 1 : 0))) };
+
+	put(g, emit(g, lanes ? KIR_OP_vload : KIR_OP_load, kinds[k].sum, lanes, at, 3, NULL),
+	    kinds[k].sum, lanes, k == 4);
+}
+
 /* -- regions ---------------------------------------------------------------------- */
 
 static void body(gen *g, int ops);
@@ -438,10 +510,10 @@ static void branch(gen *g)
 
 static void one_op(gen *g)
 {
-	static void (*const ops[])(gen *) = { float_op,   float_op,   float_op,   int_op,
-		                              int_op,     compare_op, select_op,  convert_op,
-		                              convert_op, lanes_op,   lanes_op,   bitcast_op,
-		                              near_op,    reduce_op,  product_op, local_op };
+	static void (*const ops[])(
+	    gen *) = { float_op,  float_op,   float_op,   int_op,   int_op,   compare_op,
+		       select_op, convert_op, convert_op, lanes_op, lanes_op, bitcast_op,
+		       near_op,   reduce_op,  product_op, local_op, tile_op };
 
 	ops[below(g, sizeof ops / sizeof ops[0])](g);
 }
@@ -480,6 +552,8 @@ static kir_func *make_program(gen *g, kir_module *m, const kir_target *t)
 			              k ? KIR_INOUT : KIR_IN);
 		}
 	kir_add_param(g->f, "near", kir_buffer(m, KIR_f32, 1, &n), KIR_INOUT);
+	if (t->features & KIR_HAS_amx_tile)
+		declare_tiles(g);
 	l = kir_for(g->f, s64(g, 0), s64(g, 2), 1, true, NULL, 0);
 	g->base = emit(g, KIR_OP_mul, KIR_s64, 0, (kir_ref[]){ l + 1, s64(g, 512) }, 2, NULL);
 	put(g, l + 1, KIR_s64, 0, false);

@@ -34,6 +34,8 @@ enum {
 	FEW = 4,
 	M_TILE = 32,
 	GPU_M_TILE = 16,
+	NARROW_M = 8,
+	NARROW_N = 32,
 	N_TILE = 64,
 	BAND = 16,
 	STRIPE = 64
@@ -254,6 +256,8 @@ static bool choose_tiles(gemm *g, kir_diag *why)
 {
 	const kir_sched *s = &g->f->sched;
 	int64_t a = g->group ? g->group : g->depth, w = g->wgroup ? g->wgroup : g->depth;
+	unsigned lanes = g->f->target->lanes;
+	bool narrow = lanes == 8; /* half the registers */
 
 	g->step = g->as && a < g->depth ? a : g->depth;
 	if (g->ws && w < g->step)
@@ -261,8 +265,8 @@ static bool choose_tiles(gemm *g, kir_diag *why)
 	for (int64_t d = BLOCK; g->step > BLOCK; d -= g->unit)
 		if (g->step % d == 0 || (g->step == g->depth && d == BLOCK))
 			g->step = d;
-	g->m_tile = s->m_tile ? s->m_tile : g->f->target->lanes ? GPU_M_TILE : M_TILE;
-	g->n_tile = s->n_tile ? s->n_tile : N_TILE;
+	g->m_tile = s->m_tile ? s->m_tile : narrow ? NARROW_M : lanes ? GPU_M_TILE : M_TILE;
+	g->n_tile = s->n_tile ? s->n_tile : narrow ? NARROW_N : N_TILE;
 	while (g->block > 1 && g->block % g->n_tile && g->n_tile > 1 && !s->n_tile)
 		g->n_tile /= 2;
 	if (g->block == 1 || g->block % g->n_tile == 0)

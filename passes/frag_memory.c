@@ -261,27 +261,6 @@ static int64_t apart(const kir_type *t, unsigned axis)
 	return found;
 }
 
-/* A tile of one column as a vector: in one load where it lies as one, else a lane each. */
-void frag_load_column(frag *g, kir_ref n)
-{
-	place p = place_of(g, kir_src(g->in, n, 0));
-	const kir_type *t = kir_type_of(g->f, p.buf);
-	kir_ref src[KIR_RANK + 3] = { p.buf };
-	unsigned axis = t->rank - 2u;
-	int64_t pitch = apart(t, axis);
-
-	if (load_record(g, n, &p, axis))
-		return;
-	if (g->kind[n] != FRAG_COL || g->run[n] > 1 || (pitch < 1 && kir_row_stride(t) < 0)) {
-		g->failed = true;
-		return;
-	}
-	for (unsigned i = 0; i < t->rank; i++)
-		src[1 + i] = p.at[i];
-	read_column(g, n, src, t->rank + 1u,
-	            p.upto ? s64_op(g, KIR_OP_sub, p.upto, p.at[axis]) : 0, pitch);
-}
-
 static kir_ref zero_of(frag *g, kir_elem e)
 {
 	return kir_is_float(e) ? kir_const_f(g->f, e, 0) : kir_const_i(g->f, e, 0);
@@ -317,6 +296,32 @@ static void read_blocks(frag *g, kir_ref n, const place *p)
 
 	for (int64_t i = 0; i < frag_blocks(g, n); i++)
 		g->val[n][i] = read_block(g, n, p, i / cb, i % cb);
+}
+
+/* A tile of one column as a vector: in one load where it lies as one, else a lane each. */
+void frag_load_column(frag *g, kir_ref n)
+{
+	place p = place_of(g, kir_src(g->in, n, 0));
+	const kir_type *t = kir_type_of(g->f, p.buf);
+	kir_ref src[KIR_RANK + 3] = { p.buf };
+	unsigned axis = t->rank - 2u;
+	int64_t pitch = apart(t, axis);
+
+	if (g->kind[n] == FRAG_ROW) {
+		frag_new(g, n);
+		read_blocks(g, n, &p);
+		return;
+	}
+	if (load_record(g, n, &p, axis))
+		return;
+	if (g->kind[n] != FRAG_COL || g->run[n] > 1 || (pitch < 1 && kir_row_stride(t) < 0)) {
+		g->failed = true;
+		return;
+	}
+	for (unsigned i = 0; i < t->rank; i++)
+		src[1 + i] = p.at[i];
+	read_column(g, n, src, t->rank + 1u,
+	            p.upto ? s64_op(g, KIR_OP_sub, p.upto, p.at[axis]) : 0, pitch);
 }
 
 /* A tile some of whose rows may not exist: if the first does, all are read, and those that

@@ -12,9 +12,8 @@ is() { # NAME WANT: the count is that
 	[ "$got" = "$2" ] || { echo "$problem: $1 is $got, not $2"; exit 1; }
 }
 
-check() { # QUERY FORMAT DIM Q_TILE DPAS BLOCKS MOST SPILL
-	problem="attn q=$1 kv=$2 heads=32:8 dim=$3 page=64 causal kv_tile=$keys q_tile=$4"
-	[ "$4" != 1 ] || problem=${problem% q_tile*}
+counted() { # PROBLEM DPAS BLOCKS MOST SPILL
+	problem=$1
 	if ! KVJIT_CACHE_DIR=off "$KVJIT" compile "$problem" --target "$target" --emit counts >"$tmp" 2>&1; then
 		if grep -q -e "without Intel's offline compiler" -e "no backend" -e "can't be loaded" "$tmp"; then
 			echo "SKIPPED: $(head -n 1 "$tmp")"
@@ -24,10 +23,16 @@ check() { # QUERY FORMAT DIM Q_TILE DPAS BLOCKS MOST SPILL
 		exit 1
 	fi
 	is calls 0
-	is loop_dpas "$5"
-	is loop_block_loads "$6"
+	is loop_dpas "$2"
+	is loop_block_loads "$3"
 	got=$(sed -n 's/^spill *\([0-9]*\) .*/\1/p' "$tmp")
-	[ "$got" -le "$8" ] || { echo "$problem: $got bytes spilled, not $8"; exit 1; }
+	[ "$got" -le "$5" ] || { echo "$problem: $got bytes spilled, not $5"; exit 1; }
 	got=$(sed -n 's/^loop_instructions *\([0-9]*\) .*/\1/p' "$tmp")
-	[ "$got" -le $(($7 * 11 / 10)) ] || { echo "$problem: $got instructions, not $7"; exit 1; }
+	[ "$got" -le $(($4 * 11 / 10)) ] || { echo "$problem: $got instructions, not $4"; exit 1; }
+}
+
+check() { # QUERY FORMAT DIM Q_TILE DPAS BLOCKS MOST SPILL
+	problem="attn q=$1 kv=$2 heads=32:8 dim=$3 page=64 causal kv_tile=$keys q_tile=$4"
+	[ "$4" != 1 ] || problem=${problem% q_tile*}
+	counted "$problem" "$5" "$6" "$7" "$8"
 }

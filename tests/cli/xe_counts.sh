@@ -35,6 +35,8 @@ check bf16 int8/token-head 128 1 36 34 735 0
 check bf16 int8/token-head 128 2 36 34 1108 0
 check bf16 int8/token-head 256 1 68 66 1114 0
 check bf16 int8/token-head 256 2 68 66 2179 16384
+# block-scaled products, 16 rows at a time
+counted "gemm acts=e4m3/g128 weights=e4m3/g128 block=128 packed dim=4096:4096 out=bf16" 64 16 3321 0
 # 2 rows of 256 elements
 target=xe-dg2
 keys=32
@@ -52,3 +54,4 @@ check bf16 e4m3/tensor 256 1 128 0 8483 4096
 check bf16 int8/token-head 64 1 16 0 1833 0
 check bf16 int8/token-head 128 1 32 0 3256 0
 check bf16 int8/token-head 256 1 64 0 5710 0
+counted "gemm acts=e4m3/g128 weights=e4m3/g128 block=128 packed dim=4096:4096 out=bf16" 32 0 2605 0

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* vectorize.h -- what the parts of the vectorize pass share.
  *
- *     vectorize.c   regions, scalars, where each tile lives
+ *     vectorize.c   regions, scalars, values that outlive their region
+ *     vec_home.c    indices, loops, where each tile lives
  *     vec_group.c   elementwise ops and reductions: loops over rows and vectors
  *     vec_memory.c  tiles to and from parameters
  *     vec_nibble.c  two codes a byte, taken apart and put together
@@ -101,6 +102,8 @@ void vec_write(vec *v, const vec_tile *t, vec_ix r, vec_ix c, kir_ref x);
 kir_ref vec_read1(vec *v, const vec_tile *t, vec_ix r, vec_ix c);
 void vec_write1(vec *v, const vec_tile *t, vec_ix r, vec_ix c, kir_ref x);
 void vec_copy(vec *v, const vec_tile *to, const vec_tile *from);
+/* What a slice or reshape names the memory of. */
+kir_ref vec_value_of(const kir_func *f, kir_ref n);
 /* Rows [r, r + rows) and columns [c, c + cols) of t: the same memory. */
 vec_tile vec_part(const vec_tile *t, int64_t r, int64_t rows, int64_t c, int64_t cols);
 /* The operand's tile; pending groups that make it are emitted first. */

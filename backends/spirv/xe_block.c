@@ -14,9 +14,12 @@ typedef struct block {
 	LLVMValueRef live;               /* rows from there that exist, an i64; NULL: all */
 	LLVMValueRef last;               /* of these; 0 where there is none */
 	LLVMValueRef apart;              /* bytes from row to row, an i64                 */
+	LLVMValueRef row, col, lane;     /* the first of both, col in bytes; this lane    */
+	LLVMValueRef base;               /* of the buffer                                 */
 	int64_t pitch, x, y;             /* pitch 0: a run-time stride                    */
 	unsigned unit, size, own, words; /* words: bytes of a lane / 4        */
 	unsigned align;                  /* of each lane's part of a row      */
+	unsigned read;                   /* bytes of an element as it is read (read_size) */
 	bool trans;
 } block;
 
@@ -228,9 +231,10 @@ static LLVMValueRef part_at(kll *l, const block *b, LLVMValueRef row, LLVMValueR
 	return LLVMBuildGEP2(l->b, l->i8, row, &off, 1, "");
 }
 
-static LLVMValueRef lane64(kll *l)
+/* Anew for each read: widened once, it would be in registers all along. */
+static LLVMValueRef lane64(kll *l, const block *b)
 {
-	return LLVMBuildZExt(l->b, kspv_lane(l), l->i64, "");
+	return LLVMBuildZExt(l->b, b->lane, l->i64, "");
 }
 
 /* `count` elements that lie side by side, as many at a time as one access may hold. */
@@ -287,32 +291,31 @@ static void bytes_of(kll *l, const LLVMValueRef *w, unsigned n, LLVMValueRef *x)
 /* The parts of this lane, of block b: elements or words. */
 static void read_rows(kll *l, const block *b, LLVMTypeRef e, LLVMValueRef *x)
 {
-	LLVMValueRef y = LLVMConstInt(l->i64, (uint64_t)b->y, false), off;
-	unsigned bytes = b->unit * b->size;
+	LLVMValueRef bytes = LLVMConstInt(l->i64, b->unit * b->size, false), off;
 
-	off = LLVMConstInt(l->i64, (uint64_t)b->x * (b->trans ? b->size : bytes), false);
 	if (b->trans) {
-		read_part(l, b, LLVMBuildAdd(l->b, y, lane64(l), ""), off, b->own, e, x);
+		read_part(l, b, LLVMBuildAdd(l->b, b->row, lane64(l, b), ""), b->col, b->own, e,
+		          x);
 		return;
 	}
-	off = LLVMBuildAdd(
-	    l->b, LLVMBuildMul(l->b, lane64(l), LLVMConstInt(l->i64, bytes, false), ""), off,
-	    "");
-	for (unsigned r = 0; r < b->own / b->unit; r++)
-		read_part(l, b, LLVMConstInt(l->i64, (uint64_t)b->y + r, false), off, b->unit,
-		          e, x + r * b->unit);
+	off = LLVMBuildAdd(l->b, LLVMBuildMul(l->b, lane64(l, b), bytes, ""), b->col, "");
+	for (unsigned r = 0; r < b->own / b->unit; r++) {
+		LLVMValueRef i = LLVMConstInt(l->i64, r, false);
+
+		read_part(l, b, LLVMBuildAdd(l->b, b->row, i, ""), off, b->unit, e,
+		          x + r * b->unit);
+	}
 }
 
 static LLVMValueRef read_parts(kll *l, kir_ref n, const block *b)
 {
 	LLVMValueRef x[4 * KLL_MAX_OWN], w[4 * KLL_MAX_OWN];
-	unsigned size = read_size(l, n, b), by = size / b->size;
+	unsigned size = b->read, by = size / b->size;
 	block wide = *b;
 
 	wide.size = size;
 	wide.own /= by;
 	wide.unit /= b->trans ? 1 : by;
-	wide.x /= b->trans ? by : 1;
 	read_rows(l, &wide,
 	          by == 1     ? kll_elem_type(l, kll_elem(l, n))
 	          : size == 4 ? l->i32
@@ -328,15 +331,12 @@ static LLVMValueRef read_parts(kll *l, kir_ref n, const block *b)
 }
 
 /* Where no row exists, the block is read where its buffer begins. */
-static void find_last(kll *l, kir_ref n, block *b)
+static void find_last(kll *l, block *b)
 {
 	LLVMValueRef zero = LLVMConstInt(l->i64, 0, false), some;
-	unsigned first, count;
-	kir_ref buf, upto;
 
-	kir_access(l->f, n, &buf, &first, &count, &upto);
 	some = LLVMBuildICmp(l->b, LLVMIntSGT, b->live, zero, "");
-	b->at = kll_select(l, some, b->at, l->val[buf]);
+	b->at = kll_select(l, some, b->at, b->base);
 	b->last = LLVMBuildSub(l->b, b->live, LLVMConstInt(l->i64, 1, false), "");
 	b->last = kll_select(l, some, b->last, zero);
 }
@@ -348,20 +348,19 @@ static LLVMValueRef read_some(kll *l, kir_ref n, block *b)
 	LLVMBasicBlockRef whole = LLVMAppendBasicBlockInContext(l->c, l->fn, "whole");
 	LLVMBasicBlockRef some = LLVMAppendBasicBlockInContext(l->c, l->fn, "some");
 	LLVMBasicBlockRef done = LLVMAppendBasicBlockInContext(l->c, l->fn, "loaded"), from[2];
-	int64_t rows = b->y + (b->trans ? l->o->spread : b->own / b->unit);
-	LLVMValueRef v[2], phi, all;
+	LLVMValueRef rows = LLVMConstInt(l->i64, b->own / b->unit, false), v[2], phi, all;
 	block every = *b;
 
 	every.live = NULL;
-	all = LLVMBuildICmp(l->b, LLVMIntSGE, b->live,
-	                    LLVMConstInt(l->i64, (uint64_t)rows, false), "");
+	all =
+	    LLVMBuildICmp(l->b, LLVMIntSGE, b->live, LLVMBuildAdd(l->b, b->row, rows, ""), "");
 	LLVMBuildCondBr(l->b, all, whole, some);
 	LLVMPositionBuilderAtEnd(l->b, whole);
 	v[0] = read_parts(l, n, &every);
 	from[0] = LLVMGetInsertBlock(l->b);
 	LLVMBuildBr(l->b, done);
 	LLVMPositionBuilderAtEnd(l->b, some);
-	find_last(l, n, b);
+	find_last(l, b);
 	v[1] = read_parts(l, n, b);
 	from[1] = LLVMGetInsertBlock(l->b);
 	LLVMBuildBr(l->b, done);
@@ -371,10 +370,83 @@ static LLVMValueRef read_some(kll *l, kir_ref n, block *b)
 	return phi;
 }
 
+static LLVMValueRef read_lanes(kll *l, kir_ref n, block *b)
+{
+	if (b->live && !b->trans)
+		return read_some(l, n, b);
+	if (b->live)
+		find_last(l, b);
+	return read_parts(l, n, b);
+}
+
+enum { MAX_VALUES = 8 };
+
+/* The values of b that a function takes, in its order. */
+static unsigned values_of(block *b, LLVMValueRef **value)
+{
+	unsigned n = 0;
+
+	value[n++] = &b->at;
+	value[n++] = &b->row;
+	value[n++] = &b->col;
+	value[n++] = &b->lane;
+	if (!b->pitch)
+		value[n++] = &b->apart;
+	if (b->live) {
+		value[n++] = &b->live;
+		value[n++] = &b->base;
+	}
+	return n;
+}
+
+static void read_function(kll *l, kir_ref n, block b, const char *name)
+{
+	LLVMBasicBlockRef now = LLVMGetInsertBlock(l->b);
+	LLVMTypeRef type[MAX_VALUES];
+	LLVMValueRef *value[MAX_VALUES], f, caller = l->fn;
+	unsigned count = values_of(&b, value);
+
+	for (unsigned i = 0; i < count; i++)
+		type[i] = LLVMTypeOf(*value[i]);
+	f = LLVMAddFunction(l->m, name,
+	                    LLVMFunctionType(kspv_own_type(l, n), type, count, false));
+	kspv_inline(l, f);
+	for (unsigned i = 0; i < count; i++)
+		*value[i] = LLVMGetParam(f, i);
+	l->fn = f;
+	LLVMPositionBuilderAtEnd(l->b, LLVMAppendBasicBlockInContext(l->c, f, ""));
+	LLVMBuildRet(l->b, read_lanes(l, n, &b));
+	LLVMPositionBuilderAtEnd(l->b, now);
+	l->fn = caller;
+}
+
+/* Each lane's part, as a function of the module for all blocks of a form: what they are made of
+ * would be most of a module otherwise. Without an engine everything becomes scalars (spirv.c),
+ * which a function wouldn't take. */
+static LLVMValueRef read_block(kll *l, kir_ref n, block *b)
+{
+	LLVMValueRef *value[MAX_VALUES], arg[MAX_VALUES];
+	unsigned count = values_of(b, value);
+	char name[96];
+
+	if (!kspv_has_engine(l->f->target))
+		return read_lanes(l, n, b);
+	snprintf(name, sizeof name, "read_%s_%u_%u_%u_%u_%s%s%lld",
+	         kir_elems[kll_elem(l, n)].name, b->own, b->unit, b->read, b->align,
+	         b->trans ? "rows_" : "", b->live ? "live_" : "", (long long)b->pitch);
+	if (!LLVMGetNamedFunction(l->m, name))
+		read_function(l, n, *b, name);
+	for (unsigned i = 0; i < count; i++)
+		arg[i] = *value[i];
+	return kspv_call(l, name, kspv_own_type(l, n), arg, count, true);
+}
+
 LLVMValueRef kspv_load2d(kll *l, kir_ref n)
 {
 	block b = block_of(l, n);
 	const char *name = block_name(l, n, &b);
+	kir_ref buf, upto;
+	unsigned first, nindex;
 
 	if (b.own * b.size > 4 * KLL_MAX_OWN ||
 	    (b.own > KLL_MAX_OWN && b.size > (kspv_has_engine(l->f->target) ? 2 : 1)))
@@ -382,9 +454,13 @@ LLVMValueRef kspv_load2d(kll *l, kir_ref n)
 	if (name)
 		return LLVMBuildBitCast(l->b, block_load(l, n, &b, name), kspv_own_type(l, n),
 		                        "");
-	if (b.live && !b.trans)
-		return read_some(l, n, &b);
-	if (b.live)
-		find_last(l, n, &b);
-	return read_parts(l, n, &b);
+	b.read = read_size(l, n, &b);
+	b.row = LLVMConstInt(l->i64, (uint64_t)b.y, false);
+	b.col = LLVMConstInt(l->i64, (uint64_t)b.x * (b.trans ? 1 : b.unit) * b.size, false);
+	b.lane = kspv_lane(l);
+	if (b.live) {
+		kir_access(l->f, n, &buf, &first, &nindex, &upto);
+		b.base = l->val[buf];
+	}
+	return read_block(l, n, &b);
 }

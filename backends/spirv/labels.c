@@ -10,6 +10,7 @@
 
 /* Of the SPIR-V specification. */
 enum {
+	OP_FUNCTION_END = 56,
 	OP_PHI = 245,
 	OP_LOOP_MERGE = 246,
 	OP_SELECTION_MERGE = 247,
@@ -68,6 +69,25 @@ static void rename_uses(renumber *r, uint32_t *w, unsigned n)
 	}
 }
 
+/* Words from `at` to the end of the function that is there, or to the end. */
+static size_t end_of(const uint32_t *word, size_t at, size_t n)
+{
+	while (at < n && (word[at] & 0xffff) != OP_FUNCTION_END)
+		at += word[at] >> 16;
+	return at < n ? at + (word[at] >> 16) : n;
+}
+
+/* Blocks are named in their function alone: what another one calls so is no matter. */
+static void number_function(renumber *r, uint32_t *word, size_t from, size_t to)
+{
+	memset(r->fresh, 0, r->bound * sizeof *r->fresh);
+	for (size_t at = from; at < to; at += word[at] >> 16)
+		if ((word[at] & 0xffff) == OP_LABEL)
+			declare(r, &word[at + 1]);
+	for (size_t at = from; r->ok && at < to; at += word[at] >> 16)
+		rename_uses(r, &word[at], word[at] >> 16);
+}
+
 bool kspv_number_labels(uint32_t *word, size_t n)
 {
 	renumber r = { .ok = kspv_sound(word, n) };
@@ -78,11 +98,10 @@ bool kspv_number_labels(uint32_t *word, size_t n)
 	r.fresh = calloc(r.bound, sizeof *r.fresh);
 	if (!r.fresh)
 		return false;
-	for (size_t at = KSPV_HEADER; at < n; at += word[at] >> 16)
-		if ((word[at] & 0xffff) == OP_LABEL)
-			declare(&r, &word[at + 1]);
-	for (size_t at = KSPV_HEADER; r.ok && at < n; at += word[at] >> 16)
-		rename_uses(&r, &word[at], word[at] >> 16);
+	for (size_t at = KSPV_HEADER, to; r.ok && at < n; at = to) {
+		to = end_of(word, at, n);
+		number_function(&r, word, at, to);
+	}
 	word[KSPV_BOUND] = r.next;
 	free(r.fresh);
 	return r.ok && r.next <= KSPV_MOST;

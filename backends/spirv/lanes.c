@@ -11,6 +11,7 @@
  */
 #include "spirv.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /* -- calls ---------------------------------------------------------------------------- */
@@ -21,15 +22,6 @@ static void add_attribute(kll *l, LLVMValueRef f, const char *name)
 
 	LLVMAddAttributeAtIndex(f, LLVMAttributeFunctionIndex,
 	                        LLVMCreateEnumAttribute(l->c, kind, 0));
-}
-
-void kspv_inline(kll *l, LLVMValueRef f)
-{
-	LLVMSetLinkage(f, LLVMInternalLinkage);
-	LLVMSetFunctionCallConv(f, LLVMSPIRFUNCCallConv);
-	add_attribute(l, f, "nounwind");
-	add_attribute(l, f, "convergent");
-	add_attribute(l, f, "alwaysinline");
 }
 
 LLVMValueRef kspv_call(kll *l, const char *name, LLVMTypeRef result, LLVMValueRef *arg,
@@ -51,6 +43,47 @@ LLVMValueRef kspv_call(kll *l, const char *name, LLVMTypeRef result, LLVMValueRe
 	call = LLVMBuildCall2(l->b, t, f, arg, narg, "");
 	LLVMSetInstructionCallConv(call, LLVMSPIRFUNCCallConv);
 	return call;
+}
+
+/* Its own lane and function while its body is built. */
+static void new_function(kll *l, const char *name, LLVMTypeRef t, unsigned narg,
+                         kspv_body *body, void *ctx)
+{
+	LLVMBasicBlockRef now = LLVMGetInsertBlock(l->b);
+	LLVMValueRef f = LLVMAddFunction(l->m, name, t), param[KSPV_MAX_ARGS];
+	LLVMValueRef caller = l->fn, lane = kspv_of(l)->lane;
+
+	LLVMSetLinkage(f, LLVMInternalLinkage);
+	LLVMSetFunctionCallConv(f, LLVMSPIRFUNCCallConv);
+	add_attribute(l, f, "nounwind");
+	add_attribute(l, f, "convergent");
+	add_attribute(l, f, "alwaysinline");
+	LLVMGetParams(f, param);
+	l->fn = f;
+	kspv_of(l)->lane = param[narg];
+	LLVMPositionBuilderAtEnd(l->b, LLVMAppendBasicBlockInContext(l->c, f, ""));
+	LLVMBuildRet(l->b, body(l, param, ctx));
+	LLVMPositionBuilderAtEnd(l->b, now);
+	l->fn = caller;
+	kspv_of(l)->lane = lane;
+}
+
+LLVMValueRef kspv_once(kll *l, const char *name, LLVMTypeRef result, const LLVMValueRef *args,
+                       unsigned narg, kspv_body *body, void *ctx)
+{
+	LLVMValueRef arg[KSPV_MAX_ARGS];
+	LLVMTypeRef type[KSPV_MAX_ARGS];
+
+	memcpy(arg, args, narg * sizeof *arg);
+	if (!kspv_has_engine(l->f->target))
+		return body(l, arg, ctx);
+	arg[narg] = kspv_lane(l);
+	for (unsigned i = 0; i <= narg; i++)
+		type[i] = LLVMTypeOf(arg[i]);
+	if (!LLVMGetNamedFunction(l->m, name))
+		new_function(l, name, LLVMFunctionType(result, type, narg + 1, false), narg,
+		             body, ctx);
+	return kspv_call(l, name, result, arg, narg + 1, true);
 }
 
 LLVMValueRef kspv_group(kll *l)
@@ -181,17 +214,45 @@ static LLVMValueRef element(kll *l, LLVMValueRef x, LLVMValueRef at)
 	return r;
 }
 
+static LLVMValueRef deal(kll *l, LLVMValueRef *arg, void *ctx)
+{
+	LLVMValueRef each[KLL_MAX_OWN];
+	unsigned own = *(unsigned *)ctx;
+
+	for (unsigned i = 0; i < own; i++)
+		each[i] =
+		    element(l, arg[0], LLVMBuildAdd(l->b, kspv_first(l, own), word(l, i), ""));
+	return kspv_build(l, each, own);
+}
+
+/* x's element, which vectors of it are made of, and its name. */
+static LLVMTypeRef element_of(kll *l, LLVMValueRef x, const char **name)
+{
+	LLVMTypeRef t = LLVMTypeOf(x), e = kll_width(x) ? LLVMGetElementType(t) : t;
+
+	*name = e == l->f32   ? "f32"
+	        : e == l->f64 ? "f64"
+	        : e == l->i64 ? "i64"
+	        : e == l->i32 ? "i32"
+	        : e == l->i16 ? "i16"
+	        : e == l->i8  ? "i8"
+	                      : "i1";
+	return e;
+}
+
 /* The same vector in blocks of `own`. */
 static LLVMValueRef in_blocks(kll *l, LLVMValueRef x, unsigned own)
 {
-	LLVMValueRef each[KLL_MAX_OWN];
 	unsigned now = kll_width(x) ? kll_width(x) : 1;
+	LLVMTypeRef e;
+	const char *en;
+	char name[48];
 
 	if (now == own)
 		return x;
-	for (unsigned i = 0; i < own; i++)
-		each[i] = element(l, x, LLVMBuildAdd(l->b, kspv_first(l, own), word(l, i), ""));
-	return kspv_build(l, each, own);
+	e = element_of(l, x, &en);
+	snprintf(name, sizeof name, "blocks_%s_%u_of_%u", en, own, now);
+	return kspv_once(l, name, kll_vec(e, own > 1 ? own : 0), &x, 1, deal, &own);
 }
 
 /* -- reductions ------------------------------------------------------------------------ */
@@ -304,23 +365,38 @@ static source source_of(kll *l, kir_ref n, LLVMValueRef i)
 	return s;
 }
 
-static LLVMValueRef rearrange(kll *l, kir_ref n)
+static LLVMValueRef moved(kll *l, LLVMValueRef *arg, void *ctx)
 {
-	LLVMValueRef x = l->val[kir_src(l->f, n, 0)], each[KLL_MAX_OWN];
-	LLVMValueRef y = l->f->node[n].nsrc > 1 ? l->val[kir_src(l->f, n, 1)] : NULL;
+	kir_ref n = *(kir_ref *)ctx;
+	LLVMValueRef each[KLL_MAX_OWN];
 	unsigned own = kll_own(l, n) ? kll_own(l, n) : 1;
 
-	if (l->f->node[n].op == KIR_OP_half_lo)
-		return in_blocks(l, x, own);
 	for (unsigned i = 0; i < own; i++) {
 		LLVMValueRef at = LLVMBuildAdd(l->b, kspv_first(l, own), word(l, i), "");
 		source s = source_of(l, n, at);
 
-		each[i] = element(l, x, s.at);
+		each[i] = element(l, arg[0], s.at);
 		if (s.of_y)
-			each[i] = kll_select(l, s.of_y, element(l, y, s.at), each[i]);
+			each[i] = kll_select(l, s.of_y, element(l, arg[1], s.at), each[i]);
 	}
 	return kspv_build(l, each, own);
+}
+
+static LLVMValueRef rearrange(kll *l, kir_ref n)
+{
+	LLVMValueRef arg[2] = { l->val[kir_src(l->f, n, 0)] };
+	unsigned own = kll_own(l, n), narg = l->f->node[n].nsrc;
+	char name[64];
+	const char *en;
+	LLVMTypeRef e = element_of(l, arg[0], &en);
+
+	if (l->f->node[n].op == KIR_OP_half_lo)
+		return in_blocks(l, arg[0], own ? own : 1);
+	if (narg > 1)
+		arg[1] = l->val[kir_src(l->f, n, 1)];
+	snprintf(name, sizeof name, "%s_%s_%u", kir_ops[l->f->node[n].op].name, en,
+	         kll_lanes(l, n));
+	return kspv_once(l, name, kll_vec(e, own > 1 ? own : 0), arg, narg, moved, &n);
 }
 
 static LLVMValueRef dp(kll *l, kir_ref n)

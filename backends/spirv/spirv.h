@@ -48,8 +48,13 @@ LLVMValueRef kspv_build(kll *l, const LLVMValueRef *each, unsigned n);
 enum { KSPV_MAX_ARGS = 10 };
 LLVMValueRef kspv_call(kll *l, const char *name, LLVMTypeRef result, LLVMValueRef *arg,
                        unsigned narg, bool converges);
-/* Makes f a function of this module alone, whose body stands wherever it is called. */
-void kspv_inline(kll *l, LLVMValueRef f);
+/* What body makes of arguments, as a function of the module that is made once for each name and
+ * stands wherever it is called: what many ops are made of would be most of a module, and of the
+ * time to make it. Without an engine it is made on the spot, as everything becomes scalars then
+ * (spirv.c), which a function wouldn't take. The lane is one more argument. */
+typedef LLVMValueRef kspv_body(kll *l, LLVMValueRef *arg, void *ctx);
+LLVMValueRef kspv_once(kll *l, const char *name, LLVMTypeRef result, const LLVMValueRef *arg,
+                       unsigned narg, kspv_body *body, void *ctx);
 
 /* memory.c: local memory, loads and stores. */
 LLVMValueRef kspv_memory(kll *l, kir_ref n);

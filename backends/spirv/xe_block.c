@@ -14,7 +14,7 @@ typedef struct block {
 	LLVMValueRef live;               /* rows from there that exist, an i64; NULL: all */
 	LLVMValueRef last;               /* of these; 0 where there is none */
 	LLVMValueRef apart;              /* bytes from row to row, an i64                 */
-	LLVMValueRef row, col, lane;     /* the first of both, col in bytes; this lane    */
+	LLVMValueRef row, col;           /* the first of both, col in bytes               */
 	LLVMValueRef base;               /* of the buffer                                 */
 	int64_t pitch, x, y;             /* pitch 0: a run-time stride                    */
 	unsigned unit, size, own, words; /* words: bytes of a lane / 4        */
@@ -232,9 +232,9 @@ static LLVMValueRef part_at(kll *l, const block *b, LLVMValueRef row, LLVMValueR
 }
 
 /* Anew for each read: widened once, it would be in registers all along. */
-static LLVMValueRef lane64(kll *l, const block *b)
+static LLVMValueRef lane64(kll *l)
 {
-	return LLVMBuildZExt(l->b, b->lane, l->i64, "");
+	return LLVMBuildZExt(l->b, kspv_lane(l), l->i64, "");
 }
 
 /* `count` elements that lie side by side, as many at a time as one access may hold. */
@@ -294,11 +294,11 @@ static void read_rows(kll *l, const block *b, LLVMTypeRef e, LLVMValueRef *x)
 	LLVMValueRef bytes = LLVMConstInt(l->i64, b->unit * b->size, false), off;
 
 	if (b->trans) {
-		read_part(l, b, LLVMBuildAdd(l->b, b->row, lane64(l, b), ""), b->col, b->own, e,
+		read_part(l, b, LLVMBuildAdd(l->b, b->row, lane64(l), ""), b->col, b->own, e,
 		          x);
 		return;
 	}
-	off = LLVMBuildAdd(l->b, LLVMBuildMul(l->b, lane64(l, b), bytes, ""), b->col, "");
+	off = LLVMBuildAdd(l->b, LLVMBuildMul(l->b, lane64(l), bytes, ""), b->col, "");
 	for (unsigned r = 0; r < b->own / b->unit; r++) {
 		LLVMValueRef i = LLVMConstInt(l->i64, r, false);
 
@@ -389,7 +389,6 @@ static unsigned values_of(block *b, LLVMValueRef **value)
 	value[n++] = &b->at;
 	value[n++] = &b->row;
 	value[n++] = &b->col;
-	value[n++] = &b->lane;
 	if (!b->pitch)
 		value[n++] = &b->apart;
 	if (b->live) {
@@ -399,46 +398,36 @@ static unsigned values_of(block *b, LLVMValueRef **value)
 	return n;
 }
 
-static void read_function(kll *l, kir_ref n, block b, const char *name)
+struct reading {
+	kir_ref n;
+	block b;
+};
+
+static LLVMValueRef reading_body(kll *l, LLVMValueRef *arg, void *ctx)
 {
-	LLVMBasicBlockRef now = LLVMGetInsertBlock(l->b);
-	LLVMTypeRef type[MAX_VALUES];
-	LLVMValueRef *value[MAX_VALUES], f, caller = l->fn;
-	unsigned count = values_of(&b, value);
+	struct reading r = *(struct reading *)ctx;
+	LLVMValueRef *value[MAX_VALUES];
+	unsigned count = values_of(&r.b, value);
 
 	for (unsigned i = 0; i < count; i++)
-		type[i] = LLVMTypeOf(*value[i]);
-	f = LLVMAddFunction(l->m, name,
-	                    LLVMFunctionType(kspv_own_type(l, n), type, count, false));
-	kspv_inline(l, f);
-	for (unsigned i = 0; i < count; i++)
-		*value[i] = LLVMGetParam(f, i);
-	l->fn = f;
-	LLVMPositionBuilderAtEnd(l->b, LLVMAppendBasicBlockInContext(l->c, f, ""));
-	LLVMBuildRet(l->b, read_lanes(l, n, &b));
-	LLVMPositionBuilderAtEnd(l->b, now);
-	l->fn = caller;
+		*value[i] = arg[i];
+	return read_lanes(l, r.n, &r.b);
 }
 
-/* Each lane's part, as a function of the module for all blocks of a form: what they are made of
- * would be most of a module otherwise. Without an engine everything becomes scalars (spirv.c),
- * which a function wouldn't take. */
+/* Each lane's part: one function for all blocks of a form. */
 static LLVMValueRef read_block(kll *l, kir_ref n, block *b)
 {
 	LLVMValueRef *value[MAX_VALUES], arg[MAX_VALUES];
 	unsigned count = values_of(b, value);
+	struct reading r = { n, *b };
 	char name[96];
 
-	if (!kspv_has_engine(l->f->target))
-		return read_lanes(l, n, b);
+	for (unsigned i = 0; i < count; i++)
+		arg[i] = *value[i];
 	snprintf(name, sizeof name, "read_%s_%u_%u_%u_%u_%s%s%lld",
 	         kir_elems[kll_elem(l, n)].name, b->own, b->unit, b->read, b->align,
 	         b->trans ? "rows_" : "", b->live ? "live_" : "", (long long)b->pitch);
-	if (!LLVMGetNamedFunction(l->m, name))
-		read_function(l, n, *b, name);
-	for (unsigned i = 0; i < count; i++)
-		arg[i] = *value[i];
-	return kspv_call(l, name, kspv_own_type(l, n), arg, count, true);
+	return kspv_once(l, name, kspv_own_type(l, n), arg, count, reading_body, &r);
 }
 
 LLVMValueRef kspv_load2d(kll *l, kir_ref n)
@@ -457,7 +446,6 @@ LLVMValueRef kspv_load2d(kll *l, kir_ref n)
 	b.read = read_size(l, n, &b);
 	b.row = LLVMConstInt(l->i64, (uint64_t)b.y, false);
 	b.col = LLVMConstInt(l->i64, (uint64_t)b.x * (b.trans ? 1 : b.unit) * b.size, false);
-	b.lane = kspv_lane(l);
 	if (b.live) {
 		kir_access(l->f, n, &buf, &first, &nindex, &upto);
 		b.base = l->val[buf];

@@ -75,57 +75,34 @@ static LLVMValueRef engine(kll *l, kir_ref n)
 }
 
 /* acc + A . B: element k of row m of A is in lane k, column n of B in this one. */
-static LLVMValueRef broadcasts(kll *l, LLVMValueRef acc, LLVMValueRef left, LLVMValueRef right)
+static LLVMValueRef broadcasts(kll *l, LLVMValueRef *arg, void *ctx)
 {
 	LLVMValueRef a[KLL_MAX_OWN], b[KLL_MAX_OWN], sum[KLL_MAX_OWN];
-	unsigned rows = kspv_split(l, acc, sum);
+	unsigned rows = kspv_split(l, arg[0], sum);
 
-	kspv_split(l, left, a);
-	kspv_split(l, right, b);
+	(void)ctx;
+	kspv_split(l, arg[1], a);
+	kspv_split(l, arg[2], b);
 	for (unsigned k = 0; k < l->o->spread; k++)
 		for (unsigned m = 0; m < rows; m++) {
-			LLVMValueRef arg[2] = { a[m], kspv_word(l, k) };
+			LLVMValueRef of[2] = { a[m], kspv_word(l, k) };
 			LLVMValueRef x =
-			    kspv_call(l, "_Z19sub_group_broadcastfj", l->f32, arg, 2, true);
+			    kspv_call(l, "_Z19sub_group_broadcastfj", l->f32, of, 2, true);
 
 			sum[m] = kll_fma(l, x, b[k], sum[m]);
 		}
 	return kspv_build(l, sum, rows);
 }
 
-/* The same as a function of the module, for as many rows: 128 instructions each time would be
- * most of a module and of the time to make it. What reads the module puts it where it's called.
- */
-static void product_function(kll *l, const char *name, LLVMTypeRef *type)
-{
-	LLVMBasicBlockRef now = LLVMGetInsertBlock(l->b);
-	LLVMTypeRef t = LLVMFunctionType(type[0], type, 3, false);
-	LLVMValueRef f = LLVMAddFunction(l->m, name, t);
-
-	kspv_inline(l, f);
-	LLVMPositionBuilderAtEnd(l->b, LLVMAppendBasicBlockInContext(l->c, f, ""));
-	LLVMBuildRet(l->b,
-	             broadcasts(l, LLVMGetParam(f, 0), LLVMGetParam(f, 1), LLVMGetParam(f, 2)));
-	LLVMPositionBuilderAtEnd(l->b, now);
-}
-
-/* Without an engine everything becomes scalars (spirv.c), which a function wouldn't take. */
 static LLVMValueRef product_f32(kll *l, kir_ref n)
 {
 	LLVMValueRef arg[3];
-	LLVMTypeRef type[3];
 	char name[40];
 
-	for (unsigned i = 0; i < 3; i++) {
+	for (unsigned i = 0; i < 3; i++)
 		arg[i] = l->val[kir_src(l->f, n, i)];
-		type[i] = LLVMTypeOf(arg[i]);
-	}
-	if (!kspv_has_engine(l->f->target))
-		return broadcasts(l, arg[0], arg[1], arg[2]);
 	snprintf(name, sizeof name, "product_of_rows_%u", kspv_own(l, n));
-	if (!LLVMGetNamedFunction(l->m, name))
-		product_function(l, name, type);
-	return kspv_call(l, name, type[0], arg, 3, true);
+	return kspv_once(l, name, LLVMTypeOf(arg[0]), arg, 3, broadcasts, NULL);
 }
 
 LLVMValueRef kspv_product(kll *l, kir_ref n)

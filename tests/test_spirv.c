@@ -325,20 +325,17 @@ static void test_products_once(void **state)
 	enum { BROADCAST = 263 };
 
 	(void)state;
-	for (int i = 0; i < NEMITTERS; i++) {
-		const kbe_backend *be = support_backend(emitters[i]);
-		kir_module *m = kir_module_new();
-		kir_diag d = { 0 };
-		kbe_blob b;
+	const kbe_backend *be = support_backend("spirv"); /* the other takes no functions */
+	kir_module *m = kir_module_new();
+	kir_diag d = { 0 };
+	kbe_blob b;
 
-		if (be) {
-			assert_true(
-			    be->compile(program(m, problem, kir_target_find("xe-pvc")), &b, &d));
-			assert_int_equal(ops(b.bytes, b.size / 4, BROADCAST), 64);
-			free(b.bytes);
-		}
-		kir_module_free(m);
-	}
+	if (!be)
+		skip();
+	assert_true(be->compile(program(m, problem, kir_target_find("xe-pvc")), &b, &d));
+	assert_int_equal(ops(b.bytes, b.size / 4, BROADCAST), 64);
+	free(b.bytes);
+	kir_module_free(m);
 }
 
 /* -- refusals ---------------------------------------------------------------------------- */

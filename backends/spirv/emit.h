@@ -16,6 +16,10 @@ extern "C" {
 #endif
 
 extern const char kspv_name[]; /* of the backend */
+/* Whether a module may have functions beside its kernel. LLVM 22 numbers blocks by where they
+ * lie in memory (labels.h): blocks of one function after the other's come to lie where others
+ * were, and too many modules would have to be made again. */
+extern const bool kspv_takes_functions;
 
 typedef struct kspv_words {
 	char *bytes; /* malloc'd, a zero behind them */

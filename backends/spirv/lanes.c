@@ -9,6 +9,7 @@
  * Functions are called by the names that OpenCL C's compilers give them; both emitters know
  * those and make core SPIR-V 1.3 of them: GroupNonUniformShuffle, ControlBarrier.
  */
+#include "emit.h"
 #include "spirv.h"
 
 #include <stdio.h>
@@ -75,7 +76,7 @@ LLVMValueRef kspv_once(kll *l, const char *name, LLVMTypeRef result, const LLVMV
 	LLVMTypeRef type[KSPV_MAX_ARGS];
 
 	memcpy(arg, args, narg * sizeof *arg);
-	if (!kspv_has_engine(l->f->target))
+	if (!kspv_takes_functions || !kspv_has_engine(l->f->target))
 		return body(l, arg, ctx);
 	arg[narg] = kspv_lane(l);
 	for (unsigned i = 0; i <= narg; i++)

@@ -50,8 +50,9 @@ LLVMValueRef kspv_call(kll *l, const char *name, LLVMTypeRef result, LLVMValueRe
                        unsigned narg, bool converges);
 /* What body makes of arguments, as a function of the module that is made once for each name and
  * stands wherever it is called: what many ops are made of would be most of a module, and of the
- * time to make it. Without an engine it is made on the spot, as everything becomes scalars then
- * (spirv.c), which a function wouldn't take. The lane is one more argument. */
+ * time to make it. It is made on the spot where the emitter takes no functions, and without an
+ * engine, as everything becomes scalars then (spirv.c), which a function wouldn't take. The
+ * lane is one more argument. */
 typedef LLVMValueRef kspv_body(kll *l, LLVMValueRef *arg, void *ctx);
 LLVMValueRef kspv_once(kll *l, const char *name, LLVMTypeRef result, const LLVMValueRef *arg,
                        unsigned narg, kspv_body *body, void *ctx);

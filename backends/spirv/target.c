@@ -17,6 +17,7 @@
 #define TRIPLE "spirv64v1.3-unknown-unknown"
 
 const char kspv_name[] = "spirv-llvm";
+const bool kspv_takes_functions = false;
 
 void kspv_start(void)
 {

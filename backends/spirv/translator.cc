@@ -18,6 +18,7 @@
 #include <string>
 
 const char kspv_name[] = "spirv";
+const bool kspv_takes_functions = true;
 
 void kspv_start(void)
 {

@@ -324,14 +324,14 @@ static void test_products_once(void **state)
 	static const char problem[] = "attn q=f32 kv=e4m3/head heads=8:2 dim=64 page=64";
 	enum { BROADCAST = 263 };
 
-	(void)state;
 	const kbe_backend *be = support_backend("spirv"); /* the other takes no functions */
-	kir_module *m = kir_module_new();
 	kir_diag d = { 0 };
 	kbe_blob b;
 
+	(void)state;
 	if (!be)
 		skip();
+	kir_module *m = kir_module_new();
 	assert_true(be->compile(program(m, problem, kir_target_find("xe-pvc")), &b, &d));
 	assert_int_equal(ops(b.bytes, b.size / 4, BROADCAST), 64);
 	free(b.bytes);

@@ -1,7 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# repeat.sh -- tunes of equal candidates, and two tunes of one problem, a few times: the long run
-# is bench/tune/README.md's. Under load a verdict may be wrong now and then; most may not.
+# repeat.sh -- tunes of equal candidates, and two tunes of one problem, a few times, with nothing
+# else of the suite beside them. Two pairs can't tell how often two tunes agree, and a machine's
+# neighbours decide between candidates 3 % apart: what is asked here is that no pick is far from
+# the other. How often they agree is the long run's, bench/tune/README.md.
 set -eu
 [ -e "${KVJIT_BACKEND_DIR:-$(dirname "$KVJIT")}/libkvjit-x86.so" ] || {
 	echo "SKIPPED: the backend x86 isn't built here, and cc takes a second a trial"
@@ -24,7 +26,7 @@ aa, pairs = (json.loads(open(f).read()) for f in sys.argv[1:])
 assert aa["tunes"] == 4 and aa["races"] >= 4, aa
 assert aa["called over 1 % apart"] <= 1, aa
 assert all(0.5 < r < 2 for r in aa["ratios, 5 % 50 % 95 %"]), aa
-assert pairs["pairs"] == 2 and pairs["same or equal within the interval"] >= 1, pairs
+assert pairs["pairs"] == 2 and pairs["gap of the picks, median, worst"][1] < 0.10, pairs
 END
 [ ! -x "$(dirname "$KVJIT")/kvjit-bench-place" ] ||
 	python3 "$repeat" places --kvjit "$KVJIT" --count 1 --json | grep -q '"between children"'

@@ -21,6 +21,9 @@ static const struct subcommand {
 	{ "why", cache_why, "PROBLEM [--sched KNOBS] [--target T] [--cache DIR]",
 	  "whether it would be found, and why not" },
 	{ "stats", cache_stats, "[--json] [--cache DIR]", "counts and bytes" },
+	{ "gains", cache_gains, "[--json] [--cache DIR]",
+	  "what tuning gave beside the default, a line each; exit code 1: a schedule is "
+	  "slower" },
 	{ "gc", cache_gc, "[--cap-mb N] [--cache DIR]",
 	  "throws out what is stale or beyond the cap" },
 	{ "verify", cache_verify, "[FILE.kvpack|DIR] [--cache DIR]",

@@ -13,6 +13,7 @@ int cache_ls(args *a, const char *dir);
 int cache_show(args *a, const char *dir);
 int cache_why(args *a, const char *dir);
 int cache_stats(args *a, const char *dir);
+int cache_gains(args *a, const char *dir);
 int cache_gc(args *a, const char *dir);
 int cache_verify(args *a, const char *dir);
 int cache_merge(args *a, const char *dir);

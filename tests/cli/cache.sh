@@ -68,6 +68,21 @@ sort -c "$tmp/a1.txt" 2>/dev/null || LC_ALL=C sort -c "$tmp/a1.txt"
 "$KVJIT" cache export --cache "$tmp/a2" | diff - "$tmp/a1.txt"
 test "$("$KVJIT" cache ls --schedules --cache "$tmp/a" | wc -l)" = 2
 
+# what tuning gave: choices by hand were never measured; a slower one fails the command
+"$KVJIT" cache gains --cache "$tmp/a" >"$tmp/gains"
+grep -q '1.5375 *1.2300  0.800 (0.790 to 0.810)  avx2 *4 threads  cold  8/8192/1 ' "$tmp/gains"
+grep -q ' :: kv_tile=32 qk=bf16' "$tmp/gains"
+grep -q '^1 schedules: 0.800 .*; 1 faster beyond the interval, 0 as fast, 0 slower' "$tmp/gains"
+"$KVJIT" cache gains --json --cache "$tmp/a" | grep -q '"ratio":0.8,.*"geomean":0.8,"faster":1,"slower":0'
+refuse 1 "no schedule that was measured" gains
+refuse 1 "there is no cache in" gains --cache "$tmp/none"
+refuse 2 "unknown option --frob" gains --frob
+sed 's/ratio=0.8 ratio_lo=0.79 ratio_hi=0.81/ratio=1.05 ratio_lo=1.02 ratio_hi=1.08/' \
+	"$tmp/a.txt" >"$tmp/slower.txt"
+"$KVJIT" cache import "$tmp/slower.txt" --cache "$tmp/slower" >"$tmp/out"
+if "$KVJIT" cache gains --cache "$tmp/slower" >"$tmp/gains"; then exit 1; fi
+grep -q '0 faster beyond the interval, 0 as fast, 1 slower' "$tmp/gains"
+
 # all or nothing: a bad line has its number, and what stood there stays
 bad() {
 	{ cat "$tmp/b.txt"; echo "$2"; } >"$tmp/bad.txt"

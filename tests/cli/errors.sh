@@ -48,7 +48,7 @@ status=0
 for command in info explain compile run check bench tune cache; do
 	"$KVJIT" $command --help | grep -q "kvjit $command " || { echo "$command --help"; exit 1; }
 done
-for command in ls show why stats gc verify merge export import pin unpin pack sign keygen; do
+for command in ls show why stats gains gc verify merge export import pin unpin pack sign keygen; do
 	"$KVJIT" cache $command --help | grep -q "kvjit cache $command " ||
 		{ echo "cache $command --help"; exit 1; }
 done

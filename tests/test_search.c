@@ -328,6 +328,8 @@ static void efforts_are_kept(void **state)
 		kt_search_result r = search(w, &o);
 
 		assert_int_equal(r.trials, most[e]);
+		assert_int_equal(r.ended,
+		                 e == KT_EFFORT_exhaustive ? KT_END_space : KT_END_effort);
 		assert_int_equal(w->ntrial, most[e]);
 		assert_int_equal(w->order[0], 0);
 		for (unsigned i = 0; i < w->s.n; i++)
@@ -452,7 +454,7 @@ static void no_trial_begins_that_cant_end(void **state)
 
 		w->length = 0.1;
 		w->budget = 0.05 + 0.1 * i;
-		search(w, &o);
+		assert_int_equal(search(w, &o).ended, KT_END_budget);
 		assert_true(i == 0 || w->clock <= w->budget);
 		assert_int_equal(w->ntrial, i ? i : 1);
 		drop(w);

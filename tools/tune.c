@@ -173,6 +173,8 @@ static void result_json(const session *s, const tune_place *p)
 	cJSON_AddNumberToObject(o, "trials", p->ntrial);
 	cJSON_AddNumberToObject(o, "candidates", p->ncandidate);
 	cJSON_AddBoolToObject(o, "known", p->done_before);
+	cJSON_AddStringToObject(o, "ended",
+	                        p->done_before || p->model[0] ? "" : kt_end_names[p->ended]);
 	cJSON_AddNumberToObject(o, "seconds", measure_now() - p->started);
 	text = cJSON_PrintUnformatted(o);
 	if (text)
@@ -199,6 +201,10 @@ static void print_changes(const tune_place *p)
 
 static void result_text(const session *s, const tune_place *p)
 {
+	static const char *const ends[3] = { "all of the budget",
+		                             "as many trials as the effort takes",
+		                             "no candidate is left" };
+
 	if (s->bar)
 		fprintf(stderr, "\r%100s\r", "");
 	printf("%s\n  ", p->problem);
@@ -218,8 +224,8 @@ static void result_text(const session *s, const tune_place *p)
 	else if (p->model[0])
 		printf("  [%u candidates]\n  %s", p->ncandidate, p->model);
 	else
-		printf("  [%u of %u candidates, %.1f s]\n", p->ntrial, p->ncandidate,
-		       measure_now() - p->started);
+		printf("  [%u of %u candidates, %.1f s: %s]\n", p->ntrial, p->ncandidate,
+		       measure_now() - p->started, ends[p->ended]);
 }
 
 static bool write_report(const session *s)

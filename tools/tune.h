@@ -47,6 +47,7 @@ typedef struct tune_place {
 	kt_ratio ratio;
 	kt_trial *trial;
 	unsigned ntrial, ncandidate;
+	kt_end ended;
 	bool done_before; /* found in the store, nothing was measured */
 	double started, deadline;
 } tune_place;

@@ -44,7 +44,9 @@ typedef struct job {
 } job;
 
 #define SAME_WHY "the program of candidate %d"
-static const double close_of = 0.2; /* part of the budget kept for the last races */
+enum { FINALISTS = 4 };
+static const double tie = 0.01;
+static const double close_of = 0.2; /* most of the budget that the last races are kept */
 static const double grace = 0.03;   /* seconds after the budget in which a race may end */
 
 /* -- reading ------------------------------------------------------------------------------- */
@@ -315,8 +317,6 @@ static void check_incumbent(job *j, unsigned c, const char *sched, trial_report 
 
 	if (!j->sure) {
 		check_winner(j, c, sched, j->stop, r);
-		if (j->sure)
-			j->stop -= j->spent_check; /* as long as the winner's will take */
 		return;
 	}
 	trial_agrees(j->bench, sched, j->stop - measure_now(), &checked);
@@ -368,10 +368,25 @@ static void trial(unsigned candidate, unsigned incumbent, const kt_rule *rule, k
 	keep_trial(j, &t);
 }
 
+/* Until when trials may run. Whoever may be taken meets the default in the last races, which
+ * have a part of the budget, or what they need, if that is less. As long as nothing was faster
+ * there will be none, and the search has that time, too: what it finds late meets the default
+ * as often as there is time for. */
+static void set_stop(job *j)
+{
+	unsigned at[FINALISTS];
+	unsigned n = kt_search_finalists(j->ratio, j->space.n, tie, at, FINALISTS);
+	double race = j->spent_race + 2 * RACE_FINAL_PAIRS * j->p->default_seconds;
+	double finals = fmin(close_of * j->o->budget, RACE_FINALS * n * race);
+
+	j->stop = j->p->deadline - (n ? finals + j->spent_check : 0);
+}
+
 static double left(void *ctx)
 {
-	const job *j = ctx;
+	job *j = ctx;
 
+	set_stop(j);
 	return j->stop - measure_now();
 }
 
@@ -429,8 +444,6 @@ static void store_winner(job *j, kt_source source, const kt_pairs *last)
 		kt_schedule_put(j->o->store, &r);
 }
 
-enum { FINALISTS = 4 };
-
 static int by_number(const void *a, const void *b)
 {
 	const race_finalist *x = a, *y = b;
@@ -438,9 +451,34 @@ static int by_number(const void *a, const void *b)
 	return (x->candidate > y->candidate) - (x->candidate < y->candidate);
 }
 
-/* The finalists against the default once more, and one of them by rule. Whoever isn't known to
- * be right is checked before it is taken. False: the default stays. */
-static bool choose(job *j, race_finalist *won)
+/* One of the finalists at[1] to at[n] by rule, or 0, the default, and their ratios. Whoever
+ * isn't known to be right is checked before it is taken. */
+static unsigned pick(job *j, race_finalist *at, unsigned n, kt_ratio *ratio)
+{
+	for (;;) {
+		trial_report r = { .state = KT_IS_ok };
+		unsigned i;
+
+		for (i = 1; i <= n; i++)
+			ratio[i] = at[i].out || !at[i].races.n
+			               ? (kt_ratio){ 1, 1, 1, KT_PAIRED, 0 }
+			               : kt_races_ratio(&at[i].races, 0.95);
+		i = kt_search_pick(ratio, n + 1, tie);
+		if (i)
+			check_winner(j, at[i].candidate, at[i].sched, j->p->deadline, &r);
+		if (!i || r.state == KT_IS_ok)
+			return i;
+		at[i].out = true;
+		if (r.state != KT_IS_failed) { /* what was kept as ok isn't */
+			kt_trial t = describe(j, at[i].sched, &r);
+
+			keep_trial(j, &t);
+		}
+	}
+}
+
+/* The finalists against the default once more, and one of them. False: the default stays. */
+static bool choose(job *j, kt_end ended, race_finalist *won)
 {
 	static race_finalist at[2 + FINALISTS];
 	kt_ratio ratio[2 + FINALISTS] = { { 0 } };
@@ -449,7 +487,7 @@ static bool choose(job *j, race_finalist *won)
 	unsigned n, i, fastest[FINALISTS];
 
 	memset(at, 0, sizeof at);
-	n = kt_search_finalists(j->ratio, j->space.n, 0.01, fastest, FINALISTS);
+	n = kt_search_finalists(j->ratio, j->space.n, tie, fastest, FINALISTS);
 	for (i = 1; i <= n; i++)
 		at[i].candidate = fastest[i - 1];
 	if (n && !j->right[at[1].candidate]) /* a check must have its time */
@@ -463,37 +501,28 @@ static bool choose(job *j, race_finalist *won)
 		at[++n].candidate = j->sure;
 	for (i = 1; i <= n; i++)
 		candidate_text(j, at[i].candidate, at[i].sched, sizeof at[i].sched);
-	race_finals(j->bench, j->p->fallback, at + 1, n, deadline);
+	race_finals(j->bench, j->p->fallback, at + 1, n, 0, RACE_FINALS, deadline);
 	qsort(at + 1, n, sizeof *at, by_number);
-	for (;;) {
-		trial_report r = { .state = KT_IS_ok };
-
-		for (i = 1; i <= n; i++)
-			ratio[i] = at[i].out || !at[i].races.n
-			               ? (kt_ratio){ 1, 1, 1, KT_PAIRED, 0 }
-			               : kt_races_ratio(&at[i].races, 0.95);
-		i = kt_search_pick(ratio, n + 1, 0.01);
-		*won = at[i];
-		if (i)
-			check_winner(j, at[i].candidate, at[i].sched, j->p->deadline, &r);
-		if (!i || r.state == KT_IS_ok)
-			break;
-		at[i].out = true;
-		if (r.state != KT_IS_failed) { /* what was kept as ok isn't */
-			kt_trial t = describe(j, at[i].sched, &r);
-
-			keep_trial(j, &t);
-		}
+	i = pick(j, at, n, ratio);
+	if (i && ended == KT_END_budget) {
+		/* too little time for another candidate is enough for a narrower interval, of
+		 * those that could be taken without a check */
+		for (unsigned k = 1; k <= n; k++)
+			at[k].out |= !j->right[at[k].candidate];
+		race_finals(j->bench, j->p->fallback, at + 1, n, RACE_FINALS, KT_MAX_RACES,
+		            j->p->deadline);
+		i = pick(j, at, n, ratio);
 	}
+	*won = at[i];
 	j->p->ratio = i ? ratio[i] : (kt_ratio){ 1, 1, 1, KT_PAIRED, 0 };
 	return i != 0;
 }
 
-static void confirm(job *j)
+static void confirm(job *j, kt_end ended)
 {
 	race_finalist won;
 
-	if (!choose(j, &won)) {
+	if (!choose(j, ended, &won)) {
 		store_winner(j, KT_BY_trial, NULL);
 		return;
 	}
@@ -606,7 +635,8 @@ static bool search(job *j, char *why, size_t len)
 		         j->p->ntrial ? j->p->trial[0].why : "there was no time");
 		return false;
 	}
-	confirm(j);
+	j->p->ended = r.ended;
+	confirm(j, r.ended);
 	if (!j->o->record || write_record(j))
 		return true;
 	snprintf(why, len, "the space can't be written to %.300s", j->o->record);
@@ -652,7 +682,7 @@ bool tune_one(const tune_options *o, const char *text, tune_place *out, char *wh
 	out->text = text;
 	out->started = measure_now();
 	out->deadline = out->started + o->budget;
-	j.stop = out->deadline - close_of * o->budget;
+	j.stop = out->deadline;
 	out->where.threads = o->threads;
 	out->where.policy = o->policy;
 	ok = read_problem(&j, text, why, len);

@@ -53,16 +53,17 @@ void race_fairly(trial_bench *b, const char *candidate, const char *incumbent,
 }
 
 void race_finals(trial_bench *b, const char *fallback, race_finalist *e, unsigned n,
-                 double deadline)
+                 unsigned from, unsigned to, double deadline)
 {
-	const kt_rule rule = { 0.01, 10, 64 };
+	const kt_rule rule = { 0.01, 10, RACE_FINAL_PAIRS };
 	double longest = 0, left;
 	trial_report r;
 
-	for (unsigned round = 0; round < RACE_FINALS; round++)
+	for (unsigned round = from; round < to; round++)
 		for (unsigned i = 0; i < n; i++) {
 			left = deadline - measure_now();
-			if (e[i].out || left <= longest)
+			/* half of one still has pairs enough */
+			if (e[i].out || left <= (round < RACE_FINALS ? 1 : 0.5) * longest)
 				continue;
 			(round % 2 ? trial_race : trial_race_again)(b, e[i].sched, fallback,
 			                                            &rule, left, &r);

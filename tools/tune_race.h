@@ -24,10 +24,11 @@ typedef struct race_finalist {
 	bool out;       /* it ended otherwise than by a verdict or the clock */
 } race_finalist;
 
-/* Each against the default on pairs that chose nobody, a process each by turns, until each had
- * so many or the deadline has come. */
-enum { RACE_FINALS = 4 };
+/* Each against the default on pairs that chose nobody, a process each by turns: rounds `from`
+ * to `to` less one, as long as the deadline hasn't come. RACE_FINALS are what a claim needs;
+ * up to KT_MAX_RACES narrow its interval. */
+enum { RACE_FINALS = 4, RACE_FINAL_PAIRS = 64 };
 void race_finals(trial_bench *b, const char *fallback, race_finalist *e, unsigned n,
-                 double deadline);
+                 unsigned from, unsigned to, double deadline);
 
 #endif

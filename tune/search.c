@@ -24,6 +24,7 @@
 #include <string.h>
 
 const char *const kt_effort_names[4] = { "model", "quick", "full", "exhaustive" };
+const char *const kt_end_names[3] = { "budget", "effort", "space" };
 
 enum { QUICK = 16, FULL = 48, SWEEPS = 12 };
 static const double shrink = 1.5, curious = 0.2, trust_model = 0.7, steady = 0.1;
@@ -361,10 +362,16 @@ static void run(search *x)
 
 		fit(x);
 		c = next(x);
-		if (c < 0)
-			break;
+		if (c < 0) {
+			x->r->ended = KT_END_space;
+			return;
+		}
 		try(x, (unsigned)c);
 	}
+	if (x->r->trials >= x->s->n)
+		x->r->ended = KT_END_space;
+	else if (x->r->trials >= most_trials(x))
+		x->r->ended = KT_END_effort;
 }
 
 static bool beats_default(const kt_ratio *r, double tie)

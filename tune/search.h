@@ -60,10 +60,19 @@ typedef struct kt_search_options {
 	                * 1,000; 0: in that of their numbers */
 } kt_search_options;
 
+/* What ended a search. */
+typedef enum kt_end {
+	KT_END_budget, /* there was no time for another trial             */
+	KT_END_effort, /* as many trials as the effort takes              */
+	KT_END_space   /* there is no candidate that wasn't tried         */
+} kt_end;
+extern const char *const kt_end_names[3];
+
 typedef struct kt_search_result {
 	unsigned best;            /* candidate; 0, the default, unless something beat it  */
 	kt_ratio against_default; /* of best, over all it was raced against; 1: the default */
 	unsigned trials, by_state[KT_NSTATE];
+	kt_end ended;
 } kt_search_result;
 
 /* Who meets the default once more: of n candidates the fastest by ratio (0: not measured), at

@@ -4,12 +4,15 @@
 
     attention.py [LIBKVJIT.SO]      prints `attention: ok`
 
+Without the argument it takes build/libkvjit.so of this clone if there is one, else what is installed.
+
 The classes are the structs of kvjit.h, field by field. Data are pointers: of an array.array as
 here, `array.ctypes.data` of numpy's, `tensor.data_ptr()` of torch's. The host keeps them alive
 until the call is over.
 """
 import array
 import ctypes as c
+import os
 import struct
 import sys
 
@@ -31,7 +34,17 @@ class Batch(c.Structure):
                 ("table_stride2", c.c_int64), ("npages2", c.c_int64), ("format2", c.c_uint64)]
 
 
-lib = c.CDLL(sys.argv[1] if len(sys.argv) > 1 else "libkvjit.so.0")
+def load():
+    built = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "build", "libkvjit.so")
+    path = sys.argv[1] if len(sys.argv) > 1 else built if os.path.exists(built) else "libkvjit.so.0"
+    try:
+        return c.CDLL(path)
+    except OSError as why:
+        sys.exit(f"attention.py: {why}\nBuild the library (README.md), or give its path: "
+                 "attention.py BUILD/libkvjit.so")
+
+
+lib = load()
 lib.kvjit_alloc.restype = c.c_void_p
 for function in ("kvjit_error", "kvjit_open_error", "kvjit_kernel_error", "kvjit_status_name"):
     getattr(lib, function).restype = c.c_char_p

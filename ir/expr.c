@@ -24,13 +24,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_DEPTH = 64 };
+/* Of nesting, which is the parser's own stack, and of ops: passes and LLVM take more than
+ * proportional time for a score of thousands. */
+enum { MAX_DEPTH = 64, MAX_OPS = 1000 };
 
 typedef struct expr {
 	const expr_env *env;
 	kir_func *f;
 	const char *text, *at;
-	unsigned depth;
+	unsigned depth, ops;
 	bool failed;
 } expr;
 
@@ -69,6 +71,8 @@ static kir_elem elem_of(const expr *x, kir_ref n)
 
 static kir_ref emit(expr *x, kir_op op, kir_elem e, const kir_ref *src, unsigned n)
 {
+	if (++x->ops > MAX_OPS)
+		return WRONG(x, x->at, "%s: more than %d operations", x->env->field, MAX_OPS);
 	return kir_emit(x->f, op, kir_scalar(x->f->module, e), src, n, NULL);
 }
 

@@ -203,12 +203,14 @@ static bool unknown(const parser *p, const word *w)
 static bool read_number(const char *s, size_t n, int64_t *out)
 {
 	*out = 0;
+	if (!n || n > 15)
+		return false;
 	for (size_t i = 0; i < n; i++) {
 		if (s[i] < '0' || s[i] > '9')
 			return false;
 		*out = *out * 10 + (s[i] - '0');
 	}
-	return n > 0 && n <= 15;
+	return true;
 }
 
 /* f with the bounds it has for the problem's kind. */

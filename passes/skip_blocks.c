@@ -46,6 +46,10 @@ typedef struct skip {
 	kir_ref loop; /* the loop's node: values before it are outside     */
 } skip;
 
+/* How long a chain of ops may lead to a mask. Bounds follow it by calls of calls, and the stack
+ * is the host's; masks that people write have some 20. */
+enum { CHAIN = 1000 };
+
 static range bounds(skip *s, kir_ref n);
 
 /* n in out, copied ahead of its place with what it is computed from. */
@@ -246,6 +250,18 @@ static range bounds(skip *s, kir_ref n)
 	return s->seen[n];
 }
 
+/* By node, how many ops follow one from another up to it. */
+static const unsigned *chains(const kir_func *f)
+{
+	unsigned *length = kir_alloc(f->module, f->nnode * sizeof *length);
+
+	for (kir_ref n = 1; n < f->nnode; n++)
+		for (unsigned i = 0; i < f->node[n].nsrc; i++)
+			if (length[kir_src(f, n, i)] >= length[n])
+				length[n] = length[kir_src(f, n, i)] + 1;
+	return length;
+}
+
 static bool is_masking(const kir_func *f, kir_ref n)
 {
 	kir_ref other = kir_src(f, n, 2);
@@ -432,6 +448,7 @@ kpass_result kpass_skip_blocks(const kir_func *in, kir_func *out, kir_diag *why)
 {
 	skip s = { .in = in, .out = out, .map = kir_map_new(out, in) };
 	kpass_result result = KPASS_SAME;
+	const unsigned *chain = chains(in);
 
 	(void)why;
 	s.seen = kir_alloc(out->module, in->nnode * sizeof *s.seen);
@@ -445,7 +462,7 @@ kpass_result kpass_skip_blocks(const kir_func *in, kir_func *out, kir_diag *why)
 		if (in->node[n].op == KIR_OP_for && !kir_for_par(in, n)) {
 			end = kir_region_end(in, n);
 			mask = find_mask(in, n, end);
-			if (mask) {
+			if (mask && chain[mask] <= CHAIN) {
 				s.loop = n;
 				copy_loops(&s, mask, end);
 				result = KPASS_CHANGED;

@@ -77,7 +77,8 @@ static void named_passes_read_their_level(void **state)
 {
 	static const char *const cases[][2] = {
 		{ "expand,clean", "pass expand reads level A, @f is at level T already" },
-		{ "cse,clean", "pass clean reads level V, @f is at level T; run vectorize first" },
+		{ "cse,clean",
+		  "pass clean reads level V, @f is at level T; run vectorize first" },
 	};
 	(void)state;
 
@@ -89,6 +90,57 @@ static void named_passes_read_their_level(void **state)
 		assert_null(kpass_run(m->func[0], &o, &d));
 		assert_string_equal(d.at[0].msg, cases[i][1]);
 		kir_module_free(m);
+	}
+}
+
+/* Bounds of a mask are found by calls of calls: one made of 100,000 ops ended the process. Such
+ * a mask empties no block. */
+static void a_mask_of_many_ops_is_left_alone(void **state)
+{
+	static const char head[] =
+	    "func @f(%scores: in f32[4,8], %out: out f32[4], %n: s64) level=T {\n"
+	    "  for %w = 0 to %n par {\n"
+	    "  %m = splat -inf : f32<4>\n"
+	    "  %m1 = for %j = 0 to %n step 8 carry(%m0 = %m) {\n"
+	    "    %j32 = convert %j : s32\n"
+	    "    %i8 = iota : s32<8> {axis=0}\n"
+	    "    %x0 = add %i8, %j32 : s32<8>\n";
+	static const char tail[] = "    %k = spread %last : s32<4x8> {axis=1}\n"
+	                           "    %mask = le %k, 100 : i1<4x8>\n"
+	                           "    %s = load %scores[0,0] : f32<4x8>\n"
+	                           "    %x = select %mask, %s, -inf : f32<4x8>\n"
+	                           "    %r = reduce.max %x : f32<4> {axis=1}\n"
+	                           "    %m2 = max %m0, %r : f32<4>\n"
+	                           "    yield %m2\n"
+	                           "  }\n"
+	                           "  store %m1, %out[0]\n"
+	                           "  yield\n"
+	                           "  }\n"
+	                           "  ret\n"
+	                           "}\n";
+	static const unsigned counts[] = { 20, 100000 };
+	(void)state;
+
+	for (unsigned i = 0; i < 2; i++) {
+		kpass_options o = { .list = "skip_blocks" };
+		kir_text long_text = { 0 };
+		kir_diag d = { 0 };
+
+		kir_text_add(&long_text, "%s", head);
+		for (unsigned n = 0; n < counts[i]; n++)
+			kir_text_add(&long_text, "    %%x%u = add %%x%u, %%j32 : s32<8>\n",
+			             n + 1, n);
+		kir_text_add(&long_text, "    %%last = add %%x%u, 0 : s32<8>\n%s", counts[i],
+		             tail);
+		kir_module *m = kir_parse(long_text.text, long_text.len, &d);
+		if (!m)
+			fail_msg("%s", d.at[0].msg);
+		kir_func *f = kpass_run(m->func[0], &o, &d);
+		if (!f)
+			fail_msg("%s", d.at[0].msg);
+		assert_int_equal(count(f, KIR_OP_if), i == 0);
+		kir_module_free(m);
+		free(long_text.text);
 	}
 }
 
@@ -197,6 +249,7 @@ int main(void)
 		cmocka_unit_test(table),
 		cmocka_unit_test(runs_a_list),
 		cmocka_unit_test(named_passes_read_their_level),
+		cmocka_unit_test(a_mask_of_many_ops_is_left_alone),
 		cmocka_unit_test(skips),
 		cmocka_unit_test(refuses_lists),
 		cmocka_unit_test(stops_at_a_level),

@@ -432,6 +432,8 @@ static void test_errors(void **state)
 		{ "attn kv=int8 heads=0 dim=64 page=16", 20,
 		  "heads must be a number from 1 to 1024" },
 		{ "attn kv=int8 heads=4: dim=64 page=16", 20, "heads=4:: heads must be" },
+		{ "attn kv=int8 heads=99999999999999999999 dim=64 page=16", 20,
+		  "heads must be a number from 1 to 1024" },
 		{ "attn kv=int8 heads=8:3 dim=64 page=16", 20,
 		  "must be a multiple of the KV heads" },
 		{ "write kv=int8 heads=8:8 dim=64 page=16", 21,
@@ -542,6 +544,33 @@ static void test_deep_expressions(void **state)
 	assert_false(kir_problem_parse(m, text, strlen(text), &p, &d));
 	assert_non_null(strstr(d.at[0].msg, "nested more than 64 deep"));
 	kir_module_free(m);
+}
+
+/* An expression of a million terms took the passes' stack, one of ten thousand 18 s. */
+static void test_long_expressions(void **state)
+{
+	static const char head[] = "attn kv=bf16 heads=8 dim=64 page=16 mask=\"k";
+	enum { FITS = 999, MORE = 1000000 };
+	char *text = malloc(sizeof(head) + 2 * MORE + 10);
+	static const int terms[] = { FITS, FITS + 1, MORE };
+
+	(void)state;
+	assert_non_null(text);
+	for (int i = 0; i < 3; i++) {
+		kir_module *m = kir_module_new();
+		char *at = text + sprintf(text, "%s", head);
+		kir_diag d = { 0 };
+		kir_problem p;
+
+		for (int n = 0; n < terms[i]; n++, at += 2)
+			memcpy(at, "+k", 2);
+		strcpy(at, "<q\"");
+		assert_int_equal(kir_problem_parse(m, text, strlen(text), &p, &d), i == 0);
+		if (i)
+			assert_non_null(strstr(d.at[0].msg, "mask: more than 1000 operations"));
+		kir_module_free(m);
+	}
+	free(text);
 }
 
 static void test_expand_errors(void **state)
@@ -733,6 +762,7 @@ int main(void)
 		cmocka_unit_test(test_deep_expressions),
 		cmocka_unit_test(test_whole_on_one_line),
 		cmocka_unit_test(test_whole_of_every_field),
+		cmocka_unit_test(test_long_expressions),
 		cmocka_unit_test(test_expand_errors),
 		cmocka_unit_test(test_expression_values),
 	};

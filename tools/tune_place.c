@@ -47,6 +47,7 @@ typedef struct job {
 enum { FINALISTS = 4 };
 static const double tie = 0.01;
 static const double close_of = 0.2; /* most of the budget that the last races are kept */
+static const double alone_of = 0.1; /* most of it that the default has for itself */
 static const double grace = 0.03;   /* seconds after the budget in which a race may end */
 
 /* -- reading ------------------------------------------------------------------------------- */
@@ -338,8 +339,11 @@ static void trial(unsigned candidate, unsigned incumbent, const kt_rule *rule, k
 
 	candidate_text(j, candidate, sched, sizeof sched);
 	candidate_text(j, incumbent, other, sizeof other);
-	(candidate == incumbent ? race_once : race_fairly)(j->bench, sched, other, rule,
-	                                                   j->stop, &known, &r);
+	if (candidate == incumbent)
+		race_once(j->bench, sched, other, rule,
+		          fmin(j->stop, start + alone_of * j->o->budget), &known, &r);
+	else
+		race_fairly(j->bench, sched, other, rule, j->stop, &known, &r);
 	if (r.state == KT_IS_same) {
 		out->same_as = r.same_as;
 		snprintf(r.why, sizeof r.why, SAME_WHY, (int)r.same_as);

@@ -19,7 +19,7 @@ if "$build/kvjit" info | grep -q '^tiles *AMX$'; then
 	mkdir -p "$out"
 	# the spaces' problems with every knob free; then the table of gains
 	sed -n 's/^amx-[a-z0-9-]* *//p' "$here/search/spaces.txt" |
-		sed 's/ \(qk\|pv\|hint\|unroll\|fuse\|prefetch\|decode\|rows\|cols\)=[a-z0-9]*//g' >"$out/problems"
+		sed 's/ \(qk\|pv\|hint\|unroll\|fuse\|prefetch\|decode\|stream\|rescale\|rows\|cols\)=[a-z0-9]*//g' >"$out/problems"
 	taskset -c "$(($(nproc) - 1))" "$build/kvjit" tune --list "$out/problems" --budget "${BUDGET:-60}" \
 		--cache "$out/cache" --report "$out/report.html"
 	"$build/kvjit" cache gains --cache "$out/cache"

@@ -3,8 +3,9 @@
  *
  * A list has a problem a line; what begins with # and empty lines are skipped. --shard i/n
  * takes the lines whose number among the problems is i modulo n: the shards of a list cover it
- * once, whoever runs them. Everything measured is in the cache when the next trial begins, so
- * that a run may be ended at any time and goes on when it is started again.
+ * once, whoever runs them. Lines without anything to choose are told and passed over, so that
+ * one list can be tuned and packed. Everything measured is in the cache when the next trial
+ * begins, so that a run may be ended at any time and goes on when it is started again.
  */
 #include "gpu.h"
 #include "tool.h"
@@ -21,7 +22,7 @@
 
 typedef struct session {
 	tune_options o;
-	bool json, bar;
+	bool json, bar, list;
 	const char *report;
 	char **problem; /* this shard's */
 	unsigned nproblem;
@@ -273,9 +274,11 @@ static void run(session *s)
 		char why[600];
 
 		if (!tune_one(&s->o, s->problem[i], p, why, sizeof why)) {
-			fprintf(stderr, "%skvjit: %s: %s\n", s->bar ? "\n" : "", s->problem[i],
-			        why);
-			s->failed++;
+			bool passed_over = p->nothing && s->list;
+
+			fprintf(stderr, "%skvjit: %s: %s%s\n", s->bar ? "\n" : "",
+			        s->problem[i], why, passed_over ? "; passed over" : "");
+			s->failed += !passed_over;
 			tune_release(p);
 			continue;
 		}
@@ -348,6 +351,7 @@ int tool_tune(args *a)
 	s.o.seen = after_trial;
 	s.o.ctx = &s;
 	s.o.aa = args_flag(a, "--aa");
+	s.list = list != NULL;
 	s.json = args_flag(a, "--json");
 	s.bar = !s.json && isatty(STDERR_FILENO);
 	s.report = args_value(a, "--report");

@@ -48,6 +48,7 @@ typedef struct tune_place {
 	kt_trial *trial;
 	unsigned ntrial, ncandidate;
 	kt_end ended;
+	bool nothing;     /* varies; tune_one failed for that reason */
 	bool done_before; /* found in the store, nothing was measured */
 	double started, deadline;
 } tune_place;

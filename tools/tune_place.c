@@ -164,6 +164,7 @@ static bool make_space(job *j, char *why, size_t len)
 		return j->cost && j->program && j->ratio && j->right && j->known &&
 		       j->known_ratio;
 	}
+	j->p->nothing = j->space.nothing;
 	snprintf(why, len, "%s", kir_diag_text(&d, list, sizeof list));
 	return false;
 }

@@ -294,6 +294,7 @@ bool kt_space_make(const kir_func *f, const bool *given, const kir_problem *p, k
 		    d, 0, 0,
 		    "there is nothing to tune: schedules vary for attn, write, gemm and index "
 		    "problems, and their IR at level A");
+		out->nothing = true;
 		return false;
 	}
 	m.prefill = !strcmp(m.kind, "attn") && p && p->qlen > 1;
@@ -308,6 +309,7 @@ bool kt_space_make(const kir_func *f, const bool *given, const kir_problem *p, k
 		return true;
 	kir_error(d, 0, 0, "there is nothing to tune: every knob was given");
 	kt_space_free(out);
+	out->nothing = true;
 	return false;
 }
 

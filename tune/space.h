@@ -19,11 +19,12 @@ typedef struct kt_space {
 	unsigned knob[32];
 	unsigned nvalue[32]; /* their values                                  */
 	int value[32][16];
+	bool nothing; /* varies: no mistake of anyone's, but no space either */
 } kt_space;
 
 /* f: level-A function whose schedule is the default one, resolved (no kv_tile=0). given: knobs
  * that the user chose; they don't vary. p: its problem (hints), NULL for IR text. False and a
- * message when there is nothing to vary. */
+ * message when there is nothing to vary (then `nothing` is set). */
 bool kt_space_make(const kir_func *f, const bool *given, const kir_problem *p, kt_space *out,
                    kir_diag *d);
 void kt_space_free(kt_space *s);

@@ -90,6 +90,19 @@ static bool is_scales(const kir_type *memory, const kir_type *t)
 	       t->dim[1] > 0 && t->dim[2] > 0;
 }
 
+/* A view that is called what problems call stored scales, at every level; of a second cache
+ * with a 2 behind it. */
+static bool is_named_scale(const kir_func *f, kir_ref view)
+{
+	static const char *const names[] = { "ks", "vs", "rs" };
+	const char *name = kir_at(f, view)->name;
+
+	for (unsigned k = 0; name && k < sizeof names / sizeof names[0]; k++)
+		if (!strncmp(name, names[k], 2) && (!name[2] || !strcmp(name + 2, "2")))
+			return true;
+	return false;
+}
+
 /* Parameters with pages in them: those that views or the level-A ops call so. */
 static bool is_cache(const kir_func *f, unsigned i)
 {
@@ -364,11 +377,19 @@ static double element(batch *b, kir_elem e)
 	                   : floor(number(b) * 50) + (kir_is_signed(e) ? 0 : 100);
 }
 
-/* Random elements of one type of parameter i's memory; of pages, where tokens are in use. */
-static void fill_type(const kir_func *f, batch *b, unsigned i, const kir_type *t,
+/* A stored scale, above 0 as writers make them: integer weights take no other. */
+static double scale_of(kir_elem e, double x)
+{
+	return e == KIR_e8m0 ? x : fabs(x) / 64 + 0.01;
+}
+
+/* Random elements of what n says of parameter i's memory; of pages, where tokens are in use. */
+static void fill_type(const kir_func *f, batch *b, unsigned i, kir_ref view,
                       unsigned char *base, const int64_t *stride)
 {
-	bool pages = is_cache(f, i), scale = pages && t->elem == KIR_f32 && t->rank == 3;
+	const kir_type *t = kir_type_of(f, view);
+	bool pages = is_cache(f, i);
+	bool scale = pages && ((t->elem == KIR_f32 && t->rank == 3) || is_named_scale(f, view));
 	int64_t idx[KIR_RANK] = { 0 }, n[KIR_RANK];
 	unsigned a = 0;
 
@@ -378,7 +399,7 @@ static void fill_type(const kir_func *f, batch *b, unsigned i, const kir_type *t
 		double x = element(b, (kir_elem)t->elem);
 		if (!pages || t->rank < 3 || in_use(b, idx[0], idx[2]))
 			set((kir_elem)t->elem, base + place(t, stride, idx),
-			    scale ? fabs(x) / 64 + 0.01 : x);
+			    scale ? scale_of((kir_elem)t->elem, x) : x);
 		for (a = t->rank; a-- > 0 && ++idx[a] >= n[a];)
 			idx[a] = 0;
 		if (a == UINT32_MAX)
@@ -402,7 +423,7 @@ static void fill_param(const kir_func *f, batch *b, unsigned i, kref_arg *arg)
 			continue;
 		if (kir_at(f, n)->op == KIR_OP_view ? !is_cache(f, i) || t->rank < 3 : codes)
 			continue;
-		fill_type(f, b, i, t, (unsigned char *)arg->base + offset, arg->stride);
+		fill_type(f, b, i, n, (unsigned char *)arg->base + offset, arg->stride);
 	}
 }
 

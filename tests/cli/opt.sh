@@ -48,3 +48,13 @@ refuse 1 "pass expand reads level A, @attn is at level T already" --passes=expan
 echo "$good" | "$opt" --passes=expand,cse --check=verify,text,ref --tol=0 --seed=0x10 \
 	--print='before:cse,after:*' - >"$tmp"
 [ "$(grep -c '^; ' "$tmp")" = 3 ]
+
+# Made-up scales of groups, of any element and in any order, are above 0 as those of tokens are:
+# integer weights take no others, and pass arith was told to have changed the result.
+for kv in int8/g32 int4/g32/inline nvfp4 mxfp8 int8/c32 "bf16 kv2=int8/g32"; do
+	echo "attn q=bf16 kv=$kv heads=4:2 dim=64 page=32 causal target=avx512-bf16" |
+		"$opt" --passes=expand,fold_scales,arith --check=ref --tol=0.1 - >"$tmp" 2>&1 || {
+		echo "kv=$kv: $(head -n 1 "$tmp")"
+		exit 1
+	}
+done

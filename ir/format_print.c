@@ -67,7 +67,7 @@ static void print_scale(const kir_side *s, kir_text *out)
 }
 
 /* As declarations write it. */
-static const char *elem_name(const kir_side *s)
+const char *format_elem_name(const kir_side *s)
 {
 	return s->bits != 4        ? kir_elems[s->elem].name
 	       : s->elem == KIR_s8 ? FORMAT_S4
@@ -88,7 +88,7 @@ static void print_rotate(const kir_side *s, kir_text *out)
 static void print_value(const kir_side *s, int stmt, kir_text *out)
 {
 	switch (stmt) {
-	case FORMAT_ELEM: kir_text_add(out, "%s", elem_name(s)); break;
+	case FORMAT_ELEM: kir_text_add(out, "%s", format_elem_name(s)); break;
 	case FORMAT_SCALE: print_scale(s, out); break;
 	case FORMAT_MEAN: kir_text_add(out, "%s", format_means[s->mean]); break;
 	case FORMAT_ROTATE: print_rotate(s, out); break;

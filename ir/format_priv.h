@@ -71,6 +71,9 @@ static inline char format_letter(int side)
 	return "kvr"[side];
 }
 
+/* A side's element as formats write it: s4 is the integer s8 in 4 bits. */
+const char *format_elem_name(const kir_side *s);
+
 /* Whether the format needs stream s. */
 static inline bool format_needs(const kir_format *f, kir_stream s)
 {

@@ -146,6 +146,13 @@ bool format_check_side(const kir_format *f, int side, int line, kir_diag *d)
 		          f->name, c, kir_elems[s->elem].name, s->bits);
 		return false;
 	}
+	if (kir_is_int(s->elem) && s->nan == KIR_NAN_max) {
+		kir_error(d, line, 1,
+		          "format %s: %c.nan max: %s has no NaN, one becomes 0; say it of the "
+		          "side of floats, or leave it out",
+		          f->name, c, format_elem_name(s));
+		return false;
+	}
 	return check_range(f, side, line, d);
 }
 

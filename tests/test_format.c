@@ -431,7 +431,8 @@ static void test_hash(void **state)
 		"format a v1 {\nelem s8\nscale f32 token-head amax/127 floor 1e-06\nround "
 		"zero\n"
 		"tensor c { k[h t d] v[h t d] ks[h t] vs[h t] } }",
-		"format a v1 {\nelem s8\nscale f32 token-head amax/127 floor 1e-06\nnan max\n"
+		"format a v1 {\nelem e4m3fn\nscale f32 token-head amax/448 floor 1e-06\nnan "
+		"max\n"
 		"tensor c { k[h t d] v[h t d] ks[h t] vs[h t] } }",
 		"format a v1 {\nelem s8\nscale f32 token-head amax/127 floor 1e-06\nnan zero\n"
 		"tensor c { k[h t d] v[h t d] ks[h t] vs[h t] } }",
@@ -632,6 +633,10 @@ static void test_parse_errors(void **state)
 		{ HEAD "apply twice\n}", "apply must be divide or reciprocal" },
 		{ HEAD "round up\n}", "round must be even, away or zero" },
 		{ HEAD "nan min\n}", "nan must be keep, max or zero" },
+		{ NAMED "elem s8\n" SCALE "nan max\n" TENSOR "}",
+		  "k.nan max: s8 has no NaN, one becomes 0; say it of the side of floats" },
+		{ NAMED "k.elem e4m3fn\nv.elem s4\n" SCALE "nan max\n" TENSOR "}",
+		  "v.nan max: s4 has no NaN" },
 		{ HEAD "tensor\n}", "tensor needs a name" },
 		{ HEAD "tensor a-b { }\n}", "a tensor's name has letters, digits and _" },
 		{ HEAD "tensor a { } ; tensor a { }\n}", "two tensors are called 'a'" },

@@ -407,7 +407,7 @@ static const struct {
 	{ "round away", NAME_, ELEM_, SCALE_, "round away", PLACE_ },
 	{ "round zero", NAME_, ELEM_, SCALE_, "round zero", PLACE_ },
 	{ "k.round", NAME_, ELEM_, SCALE_, "k.round away", PLACE_ },
-	{ "nan max", NAME_, ELEM_, SCALE_, "nan max", PLACE_ },
+	{ "nan max", NAME_, "elem e4m3fn", SCALE_, "nan max", PLACE_ },
 	{ "nan zero", NAME_, ELEM_, SCALE_, "nan zero", PLACE_ },
 	{ "tensor's name", NAME_, ELEM_, SCALE_, REST_,
 	  "tensor other [h t] { k[d] ks v[d] vs }" },

@@ -200,11 +200,13 @@ static void make_writer(rng *r, char *text)
 			    8 * (int)pick(r, 1, 16), (int)pick(r, 0, 5));
 		return;
 	}
+	const char *nan_max = strcmp(e, "int8") ? "/nan-max" : ""; /* integers have no NaN */
+
 	add(text, "%s in=%s %s=%s/%s/%s%s", quant ? "quant" : "write",
 	    WORD(r, "bf16", "f16", "f32"), quant ? "to" : "kv", e,
 	    wide ? "none" : WORD(r, "tensor", "head", "token-head", "g16"),
 	    WORD(r, "native", "inline", "split", "nhd", "hnd", "x"),
-	    wide ? "" : WORD(r, "", "/div", "/rcp", "/even", "/away", "/zero", "/nan-max"));
+	    wide ? "" : WORD(r, "", "/div", "/rcp", "/even", "/away", "/zero", nan_max));
 	if (!quant)
 		add_mean(r, text);
 	add(text, " heads=%d dim=%d", (int)pick(r, 1, 9), dk);

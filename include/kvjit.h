@@ -217,7 +217,7 @@ KVJIT_API void kvjit_plan_free(kvjit_plan *p);            /* NULL is fine */
 
 /* plan: NULL for kernels without one (write, quant, merge). scratch: kvjit_plan_scratch bytes,
  * one for each call running at a time; NULL uses the plan's own, then calls with this plan may
- * not run at the same time. */
+ * not run at the same time: the second is KVJIT_BAD_ARGUMENT. */
 KVJIT_API kvjit_status kvjit_call(const kvjit_kernel *k, const kvjit_plan *plan,
                                   const kvjit_arg *args, int nargs, void *scratch);
 /* The entry itself, for hosts that know the prototype (backends/backend.h states it). */

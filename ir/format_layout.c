@@ -485,8 +485,13 @@ static bool check_size(const kir_format *f, const char *what, int64_t n, int64_t
 {
 	if (n >= step && n <= 65536 && n % step == 0)
 		return true;
-	kir_error(d, 0, 0, "format %s: %s=%lld must be a multiple of %lld from %lld to 65536",
-	          f->name, what, (long long)n, (long long)step, (long long)step);
+	if (step == 1)
+		kir_error(d, 0, 0, "format %s: %s=%lld must be a number from 1 to 65536",
+		          f->name, what, (long long)n);
+	else
+		kir_error(d, 0, 0,
+		          "format %s: %s=%lld must be a multiple of %lld from %lld to 65536",
+		          f->name, what, (long long)n, (long long)step, (long long)step);
 	return false;
 }
 

@@ -104,6 +104,12 @@ static kvjit_status fill_scalar(kvjit_frame *f, int i)
 	if (a->data || a->rank)
 		return BAD("argument '%s' is a scalar %s: give it in %s, without data or rank",
 		           p->name, dtype_name(p->dtype), p->dtype == KVJIT_F32 ? "f" : "i");
+	if (p->dtype == KVJIT_F32 ? a->i && a->f == 0 : a->f != 0 && !a->i)
+		return BAD("argument '%s' is 0 in %s and %s has something else: a scalar %s is "
+		           "given in %s",
+		           p->name, p->dtype == KVJIT_F32 ? "f" : "i",
+		           p->dtype == KVJIT_F32 ? "i" : "f", dtype_name(p->dtype),
+		           p->dtype == KVJIT_F32 ? "f" : "i");
 	if (p->dtype == KVJIT_F32) {
 		c->f = (float)a->f;
 	} else if (p->dtype == KVJIT_S64) {
@@ -114,6 +120,30 @@ static kvjit_status fill_scalar(kvjit_frame *f, int i)
 		c->w = (int32_t)a->i;
 	}
 	return KVJIT_OK;
+}
+
+static int64_t larger(int64_t a, int64_t b)
+{
+	return a > b ? a : b;
+}
+
+/* The least extent of a vector that scores or masks read, -1 if that isn't known. Positions
+ * over index lists are entries, of which nothing is known here. */
+static int64_t elements_read(const kvjit_frame *f, int i)
+{
+	const kvjit_plan *p = f->plan;
+	unsigned read = f->k->slot[i].read;
+	int64_t n = -1;
+
+	if (!p || !p->nrows)
+		return -1;
+	if (read & KVJIT_READ_seqs)
+		n = larger(n, p->nseq);
+	if (read & KVJIT_READ_heads)
+		n = larger(n, f->k->shape.heads);
+	if (read & KVJIT_READ_positions && !f->k->shape.sparse[0])
+		n = larger(n, p->longest);
+	return n;
 }
 
 /* The least extent 0 a tensor needs, -1 if that isn't known. */
@@ -132,7 +162,7 @@ static int64_t rows_needed(const kvjit_frame *f, int i)
 		           : -1;
 	case KVJIT_ROWS_iterations: return f->count;
 	case KVJIT_ROWS_parts: return f->parts;
-	default: return -1;
+	default: return elements_read(f, i);
 	}
 }
 
@@ -233,6 +263,28 @@ static int grain(const kvjit_kernel *k, int i)
 	return k->slot[i].grain;
 }
 
+/* Elements behind axis that lie where the type says, without run-time strides. */
+static int64_t contiguous(const kvjit_param *p, int axis)
+{
+	return p->rank - 1 > axis && p->shape[p->rank - 1] > 0 ? p->shape[p->rank - 1] : 1;
+}
+
+/* Whether rows that are written x apart overlap: known of stated extents, since of a single row
+ * hosts state any stride. */
+static bool overlaps(const kvjit_frame *f, int i, int s, int64_t x)
+{
+	const kvjit_param *p = &f->k->param[i];
+	const kvjit_slot *slot = &f->k->slot[i];
+	const kvjit_arg *a = f->arg[i];
+	int last = p->rank - 1;
+
+	for (int t = 0; t < p->nstride; t++)
+		if (slot->axis[t] == last)
+			return false;
+	return (p->role & KVJIT_OUTPUT) && a->rank && a->shape[slot->axis[s]] > 1 &&
+	       x < contiguous(p, slot->axis[s]) && -x < contiguous(p, slot->axis[s]);
+}
+
 static kvjit_status fill_strides(kvjit_frame *f, int i)
 {
 	const kvjit_kernel *k = f->k;
@@ -259,6 +311,10 @@ static kvjit_status fill_strides(kvjit_frame *f, int i)
 			return BAD("argument '%s': stride %d is 0; what is written must not "
 			           "overlap",
 			           p->name, s);
+		if (a->nstride && overlaps(f, i, s, x))
+			return BAD("argument '%s': stride %d is %ld; what is written must not "
+			           "overlap, and %ld elements lie together",
+			           p->name, s, (long)x, (long)contiguous(p, slot->axis[s]));
 		if (__builtin_mul_overflow(x, (int64_t)slot->bytes, &c[s].i))
 			return BAD("argument '%s': stride %d is %ld; that is more than memory",
 			           p->name, s, (long)x);
@@ -575,7 +631,15 @@ static kvjit_status run(const kvjit_kernel *k, const kvjit_plan *plan, const kvj
 	if (!k->entry)
 		return BAD("this kernel was compiled for another machine (KVJIT_FOREIGN): "
 		           "it can be looked at, not called");
+	if (!scratch && plan && plan->scratch_bytes &&
+	    atomic_exchange((_Atomic(bool) *)&plan->busy, true))
+		return BAD(
+		    "another call uses the plan's own scratch: for calls at the same time "
+		    "hand over kvjit_plan_scratch bytes, %zu, for each",
+		    plan->scratch_bytes);
 	run_phases(&f);
+	if (!scratch && plan && plan->scratch_bytes)
+		atomic_store((_Atomic(bool) *)&plan->busy, false);
 	return KVJIT_OK;
 }
 

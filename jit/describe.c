@@ -423,6 +423,7 @@ bool kvjit_describe(kvjit_kernel *k, const kir_func *f, const kir_func *ir, kir_
 		return false;
 	}
 	find_slots(k, ir);
+	kvjit_find_operands(k, ir);
 	find_formats(k, ir);
 	find_pitches(k, ir);
 	if (k->planned && !kvjit_shape_of(ir, &k->shape)) {

@@ -153,6 +153,9 @@ typedef enum kvjit_rows {
 	KVJIT_ROWS_across      /* n in extent 1 alone             */
 } kvjit_rows;
 
+/* What a region indexes a vector by: bits of kvjit_slot.read. */
+enum { KVJIT_READ_seqs = 1, KVJIT_READ_heads = 2, KVJIT_READ_positions = 4 };
+
 /* What a call needs to know about a parameter, beyond what it shows. */
 typedef struct kvjit_slot {
 	uint8_t cell;  /* of its pointer or value; strides follow */
@@ -162,6 +165,7 @@ typedef struct kvjit_slot {
 	uint8_t pitch; /* bit s: stride s is that of rows, kir_row_stride */
 	uint8_t planned, rows;
 	uint8_t cache; /* 0 or, of the second of two caches, 1 */
+	uint8_t read;  /* KVJIT_READ_ bits */
 	bool buffer;
 	uint8_t axis[4]; /* axis a stride belongs to, for defaults of -1 */
 } kvjit_slot;
@@ -254,6 +258,7 @@ bool kvjit_shape_of(const kir_func *f, kvjit_shape *out);
 bool kvjit_layout_of(const kir_func *f, int cache, kir_layout *out);
 /* f's attention over its first (0) or second (1) cache; 0 if it has none. */
 kir_ref kvjit_find_attention(const kir_func *f, int cache);
+void kvjit_find_operands(kvjit_kernel *k, const kir_func *ir);
 kir_ref kvjit_find_op(const kir_func *f, kir_op op); /* 0 if f has none */
 
 /* Knobs still 0 get their value from sizes, hints and target. p: NULL for IR text. */
@@ -291,6 +296,8 @@ struct kvjit_plan {
 	unsigned pick; /* of its family */
 	kvjit_shape shape;
 	int64_t nseq, nrows;
+	int64_t
+	    longest; /* positions of the longest sequence with new tokens, over both caches */
 	kvjit_lists list[2];
 	size_t both, both_lse; /* from the start of scratch */
 	void *memory;
@@ -298,6 +305,7 @@ struct kvjit_plan {
 	size_t scratch_bytes, scratch_cap;
 	void *scratch;        /* the device's memory, if there is one */
 	kvjit_device *device; /* NULL: none */
+	_Atomic(bool) busy;   /* a call uses the scratch above */
 	int32_t *there;       /* the lists once more, in the device's memory */
 	size_t there_cap;
 };

@@ -151,6 +151,10 @@ static kvjit_status check_source(const kvjit_kernel *k, const kvjit_batch *b, in
 	if (!s.lens && b->nseq)
 		return BAD("seq_lens%s is NULL; it must hold %ld lengths", s.suffix,
 		           (long)b->nseq);
+	if ((uintptr_t)s.lens % sizeof(int32_t) || (uintptr_t)s.table % sizeof(int32_t))
+		return BAD("seq_lens%s is %p and block_table%s %p; both must be aligned to 4 "
+		           "bytes",
+		           s.suffix, (const void *)s.lens, s.suffix, (const void *)s.table);
 	if (s.table && (s.npages < 0 || s.stride < 0))
 		return BAD("npages%s is %ld and table_stride%s %ld; both must be 0 or more",
 		           s.suffix, (long)s.npages, s.suffix, (long)s.stride);
@@ -161,7 +165,9 @@ static kvjit_status check_batch(const kvjit_kernel *k, const kvjit_batch *in, kv
 {
 	kvjit_status s = KVJIT_OK;
 
-	if (!in || in->size < sizeof(size_t) || in->size > sizeof(*b))
+	if (!in)
+		return BAD("batch must not be NULL");
+	if (in->size < sizeof(size_t) || in->size > sizeof(*b))
 		return BAD("batch.size must be sizeof(kvjit_batch), %zu", sizeof(*b));
 	memset(b, 0, sizeof(*b));
 	memcpy(b, in, in->size);
@@ -178,6 +184,9 @@ static kvjit_status check_batch(const kvjit_kernel *k, const kvjit_batch *in, kv
 		return s;
 	if (!b->query_starts && b->nseq)
 		return BAD("query_starts is NULL; it must hold %ld rows", (long)b->nseq + 1);
+	if ((uintptr_t)b->query_starts % sizeof(int32_t))
+		return BAD("query_starts is %p; it must be aligned to 4 bytes",
+		           (const void *)b->query_starts);
 	if (b->nseq && b->query_starts[0] < 0)
 		return BAD("query_starts[0] is %d; it must be 0 or more", b->query_starts[0]);
 	for (int64_t i = 0; i < b->nseq && s == KVJIT_OK; i++)
@@ -237,6 +246,20 @@ static int64_t pages_needed(const kvjit_batch *b, const source *from)
 
 		if (b->query_starts[s + 1] > b->query_starts[s] && pages > most)
 			most = pages;
+	}
+	return most;
+}
+
+/* Over both caches, of the sequences with new tokens. */
+static int64_t longest(const kvjit_batch *b)
+{
+	int64_t most = 0;
+
+	for (int64_t s = 0; s < b->nseq; s++) {
+		int64_t len = b->seq_lens[s] + (b->seq_lens2 ? b->seq_lens2[s] : 0);
+
+		if (b->query_starts[s + 1] > b->query_starts[s] && len > most)
+			most = len;
 	}
 	return most;
 }
@@ -465,6 +488,7 @@ static void adopt(kvjit_plan *p, const kvjit_plan *next)
 	p->shape = next->shape;
 	p->nseq = next->nseq;
 	p->nrows = next->nrows;
+	p->longest = next->longest;
 	memcpy(p->list, next->list, sizeof(p->list));
 	p->both = next->both;
 	p->both_lse = next->both_lse;
@@ -489,6 +513,7 @@ static kvjit_status build(const kvjit_kernel *k, const kvjit_batch *b, kvjit_pla
 	next.shape = *sh;
 	next.nseq = b->nseq;
 	next.nrows = b->nseq ? b->query_starts[b->nseq] : 0;
+	next.longest = longest(b);
 	for (int i = 0; i < sh->ncache; i++) {
 		next.list[i] = (kvjit_lists){ .nwork = c[i].work,
 			                      .njoin = c[i].join,

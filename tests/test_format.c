@@ -746,7 +746,7 @@ static void test_layout_errors(void **state)
 		kir_shape shape;
 		const char *message;
 	} cases[] = {
-		{ "int8", { 2, 64, 64, 0 }, "page=0 must be a multiple of 1 from 1 to 65536" },
+		{ "int8", { 2, 64, 64, 0 }, "page=0 must be a number from 1 to 65536" },
 		{ "int8", { 0, 64, 64, 16 }, "kv_heads=0 must be" },
 		{ "int8",
 		  { 2, 60, 64, 16 },

@@ -1,0 +1,337 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* test_bad_calls.c -- what a host gets wrong in its first week: each is a status and a sentence
+ * that names what was wrong and what is taken, and nothing is written. test_api.c has the rules
+ * of every argument; here are a cache write and attention with what problems add to them.
+ */
+#include "support_api.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum { HEADS = 4, KV_HEADS = 2, DIM = 32, PAGE = 16, PAGES = 4, SEQS = 2, COLUMNS = 4, N = 8 };
+
+typedef struct host {
+	kvjit *kv;
+	kvjit_kernel *write, *attn;
+	kvjit_plan *plan;
+	uint16_t q[N * HEADS * DIM], out[SEQS * HEADS * DIM];
+	int32_t lens[SEQS + 1], starts[SEQS + 2], table[SEQS * COLUMNS + 1];
+	int64_t slots[N], page;
+	float bias[HEADS], slope[64];
+	uint8_t *cache;
+} host;
+
+static const char attn_text[] =
+    "attn q=bf16 kv=int8/token-head heads=4:2 dim=32 page=16 causal split=16 "
+    "score=\"s + bias[h] * slope[k]\" with=bias:f32,slope:f32";
+
+static kvjit_batch batch_of(const host *x)
+{
+	return (kvjit_batch){ .size = sizeof(kvjit_batch),
+		              .nseq = SEQS,
+		              .seq_lens = x->lens,
+		              .query_starts = x->starts,
+		              .block_table = x->table,
+		              .table_stride = COLUMNS,
+		              .npages = PAGES };
+}
+
+static void set_up(host *x)
+{
+	static const int32_t lens[] = { 5, 40 }, starts[] = { 0, 1, 2 },
+	                     table[] = { 0, 0, 0, 0, 1, 2, 3, 0 };
+	kvjit_batch b;
+
+	memset(x, 0, sizeof(*x));
+	x->kv = open_code();
+	x->write =
+	    compile(x->kv, "write in=bf16 kv=int8/token-head heads=2 dim=32 page=16", NULL);
+	x->attn = compile(x->kv, attn_text, NULL);
+	memcpy(x->lens, lens, sizeof(lens));
+	memcpy(x->starts, starts, sizeof(starts));
+	memcpy(x->table, table, sizeof(table));
+	for (int i = 0; i < N; i++)
+		x->slots[i] = i;
+	assert_int_equal(
+	    kvjit_page_bytes(x->kv, "int8/token-head", KV_HEADS, DIM, DIM, PAGE, &x->page),
+	    KVJIT_OK);
+	x->cache = kvjit_alloc((size_t)(PAGES * x->page));
+	assert_non_null(x->cache);
+	b = batch_of(x);
+	assert_int_equal(kvjit_plan_new(x->attn, &b, &x->plan), KVJIT_OK);
+}
+
+static void tear_down(host *x)
+{
+	kvjit_plan_free(x->plan);
+	kvjit_release(x->attn);
+	kvjit_release(x->write);
+	kvjit_free(x->cache, (size_t)(PAGES * x->page));
+	kvjit_close(x->kv);
+}
+
+/* -- attention ---------------------------------------------------------------------- */
+
+#define TENSOR(name_, data_, dtype_, rank_, ...)                                         \
+	{                                                                                \
+		.name = name_, .data = data_, .dtype = dtype_, .rank = rank_, .shape = { \
+			__VA_ARGS__                                                      \
+		}                                                                        \
+	}
+
+enum { Q, CACHE, TABLE, LENS, STARTS, SCALE, BIAS, SLOPE, OUT, NATTN };
+
+static void attn_args(host *x, kvjit_arg *a)
+{
+	const kvjit_arg all[] = { TENSOR("q", x->q, KVJIT_BF16, 3, SEQS, HEADS, DIM),
+		                  TENSOR("cache", x->cache, KVJIT_U8, 3, PAGES, KV_HEADS,
+		                         x->page / KV_HEADS),
+		                  TENSOR("table", x->table, KVJIT_S32, 2, SEQS, COLUMNS),
+		                  TENSOR("lens", x->lens, KVJIT_S32, 1, SEQS),
+		                  TENSOR("starts", x->starts, KVJIT_S32, 1, SEQS + 1),
+		                  { .name = "scale", .f = 0.2 },
+		                  TENSOR("bias", x->bias, KVJIT_F32, 1, HEADS),
+		                  TENSOR("slope", x->slope, KVJIT_F32, 1, 40),
+		                  TENSOR("out", x->out, KVJIT_BF16, 3, SEQS, HEADS, DIM) };
+
+	memcpy(a, all, sizeof(all));
+}
+
+static void refused(host *x, const kvjit_arg *a, int n, const char *words)
+{
+	assert_int_equal(kvjit_call(x->attn, x->plan, a, n, NULL), KVJIT_BAD_ARGUMENT);
+	assert_says(kvjit_kernel_error(x->attn), words);
+	for (int i = 0; i < SEQS * HEADS * DIM; i++)
+		assert_int_equal(x->out[i], 0);
+}
+
+static void attention(void **state)
+{
+	kvjit_arg a[NATTN + 1] = { 0 };
+	host x;
+
+	(void)state;
+	set_up(&x);
+#define WRONG(words, ...)                 \
+	do {                              \
+		int n = NATTN;            \
+		attn_args(&x, a);         \
+		__VA_ARGS__;              \
+		refused(&x, a, n, words); \
+	} while (0)
+	WRONG("'q' has rank 7|bf16[?,4,32]", a[Q].rank = 7);
+	WRONG("'q' has rank -1|bf16[?,4,32]", a[Q].rank = -1);
+	WRONG("'q' has -1 strides|takes 2", a[Q].nstride = -1);
+	WRONG("'q': extent 0 is 1|needs 2", a[Q].shape[0] = 1);
+	WRONG("'cache': extent 0 is 3|needs 4", a[CACHE].shape[0] = 3);
+	WRONG("'cache': extent 2 is 16|u8[?,2,", a[CACHE].shape[2] = 16);
+	WRONG("'cache': data is NULL", a[CACHE].data = NULL);
+	WRONG("'table': extent 1 is 1|needs 3", a[TABLE].shape[1] = 1);
+	WRONG("'table' needs stride 0, or rank and shape", a[TABLE].rank = 0);
+	WRONG("'table' is s64|s32[?,?]", a[TABLE].dtype = KVJIT_S64);
+	WRONG("'lens': extent 0 is 1|needs 2", a[LENS].shape[0] = 1);
+	WRONG("'starts': extent 0 is 2|needs 3", a[STARTS].shape[0] = 2);
+	WRONG("'out'|aligned to 2 bytes", a[OUT].data = (char *)x.out + 1);
+	/* heads that write over each other */
+	WRONG("'out': stride 1 is 8|not overlap|32 elements", a[OUT].nstride = 2,
+	      a[OUT].stride[0] = HEADS * DIM, a[OUT].stride[1] = 8);
+	WRONG("'out': stride 0 is -31|not overlap", a[OUT].nstride = 2, a[OUT].stride[0] = -31,
+	      a[OUT].stride[1] = DIM);
+	/* what a score reads: one element for each head, for each position */
+	WRONG("'bias': extent 0 is 3|needs 4", a[BIAS].shape[0] = HEADS - 1);
+	WRONG("'slope': extent 0 is 39|needs 40", a[SLOPE].shape[0] = 39);
+	/* a number in the wrong member was 0 without a word */
+	WRONG("'scale' is 0 in f|scalar f32|given in f", a[SCALE].f = 0, a[SCALE].i = 1);
+	WRONG("'scale' is a scalar f32", a[SCALE].data = x.bias);
+	WRONG("'out' is missing", n = NATTN - 1);
+	WRONG("'work' comes from the plan", n = NATTN + 1, a[NATTN] = a[Q],
+	      a[NATTN].name = "work");
+	WRONG("'K'|q, cache, table", a[Q].name = "K");
+#undef WRONG
+	attn_args(&x, a);
+	assert_int_equal(kvjit_call(x.attn, NULL, a, NATTN, NULL), KVJIT_BAD_ARGUMENT);
+	assert_says(kvjit_kernel_error(x.attn), "plan is NULL|kvjit_plan_new");
+	assert_int_equal(kvjit_call(x.attn, x.plan, NULL, INT32_MAX, NULL), KVJIT_BAD_ARGUMENT);
+	assert_says(kvjit_kernel_error(x.attn), "args is NULL|2147483647");
+	/* one row may have any stride, as hosts state for extents of 1 */
+	attn_args(&x, a);
+	a[Q].nstride = 2, a[Q].stride[0] = 0, a[Q].stride[1] = DIM;
+	assert_int_equal(kvjit_call(x.attn, x.plan, a, NATTN, NULL), KVJIT_OK);
+	tear_down(&x);
+}
+
+/* -- a cache write ------------------------------------------------------------------- */
+
+enum { KEY, VALUE, SLOTS, POOL, COUNT, NWRITE };
+
+static void cache_write(void **state)
+{
+	kvjit_arg a[NWRITE];
+	host x;
+
+	(void)state;
+	set_up(&x);
+	const kvjit_arg all[] = { TENSOR("key", x.q, KVJIT_BF16, 3, N, KV_HEADS, DIM),
+		                  TENSOR("value", x.q, KVJIT_BF16, 3, N, KV_HEADS, DIM),
+		                  TENSOR("slots", x.slots, KVJIT_S64, 1, N),
+		                  TENSOR("cache", x.cache, KVJIT_U8, 3, PAGES, KV_HEADS,
+		                         x.page / KV_HEADS),
+		                  { .name = "n", .i = N } };
+#define WRONG(words, ...)                                                    \
+	do {                                                                 \
+		kvjit_plan *plan = NULL;                                     \
+		memcpy(a, all, sizeof(all));                                 \
+		__VA_ARGS__;                                                 \
+		assert_int_equal(kvjit_call(x.write, plan, a, NWRITE, NULL), \
+		                 KVJIT_BAD_ARGUMENT);                        \
+		assert_says(kvjit_kernel_error(x.write), words);             \
+	} while (0)
+	WRONG("'slots': slot 64 of token 2|4 pages of 16", x.slots[2] = 64);
+	WRONG("'slots': slot 9223372036854775807", x.slots[2] = INT64_MAX);
+	x.slots[2] = INT64_MIN; /* skipped, as every negative one */
+	WRONG("'key': extent 0 is 8|needs 9", a[COUNT].i = 9);
+	WRONG("'key': extent 0 is 8|needs 4611686018427387904", a[COUNT].i = INT64_C(1) << 62);
+	WRONG("'n' is -1", a[COUNT].i = -1);
+	WRONG("'n' is 0 in i|scalar s64", a[COUNT].i = 0, a[COUNT].f = N);
+	WRONG("takes no plan", plan = x.plan);
+	WRONG("'key' is f32|bf16[?,2,32]", a[KEY].dtype = KVJIT_F32);
+	WRONG("'slots' is s32|s64[?]", a[SLOTS].dtype = KVJIT_S32);
+	WRONG("'cache': stride 0 is 0|not overlap", a[POOL].nstride = 2,
+	      a[POOL].stride[1] = x.page / 2);
+	WRONG("'cache': stride 1 is 1|not overlap", a[POOL].nstride = 2,
+	      a[POOL].stride[0] = x.page, a[POOL].stride[1] = 1);
+#undef WRONG
+	for (int64_t i = 0; i < PAGES * x.page; i++)
+		assert_int_equal(x.cache[i], 0);
+	assert_int_equal(kvjit_call(x.write, NULL, all, NWRITE, NULL), KVJIT_OK);
+	tear_down(&x);
+}
+
+/* -- batches and what is asked -------------------------------------------------------- */
+
+static void batches(void **state)
+{
+	kvjit_batch b;
+	host x;
+
+	(void)state;
+	set_up(&x);
+#define WRONG(words, ...)                                                                  \
+	do {                                                                               \
+		b = batch_of(&x);                                                          \
+		__VA_ARGS__;                                                               \
+		assert_int_equal(kvjit_plan_new(x.attn, &b, &x.plan), KVJIT_BAD_ARGUMENT); \
+		assert_says(kvjit_kernel_error(x.attn), words);                            \
+	} while (0)
+	WRONG("nseq is 1099511627776", b.nseq = INT64_C(1) << 40);
+	WRONG("seq_lens is|aligned to 4", b.seq_lens = (void *)((char *)x.lens + 2));
+	WRONG("block_table|aligned to 4", b.block_table = (void *)((char *)x.table + 1));
+	WRONG("query_starts|aligned to 4", b.query_starts = (void *)((char *)x.starts + 2));
+	WRONG("table_stride -1", b.table_stride = -1);
+	WRONG("hash 0000000000003039|int8/token-head", b.format = 12345);
+	WRONG("seq_lens2|kv2=", b.seq_lens2 = x.lens);
+	WRONG("sizeof(kvjit_batch)", b.size = 10000);
+#undef WRONG
+	assert_int_equal(kvjit_plan_new(x.attn, NULL, &x.plan), KVJIT_BAD_ARGUMENT);
+	assert_says(kvjit_kernel_error(x.attn), "batch must not be NULL");
+	tear_down(&x);
+}
+
+static void asking(void **state)
+{
+	kvjit *kv = open_code();
+	int64_t bytes;
+	uint64_t hash;
+
+	(void)state;
+	assert_int_equal(kvjit_page_bytes(kv, "fp8", -1, 64, 64, 16, &bytes),
+	                 KVJIT_BAD_ARGUMENT);
+	assert_says(kvjit_error(kv), "kv_heads|-1|1 to 1048576");
+	assert_int_equal(kvjit_page_bytes(kv, "fp8", 2, 64, 64, 1 << 20, &bytes),
+	                 KVJIT_BAD_PROBLEM);
+	assert_says(kvjit_error(kv), "page=1048576 must be a number from 1 to 65536");
+	assert_int_equal(kvjit_page_bytes(kv, "fp8_ds_mla", 8, 576, 512, 64, &bytes),
+	                 KVJIT_BAD_PROBLEM);
+	assert_says(kvjit_error(kv), "fp8_ds_mla|one KV head|not 8");
+	assert_int_equal(kvjit_format_hash(kv, "format {", &hash), KVJIT_BAD_PROBLEM);
+	assert_int_equal(kvjit_explain(kv, NULL, NULL), KVJIT_BAD_ARGUMENT);
+	assert_int_equal(kvjit_device_alloc(kv, KVJIT_MEMORY_DEVICE, 64, (void **)&bytes),
+	                 KVJIT_BAD_ARGUMENT);
+	assert_says(kvjit_error(kv), "no device|xe");
+	kvjit_close(kv);
+}
+
+/* -- one plan, two calls at a time ---------------------------------------------------- */
+
+typedef struct again {
+	host *x;
+	bool inside;
+	kvjit_status status;
+} again;
+
+/* Calls the kernel once more while its first call runs. */
+static void meanwhile(int64_t n, void (*fn)(int64_t, int64_t, void *), void *ctx,
+                      void *executor)
+{
+	again *g = executor;
+
+	if (!g->inside) {
+		kvjit_arg a[NATTN];
+
+		g->inside = true;
+		attn_args(g->x, a);
+		g->status = kvjit_call(g->x->attn, g->x->plan, a, NATTN, NULL);
+	}
+	fn(0, n, ctx);
+}
+
+static void own_scratch_is_for_one_call(void **state)
+{
+	host x;
+	again g = { .x = &x };
+	kvjit_options o = { .size = sizeof(o), .parallel = meanwhile, .executor = &g };
+	kvjit_arg a[NATTN];
+	kvjit *kv, *first;
+	void *scratch;
+
+	(void)state;
+	set_up(&x);
+	o.backend = x.kv->backend == KVJIT_BE_x86 ? "x86" : "c";
+	assert_int_equal(kvjit_open(&o, &kv), KVJIT_OK);
+	kvjit_release(x.attn);
+	first = x.kv;
+	x.attn = compile(kv, attn_text, NULL);
+	attn_args(&x, a);
+	assert_true(kvjit_plan_scratch(x.plan) > 0);
+	assert_int_equal(kvjit_call(x.attn, x.plan, a, NATTN, NULL), KVJIT_OK);
+	assert_true(g.inside);
+	assert_int_equal(g.status, KVJIT_BAD_ARGUMENT);
+	assert_says(kvjit_kernel_error(x.attn), "another call|kvjit_plan_scratch");
+	/* the outer call brings its own */
+	g.inside = false;
+	scratch = kvjit_alloc(kvjit_plan_scratch(x.plan));
+	assert_int_equal(kvjit_call(x.attn, x.plan, a, NATTN, scratch), KVJIT_OK);
+	assert_true(g.inside);
+	assert_int_equal(g.status, KVJIT_OK);
+	kvjit_free(scratch, kvjit_plan_scratch(x.plan));
+	kvjit_close(kv);
+	x.kv = first;
+	tear_down(&x);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(attention),
+		cmocka_unit_test(cache_write),
+		cmocka_unit_test(batches),
+		cmocka_unit_test(asking),
+		cmocka_unit_test(own_scratch_is_for_one_call),
+	};
+
+	return cmocka_run_group_tests_name("bad_calls", tests, NULL, NULL);
+}

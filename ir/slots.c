@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* slots.c -- which locals share memory: a GPU has little of it, a CPU's nearest cache holds little.
+/* slots.c -- which locals share memory: a GPU has little of it, a CPU's nearest cache holds
+ * little.
  *
  *     %a = local : f32[512]       slot 0     A local lives from where it is made to the last op
  *     vstore %x, %a[%i]                      that touches it; an op with regions counts as a
@@ -53,7 +54,7 @@ typedef struct walk {
 	life *life;
 	unsigned nlife, nopen;
 	unsigned *of, *depth; /* by node, index + 1; by index, regions open where it was made */
-	kir_ref *open;        /* ops whose regions this node is in */
+	kir_ref *open;        /* first node behind each op whose regions this node is in */
 } walk;
 
 static void touch(walk *w, kir_ref n, kir_ref s)
@@ -65,17 +66,16 @@ static void touch(walk *w, kir_ref n, kir_ref s)
 		return;
 	if (w->f->node[n].op == KIR_OP_view)
 		w->of[n] = i;
-	x->end = w->depth[i - 1] == w->nopen
-	             ? n
-	             : kir_region_end(w->f, w->open[w->depth[i - 1]]) - 1;
+	x->end = w->depth[i - 1] == w->nopen ? n : w->open[w->depth[i - 1]] - 1;
 }
 
+/* Ends of regions are asked for once an op: finding one walks through all of it. */
 static void find_lives(walk *w)
 {
 	const kir_func *f = w->f;
 
 	for (kir_ref n = 1; n < f->nnode; n++) {
-		while (w->nopen && n >= kir_region_end(f, w->open[w->nopen - 1]))
+		while (w->nopen && n >= w->open[w->nopen - 1])
 			w->nopen--;
 		for (unsigned i = 0; i < f->node[n].nsrc; i++)
 			touch(w, n, kir_src(f, n, i));
@@ -85,7 +85,7 @@ static void find_lives(walk *w)
 			w->of[n] = ++w->nlife;
 		}
 		if (f->node[n].op == KIR_OP_for || f->node[n].op == KIR_OP_if)
-			w->open[w->nopen++] = n;
+			w->open[w->nopen++] = kir_region_end(f, n);
 	}
 }
 

@@ -69,8 +69,8 @@ static bool find_slice(ahead *a, kir_ref loop, kir_ref end)
 {
 	bool table = false;
 
-	for (kir_ref n = 1; n < a->in->nnode; n++)
-		a->slice[n] = false, a->next[n] = 0;
+	for (kir_ref n = loop; n < end; n++)
+		a->slice[n] = false;
 	for (kir_ref n = loop + 1; n < end; n++) {
 		kir_ref buf, upto;
 		unsigned first, count;
@@ -88,7 +88,9 @@ static bool find_slice(ahead *a, kir_ref loop, kir_ref end)
 	return table;
 }
 
-/* Whether this loop's own addresses go through a table: not only those of loops around it. */
+/* Whether this loop's own addresses go through a table: not only those of loops around it. Its
+ * slice is found again after those of the loops inside, once: finding one walks through all of
+ * the loop, and an unrolled product has dozens of loops inside. */
 static bool walks_table(ahead *a, kir_ref n)
 {
 	kir_ref end = kir_region_end(a->in, n);
@@ -96,14 +98,10 @@ static bool walks_table(ahead *a, kir_ref n)
 	if (kir_for_par(a->in, n) || !find_slice(a, n, end))
 		return false;
 	for (kir_ref k = n + 1; k < end; k++)
-		if (a->in->node[k].op == KIR_OP_for) {
-			bool inner = find_slice(a, k, kir_region_end(a->in, k));
-
-			find_slice(a, n, end);
-			if (inner)
-				return false;
-		}
-	return true;
+		if (a->in->node[k].op == KIR_OP_for &&
+		    find_slice(a, k, kir_region_end(a->in, k)))
+			return false;
+	return find_slice(a, n, end);
 }
 
 /* The loop variable `distance` iterations on, or as it is where the loop ends before. */

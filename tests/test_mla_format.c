@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* test_mla_format.c -- records of keys in parts whose first elements are the values: text,
  * layout, hash, and what is refused. Their bytes are golden data (tools/golden_mla.c). */
+#include "support_format.h"
+
 #include "../ir/problem.h"
 
 #include <setjmp.h>
@@ -10,17 +12,6 @@
 #include <string.h>
 
 #include <cmocka.h>
-
-static const kir_format *get(kir_module *m, const char *name)
-{
-	kir_diag d = { 0 };
-	char buf[1000];
-	const kir_format *f = kir_format_get(m, name, &d);
-
-	if (!f)
-		fail_msg("%s: %s", name, kir_diag_text(&d, buf, sizeof(buf)));
-	return f;
-}
 
 /* Each record: bytes of a page of 64 tokens, and where things of token 5 lie. */
 static void test_layouts(void **state)
@@ -49,7 +40,7 @@ static void test_layouts(void **state)
 	(void)state;
 	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
 		kir_module *m = kir_module_new();
-		const kir_format *f = get(m, rows[i].name);
+		const kir_format *f = support_format_get(m, rows[i].name);
 		kir_shape s = { 1, rows[i].dim_k, rows[i].dim_v, 64 };
 		const int64_t want[KIR_NSTREAM] = {
 			rows[i].k, -1, rows[i].r, rows[i].ks, -1, -1
@@ -84,11 +75,12 @@ static void test_layouts(void **state)
  * any order of both. */
 static void test_round_trip(void **state)
 {
-	static const char *const names[] = { "mla_bf16",   "mla_f16",       "mla_e4m3",
-		                             "mla_584",    "mla_528",       "fp8_ds_mla",
-		                             "mla_352",    "mla_584_floor", "fp8_ds_mla_f32",
-		                             "index_e4m3", "index_e4m3_f32",
-		                             "index_mxfp8", "index_mxfp8_row" };
+	static const char *const names[] = {
+		"mla_bf16",       "mla_f16",    "mla_e4m3",       "mla_584",
+		"mla_528",        "fp8_ds_mla", "mla_352",        "mla_584_floor",
+		"fp8_ds_mla_f32", "index_e4m3", "index_e4m3_f32", "index_mxfp8",
+		"index_mxfp8_row"
+	};
 	static const char *const texts[] = {
 		"format x v1 { elem s8; scale f32 token-head amax/127 floor 1e-6; round away\n"
 		"apply reciprocal; rest 32; r.apply divide; r.round even; r.nan zero\n"
@@ -106,7 +98,7 @@ static void test_round_trip(void **state)
 		const kir_format *f, *g;
 
 		if (i < 13) {
-			f = get(m, names[i]);
+			f = support_format_get(m, names[i]);
 		} else {
 			const char *t = texts[i - 13];
 
@@ -139,10 +131,10 @@ static void test_contracts_differ(void **state)
 	kir_module *m = kir_module_new();
 
 	(void)state;
-	assert_true(kir_format_hash(get(m, "fp8_ds_mla")) !=
-	            kir_format_hash(get(m, "fp8_ds_mla_f32")));
-	assert_true(kir_format_hash(get(m, "mla_584")) !=
-	            kir_format_hash(get(m, "mla_584_floor")));
+	assert_true(kir_format_hash(support_format_get(m, "fp8_ds_mla")) !=
+	            kir_format_hash(support_format_get(m, "fp8_ds_mla_f32")));
+	assert_true(kir_format_hash(support_format_get(m, "mla_584")) !=
+	            kir_format_hash(support_format_get(m, "mla_584_floor")));
 	kir_module_free(m);
 }
 

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# docs/tables.sh ops|operands|attrs|elems|knobs|reasons|env: a .def table as the documents quote it.
+# docs/tables.sh ops|operands|attrs|elems|knobs|fields|reasons|env: a .def table as the documents quote it.
 set -eu
 cd "$(dirname "$0")/../ir"
 case $1 in
@@ -21,6 +21,21 @@ elems)
 knobs) # name, values, meaning
 	sed -nE 's/^KNOB\( *([a-z_0-9]+), *([0-9]+), *"([^"]*)", *"[^"]*", *"([^"]*)".*/\1;\3;\4/p' knobs.def |
 		awk -F';' '{ d = $3; for (i = 4; i <= NF; i++) d = d ";" $i; printf "%-9s %-25s  %s\n", $1, $2, d }' ;;
+fields) # of problem strings: name, the kinds that have it, values, meaning
+	sed -nE 's/^FIELD\( *([a-z0-9_]+), *([A-Z|]+), *([A-Z]+), *[a-z0-9_]+, *[A-Z0|]+, *([0-9 <]+), *([0-9 <]+), *([0-9]+), *"([^"]*)", *"([^"]*)".*/\1\t\2\t\3\t\4\t\5\t\6\t\7\t\8/p' problem.def |
+		awk -F'\t' 'function number(s, x) { return split(s, x, " *<< *") > 1 ? x[1] * 2 ^ x[2] : s + 0 }
+			{ gsub("[|]", "", $2)
+			v = $7
+			if ($3 == "NUM") v = number($4) ".." number($5) ($6 > 1 ? " in steps of " $6 : "")
+			if ($3 == "PAIR") v = "N[:N]"
+			if ($3 == "REAL") v = "a positive number"
+			if ($3 == "FORMAT") v = "a format"
+			if ($3 == "FLAG") v = "(no value)"
+			if ($3 == "CHOICE") v = "(no value) or " $7
+			if ($3 == "EXPR") v = "\"an expression\""
+			if ($3 == "WITH") v = "NAME:ELEM,..."
+			if ($3 == "TARGET") v = "a target"
+			printf "%-8s %-8s %-26s  %s\n", $1, $2, v, $8 }' ;;
 reasons) # name, sentence: why a place or an entry isn't used
 	sed -nE 's/^REASON\( *([a-z_]+), *([01]), *"([^"]*)".*/\1;\3/p' ../tune/reason.def |
 		awk -F';' '{ d = $2; for (i = 3; i <= NF; i++) d = d ";" $i; printf "%-14s %s\n", $1, d }' ;;
@@ -28,6 +43,6 @@ env) # variable, values, meaning
 	sed -nE 's/^ENVVAR\( *([A-Z_]+), *"([^"]*)", *"([^"]*)".*/\1\t\2\t\3/p' ../jit/env.def |
 		awk -F'\t' '{ printf "KVJIT_%-11s %-42s  %s\n", $1, $2, $3 }' ;;
 *)
-	echo "tables.sh: ops, operands, attrs, elems, knobs, reasons or env" >&2
+	echo "tables.sh: ops, operands, attrs, elems, knobs, fields, reasons or env" >&2
 	exit 2 ;;
 esac

@@ -29,8 +29,9 @@ static const struct command {
 	  "[--target T] [--backend B] [--sched KNOBS]",
 	  "arrays in, arrays out" },
 	{ "check", tool_check,
-	  "PROBLEM | --golden DIR  [--target T] [--backend B] [--sched KNOBS] [--seeds N] "
-	  "[--only PART-OF-NAME] [--spoil zero|gain|scale|window] [--verbose] [--json]",
+	  "PROBLEM [--seeds N] | --golden DIR [--only PART-OF-NAME] "
+	  "[--spoil zero|gain|scale|window]  [--target T] [--backend B] [--sched KNOBS] "
+	  "[--verbose] [--json]",
 	  "every target and backend of this machine against the interpreter or stored data" },
 	{ "bench", tool_bench,
 	  "PROBLEM [--q-len N] [--threads N] [--cold|--warm] [--vs bf16|none] [--seconds S] "

@@ -59,6 +59,15 @@ static void add_incoming(LLVMValueRef phi, LLVMValueRef v, LLVMBasicBlockRef fro
 	LLVMAddIncoming(phi, &v, &from, 1);
 }
 
+/* Node n's value, and that it is there from now on. */
+static void made(kll *l, kir_ref n, LLVMValueRef v)
+{
+	LLVMBasicBlockRef now = LLVMGetInsertBlock(l->b);
+
+	l->val[n] = v;
+	l->made[n] = (kll_place){ now, LLVMGetLastInstruction(now) };
+}
+
 static LLVMValueRef phi_of(kll *l, kir_ref n)
 {
 	LLVMTypeRef t = kll_vec(kll_elem_type(l, kll_elem(l, n)), kll_own(l, n));
@@ -73,7 +82,7 @@ static unsigned open_results(kll *l, kir_ref first)
 	unsigned n = 0;
 
 	while (first + n < l->f->nnode && l->f->node[first + n].op == KIR_OP_res) {
-		l->val[first + n] = phi_of(l, first + n);
+		made(l, first + n, phi_of(l, first + n));
 		n++;
 	}
 	return n;
@@ -95,11 +104,15 @@ static kir_ref emit_for(kll *l, kir_ref loop)
 	for (unsigned i = 0; i <= ncarry; i++) {
 		kir_ref a = loop + 1 + i;
 
-		l->val[a] = phi_of(l, a);
+		made(l, a, phi_of(l, a));
 		add_incoming(l->val[a], i ? l->val[kir_src(f, loop, 1 + i)] : lo, from);
 	}
+	kir_ref around = l->loop;
+
+	l->loop = loop;
 	kir_ref yield = emit_region(l, loop + 2 + ncarry);
 
+	l->loop = around;
 	latch = LLVMGetInsertBlock(l->b);
 	LLVMValueRef next = LLVMBuildNSWAdd(l->b, l->val[loop + 1], step, "");
 	add_incoming(l->val[loop + 1], next, latch);
@@ -194,7 +207,7 @@ static kir_ref emit_region(kll *l, kir_ref n)
 		} else if (f->node[n].op == KIR_OP_if) {
 			n = emit_if(l, n);
 		} else {
-			l->val[n] = emit_plain(l, n);
+			made(l, n, emit_plain(l, n));
 			n++;
 		}
 	}
@@ -265,7 +278,8 @@ static void emit_iteration(kll *l, kir_ref loop, LLVMValueRef begin, LLVMValueRe
 
 	LLVMBuildCondBr(l->b, LLVMBuildICmp(l->b, LLVMIntSLT, k, end, ""), body, done);
 	LLVMPositionBuilderAtEnd(l->b, body);
-	l->val[loop + 1] = kir_for_step(l->f, loop) == 1 ? k : LLVMBuildMul(l->b, k, step, "");
+	made(l, loop + 1, kir_for_step(l->f, loop) == 1 ? k : LLVMBuildMul(l->b, k, step, ""));
+	l->loop = loop;
 	emit_region(l, loop + 2);
 	LLVMBuildBr(l->b, done);
 	LLVMPositionBuilderAtEnd(l->b, done);
@@ -284,7 +298,8 @@ static void emit_phase(kll *l, kir_ref loop, LLVMValueRef begin, LLVMValueRef en
 	LLVMPositionBuilderAtEnd(l->b, body);
 	LLVMValueRef k = LLVMBuildPhi(l->b, l->i64, "");
 	add_incoming(k, begin, from);
-	l->val[loop + 1] = kir_for_step(l->f, loop) == 1 ? k : LLVMBuildMul(l->b, k, step, "");
+	made(l, loop + 1, kir_for_step(l->f, loop) == 1 ? k : LLVMBuildMul(l->b, k, step, ""));
+	l->loop = loop;
 	emit_region(l, loop + 2);
 	LLVMValueRef next = LLVMBuildNSWAdd(l->b, k, one, "");
 	add_incoming(k, next, LLVMGetInsertBlock(l->b));
@@ -309,7 +324,7 @@ static kir_ref next_phase(kll *l, kir_ref n)
 			         "at the top of a function only par loops may hold a region");
 			return 0;
 		}
-		l->val[n] = emit_plain(l, n);
+		made(l, n, emit_plain(l, n));
 	}
 	return 0;
 }
@@ -401,11 +416,12 @@ LLVMModuleRef kll_lower(LLVMContextRef c, const kir_func *f, const kll_options *
 		return NULL;
 	LLVMContextSetDiscardValueNames(c, !o->names);
 	l.val = calloc(f->nnode, sizeof(LLVMValueRef));
+	l.made = calloc(f->nnode, sizeof *l.made);
 	l.arg = calloc(f->nparam + 1, sizeof *l.arg);
 	l.at = calloc(f->nnode, sizeof *l.at);
 	l.m = LLVMModuleCreateWithNameInContext("kvjit", c);
 	l.b = LLVMCreateBuilderInContext(c);
-	if (!l.val || !l.arg || !l.at || !kir_find_slots(f, &l.slots)) {
+	if (!l.val || !l.made || !l.arg || !l.at || !kir_find_slots(f, &l.slots)) {
 		kir_error(why, 0, 0, "out of memory");
 		l.failed = true;
 	} else if (!make_function(&l)) {
@@ -416,6 +432,7 @@ LLVMModuleRef kll_lower(LLVMContextRef c, const kir_func *f, const kll_options *
 	}
 	LLVMDisposeBuilder(l.b);
 	free(l.val);
+	free(l.made);
 	free(l.arg);
 	free(l.at);
 	kir_drop_slots(&l.slots);

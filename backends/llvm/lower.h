@@ -45,7 +45,8 @@ typedef struct kll_options {
 	unsigned mask_bits;
 	/* Bytes of a vector that has a store past the caches (aligned to itself); 0: none. */
 	unsigned stream_bytes;
-	bool names;      /* keep value names, for people                         */
+	bool hoist;      /* addresses are computed in the loops that their indices come from */
+	bool names;      /* keep value names, for people                                     */
 	unsigned spread; /* lanes of the sub-group that runs the function; 0: no sub-group */
 	unsigned space;  /* address space of the parameters' memory                        */
 	/* Called where the function returns; or NULL. */
@@ -59,6 +60,12 @@ typedef struct kll_options {
 	LLVMValueRef (*across)(kll *l, kir_ref n, LLVMValueRef x);
 	void *own; /* the hooks' own data */
 } kll_options;
+
+/* After an instruction of a block, NULL: at its beginning. */
+typedef struct kll_place {
+	LLVMBasicBlockRef block;
+	LLVMValueRef last;
+} kll_place;
 
 struct kll {
 	const kir_func *f;
@@ -75,6 +82,8 @@ struct kll {
 	LLVMValueRef fn;
 	LLVMBasicBlockRef entry; /* params, locals and top-level values          */
 	LLVMValueRef *val;       /* by node: value; of buffers the base pointer  */
+	kll_place *made;         /* by node: where it was, with all it took      */
+	kir_ref loop;            /* the innermost one that is being written      */
 	unsigned *arg;           /* by parameter: number of its LLVM argument    */
 	LLVMTypeRef i1, i8, i16, i32, i64, half, f32, f64, ptr;
 };
@@ -118,6 +127,7 @@ LLVMValueRef kll_select(kll *l, LLVMValueRef c, LLVMValueRef x, LLVMValueRef y);
 
 /* memory.c: views, locals, accesses */
 LLVMValueRef kll_memory(kll *l, kir_ref n);
+/* address.c */
 /* Of the element that access n indexes; of a gather, that of one element of its index values.
  */
 LLVMValueRef kll_address(kll *l, kir_ref n, unsigned element);

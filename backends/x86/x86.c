@@ -150,6 +150,7 @@ static kll_options options_for(const kir_target *t, bool names)
 		.mask_bits = t->features & KIR_HAS_avx512 ? 8
 		             : t->features & KIR_HAS_avx2 ? 32
 		                                          : 1024,
+		.hoist = true,
 		.names = names,
 		.leave = kx86_leave,
 		.hook = kx86_hook,

@@ -403,8 +403,14 @@ static kir_ref without_nan(vec *v, kir_ref n, kir_ref x)
 	return combine(v, op, none, x);
 }
 
+/* Whether rows of the group are whole vectors, so that several can be reduced together. */
+static bool whole_vectors(const vec *v, const group_run *run)
+{
+	return run->side > 1 && run->g->cols % run->lanes == 0 && !v->in->target->lanes;
+}
+
 /* All members at one place of each row side by side; reductions are taken into run->acc if
- * `carry`, else across the lanes at once. */
+ * `carry`, else across the lanes at once. A row that is one vector is left in run->acc. */
 static void place_body(vec *v, group_run *run, const place *p, bool carry)
 {
 	run->ncol = 0;
@@ -425,7 +431,12 @@ static void place_body(vec *v, group_run *run, const place *p, bool carry)
 				run->acc[i][k] = combine(v, op, run->acc[i][k], *val);
 				continue;
 			}
-			*val = across(v, op, without_nan(v, n, *val));
+			*val = without_nan(v, n, *val);
+			if (run->g->cols == run->lanes && whole_vectors(v, run)) {
+				run->acc[i][k] = *val;
+				continue;
+			}
+			*val = across(v, op, *val);
 			*done = *done ? combine(v, op, *done, *val) : *val;
 		}
 		for (unsigned k = 0; k < run->side && !reduces && v->val[n].buf; k++)
@@ -472,19 +483,14 @@ static void row_main(vec *v, group_run *run, vec_ix r, int64_t count)
 	kir_ref res = kir_for_end(v->f, loop, yield, n * side);
 
 	run->nrow = nrow;
-	bool whole = run->g->cols == count * lanes && !v->in->target->lanes;
 	for (unsigned i = 0; i < n; i++) {
 		unsigned m = which[i];
 		kir_op op = (kir_op)v->in->node[run->g->node[m]].op;
-		kir_ref rows[SIDE_MAX];
 
 		for (unsigned k = 0; k < side; k++)
-			rows[k] = res + i * side + k;
-		if (side > 1 && whole) /* nothing joins them: they go home together */
-			vec_write(v, &v->val[run->g->node[m]], ix(0), r,
-			          across_rows(v, op, rows, side));
-		for (unsigned k = 0; k < side && !(side > 1 && whole); k++)
-			run->done[m][k] = across(v, op, rows[k]);
+			run->acc[m][k] = res + i * side + k;
+		for (unsigned k = 0; k < side && !whole_vectors(v, run); k++)
+			run->done[m][k] = across(v, op, run->acc[m][k]);
 	}
 }
 
@@ -578,6 +584,10 @@ static void emit_rows(vec *v, group_run *run, vec_ix r)
 			continue;
 		if (!kir_type_of(v->in, n)->rank)
 			v->map[n] = run->done[i][0];
+		if (whole_vectors(v, run)) /* nothing joins them: they go home together */
+			vec_write(
+			    v, &v->val[n], ix(0), r,
+			    across_rows(v, (kir_op)v->in->node[n].op, run->acc[i], run->side));
 		for (unsigned k = 0; k < run->side && kir_type_of(v->in, n)->rank; k++)
 			if (run->done[i][k])
 				vec_write1(v, &v->val[n], ix(0), vec_add(v, r, ix(k)),

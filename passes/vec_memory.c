@@ -110,18 +110,21 @@ static int64_t widest(const vec *v, const move *m, int64_t cols)
 	return vec_chunk(cols, run < most ? run : most);
 }
 
-/* Between locals a few vectors at a time: there is nothing to wait for but the loop itself. */
-static int64_t at_once(const vec *v, const move *m, int64_t n)
+/* How many of n pieces an iteration takes. Between locals a few vectors: there is nothing to
+ * wait for but the loop itself. Elements that lie apart: they share an address. */
+static int64_t at_once(const vec *v, const move *m, int64_t n, int64_t lanes)
 {
-	bool local = v->f->node[m->buf].op == KIR_OP_local && !v->in->target->lanes;
+	bool local = v->f->node[m->buf].op == KIR_OP_local;
 
-	return local ? vec_chunk(n, 4) : 1;
+	if (v->in->target->lanes)
+		return 1;
+	return lanes == 1 ? vec_chunk(n, 8) : local ? vec_chunk(n, 4) : 1;
 }
 
 static void move_row(vec *v, const move *m, vec_ix row, int64_t cols)
 {
 	int64_t lanes = widest(v, m, cols), whole = cols / lanes * lanes;
-	int64_t some = lanes > 1 ? at_once(v, m, whole / lanes) : 1;
+	int64_t some = at_once(v, m, whole / lanes, lanes);
 
 	while (whole / lanes % some)
 		some /= 2;
@@ -303,8 +306,8 @@ static kir_ref pairs_of_words(vec *v, kir_ref x, int64_t n)
 	          e2(v->f, KIR_OP_zip_hi, four, side[0], side[1]));
 }
 
-/* Loops over squares of n rows and n words of 4 bytes: rows of a tile and, transposed, lines of a
- * packed layout. */
+/* Loops over squares of n rows and n words of 4 bytes: rows of a tile and, transposed, lines of
+ * a packed layout. */
 typedef struct squares {
 	int64_t n, unit;
 	kir_type_id word, elem; /* a row's n words, in both types */
@@ -339,9 +342,9 @@ static void store_words(vec *v, move *m, bool pairs)
 	kir_ref x[16];
 
 	for (int64_t i = 0; i < w.n; i++)
-		x[i] = e1(v->f, KIR_OP_bitcast, w.word,
-		          stored_lanes(v, m, vec_add(v, w.rows.i, ix(i)), w.cols.i,
-		                       w.n * w.unit));
+		x[i] =
+		    e1(v->f, KIR_OP_bitcast, w.word,
+		       stored_lanes(v, m, vec_add(v, w.rows.i, ix(i)), w.cols.i, w.n * w.unit));
 	vec_transpose(v, x, w.n);
 	for (int64_t i = 0; i < w.n; i++) {
 		if (pairs)

@@ -367,6 +367,8 @@ static void make_schedule(rng *r, char *sched, int page)
 	if (one_in(r, 4))
 		add(sched, " q_block=%d widen=%s kv_chunk=%d", (int)pick(r, 2, 5),
 		    WORD(r, "auto", "off", "on"), one_in(r, 2) ? page * (int)pick(r, 1, 2) : 0);
+	if (one_in(r, 4))
+		add(sched, " pipeline=on");
 }
 
 /* -- running ----------------------------------------------------------------------------- */
@@ -426,6 +428,8 @@ static void run(unsigned seed, unsigned *ran, unsigned *refusals)
 		char *block = strstr(sched, " q_block");
 		bool ok;
 
+		if (!block)
+			block = strstr(sched, " pipeline");
 		if (t->lanes && block) /* GPUs have one tile, and say so: file tests */
 			*block = 0;
 		ok = support_passes(text, sched, t->name, why, sizeof why);

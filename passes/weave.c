@@ -1,0 +1,271 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* weave.c -- a loop of products in tile registers and one that doesn't need it take turns
+ * (knob pipeline=on).
+ *
+ *     for %c = 0 to 128 step 32 {           for %i = 0 to 4 {
+ *       16 products; store %s               first 8 products of %c = 32 * %i
+ *     }                                       body of %r = 8 * %i
+ *     for %r = 0 to 32 step 4 {        =>     the other 8; store %s
+ *       weights of 4 rows                     body of %r = 8 * %i + 4
+ *     }                                     }
+ *
+ * A processor looks ahead over some 500 instructions: over the end of a loop or two, not over a
+ * loop. Nor does LLVM move anything across an op of a tile register. Here the tile unit has
+ * products before it whenever vectors are computed, and the other way round.
+ *
+ * Takes loops of one region with literal bounds that carry nothing, whose trip counts have a
+ * common divisor; the loop of products moves down, over nothing that touches what it touches:
+ * locals one by one, all parameters as if they were one. Of the loops it could join it takes
+ * the one with most work. Requires level V. Costs the second loop's body once for each of its
+ * turns.
+ */
+#include "emit.h"
+
+enum { PIPELINE_ON = 2 }; /* place of the word in ir/knobs.def */
+
+enum { TURNS = 8 }; /* most copies of a body */
+
+typedef struct span {
+	kir_ref begin, end;
+} span;
+
+/* -- what touches what --------------------------------------------------------------------- */
+
+/* The local that a buffer names the memory of; 0: a parameter. */
+static kir_ref root_of(const kir_func *f, kir_ref b)
+{
+	while (f->node[b].op == KIR_OP_view)
+		b = kir_src(f, b, 0);
+	return f->node[b].op == KIR_OP_local ? b : 0;
+}
+
+/* The buffer that node n reads or writes; false: none. */
+static bool touches(const kir_func *f, kir_ref n, kir_ref *root, bool *writes)
+{
+	kir_op op = (kir_op)f->node[n].op;
+	unsigned flags = kir_ops[op].flags;
+
+	if (!(flags & (KIR_READS | KIR_WRITES)) || op == KIR_OP_prefetch)
+		return false;
+	*writes = flags & KIR_WRITES && op != KIR_OP_amx_load;
+	for (unsigned i = 0; i < f->node[n].nsrc; i++)
+		if (kir_type_of(f, kir_src(f, n, i))->buffer) {
+			*root = root_of(f, kir_src(f, n, i));
+			return true;
+		}
+	return false;
+}
+
+/* Whether a and b must keep their order. */
+static bool conflict(const kir_func *f, span a, span b)
+{
+	kir_ref ra, rb;
+	bool wa, wb;
+
+	for (kir_ref n = b.begin; n < b.end; n++) {
+		if (kir_is_amx((kir_op)f->node[n].op))
+			return true;
+		if (!touches(f, n, &rb, &wb))
+			continue;
+		for (kir_ref k = a.begin; k < a.end; k++)
+			if (touches(f, k, &ra, &wa) && ra == rb && (wa || wb))
+				return true;
+	}
+	return false;
+}
+
+/* -- which loops -----------------------------------------------------------------------------
+ */
+
+/* Iterations of a loop with literal bounds, 0 if it has others. */
+static int64_t trips(const kir_func *f, kir_ref loop)
+{
+	int64_t lo, hi, step = kir_for_step(f, loop);
+
+	if (!kir_is_const(f, kir_src(f, loop, 0), &lo) ||
+	    !kir_is_const(f, kir_src(f, loop, 1), &hi) || hi <= lo)
+		return 0;
+	return (hi - lo + step - 1) / step;
+}
+
+static span span_of(const kir_func *f, kir_ref n)
+{
+	bool region = kir_ops[f->node[n].op].flags & (KIR_REGION | KIR_REGION2);
+
+	return (span){ n, region ? kir_region_end(f, n) : n + 1 };
+}
+
+/* Ops that are executed, where bounds are literals. */
+static int64_t work(const kir_func *f, span s)
+{
+	int64_t sum = 0;
+
+	for (kir_ref n = s.begin; n < s.end;) {
+		span one = span_of(f, n);
+
+		if (f->node[n].op == KIR_OP_for) {
+			int64_t t = trips(f, n);
+
+			sum += (t ? t : 1) * work(f, (span){ n + 1, one.end });
+			n = one.end;
+		} else {
+			sum++;
+			n++;
+		}
+	}
+	return sum;
+}
+
+static bool is_product(kir_op op)
+{
+	return kir_is_amx(op) && op != KIR_OP_amx_load && op != KIR_OP_amx_store &&
+	       op != KIR_OP_amx_zero && op != KIR_OP_amx_tile;
+}
+
+static unsigned products(const kir_func *f, span s)
+{
+	unsigned n = 0;
+
+	for (kir_ref k = s.begin; k < s.end; k++)
+		n += is_product((kir_op)f->node[k].op);
+	return n;
+}
+
+/* A loop that may take turns with another: sequential, of literal bounds, carrying nothing. */
+static bool is_plain(const kir_func *f, kir_ref n)
+{
+	return f->node[n].op == KIR_OP_for && !kir_for_par(f, n) && f->node[n].nsrc == 2 &&
+	       trips(f, n) > 1;
+}
+
+static int64_t common(int64_t a, int64_t b)
+{
+	while (b) {
+		int64_t rest = a % b;
+
+		a = b;
+		b = rest;
+	}
+	return a;
+}
+
+/* The loop behind `a`, a loop of products, that it takes turns with; 0: none. */
+static kir_ref partner(const kir_func *f, kir_ref a)
+{
+	span mine = span_of(f, a);
+	int64_t most = 0;
+	kir_ref best = 0;
+
+	for (kir_ref n = mine.end; !(kir_ops[f->node[n].op].flags & KIR_ENDS);) {
+		span s = span_of(f, n);
+
+		if (conflict(f, mine, s))
+			break;
+		if (is_plain(f, n)) {
+			int64_t g = common(trips(f, a), trips(f, n)), w = work(f, s);
+
+			if (g > 1 && trips(f, n) / g <= TURNS && w > most) {
+				most = w;
+				best = n;
+			}
+		}
+		n = s.end;
+	}
+	return best;
+}
+
+/* -- emitting --------------------------------------------------------------------------------
+ */
+
+static kir_ref at(kir_func *out, const kir_func *in, kir_ref loop, kir_ref i, int64_t turns,
+                  int64_t turn)
+{
+	kir_type_id s64 = kir_scalar(out->module, KIR_s64);
+	int64_t step = kir_for_step(in, loop), lo = 0;
+
+	kir_is_const(in, kir_src(in, loop, 0), &lo);
+	i = e2(out, KIR_OP_mul, s64, i, s64c(out, turns * step));
+	lo += turn * step;
+	return lo ? e2(out, KIR_OP_add, s64, i, s64c(out, lo)) : i;
+}
+
+/* The body of loop `a` up to its next `count` products. */
+static kir_ref copy_some(kir_func *out, const kir_func *in, kir_ref n, kir_ref end,
+                         unsigned count, kir_ref *map)
+{
+	for (; n < end && count; n++) {
+		count -= is_product((kir_op)in->node[n].op);
+		kir_copy(out, in, n, map);
+	}
+	return n;
+}
+
+static void copy_all(kir_func *out, const kir_func *in, kir_ref n, kir_ref end, kir_ref *map)
+{
+	for (; n < end; n++)
+		kir_copy(out, in, n, map);
+}
+
+/* Loops a and b, in turns. A body of products with loops in it isn't cut. */
+static void weave(kir_func *out, const kir_func *in, kir_ref a, kir_ref b, kir_ref *map)
+{
+	int64_t g = common(trips(in, a), trips(in, b));
+	int64_t na = trips(in, a) / g, nb = trips(in, b) / g;
+	kir_ref loop = kir_for(out, s64c(out, 0), s64c(out, g), 1, false, NULL, 0);
+	kir_ref ya = kir_region_yield(in, a + 2), yb = kir_region_yield(in, b + 2),
+	        done = a + 2;
+	unsigned all = products(in, (span){ a, ya });
+	bool cut = na == 1;
+
+	for (kir_ref n = a + 2; n < ya; n++)
+		cut &= span_of(in, n).end == n + 1;
+	for (int64_t k = 0; !cut && k < na; k++) {
+		map[a + 1] = at(out, in, a, loop + 1, na, k);
+		copy_all(out, in, a + 2, ya, map);
+	}
+	if (cut)
+		map[a + 1] = at(out, in, a, loop + 1, 1, 0);
+	for (int64_t k = 0; k < nb; k++) {
+		unsigned some = (unsigned)(all * (k + 1) / nb - all * k / nb);
+
+		if (cut)
+			done =
+			    copy_some(out, in, done, ya, k + 1 < nb ? some : UINT32_MAX, map);
+		map[b + 1] = at(out, in, b, loop + 1, nb, k);
+		copy_all(out, in, b + 2, yb, map);
+	}
+	kir_for_end(out, loop, NULL, 0);
+}
+
+kpass_result kpass_weave(const kir_func *in, kir_func *out, kir_diag *why)
+{
+	kir_ref *map = kir_map_new(out, in);
+	kir_ref *with = kir_alloc(out->module, in->nnode * sizeof *with);
+	bool *moved = kir_alloc(out->module, in->nnode * sizeof *moved);
+	kpass_result result = KPASS_SAME;
+
+	(void)why;
+	if (in->sched.pipeline != PIPELINE_ON)
+		return KPASS_SAME;
+	for (kir_ref n = 1; n < in->nnode; n++) {
+		kir_ref b =
+		    is_plain(in, n) && products(in, span_of(in, n)) ? partner(in, n) : 0;
+
+		if (b && !with[b]) {
+			with[b] = n;
+			moved[n] = true;
+			result = KPASS_CHANGED;
+		}
+	}
+	for (kir_ref n = 1; n < in->nnode; n++) {
+		if (in->node[n].op == KIR_OP_param)
+			continue;
+		if (with[n])
+			weave(out, in, with[n], n, map);
+		if (with[n] || moved[n])
+			n = kir_region_end(in, n) - 1;
+		else
+			kir_copy(out, in, n, map);
+	}
+	return result;
+}

@@ -14,6 +14,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -336,6 +337,68 @@ static int threads_share(void *arg)
 	return 0;
 }
 
+/* Takes the claim of a kernel, as whoever compiles it does, and stands still. */
+static int stop_with_the_claim(void *arg)
+{
+	const char *text = arg;
+	kt_store *s =
+	    kt_store_open(&(kt_store_options){ ct_folder, KT_USER, 0, { NULL, NULL } });
+	kvjit *kv = ct_open("off", NULL, NULL);
+	kvjit_keys keys = { .size = sizeof(keys) };
+	kt_claim claim = { -1 };
+	bool waited = false;
+	kt_key code;
+
+	if (kvjit_keys_of(kv, text, NULL, &keys) != KVJIT_OK ||
+	    !kt_key_parse(keys.code, &code) ||
+	    kt_claim_take(s, &code, 1000, &claim, &waited) != KT_WHY_none)
+		return 1;
+	raise(SIGSTOP);
+	return 0;
+}
+
+/* Others wait a bounded time, then compile for themselves; once it is killed, at once. */
+static void a_stopped_compiler_is_waited_for_a_bounded_time(void **state)
+{
+	static char text[] = "write in=bf16 kv=int8 heads=3 dim=64 page=16";
+	static char after[] = "write in=bf16 kv=int8 heads=5 dim=64 page=16";
+	char *texts[2] = { text, after };
+	struct timespec start, end;
+	double seconds;
+
+	(void)state;
+	NEEDS_X86();
+	for (int i = 0; i < 2; i++) {
+		pid_t pid = fork();
+		int status = 0;
+		kvjit_kernel *k;
+		kvjit *kv;
+
+		if (!pid)
+			_exit(stop_with_the_claim(texts[i]));
+		waitpid(pid, &status, WUNTRACED);
+		assert_true(WIFSTOPPED(status));
+		if (i) { /* a stopped process dies of this, and its claim with it */
+			kill(pid, SIGKILL);
+			waitpid(pid, NULL, 0);
+		}
+		clock_gettime(CLOCK_MONOTONIC, &start);
+		kv = ct_open(ct_folder, NULL, NULL);
+		k = ct_get(kv, texts[i], 0);
+		clock_gettime(CLOCK_MONOTONIC, &end);
+		seconds = (double)(end.tv_sec - start.tv_sec) +
+		          1e-9 * (double)(end.tv_nsec - start.tv_nsec);
+		assert_string_equal(kvjit_kernel_origin(k), "compiled");
+		/* five seconds are waited; compiling takes a tenth, or much more where others
+		 * compile, too */
+		assert_true(i ? seconds < 4.9 : seconds >= 4.9 && seconds < 25);
+		kvjit_release(k);
+		kvjit_close(kv);
+		kill(pid, SIGKILL);
+		waitpid(pid, NULL, 0);
+	}
+}
+
 static void the_same_words_are_the_same_kernel_on_any_thread(void **state)
 {
 	(void)state;
@@ -537,6 +600,7 @@ int main(int argc, char **argv)
 		CT_TEST(a_stored_kernel_is_the_compiled_one),
 		CT_TEST(many_processes_compile_each_kernel_once),
 		CT_TEST(killed_compilers_leave_a_sound_cache),
+		CT_TEST(a_stopped_compiler_is_waited_for_a_bounded_time),
 		CT_TEST(the_same_words_are_the_same_kernel_on_any_thread),
 		CT_TEST(other_knobs_and_flags_are_other_kernels),
 		CT_TEST(nothing_wrong_with_a_cache_fails_a_compilation),

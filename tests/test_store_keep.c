@@ -523,6 +523,61 @@ static void uses_are_counted_and_decide_who_goes(void **state)
 	kt_store_close(s);
 }
 
+/* A clock that was wrong for a day leaves times of the future or of before 1970 behind: who is
+ * thrown out, what is found and what replaces what doesn't depend on them. */
+static void the_clock_may_jump(void **state)
+{
+	static const int64_t jumps[] = { INT64_C(4102444800), -86400, 0, INT64_MAX };
+	kt_where w = { .program = pk_key_of("clock", 0), .threads = 1 };
+	kt_store_options o = { pk_in_folder("clock"), KT_USER, 3000, { pk_keep, NULL } };
+	kt_schedule r = { .where = w,
+		          .problem = (char *)"p",
+		          .target = (char *)"t",
+		          .machine = (char *)"m" },
+	            *rs;
+	kt_store *s;
+	kt_code c;
+
+	(void)state;
+	ks_make("clock", 4); /* entry i was made with i uses */
+	ks_sql("clock", "UPDATE code SET last_used=CASE uses WHEN 0 THEN 9223372036854775807 "
+	                "WHEN 1 THEN -86400 WHEN 2 THEN 4102444800 ELSE 0 END;");
+	s = kt_store_open(&o);
+	for (unsigned i = 0; i < 4; i++) {
+		kt_key k = pk_key_of("code", i);
+		kt_trial t = { .where = w, .run = i, .sched = (char *)"", .why = (char *)"" };
+
+		c = get_code(s, i);
+		kt_code_free(&c);
+		kt_code_used(s, &k);
+		t.when = r.when = jumps[i];
+		r.sched = (char *)(i % 2 ? "kv_tile=16" : "kv_tile=32");
+		pk_assert_reason(kt_trial_put(s, &t), KT_WHY_none);
+		pk_assert_reason(kt_schedule_put(s, &r), KT_WHY_none);
+		assert_int_equal(kt_schedules_of(s, &w.program, NULL, &rs), 1);
+		assert_string_equal(rs[0].sched,
+		                    r.sched); /* the last that was put, not the latest */
+		kt_schedule_free(&rs[0]);
+		free(rs);
+	}
+	kt_store_close(s); /* writes uses with the time of now */
+	s = kt_store_open(&o);
+	pk_assert_reason(ks_put(s, 9, KS_SIZE), KT_WHY_none); /* the least used goes for it */
+	for (unsigned i = 0; i < 4; i++) {
+		kt_key k = pk_key_of("code", i);
+		kt_reason why = kt_code_get(s, &k, &c);
+
+		pk_assert_reason(why, i ? KT_WHY_none : KT_WHY_miss);
+		if (why != KT_WHY_none)
+			continue;
+		assert_int_equal(c.uses, i + 1);
+		assert_true(c.last_used > 1700000000 && c.last_used < 4102444800);
+		kt_code_free(&c);
+	}
+	kt_store_close(s);
+	assert_string_equal(pk_said, "");
+}
+
 static void gc_drops_other_generators_code_then_the_cheapest(void **state)
 {
 	uint8_t bytes[KS_SIZE];
@@ -730,6 +785,7 @@ int main(void)
 		cmocka_unit_test(merged_code_is_sound),
 		cmocka_unit_test(a_transaction_is_all_or_nothing),
 		cmocka_unit_test(uses_are_counted_and_decide_who_goes),
+		cmocka_unit_test(the_clock_may_jump),
 		cmocka_unit_test(gc_drops_other_generators_code_then_the_cheapest),
 		cmocka_unit_test(writers_do_not_lose_each_others_records),
 		cmocka_unit_test(parent_and_child_write_what_the_parent_opened),

@@ -3,9 +3,11 @@
  * wins, and tuning goes on. They are put in a candidate's place by trial_hooks, in the child
  * that would have run it. */
 #include "../tools/tune.h"
+#include "../tools/tune_race.h"
 #include "support_patience.h"
 
 #include <math.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -194,6 +196,122 @@ static void the_stack_is_everywhere(void **state)
 	munmap(seen, 4096);
 }
 
+/* -- disturbed ------------------------------------------------------------------------------
+ */
+
+/* Stays on a processor; in the first `moving` races on another after some calls. */
+typedef struct mover {
+	unsigned races, moving;
+	int cpu[2];
+} mover;
+
+static bool move_about(load *l, void *ctx)
+{
+	static unsigned calls; /* of this process, which is a race */
+	mover *m = ctx;
+	cpu_set_t set;
+
+	m->races += !calls;
+	if (!calls || (calls == 10 && m->races <= m->moving)) {
+		CPU_ZERO(&set);
+		CPU_SET(m->cpu[calls == 10], &set);
+		if (sched_setaffinity(0, sizeof set, &set))
+			return false;
+	}
+	calls++;
+	return load_call(l);
+}
+
+/* A race in which the system moved the process is measured again, up to three times. */
+static void a_moved_race_is_measured_again(void **state)
+{
+	static const kt_rule rule = { 0.01, 3, 20 };
+	static const char same[] = "kv_tile=32"; /* slower ones are given up */
+	mover *m = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	trial_hooks h = { move_about, NULL, m };
+	trial_bench *b;
+	trial_report r;
+	cpu_set_t set;
+	int n = 0;
+
+	(void)state;
+	assert_true(m != MAP_FAILED);
+	assert_int_equal(sched_getaffinity(0, sizeof set, &set), 0);
+	for (int i = 0; i < CPU_SETSIZE && n < 2; i++)
+		if (CPU_ISSET(i, &set))
+			m->cpu[n++] = i;
+	if (n < 2) {
+		munmap(m, 4096);
+		skip();
+	}
+	b = open_bench(&h, 60);
+	m->moving = 1;
+	race_once(b, same, same, &rule, measure_now() + 600, NULL, &r);
+	assert_true(r.state == KT_IS_ok || r.state == KT_IS_slow);
+	/* others may have taken time from the second, too; what looks slow is given up */
+	assert_true(m->races <= 4 && (m->races >= 2 || r.state == KT_IS_slow));
+	assert_true(r.migrations == 0 || m->races == 1);
+	m->races = 0;
+	m->moving = 100;
+	race_once(b, same, same, &rule, measure_now() + 600, NULL, &r);
+	if (r.state == KT_IS_ok)
+		assert_int_equal(m->races, 4);
+	assert_true(r.migrations > 0);
+	trial_close(b);
+	munmap(m, 4096);
+}
+
+/* -- cold ------------------------------------------------------------------------------------
+ */
+
+typedef struct turns {
+	int64_t turns, seen[64];
+	unsigned n;
+	double bytes;
+} turns;
+
+static bool note_turn(load *l, void *ctx)
+{
+	turns *t = ctx;
+
+	t->turns = l->turns;
+	t->bytes = l->bytes;
+	if (t->n < 64)
+		t->seen[t->n++] = l->turn;
+	return load_call(l);
+}
+
+/* Cold: the parts together are more than was asked for, and no call reads one again before all
+ * the others were read. */
+static void cold_calls_read_other_memory(void **state)
+{
+	static const kt_rule rule = { 0.01, 20, 20 };
+	const double cold = 1 << 23;
+	turns *t = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	trial_hooks h = { note_turn, NULL, t };
+	trial_setup s = { .text = problem,
+		          .threads = 1,
+		          .cold = cold,
+		          .limit = 60,
+		          .memory = (size_t)3 << 29,
+		          .hooks = &h };
+	trial_report r;
+	char why[400] = "";
+	trial_bench *b = trial_open(&s, why, sizeof why);
+
+	(void)state;
+	assert_non_null(b);
+	trial_race(b, other, NULL, &rule, 60, &r);
+	assert_true(r.pairs.n > 0);
+	assert_true((double)t->turns * t->bytes >= cold && t->turns >= 64);
+	assert_int_equal(t->n, 64);
+	for (unsigned i = 2; i < 64; i++) /* before: the two calls that must agree */
+		for (unsigned k = i + 1; k < 64 && (int64_t)(k - i) < t->turns / 2; k++)
+			assert_int_not_equal(t->seen[i], t->seen[k]);
+	trial_close(b);
+	munmap(t, 4096);
+}
+
 /* A program that was tried under another schedule isn't raced again. */
 static void a_known_program_is_told(void **state)
 {
@@ -271,6 +389,8 @@ int main(void)
 		cmocka_unit_test(each_is_found_out),
 		cmocka_unit_test(a_good_one_is_measured_and_right),
 		cmocka_unit_test(the_stack_is_everywhere),
+		cmocka_unit_test(a_moved_race_is_measured_again),
+		cmocka_unit_test(cold_calls_read_other_memory),
 		cmocka_unit_test(a_known_program_is_told),
 		cmocka_unit_test(a_refusal_is_a_result),
 		cmocka_unit_test(nothing_bad_wins),

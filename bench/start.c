@@ -9,7 +9,7 @@
  * returned, without making the data. Then the hot path: kvjit_compile and kvjit_release of a
  * known text, by 1 thread and by 8 at once.
  */
-#include "../tools/attn.h"
+#include "../tools/check/attn.h"
 #include "../tune/pack.h"
 #include "../tune/store.h"
 

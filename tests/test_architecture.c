@@ -7,7 +7,7 @@
  *             mask empties are not visited, and may lie in memory that isn't there
  *   backends  backends/c runs the same programs, so nothing in the passes knows LLVM or x86
  */
-#include "../tools/check.h"
+#include "../tools/check/check.h"
 #include "support_check.h"
 
 #include "../backends/ref/ref.h"

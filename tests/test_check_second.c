@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* test_check_second.c -- what `kvjit check` says of two caches can fail: results that are a
  * little off are outside the bound of bound_two.c, whichever cache they came from. */
-#include "../tools/check.h"
+#include "../tools/check/check.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -5,7 +5,7 @@
  * each value runs on this machine's own target and on the plainest one, against the interpreter
  * at level A. A value that can't be built is refused in a sentence that names the knob.
  */
-#include "../tools/check.h"
+#include "../tools/check/check.h"
 #include "support_check.h"
 
 #include <setjmp.h>

@@ -9,7 +9,7 @@
  * `kvjit check` (cli.mean) holds every backend to the interpreter. */
 #include "support_api.h"
 
-#include "../tools/bind.h"
+#include "../tools/check/bind.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

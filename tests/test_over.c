@@ -5,7 +5,7 @@
 #include "support_api.h"
 
 #include "../ir/format.h"
-#include "../tools/bind.h"
+#include "../tools/check/bind.h"
 
 #include <math.h>
 #include <setjmp.h>

@@ -11,7 +11,7 @@
  * The bits don't depend on how many threads there are, split sequences included.
  * tests/bugs holds problems that were once computed wrong; each runs on every target.
  */
-#include "../tools/check.h"
+#include "../tools/check/check.h"
 #include "support_check.h"
 
 #include <dirent.h>

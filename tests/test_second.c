@@ -6,7 +6,7 @@
  * calls give which a host could make: each cache alone, masks shifted by hand, and a merge. */
 #include "support_api.h"
 
-#include "../tools/bind.h"
+#include "../tools/check/bind.h"
 
 #include <math.h>
 #include <setjmp.h>

@@ -8,8 +8,8 @@
  */
 #include "support_api.h"
 
-#include "../tools/bound.h"
-#include "../tools/machine.h"
+#include "../tools/check/bound.h"
+#include "../tools/check/machine.h"
 
 #include <math.h>
 #include <setjmp.h>

@@ -9,7 +9,7 @@
  */
 #include "support_api.h"
 
-#include "../tools/bind.h"
+#include "../tools/check/bind.h"
 
 #include <math.h>
 #include <setjmp.h>

@@ -9,7 +9,7 @@
  * The writers are pinned by golden bytes of their own (test_ref_golden, kvjit check --golden).
  * What this machine generates is compared, and the interpreter.
  */
-#include "../tools/attn.h"
+#include "../tools/check/attn.h"
 #include "support_api.h"
 
 #include <math.h>

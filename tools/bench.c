@@ -8,7 +8,7 @@
  * multiply-adds from registers, and the same problem on a bf16 cache. On a device: the kernel
  * and the bf16 one.
  */
-#include "load.h"
+#include "load/load.h"
 #include "tool.h"
 
 #include <math.h>

@@ -9,7 +9,7 @@
  * that is both, like a cache written in place, begins as the --in array or as zeros.
  */
 #include "tool.h"
-#include "bind.h"
+#include "check/bind.h"
 #include "npy.h"
 
 #include <stdio.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* tune_trial.c -- see tune_trial.h. */
 #include "tune_trial.h"
-#include "check.h"
+#include "check/check.h"
 
 #include <errno.h>
 #include <sched.h>

@@ -9,7 +9,7 @@
 #ifndef KVJIT_TOOL_TUNE_TRIAL_H
 #define KVJIT_TOOL_TUNE_TRIAL_H
 
-#include "load.h"
+#include "load/load.h"
 #include "../tune/search.h"
 
 /* What tests put in the place of a candidate. In the child. */

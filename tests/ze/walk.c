@@ -5,7 +5,7 @@
  *
  *     walk TARGET PROBLEM...
  */
-#include "../../tools/attn.h"
+#include "../../tools/check/attn.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -7,8 +7,8 @@
  * integer arithmetic adds (bound.c), plus the rounding of the result.
  */
 #include "golden.h"
-#include "attn.h"
-#include "bound.h"
+#include "../check/attn.h"
+#include "../check/bound.h"
 
 #include <math.h>
 #include <stdio.h>

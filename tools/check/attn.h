@@ -10,7 +10,7 @@
 
 #include "bind.h"
 #include "probe.h"
-#include "../ir/problem.h"
+#include "../../ir/problem.h"
 
 typedef struct attn {
 	kir_module *m;

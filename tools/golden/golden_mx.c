@@ -6,7 +6,7 @@
  */
 #include "golden.h"
 
-#include "../ir/format.h"
+#include "../../ir/format.h"
 
 #include <math.h>
 #include <stdio.h>

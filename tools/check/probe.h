@@ -8,7 +8,7 @@
 #define KVJIT_TOOL_PROBE_H
 
 #include "bind.h"
-#include "../ir/kir.h"
+#include "../../ir/kir.h"
 
 typedef struct probe probe;
 

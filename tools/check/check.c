@@ -6,7 +6,7 @@
  * everywhere: several seeds, each a batch of decodes, prefills, empty and partial sequences.
  */
 #include "check.h"
-#include "tool.h"
+#include "../tool.h"
 
 #include <stdio.h>
 #include <stdlib.h>

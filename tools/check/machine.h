@@ -3,7 +3,7 @@
 #ifndef KVJIT_TOOL_MACHINE_H
 #define KVJIT_TOOL_MACHINE_H
 
-#include "../include/kvjit.h"
+#include "../../include/kvjit.h"
 
 #include <stdbool.h>
 

@@ -8,7 +8,7 @@
  */
 #include "probe.h"
 
-#include "../backends/ref/ref.h"
+#include "../../backends/ref/ref.h"
 
 #include <math.h>
 #include <stdio.h>

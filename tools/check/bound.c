@@ -61,7 +61,7 @@
  */
 #include "bound.h"
 
-#include "../passes/passes.h"
+#include "../../passes/passes.h"
 
 #include <math.h>
 #include <stdio.h>

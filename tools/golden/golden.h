@@ -7,8 +7,8 @@
 #ifndef KVJIT_TOOL_GOLDEN_H
 #define KVJIT_TOOL_GOLDEN_H
 
-#include "bind.h"
-#include "machine.h"
+#include "../check/bind.h"
+#include "../check/machine.h"
 
 #include <cjson/cJSON.h>
 

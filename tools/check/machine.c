@@ -2,7 +2,7 @@
 /* machine.c -- see machine.h. Which targets run here is asked of kvjit_open. */
 #include "machine.h"
 
-#include "../ir/kir.h"
+#include "../../ir/kir.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -8,8 +8,8 @@
 #ifndef KVJIT_TOOL_LOAD_H
 #define KVJIT_TOOL_LOAD_H
 
-#include "attn.h"
-#include "measure.h"
+#include "../check/attn.h"
+#include "../measure.h"
 
 #define LOAD_COLD ((double)(1u << 30)) /* bytes that no cache here holds */
 

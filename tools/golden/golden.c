@@ -8,7 +8,7 @@
  * or a feature that isn't in the tables here fails: nothing is ignored.
  */
 #include "golden.h"
-#include "tool.h"
+#include "../tool.h"
 
 #include <math.h>
 #include <stdarg.h>

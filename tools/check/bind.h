@@ -7,8 +7,8 @@
 #ifndef KVJIT_TOOL_BIND_H
 #define KVJIT_TOOL_BIND_H
 
-#include "../include/kvjit.h"
-#include "../ir/format.h"
+#include "../../include/kvjit.h"
+#include "../../ir/format.h"
 
 enum { BIND_MAX = 32, BIND_NAME = 24 };
 

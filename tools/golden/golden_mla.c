@@ -2,7 +2,7 @@
 /* golden_mla.c -- golden cases of MLA caches: records byte for byte, attention over index
  * lists within its bound. */
 #include "golden.h"
-#include "bound.h"
+#include "../check/bound.h"
 
 #include <math.h>
 #include <stdint.h>

@@ -29,7 +29,7 @@
 enum {
 	CHUNK = 512, /* keys of a chunk by default: 128 + 128 16-bit elements are 128 KiB */
 	WIDE_BYTES = 128 << 10, /* most that a chunk of widened keys and values takes */
-	STEP = 32               /* keys that are widened at a time */
+	STEP = 32               /* keys that are widened at a time, or half of them */
 };
 
 /* The states of the items of a block, side by side in locals. */
@@ -187,7 +187,7 @@ static void widen_chunk(const attn *a, const block *b, kir_ref work, kir_ref i)
 	kir_ref had = e2(f, KIR_OP_and, i1, e2(f, KIR_OP_gt, i1, i, b->begin),
 	                 same_keys(a, work, before, it.seq, attn_field(a, work, i, W_HEAD)));
 	kir_ref cond = kir_if(f, had), reach[2], at[5];
-	int64_t step = a->kv_tile < STEP ? a->kv_tile : STEP;
+	int64_t step = a->kv_tile % STEP ? STEP / 2 : STEP; /* tiles are multiples of 16 */
 
 	kir_else(f, NULL, 0);
 	block_reach(a, b, work, i, reach);
@@ -195,7 +195,11 @@ static void widen_chunk(const attn *a, const block *b, kir_ref work, kir_ref i)
 	kir_ref end = iadd(a, a->chunk, s64c(f, a->kv_chunk));
 
 	first = imul(a, e2(f, KIR_OP_fdiv, s64, first, s64c(f, a->kv_tile)), a->kv_tile);
-	end = e2(f, KIR_OP_min, s64, end, reach[1]);
+	/* tiles are read whole: behind the last key, keys as they lie and values of 0 */
+	kir_ref last = iadd(a, reach[1], s64c(f, a->kv_tile - 1));
+
+	last = imul(a, e2(f, KIR_OP_fdiv, s64, last, s64c(f, a->kv_tile)), a->kv_tile);
+	end = e2(f, KIR_OP_min, s64, end, last);
 	kir_ref lj = kir_for(f, first, end, step, false, NULL, 0), j = lj + 1;
 
 	attn_place(a, &it, j, at);

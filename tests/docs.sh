@@ -11,6 +11,7 @@
 #   machine and are only written by --bless.
 # - docs/IR.md names every op, attribute and element of the tables.
 # - Each environment variable is in the table of docs/api.md.
+# - Each test that docs/testing.md names as a goal's proof is there.
 # - The README's kernel is the one in examples/attention.c.
 # - Every link to a file leads to one.
 set -eu
@@ -91,6 +92,17 @@ done
 for name in $(sed -n 's/^ENVVAR( *\([A-Z_]*\).*/\1/p' jit/env.def); do
 	grep -q "^| .KVJIT_$name. " docs/api.md || wrong "docs/api.md doesn't list KVJIT_$name"
 done
+
+# Tests that the table of goals names: programs, their functions, scripts.
+sed -n '/^## Caches and tuning/,/^## When/s/`\([a-z0-9_.]*\)`/\n@\1\n/gp' docs/testing.md | sed -n 's/^@//p' |
+	sort -u | while read -r name; do
+	case $name in
+	cli.*) [ -e "tests/cli/${name#cli.}.sh" ] ;;
+	test_*) [ -e "tests/$name.c" ] || grep -q "$name" tests/test_*.c ;;
+	*_*) grep -q "[( ]$name[,)]" tests/test_*.c ;;
+	esac || echo "docs/testing.md names no test: $name"
+done >"$tmp/tests"
+[ ! -s "$tmp/tests" ] || wrong "$(cat "$tmp/tests")"
 
 # Lines of the example between its two comments, without what both indent differently.
 kernel() {

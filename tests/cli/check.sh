@@ -72,3 +72,10 @@ cut_case codec_decode_e5m2 | manifest
 test "$(last)" = "1 passed, 0 failed, 0 skipped"
 printf '\001' | dd of="$case/codec_decode_e5m2.bin" bs=1 seek=300 conv=notrunc 2>/dev/null
 test "$(last)" = "0 passed, 1 failed, 0 skipped"
+
+# KVJIT_PERF=1: kernels have their problem as a name in perf's map of the process
+KVJIT_PERF=1 "$KVJIT" check "attn q=bf16 kv=bf16 heads=2 dim=16 page=16" --seeds 1 >"$tmp/out" &
+pid=$!
+wait $pid
+grep -q '^[0-9a-f]* [0-9a-f]* kvjit:attn q=bf16 kv=bf16 heads=2 dim=16 page=16$' "/tmp/perf-$pid.map"
+rm -f "/tmp/perf-$pid.map"

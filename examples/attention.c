@@ -48,7 +48,7 @@ static float f32(uint16_t x)
  * order of the dimensions shows. */
 static float value_of(int head, int d)
 {
-	return (head % 2 ? -1.0f : 1.0f) * (0.25f + 0.75f * (float)d / DIM);
+	return (head % 2 ? -1.0f : 1.0f) * (0.25f + 0.75f * (float)d / (float)DIM);
 }
 
 /* Writes a key and a value into every slot of the cache. */
@@ -65,10 +65,10 @@ static void fill(kvjit *kv, void *cache)
 		slots[i] = i;
 	const char *text = "write in=bf16 kv=int8/token-head heads=8 dim=128 page=128";
 	check(kvjit_compile(kv, text, NULL, &write), kv, NULL);
-	kvjit_arg args[] = { { .name = "key", .dtype = KVJIT_BF16, .data = key },
-		             { .name = "value", .dtype = KVJIT_BF16, .data = value },
-		             { .name = "slots", .dtype = KVJIT_S64, .data = slots },
-		             { .name = "cache", .dtype = KVJIT_U8, .data = cache },
+	kvjit_arg args[] = { { .name = "key", .data = key, .dtype = KVJIT_BF16 },
+		             { .name = "value", .data = value, .dtype = KVJIT_BF16 },
+		             { .name = "slots", .data = slots, .dtype = KVJIT_S64 },
+		             { .name = "cache", .data = cache, .dtype = KVJIT_U8 },
 		             { .name = "n", .i = SLOTS } };
 	check(kvjit_call(write, NULL, args, 5, NULL), kv, write);
 	kvjit_release(write);
@@ -123,13 +123,13 @@ int main(void)
 	const char *text = "attn q=bf16 kv=int8/token-head heads=32:8 dim=128 page=128 causal";
 	check(kvjit_compile(kv, text, NULL, &attn), kv, NULL);
 	check(kvjit_plan_new(attn, &batch, &plan), kv, attn);
-	kvjit_arg args[] = { { .name = "q", .dtype = KVJIT_BF16, .data = q },
-		             { .name = "cache", .dtype = KVJIT_U8, .data = cache },
-		             { .name = "table", .dtype = KVJIT_S32, .data = table },
-		             { .name = "lens", .dtype = KVJIT_S32, .data = lens },
-		             { .name = "starts", .dtype = KVJIT_S32, .data = starts },
+	kvjit_arg args[] = { { .name = "q", .data = q, .dtype = KVJIT_BF16 },
+		             { .name = "cache", .data = cache, .dtype = KVJIT_U8 },
+		             { .name = "table", .data = table, .dtype = KVJIT_S32 },
+		             { .name = "lens", .data = lens, .dtype = KVJIT_S32 },
+		             { .name = "starts", .data = starts, .dtype = KVJIT_S32 },
 		             { .name = "scale", .f = 0.08838835 },
-		             { .name = "out", .dtype = KVJIT_BF16, .data = out } };
+		             { .name = "out", .data = out, .dtype = KVJIT_BF16 } };
 	args[2].nstride = 1, args[2].stride[0] = COLUMNS; /* of the block table */
 	check(kvjit_call(attn, plan, args, 7, NULL), kv, attn);
 	/* end of the twelve lines */

@@ -292,7 +292,8 @@ static bool read_spec(spec *f, const char *name)
 	 * point lies in a stored scale */
 	return (f->gran == GRAN_NONE) == (f->elem->bits == 16) &&
 	       (f->gran != GRAN_TOKENS ||
-	        ((f->place == PLACE_NATIVE || f->place == PLACE_AMX) && !f->rotated && !f->centered)) &&
+	        ((f->place == PLACE_NATIVE || f->place == PLACE_AMX) && !f->rotated &&
+	         !f->centered)) &&
 	       (f->elem->elem[0] != 'u' || stored(f));
 }
 
@@ -477,10 +478,10 @@ static void refuse(const char *name, kir_diag *d)
 	kir_error(
 	    d, 0, 0,
 	    "ELEM[/none|tensor|head|token-head|gN|cN][/native|inline|split|nhd|hnd|x|amx|page]"
-	    "[/div|rcp][/even|away|zero][/nan-max][/centered][/rotated], ELEM: bf16 f16 int8 e4m3 "
-	    "e5m2 "
-	    "e4m3fnuz e5m2fnuz int4 uint4 e2m1 mxfp8[/ceil|ocp] mxfp4[/ceil|ocp|near] "
-	    "nvfp4[/4over6]");
+	    "[/div|rcp][/even|away|zero][/nan-max][/centered][/rotated]");
+	kir_error(d, 0, 0,
+	          "ELEM: bf16 f16 int8 e4m3 e5m2 e4m3fnuz e5m2fnuz int4 uint4 e2m1 "
+	          "mxfp8[/ceil|ocp] mxfp4[/ceil|ocp|near] nvfp4[/4over6]");
 	kir_error(d, 0, 0, "a host's name: %s", hosts);
 	used = 0;
 	for (size_t i = 0; i < sizeof(wholes) / sizeof(wholes[0]); i++)

@@ -258,6 +258,10 @@ static void asking(void **state)
 	                 KVJIT_BAD_PROBLEM);
 	assert_says(kvjit_error(kv), "fp8_ds_mla|one KV head|not 8");
 	assert_int_equal(kvjit_format_hash(kv, "format {", &hash), KVJIT_BAD_PROBLEM);
+	/* the list of names once ended in the middle of one */
+	assert_int_equal(kvjit_format_hash(kv, "int7", &hash), KVJIT_BAD_PROBLEM);
+	assert_says(kvjit_error(kv), "'int7'|[/rotated]|mxfp4[/ceil|ocp|near]|nvfp4[/4over6]|"
+	                             "fp8_per_token_head|fp8_ds_mla|index_mxfp4");
 	assert_int_equal(kvjit_explain(kv, NULL, NULL), KVJIT_BAD_ARGUMENT);
 	assert_int_equal(kvjit_device_alloc(kv, KVJIT_MEMORY_DEVICE, 64, (void **)&bytes),
 	                 KVJIT_BAD_ARGUMENT);

@@ -349,11 +349,12 @@ static void test_unknown_name(void **state)
 		kir_diag d = { 0 };
 
 		assert_null(kir_format_get(m, bad[i], &d));
-		assert_int_equal(d.n, 4);
+		assert_int_equal(d.n, 5);
 		assert_non_null(strstr(d.at[0].msg, bad[i]));
 		assert_non_null(strstr(d.at[1].msg, "token-head|gN"));
-		assert_non_null(strstr(d.at[2].msg, "int8_per_token_head"));
-		assert_non_null(strstr(d.at[3].msg, "fp8_ds_mla"));
+		assert_non_null(strstr(d.at[2].msg, "nvfp4[/4over6]"));
+		assert_non_null(strstr(d.at[3].msg, "int8_per_token_head"));
+		assert_non_null(strstr(d.at[4].msg, "fp8_ds_mla"));
 	}
 	assert_int_equal(m->nformat, 0);
 	kir_module_free(m);

@@ -482,72 +482,6 @@ static kvjit_status fill(kvjit_frame *f)
 	return s;
 }
 
-/* Tokens that share scales are written together: each run of the list is one whole group of
- * slots, or skipped, all of it. */
-static kvjit_status check_groups(const kvjit_frame *f, int list, const int64_t *slots)
-{
-	const kvjit_kernel *k = f->k;
-	int64_t group = k->slots[list].group;
-
-	if (!group)
-		return KVJIT_OK;
-	if (f->count % group)
-		return BAD(
-		    "argument '%s': %ld tokens aren't whole groups of the %ld that share "
-		    "scales",
-		    k->param[k->slots[list].param].name, (long)f->count, (long)group);
-	for (int64_t t = 0; t < f->count; t++) {
-		int64_t first = slots[t - t % group];
-
-		if (first < 0 ? slots[t] < 0
-		    : !k->slots[list].whole
-		        ? slots[t] >= 0
-		        : first % group == 0 && slots[t] == first + t % group)
-			continue;
-		return BAD(
-		    "argument '%s': slot %ld of token %ld: those of tokens %ld to %ld must "
-		    "all be negative or, in order, the %ld slots that share scales",
-		    k->param[k->slots[list].param].name, (long)slots[t], (long)t,
-		    (long)(t - t % group), (long)(t - t % group + group - 1), (long)group);
-	}
-	return KVJIT_OK;
-}
-
-/* Slots come from the host for each call; one outside the pool would write outside it. Those in
- * a device's own memory can't be looked at. */
-static kvjit_status check_list(const kvjit_frame *f, int list)
-{
-	const kvjit_kernel *k = f->k;
-	const int64_t *slots;
-	int64_t limit = k->slots[list].page, pages = -1;
-	bool written = list == 0;
-
-	if (!limit || f->count < 0 || !kvjit_host_reads(f, k->slots[list].param))
-		return KVJIT_OK;
-	for (int i = 0; i < k->nparam; i++)
-		if (k->param[i].dtype == KVJIT_U8 && f->arg[i] && f->arg[i]->rank &&
-		    !(k->param[i].role & KVJIT_OUTPUT) == !written &&
-		    (pages < 0 || f->arg[i]->shape[0] < pages))
-			pages = f->arg[i]->shape[0];
-	if (pages < 0 || __builtin_mul_overflow(limit, pages, &limit))
-		return KVJIT_OK;
-	slots = f->arg[k->slots[list].param]->data;
-	for (int64_t t = 0; t < f->count; t++)
-		if (slots[t] >= limit)
-			return BAD("argument '%s': slot %ld of token %ld is beyond the pool of "
-			           "%ld pages of %ld tokens",
-			           k->param[k->slots[list].param].name, (long)slots[t], (long)t,
-			           (long)pages, (long)k->slots[list].page);
-	return check_groups(f, list, slots);
-}
-
-static kvjit_status check_slots(const kvjit_frame *f)
-{
-	kvjit_status s = check_list(f, 0);
-
-	return s == KVJIT_OK ? check_list(f, 1) : s;
-}
-
 /* -- running ------------------------------------------------------------------------ */
 
 typedef struct phase_run {
@@ -609,7 +543,7 @@ kvjit_status kvjit_frame_fill(kvjit_frame *f, const kvjit_arg *args, int nargs, 
 	if (s == KVJIT_OK)
 		s = fill(f);
 	if (s == KVJIT_OK)
-		s = check_slots(f);
+		s = kvjit_check_lists(f);
 	return s;
 }
 

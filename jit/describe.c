@@ -298,6 +298,33 @@ static void find_slots(kvjit_kernel *k, const kir_func *ir)
 	}
 }
 
+/* An indexer's parameters, if the kernel is one whose operands are all parameters. */
+static void find_indexer(kvjit_kernel *k, const kir_func *ir)
+{
+	kvjit_indexer *x = &k->indexer;
+	struct {
+		const char *name;
+		int *param;
+	} all[] = { { "table", &x->table },   { "seqs", &x->seqs },   { "lens", &x->lens },
+		    { "logits", &x->logits }, { "pages", &x->pages }, { "width", &x->width } };
+	kir_ref n = kvjit_find_op(ir, KIR_OP_index_topk);
+	unsigned found = 0;
+
+	for (unsigned i = 0; n && i < ir->nparam; i++) {
+		for (unsigned j = 0; j < sizeof(all) / sizeof(all[0]); j++)
+			if (ir->param[i].node == kir_operand(ir, n, all[j].name)) {
+				*all[j].param = (int)i;
+				found |= 1u << j;
+			}
+		if (k->param[i].dtype == KVJIT_U8 && k->slot[i].buffer) {
+			x->cache = (int)i;
+			found |= 1u << 6;
+		}
+	}
+	if (found == 127)
+		x->page = kir_type_of(ir, kir_operand(ir, n, "k"))->dim[2];
+}
+
 /* The formats of what the kernel reads, so that plans can hold a cache's against them. */
 static void find_formats(kvjit_kernel *k, const kir_func *ir)
 {
@@ -423,6 +450,7 @@ bool kvjit_describe(kvjit_kernel *k, const kir_func *f, const kir_func *ir, kir_
 		return false;
 	}
 	find_slots(k, ir);
+	find_indexer(k, ir);
 	kvjit_find_operands(k, ir);
 	find_formats(k, ir);
 	find_pitches(k, ir);

@@ -25,6 +25,11 @@ const kvjit_kernel *kvjit_frame_kernel(const kvjit_kernel *k, const kvjit_plan *
 kvjit_status kvjit_frame_fill(kvjit_frame *f, const kvjit_arg *args, int nargs, void *scratch);
 int64_t kvjit_phase_count(const kvjit_frame *f, const kvjit_phase *p);
 
+/* -- lists.c ------------------------------------------------------------------------ */
+
+/* What the host's lists name lies inside what the call hands over. */
+kvjit_status kvjit_check_lists(const kvjit_frame *f);
+
 /* -- interpret.c -------------------------------------------------------------------- */
 
 /* Bytes that a tensor's stated extents reach; 0, unchecked, if it states none. */

@@ -170,6 +170,12 @@ typedef struct kvjit_slot {
 	uint8_t axis[4]; /* axis a stride belongs to, for defaults of -1 */
 } kvjit_slot;
 
+/* Parameters of an indexer's kernel, whose lists are held against each other. */
+typedef struct kvjit_indexer {
+	int table, seqs, lens, logits, pages, width, cache;
+	int64_t page; /* tokens a page; 0: the kernel is no indexer */
+} kvjit_indexer;
+
 /* What a plan must agree on with a kernel. kv_heads: as many as work lists have, which is more
  * than the cache's where a KV head's query heads are handled in tiles. */
 typedef struct kvjit_shape {
@@ -221,6 +227,7 @@ struct kvjit_kernel {
 		int group;    /* tokens that only go together; 0: each by itself    */
 		bool whole;   /* and are the slots of one group                     */
 	} slots[2];           /* of the cache that is written, of one that is read by slots */
+	kvjit_indexer indexer;
 	kvjit_map code;
 	void (*entry)(void);   /* NULL: the interpreter runs `run`, or a device the module */
 	kvjit_device *device;  /* NULL: none */

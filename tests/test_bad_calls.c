@@ -211,6 +211,64 @@ static void cache_write(void **state)
 	tear_down(&x);
 }
 
+/* -- an indexer ---------------------------------------------------------------------- */
+
+/* Rows, pages and columns beyond what is handed over were read, and logits written. */
+static void indexer(void **state)
+{
+	enum { Q_, W_, KEYS, TABLE_, SEQ, LEN, CHOSEN, LOGITS, N_, PAGES_, WIDTH, NINDEX };
+	enum { ROWS = 2, H = 4, D = 128, KEPT = 8, MOST = 64 };
+	static uint16_t q[ROWS * H * D];
+	static float w[ROWS * H], logits[ROWS * MOST];
+	static int32_t table[2 * 4] = { 0, 1, 2, 3, 3, 2, 1, 0 }, seqs[] = { 0, 1 },
+	                         lens[] = { 40, 64 }, chosen[ROWS * KEPT];
+	kvjit *kv = open_code();
+	kvjit_kernel *k =
+	    compile(kv, "index q=bf16 kv=index_e4m3 heads=4 dim=128 page=16 topk=8", NULL);
+	kvjit_arg a[NINDEX];
+	int64_t page;
+	uint8_t *cache;
+
+	(void)state;
+	assert_int_equal(kvjit_page_bytes(kv, "index_e4m3", 1, D, D, PAGE, &page), KVJIT_OK);
+	cache = kvjit_alloc((size_t)(PAGES * page));
+	assert_non_null(cache);
+	const kvjit_arg all[] = { TENSOR("q", q, KVJIT_BF16, 3, ROWS, H, D),
+		                  TENSOR("w", w, KVJIT_F32, 2, ROWS, H),
+		                  TENSOR("k_cache", cache, KVJIT_U8, 2, PAGES, page),
+		                  TENSOR("table", table, KVJIT_S32, 2, 2, 4),
+		                  TENSOR("seqs", seqs, KVJIT_S32, 1, ROWS),
+		                  TENSOR("lens", lens, KVJIT_S32, 1, ROWS),
+		                  TENSOR("out", chosen, KVJIT_S32, 2, ROWS, KEPT),
+		                  TENSOR("logits", logits, KVJIT_F32, 2, ROWS, MOST),
+		                  { .name = "n", .i = ROWS },
+		                  { .name = "pages", .i = PAGES },
+		                  { .name = "width", .i = MOST } };
+#define WRONG(words, ...)                                                                   \
+	do {                                                                                \
+		memcpy(a, all, sizeof(all));                                                \
+		__VA_ARGS__;                                                                \
+		assert_int_equal(kvjit_call(k, NULL, a, NINDEX, NULL), KVJIT_BAD_ARGUMENT); \
+		assert_says(kvjit_kernel_error(k), words);                                  \
+	} while (0)
+	WRONG("'pages' is 5|the cache's, 4", a[PAGES_].i = 5);
+	WRONG("'pages' is -1", a[PAGES_].i = -1);
+	WRONG("'width' is 65|'logits', 64", a[WIDTH].i = 65);
+	WRONG("'width' is -1", a[WIDTH].i = -1);
+	WRONG("'table': extent 1 is 3|row 1 looks at 64 keys", a[TABLE_].shape[1] = 3,
+	      a[TABLE_].nstride = 1, a[TABLE_].stride[0] = 4);
+	WRONG("'seqs': row 1 is of sequence 1|has 1", a[TABLE_].shape[0] = 1);
+	WRONG("'seqs': row 0 is of sequence -1", seqs[0] = -1);
+	lens[0] = 0; /* looks at nothing, so its sequence is of no account */
+	assert_int_equal(kvjit_call(k, NULL, all, NINDEX, NULL), KVJIT_OK);
+	seqs[0] = 0, lens[0] = INT32_MAX; /* as far as width */
+	assert_int_equal(kvjit_call(k, NULL, all, NINDEX, NULL), KVJIT_OK);
+#undef WRONG
+	kvjit_free(cache, (size_t)(PAGES * page));
+	kvjit_release(k);
+	kvjit_close(kv);
+}
+
 /* -- batches and what is asked -------------------------------------------------------- */
 
 static void batches(void **state)
@@ -330,11 +388,9 @@ static void own_scratch_is_for_one_call(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(attention),
-		cmocka_unit_test(cache_write),
-		cmocka_unit_test(batches),
-		cmocka_unit_test(asking),
-		cmocka_unit_test(own_scratch_is_for_one_call),
+		cmocka_unit_test(attention), cmocka_unit_test(cache_write),
+		cmocka_unit_test(indexer),   cmocka_unit_test(batches),
+		cmocka_unit_test(asking),    cmocka_unit_test(own_scratch_is_for_one_call),
 	};
 
 	return cmocka_run_group_tests_name("bad_calls", tests, NULL, NULL);

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -466,6 +467,63 @@ static void nothing_wrong_with_a_cache_fails_a_compilation(void **state)
 	still_compiles("off", pack, NULL, "bad.kvpack");
 }
 
+/* Compiles two problems with a cache; whether the log says why nothing could be kept. */
+static bool compiles_two(void)
+{
+	kvjit *kv = ct_open(ct_folder, NULL, NULL);
+
+	for (unsigned i = 0; i < 2; i++)
+		kvjit_release(ct_get(kv, problems[i], 0));
+	kvjit_close(kv);
+	return *ct_said;
+}
+
+/* No file may grow beyond so many bytes, as on a full disk. */
+static int compile_without_room(void *bytes)
+{
+	rlim_t n = *(const rlim_t *)bytes;
+	struct rlimit l = { n, n };
+
+	signal(SIGXFSZ, SIG_IGN);
+	return setrlimit(RLIMIT_FSIZE, &l) || !compiles_two();
+}
+
+static void a_full_disk_fails_no_compilation(void **state)
+{
+	static const rlim_t rooms[] = { 0, 4096, 30000 };
+
+	(void)state;
+	NEEDS_X86(); /* backend c needs room for its compiler */
+	for (unsigned i = 0; i < sizeof rooms / sizeof *rooms; i++)
+		assert_int_equal(in_child(compile_without_room, (void *)&rooms[i]), 0);
+	assert_int_equal(in_child(compile_all, NULL), NPROBLEM); /* with room again */
+	assert_int_equal(in_child(compile_all, NULL), 0);
+}
+
+/* Root may write anywhere, so it becomes somebody else; the backend is loaded before. */
+static int compile_read_only(void *arg)
+{
+	kvjit *kv = ct_open("off", NULL, NULL);
+
+	(void)arg;
+	kvjit_release(ct_get(kv, problems[0], 0));
+	kvjit_close(kv);
+	if (!geteuid() && setuid(65534))
+		return 1;
+	return !compiles_two();
+}
+
+static void a_folder_that_is_only_read_fails_no_compilation(void **state)
+{
+	(void)state;
+	NEEDS_X86();
+	assert_int_equal(chmod(ct_folder, 0500), 0);
+	if (!geteuid())
+		assert_int_equal(chown(ct_folder, 65534, (gid_t)-1), 0);
+	assert_int_equal(in_child(compile_read_only, NULL), 0);
+	assert_int_equal(chmod(ct_folder, 0700), 0);
+}
+
 static void a_pin_that_cannot_be_used_is_told(void **state)
 {
 	char path[400];
@@ -604,6 +662,8 @@ int main(int argc, char **argv)
 		CT_TEST(the_same_words_are_the_same_kernel_on_any_thread),
 		CT_TEST(other_knobs_and_flags_are_other_kernels),
 		CT_TEST(nothing_wrong_with_a_cache_fails_a_compilation),
+		CT_TEST(a_full_disk_fails_no_compilation),
+		CT_TEST(a_folder_that_is_only_read_fails_no_compilation),
 		CT_TEST(a_pin_that_cannot_be_used_is_told),
 		CT_TEST(without_a_home_there_is_no_cache),
 		CT_TEST(programs_with_raised_privileges_use_no_cache),

@@ -285,7 +285,7 @@ static void lower_reduce(frag *g, kir_ref n)
 			y = e1(g->f, each == KIR_OP_add ? KIR_OP_reduce_add : KIR_OP_reduce_max,
 			       g->in->node[n].type, y);
 			t = g->in->node[n].type;
-		} else if (!g->partial[n]) {
+		} else if (!g->partial[n] && !g->tops[n]) {
 			y = e1(g->f,
 			       each == KIR_OP_add ? KIR_OP_xe_reduce_add : KIR_OP_xe_reduce_max,
 			       t, y);
@@ -314,12 +314,10 @@ static bool has_tile(const frag *g, kir_ref n)
 	return is_tile(g, n);
 }
 
-static void lower_op(frag *g, kir_ref n)
+static void lower_whole(frag *g, kir_ref n)
 {
 	kir_op op = (kir_op)g->in->node[n].op;
 
-	if (g->deferred[n])
-		return;
 	if (!has_tile(g, n)) {
 		if (op == KIR_OP_local)
 			g->failed = true;
@@ -359,6 +357,17 @@ static void lower_op(frag *g, kir_ref n)
 		else
 			g->failed = true;
 	}
+}
+
+static void lower_op(frag *g, kir_ref n)
+{
+	kir_ref *was[KIR_MAX_SRC];
+
+	if (g->deferred[n])
+		return;
+	frag_meet(g, n, was);
+	lower_whole(g, n);
+	frag_part_again(g, n, was);
 }
 
 /* -- regions ---------------------------------------------------------------------------- */
@@ -520,9 +529,11 @@ kpass_result kpass_fragment(const kir_func *in, kir_func *out, kir_diag *why)
 	g.nuse = kir_count_uses(in);
 	g.partial = kir_alloc(m, in->nnode * sizeof *g.partial);
 	g.gathers = kir_alloc(m, in->nnode * sizeof *g.gathers);
+	g.tops = kir_alloc(m, in->nnode * sizeof *g.tops);
 	if (!frag_shapes(&g))
 		return KPASS_SAME;
 	frag_find_sums(&g);
+	frag_find_maxima(&g);
 	lower_seq(&g, 1);
 	if (g.failed)
 		return KPASS_SAME;

@@ -8,6 +8,7 @@
  *     frag_left.c    left factors whose lanes hold several columns
  *     frag_deal.c    bytes among them on engines of 16 lanes
  *     frag_sums.c    sums of rows a lane each while a loop carries them
+ *     frag_maxima.c  maxima of rows a lane each while nobody needs them
  *     frag_quads.c   bytes of values from words of rows
  *     frag_widen.c   codes of 8 bits to f16, a word at a time
  */
@@ -43,6 +44,7 @@ typedef struct frag {
 	bool *deferred; /* read by a product, from memory                      */
 	bool *partial;  /* sums of rows, of which a lane has its own part      */
 	bool *gathers;  /* loops' results that were partial in them            */
+	bool *tops;     /* maxima of rows, of which a lane has its own part    */
 	unsigned *nuse;
 	int64_t lanes;
 	bool failed; /* something isn't taken: vectorize lowers the function    */
@@ -126,6 +128,12 @@ void frag_dot(frag *g, kir_ref n);
 void frag_find_sums(frag *g);
 /* Adds the lanes of n where a loop gave a part in each. */
 void frag_gather(frag *g, kir_ref n);
+/* Which maxima of rows stay a lane's own. */
+void frag_find_maxima(frag *g);
+/* Before op n, which needs whole ones, reads such: the lanes' largest. What the parts are goes
+ * to `was`, of as many as n has operands; frag_part_again() puts them back. */
+void frag_meet(frag *g, kir_ref n, kir_ref **was);
+void frag_part_again(frag *g, kir_ref n, kir_ref **was);
 /* Product n's left factor as the engine takes it: for each row of blocks one for each
  * frag_depth() steps of the contraction. Where keys widen, the even ones of a pair of steps
  * come first, then the odd ones. */

@@ -66,7 +66,7 @@ static double cost_of(const ranking *r, const kir_sched *s, const kbe_counts *c)
 		              .spill = c->spill + c->private_bytes,
 		              .calls = c->calls,
 		              .issue = r->t->features & KIR_HAS_block2d ? 1 : 2,
-		              .instructions = c->loop_instructions,
+		              .instructions = c->loop_shortest,
 		              .sends = c->loop_sends,
 		              .dpas = c->loop_dpas,
 		              .elements =
@@ -118,7 +118,7 @@ static int tell(const ranking *r)
 		sched_text(&r->space.at[order[i]], sched, sizeof sched);
 		printf(
 		    "  %.4f cycles an element, %u instructions, %u dpas, %u registers%s: %s\n",
-		    r->cost[order[i]], c->loop_instructions, c->loop_dpas, c->registers,
+		    r->cost[order[i]], c->loop_shortest, c->loop_dpas, c->registers,
 		    order[i] ? "" : ", the default", sched);
 	}
 	free(order);

@@ -104,8 +104,9 @@ static bool makes_sense(const maker *m, const char *knob, const char *word, size
 	if (!strcmp(knob, "widen")) /* auto is on where blocks are tried */
 		return has_blocks(m) && n == 3 &&
 		       (is_small_float(m->elem[0]) || is_small_float(m->elem[1]));
-	if (!strcmp(knob, "rescale")) /* auto is always on GPUs: no second one */
-		return *word == 'l' || !m->f->target || !m->f->target->lanes;
+	if (!strcmp(knob, "rescale") && m->f->target && m->f->target->lanes)
+		/* what auto isn't there: no second one */
+		return *word == (m->f->target->features & KIR_HAS_xmx ? 'a' : 'l');
 	if (!strcmp(knob, "decode"))
 		return is_small_float(m->elem[0]) || is_small_float(m->elem[1]);
 	if (!strcmp(knob, "m_tile"))

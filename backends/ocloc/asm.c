@@ -94,7 +94,8 @@ typedef struct line {
 	size_t length, name_length;
 	unsigned label;   /* of a label its number, of a jump where to */
 	bool jump, inner; /* inner: a jump back that closes a loop with none inside */
-	size_t to;
+	bool maybe;       /* a jump under a condition                               */
+	size_t to;        /* of a jump; the number of lines if it's nowhere         */
 } line;
 
 typedef struct tally {
@@ -111,6 +112,7 @@ static bool starts(const line *l, const char *name)
 static void read_line(line *l)
 {
 	const char *at = l->at, *end = l->at + l->length, *comment, *target;
+	bool maybe = false;
 
 	while (at < end && (*at == ' ' || *at == '\t'))
 		at++;
@@ -119,8 +121,8 @@ static void read_line(line *l)
 		return;
 	}
 	if (at < end && *at == '(') {
-		while (at < end && *at != ')')
-			at++;
+		for (; at < end && *at != ')'; at++)
+			maybe |= *at == 'f'; /* a flag */
 		at++;
 		while (at < end && *at == ' ')
 			at++;
@@ -131,6 +133,7 @@ static void read_line(line *l)
 	l->name_length = strcspn(at, " \n");
 	l->jump = starts(l, "jmpi") || starts(l, "while") || starts(l, "goto") ||
 	          starts(l, "brc") || starts(l, "brd");
+	l->maybe = maybe;
 	if (!l->jump)
 		return;
 	comment = strstr(at, "//");
@@ -180,7 +183,15 @@ static tally count(const line *lines, size_t from, size_t to)
 	return t;
 }
 
-/* Finds jumps back; one is inner if no other lies between it and its label. */
+static bool is_label(const line *l)
+{
+	const char *at = memchr(l->at, 'L', l->length);
+
+	return !l->name && at;
+}
+
+/* Finds where jumps go, and those back; one is inner if no other lies between it and its label.
+ */
 static void find_loops(line *lines, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
@@ -189,9 +200,8 @@ static void find_loops(line *lines, size_t n)
 		if (!l->jump)
 			continue;
 		l->to = n;
-		for (size_t k = 0; k < i; k++)
-			if (!lines[k].name && lines[k].label == l->label && lines[k].length &&
-			    strchr(lines[k].at, 'L') < lines[k].at + lines[k].length)
+		for (size_t k = 0; k < n; k++)
+			if (is_label(&lines[k]) && lines[k].label == l->label)
 				l->to = k;
 		l->inner = l->to < i;
 		for (size_t k = l->to; k < i && l->inner; k++)
@@ -200,11 +210,53 @@ static void find_loops(line *lines, size_t n)
 	}
 }
 
+/* The way to a line: what is counted before it. */
+typedef struct way {
+	bool is;
+	uint32_t dpas, instructions;
+} way;
+
+static void go(way *to, const way *from)
+{
+	if (!to->is || from->dpas > to->dpas ||
+	    (from->dpas == to->dpas && from->instructions < to->instructions))
+		*to = *from;
+}
+
+/* Of the ways through the inner loop from line `from` to the jump at `end` those with most
+ * products, of these the fewest instructions. */
+static uint32_t shortest_way(const line *lines, size_t from, size_t end)
+{
+	way *ways = calloc(end + 1 - from, sizeof *ways), last = { 0 };
+
+	if (!ways)
+		return 0;
+	ways[0].is = true;
+	for (size_t i = from; i <= end; i++) {
+		const line *l = lines + i;
+		way w = ways[i - from];
+
+		if (!w.is)
+			continue;
+		w.instructions += l->name != NULL;
+		w.dpas += starts(l, "dpas");
+		if (l->jump && (l->to == from || i == end))
+			go(&last, &w);
+		else if (l->jump && l->to > i && l->to <= end)
+			go(&ways[l->to - from], &w);
+		if (i < end && (!l->jump || l->maybe))
+			go(&ways[i + 1 - from], &w);
+	}
+	free(ways);
+	return last.instructions;
+}
+
 void kno_asm_count(const char *text, kbe_counts *out)
 {
 	size_t n;
 	line *lines = read_lines(text, &n);
 	tally all, hot = { 0, 0, 0, 0, 0 };
+	uint32_t least = 0;
 
 	if (!lines)
 		return;
@@ -215,8 +267,10 @@ void kno_asm_count(const char *text, kbe_counts *out)
 			tally t = count(lines, lines[i].to, i + 1);
 
 			if (t.dpas > hot.dpas ||
-			    (!t.dpas && !hot.dpas && t.instructions > hot.instructions))
+			    (!t.dpas && !hot.dpas && t.instructions > hot.instructions)) {
 				hot = t;
+				least = shortest_way(lines, lines[i].to, i);
+			}
 		}
 	free(lines);
 	out->instructions = all.instructions;
@@ -225,6 +279,7 @@ void kno_asm_count(const char *text, kbe_counts *out)
 	out->dpas = all.dpas;
 	out->calls = all.calls;
 	out->loop_instructions = hot.instructions;
+	out->loop_shortest = least;
 	out->loop_sends = hot.sends;
 	out->loop_block_loads = hot.block_loads;
 	out->loop_dpas = hot.dpas;

@@ -12,6 +12,7 @@
 #include "emit.h"
 #include "spirv.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -276,6 +277,31 @@ static void fill(kll *l, kir_ref n, LLVMValueRef *each, unsigned own)
 	}
 }
 
+/* Whether n is the largest of f32 and only asked whether it is larger than something, so that
+ * NaN of nothing but NaN may as well be -inf. The function for it gives one number, also as
+ * compilers see it: no branch on it splits the lanes. */
+static bool is_asked(const kll *l, kir_ref n)
+{
+	const kir_func *f = l->f;
+
+	if (f->node[n].op != KIR_OP_reduce_max || kll_elem(l, n) != KIR_f32)
+		return false;
+	for (kir_ref u = n + 1; u < f->nnode; u++)
+		for (unsigned i = 0; i < f->node[u].nsrc; i++)
+			if (kir_src(f, u, i) == n && (f->node[u].op != KIR_OP_gt || i))
+				return false;
+	return true;
+}
+
+/* The largest over the lanes. What the function makes of NaN beside numbers isn't said. */
+static LLVMValueRef largest(kll *l, LLVMValueRef x)
+{
+	LLVMValueRef arg[2] = { x, LLVMConstReal(l->f32, -INFINITY) };
+
+	x = kspv_call(l, "_Z4fmaxff", l->f32, arg, 2, false);
+	return kspv_call(l, "_Z20sub_group_reduce_maxf", l->f32, &x, 1, true);
+}
+
 LLVMValueRef kspv_across(kll *l, kir_ref n, LLVMValueRef x)
 {
 	LLVMValueRef each[KLL_MAX_OWN];
@@ -285,6 +311,8 @@ LLVMValueRef kspv_across(kll *l, kir_ref n, LLVMValueRef x)
 	for (; own > 1; own /= 2)
 		for (unsigned i = 0; i < own / 2; i++)
 			each[i] = kll_reduce_step(l, n, each[i], each[own / 2 + i]);
+	if (is_asked(l, n) && kspv_has_engine(l->f->target))
+		return largest(l, each[0]);
 	for (unsigned far = l->o->spread / 2; far; far /= 2) {
 		LLVMValueRef lane = LLVMBuildXor(l->b, kspv_lane(l), word(l, far), "");
 

@@ -242,11 +242,41 @@ static void test_hottest_loop(void **state)
 	assert_int_equal(c.dpas, 1);
 	assert_int_equal(c.calls, 1);
 	assert_int_equal(c.loop_instructions, 4);
+	assert_int_equal(c.loop_shortest, 4);
 	assert_int_equal(c.loop_dpas, 1);
 	assert_int_equal(c.loop_sends, 1);
 	assert_int_equal(c.loop_block_loads, 1);
 	kno_asm_count("", &c);
 	assert_int_equal(c.instructions, 0);
+}
+
+/* What a branch leaves out isn't on the shortest way, but products that it has are. */
+static void test_shortest_way(void **state)
+{
+	kbe_counts c = { 0 };
+
+	(void)state;
+	kno_asm_count("L16:\n"
+	              "(W&f0.0) jmpi  L96\n"
+	              "        dpas.8x8 (16|M0)  r1:f  null:f  r2:hf  r3.0:hf\n"
+	              "(W&f0.1) jmpi  L48\n"
+	              "        mov (16|M0)  r1.0<1>:d  0:w\n"
+	              "(W)     jmpi  L64\n"
+	              "L48:\n"
+	              "        mul (16|M0)  r1.0<1>:f  r1.0<1;1,0>:f  r2.0<1;1,0>:f\n"
+	              "        mul (16|M0)  r1.0<1>:f  r1.0<1;1,0>:f  r2.0<1;1,0>:f\n"
+	              "        mul (16|M0)  r1.0<1>:f  r1.0<1;1,0>:f  r2.0<1;1,0>:f\n"
+	              "L64:\n"
+	              "(~f0.0) goto (16|M0)  L80  L80\n"
+	              "        dpas.8x8 (16|M0)  r1:f  null:f  r2:hf  r3.0:hf\n"
+	              "L80:\n"
+	              "        join (16|M0)  L96\n"
+	              "L96:\n"
+	              "(W&f1.0) jmpi  L16\n",
+	              &c);
+	assert_int_equal(c.loop_instructions, 12);
+	assert_int_equal(c.loop_dpas, 2);
+	assert_int_equal(c.loop_shortest, 9);
 }
 
 int main(void)
@@ -258,6 +288,7 @@ int main(void)
 		cmocka_unit_test(test_any_file),
 		cmocka_unit_test(test_description),
 		cmocka_unit_test(test_hottest_loop),
+		cmocka_unit_test(test_shortest_way),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -226,7 +226,9 @@ KVJIT_API const char *kvjit_kernel_error(const kvjit_kernel *k); /* this thread'
 
 /* -- asking ------------------------------------------------------------------------ */
 
-/* Whether this machine runs the problem, why not, and what would be run: text, free() it. */
+/* Whether this machine runs the problem, why not, and what would be run: text, free() it. A text
+ * that is wrong anywhere, as one with a head size that doesn't exist, is KVJIT_BAD_PROBLEM. For a
+ * GPU that isn't there: kvjit_compile with KVJIT_FOREIGN and backend "spirv". */
 KVJIT_API kvjit_status kvjit_explain(kvjit *kv, const char *text, char **out);
 /* Whether kvjit_compile would find the kernel and its schedule in a cache, and why not, place
  * by place and field by field: text, free() it. options may be NULL. */
@@ -245,7 +247,9 @@ typedef struct kvjit_keys {
 } kvjit_keys;
 KVJIT_API kvjit_status kvjit_keys_of(kvjit *kv, const char *text,
                                      const kvjit_compile_options *options, kvjit_keys *out);
-/* Bytes of one page (all KV heads, K, V and scales of every tensor) of a format. */
+/* Bytes of one page (all KV heads, K, V and scales of every tensor) of a format: a name, or the
+ * text that declares it, as in kvjit_format_hash. Of a record in parts dim_k is the whole key:
+ * 1, 576, 512 of fp8_ds_mla. */
 KVJIT_API kvjit_status kvjit_page_bytes(kvjit *kv, const char *format, int64_t kv_heads,
                                         int64_t dim_k, int64_t dim_v, int64_t page,
                                         int64_t *out);

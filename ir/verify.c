@@ -231,7 +231,7 @@ static bool check_attrs(kir_checker *c, kir_ref n)
 		int64_t lo = a->dflt < 0 ? a->dflt : 0, hi = INT64_MAX;
 		size_t len;
 		if (row[i] == KIR_ATTR_trans)
-			hi = 1;
+			hi = x->op == KIR_OP_dot ? 2 : 1;
 		else if (row[i] == KIR_ATTR_axis)
 			hi = KIR_RANK - 1;
 		else if (a->kind == KIR_FORMAT)

@@ -385,18 +385,19 @@ static bool check_hadamard(kir_checker *c, kir_ref n)
 static bool check_dot(kir_checker *c, kir_ref n)
 {
 	type *a = type_at(c, n, 0), *b = type_at(c, n, 1);
-	bool trans = kir_attr_of(c->f, n, KIR_ATTR_trans);
+	int64_t which = kir_attr_of(c->f, n, KIR_ATTR_trans);
+	bool left = which == 2, trans = which == 1;
 	bool ints = kir_is_int((kir_elem)a->elem) && kir_is_int((kir_elem)b->elem);
 	for (unsigned k = 0; k < 2; k++)
 		if (type_at(c, n, k)->rank != 2 || type_at(c, n, k)->elem == KIR_i1)
 			return wrong_operand(c, n, k, "a tile of numbers with two dimensions");
-	if (a->dim[1] != b->dim[trans])
+	if (a->dim[!left] != b->dim[trans])
 		return kir_complain(
 		    c, n, "it contracts %lld elements of %s with %lld of %s",
-		    (long long)a->dim[1], kir_value_text(c, kir_src(c->f, n, 0)),
+		    (long long)a->dim[!left], kir_value_text(c, kir_src(c->f, n, 0)),
 		    (long long)b->dim[trans], kir_value_text(c, kir_src(c->f, n, 1)));
 	kir_type_id want =
-	    kir_tile(c->f->module, ints ? KIR_s32 : KIR_f32, a->dim[0], b->dim[!trans]);
+	    kir_tile(c->f->module, ints ? KIR_s32 : KIR_f32, a->dim[left], b->dim[!trans]);
 	if (c->f->node[n].type != want)
 		return wrong_result(c, n, kir_type_text(c, want));
 	if (c->f->node[n].nsrc == 3 && type_id(c, n, 2) != want)

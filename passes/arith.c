@@ -158,7 +158,7 @@ static kir_ref column_scale(const kir_func *f, kir_ref x)
 static kir_elem query_elem(const kir_func *f)
 {
 	for (kir_ref n = 1; n < f->nnode; n++)
-		if (f->node[n].op == KIR_OP_dot && kir_attr_of(f, n, KIR_ATTR_trans)) {
+		if (f->node[n].op == KIR_OP_dot && kir_attr_of(f, n, KIR_ATTR_trans) == 1) {
 			kir_ref q = kir_src(f, n, 0);
 
 			q = column_scale(f, q) ? kir_src(f, q, 0) : q;
@@ -220,6 +220,9 @@ static bool has_zeros(kir_elem e)
 static enum arith_kind choose(const kir_func *f, kir_ref n, kir_elem query)
 {
 	bool scores = kir_attr_of(f, n, KIR_ATTR_trans) != 0;
+
+	if (kir_attr_of(f, n, KIR_ATTR_trans) > 1) /* who wrote that chose already */
+		return A_F32;
 	/* products of queries and scales are as fine as scales are */
 	if (scores && column_scale(f, kir_src(f, n, 0)))
 		query = KIR_f32;

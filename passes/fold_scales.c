@@ -64,7 +64,7 @@ static bool foldable(const kir_func *f, kir_ref dot)
 {
 	kir_ref deq = kir_src(f, dot, 1);
 
-	if (f->node[deq].op != KIR_OP_dequant ||
+	if (f->node[deq].op != KIR_OP_dequant || kir_attr_of(f, dot, KIR_ATTR_trans) > 1 ||
 	    (kir_attr_of(f, dot, KIR_ATTR_trans) && kir_src(f, dot, 2)))
 		return false;
 	if (!kir_type_of(f, kir_src(f, deq, 1))->rank)

@@ -504,12 +504,19 @@ static const kir_func *split_iotas(const kir_func *in)
 	return f;
 }
 
-static bool has_product(const kir_func *f)
+/* None of them with columns of its left factor as rows, which lanes don't hold. */
+static bool has_products(const kir_func *f)
 {
-	for (kir_ref n = 1; n < f->nnode; n++)
-		if (f->node[n].op == KIR_OP_dot)
-			return true;
-	return false;
+	bool any = false;
+
+	for (kir_ref n = 1; n < f->nnode; n++) {
+		if (f->node[n].op != KIR_OP_dot)
+			continue;
+		if (kir_attr_of(f, n, KIR_ATTR_trans) == 2)
+			return false;
+		any = true;
+	}
+	return any;
 }
 
 kpass_result kpass_fragment(const kir_func *in, kir_func *out, kir_diag *why)
@@ -518,7 +525,7 @@ kpass_result kpass_fragment(const kir_func *in, kir_func *out, kir_diag *why)
 	frag g = { .f = out, .lanes = in->target->lanes };
 
 	(void)why;
-	if (!(in->target->features & KIR_HAS_xe) || !has_product(in))
+	if (!(in->target->features & KIR_HAS_xe) || !has_products(in))
 		return KPASS_SAME;
 	g.in = in = split_iotas(in);
 	g.map = kir_map_new(out, in);

@@ -18,9 +18,10 @@ enum { READ_MAX = 64 }; /* vectors of the right factor that one step reads */
 typedef struct product {
 	vec *v;
 	kir_ref n;
-	const vec_tile *a, *acc; /* acc NULL: starts at 0                      */
-	bool acc_rows;           /* acc has one number a row                   */
-	kir_ref words;           /* a as 4-byte words: s32 or f32              */
+	const vec_tile *a, *acc;  /* acc NULL: starts at 0                      */
+	bool acc_rows;            /* acc has one number a row                   */
+	kir_ref words;            /* a as 4-byte words: s32 or f32              */
+	int64_t first, row, step; /* of them: the first, from row to row, step to step */
 	vec_factor b;
 	vec_packed p;
 	vec_tile out;
@@ -47,9 +48,9 @@ static kir_ref row_word(product *d, vec_ix r, vec_ix k, int64_t lanes)
 	vec *v = d->v;
 	kir_module *m = v->f->module;
 	bool f32 = d->a->elem == KIR_f32;
-	vec_ix at = vec_add(v, vec_mul(v, r, d->a->stride / d->b.unit), k);
+	vec_ix at = vec_add(v, vec_mul(v, r, d->row), vec_mul(v, k, d->step));
 
-	at.k += d->a->off / d->b.unit;
+	at.k += d->first;
 	kir_ref x = e2(v->f, KIR_OP_load, kir_scalar(m, f32 ? KIR_f32 : KIR_s32), d->words,
 	               vec_ref(v, at));
 	x = e1(v->f, KIR_OP_splat, kir_vector(m, f32 ? KIR_f32 : KIR_s32, lanes), x);
@@ -148,11 +149,16 @@ static void block(product *d, vec_ix r, vec_ix c, int64_t rows, int64_t cols, in
 static int64_t rows_of_block(const product *d)
 {
 	int64_t rows = d->rows, knob = d->v->in->sched.rows;
+	bool wide = d->v->in->target->vector_regs >= 32;
 
 	if (knob)
 		return knob < rows ? knob : rows;
 	if (rows <= 8)
 		return rows;
+	/* with one vector of columns it takes that many sums to hide a product's latency */
+	for (int64_t r = 16; d->b.cols <= d->v->lanes && wide && r > 8; r--)
+		if (rows % r == 0)
+			return r;
 	for (int64_t r = 8; r >= 4; r--)
 		if (rows % r == 0)
 			return r;
@@ -218,6 +224,51 @@ static bool decode_once(const product *d)
 	return rows_of_block(d) == d->rows && d->rows * (d->b.trans ? 1 : line) <= room;
 }
 
+/* The left factor as words. Rows that are columns in memory get `unit` steps side by side as
+ * a right factor does whose rows run along the contraction. */
+static void left_words(product *d, bool columns)
+{
+	vec *v = d->v;
+	vec_tile t = *d->a;
+	int64_t unit = d->b.unit;
+
+	if (columns) {
+		vec_factor left = { .local = true, .tile = t, .cols = t.cols, .depth = t.rows };
+
+		left.stored = left.elem = t.elem;
+		left.unit = unit;
+		t = vec_pack(v, &left, false).tile;
+	}
+	d->first = t.off / unit;
+	d->row = columns ? 1 : t.stride / unit;
+	d->step = columns ? t.stride / unit : 1;
+	d->words = t.buf;
+	if (t.elem == KIR_f32)
+		return;
+	int64_t count = kir_type_of(v->f, t.buf)->dim[0] * kir_elem_bytes(t.elem) / 4;
+
+	d->words = e1(v->f, KIR_OP_view, kir_buffer(v->f->module, KIR_s32, 1, &count), t.buf);
+}
+
+/* Right factors of products in loop n of `in` that are made before it: they are brought into
+ * product order before it, once. */
+void vec_pack_before(vec *v, kir_ref loop)
+{
+	const kir_func *in = v->in;
+	kir_ref end = kir_region_end(in, loop);
+
+	for (kir_ref n = loop + 1; n < end; n++) {
+		kir_ref s = in->node[n].op == KIR_OP_dot ? kir_src(in, n, 1) : 0;
+		vec_factor b;
+
+		if (!s || s >= loop || v->deferred[s] || v->tiling[n] || v->packed[n].tile.buf)
+			continue;
+		vec_value(v, s);
+		if (vec_factor_of(v, n, &b))
+			v->packed[n] = vec_pack(v, &b, false);
+	}
+}
+
 bool vec_dot(vec *v, kir_ref n)
 {
 	kir_ref an = kir_src(v->in, n, 0), accn = kir_src(v->in, n, 2);
@@ -233,7 +284,7 @@ bool vec_dot(vec *v, kir_ref n)
 	d.acc = accn ? vec_value(v, accn) : NULL;
 	if (!vec_factor_of(v, n, &d.b))
 		return false;
-	d.rows = d.a->rows;
+	d.rows = kir_type_of(v->in, n)->dim[0];
 	d.steps = d.b.depth / d.b.unit;
 	if (kir_elem_bytes(d.a->elem) != kir_elem_bytes(d.b.elem)) {
 		kir_error(v->why, (int)v->in->node[n].line, 0,
@@ -243,17 +294,10 @@ bool vec_dot(vec *v, kir_ref n)
 	}
 	int knob = v->in->sched.fuse; /* auto, off, on */
 
-	d.p = vec_pack(v, &d.b, knob ? knob == 2 : decode_once(&d));
+	d.p = v->packed[n].tile.buf ? v->packed[n]
+	                            : vec_pack(v, &d.b, knob ? knob == 2 : decode_once(&d));
 	d.live = d.p.how == VEC_ZIP ? vec_live_rows(v, &d.b) : 0;
-	if (d.a->elem == KIR_f32) {
-		d.words = d.a->buf;
-	} else {
-		const kir_type *bt = kir_type_of(v->f, d.a->buf);
-		int64_t count = bt->dim[0] * kir_elem_bytes(d.a->elem) / 4;
-
-		d.words = e1(v->f, KIR_OP_view, kir_buffer(v->f->module, KIR_s32, 1, &count),
-		             d.a->buf);
-	}
+	left_words(&d, kir_attr_of(v->in, n, KIR_ATTR_trans) == 2);
 	d.out = vec_home(v, n);
 	all_columns(&d);
 	v->val[n] = d.out;

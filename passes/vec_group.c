@@ -52,7 +52,7 @@ typedef struct group_run {
 	unsigned ncol;
 } group_run;
 
-static bool is_reduce(const kir_func *f, kir_ref n)
+bool vec_is_reduce(const kir_func *f, kir_ref n)
 {
 	kir_op op = (kir_op)f->node[n].op;
 
@@ -63,7 +63,7 @@ static bool is_reduce(const kir_func *f, kir_ref n)
 /* The shape an op loops over: its result's, or the operand's of a reduction. */
 static void domain(const vec *v, kir_ref n, int64_t *rows, int64_t *cols)
 {
-	if (is_reduce(v->in, n))
+	if (vec_is_reduce(v->in, n))
 		n = kir_src(v->in, n, 0);
 	vec_shape(kir_type_of(v->in, n), rows, cols);
 }
@@ -73,7 +73,7 @@ bool vec_group_takes(const vec *v, kir_ref n)
 	const kir_node *d = &v->in->node[n];
 	const kir_type *t = kir_type_of(v->in, n);
 
-	if (is_reduce(v->in, n)) {
+	if (vec_is_reduce(v->in, n)) {
 		const kir_type *ot = kir_type_of(v->in, kir_src(v->in, n, 0));
 
 		return ot->rank && kir_attr_of(v->in, n, KIR_ATTR_axis) == ot->rank - 1;
@@ -96,7 +96,7 @@ static bool in_place(const vec *v, kir_ref n, kir_ref s)
 {
 	int64_t r, c, sr, sc;
 
-	if (is_reduce(v->in, s) || v->in->node[n].op == KIR_OP_spread)
+	if (vec_is_reduce(v->in, s) || v->in->node[n].op == KIR_OP_spread)
 		return false;
 	domain(v, n, &r, &c);
 	domain(v, s, &sr, &sc);
@@ -287,7 +287,7 @@ static kir_ref each(vec *v, group_run *run, kir_ref n, const place *p)
 
 /* -- reductions ------------------------------------------------------------------------ */
 
-static kir_ref identity(vec *v, kir_ref n)
+kir_ref vec_identity(vec *v, kir_ref n)
 {
 	kir_op op = (kir_op)v->in->node[n].op;
 	kir_elem e = (kir_elem)kir_type_of(v->in, n)->elem;
@@ -307,7 +307,7 @@ static kir_ref identity(vec *v, kir_ref n)
 
 /* acc with x taken in. A NaN in x leaves a maximum or minimum as it is: written as compare
  * and select, which is one instruction where min and max of the IR are three. */
-static kir_ref combine(vec *v, kir_op op, kir_ref acc, kir_ref x)
+kir_ref vec_combine(vec *v, kir_op op, kir_ref acc, kir_ref x)
 {
 	kir_type_id t = v->f->node[acc].type;
 
@@ -333,7 +333,7 @@ static kir_ref across(vec *v, kir_op op, kir_ref x)
 		kir_type_id half = kir_vector(v->f->module, e, n);
 		kir_ref lo = e1(v->f, KIR_OP_half_lo, half, x);
 
-		x = combine(v, op, lo, e1(v->f, KIR_OP_half_hi, half, x));
+		x = vec_combine(v, op, lo, e1(v->f, KIR_OP_half_hi, half, x));
 	}
 	return e1x(v->f, op, kir_scalar(v->f->module, e), x, 0);
 }
@@ -347,7 +347,7 @@ static kir_ref neighbours(vec *v, kir_op op, kir_ref a, kir_ref b)
 		op = KIR_OP_reduce_max;
 	kir_ref even = e2(v->f, KIR_OP_unzip_lo, t, a, b);
 
-	return combine(v, op, even, e2(v->f, KIR_OP_unzip_hi, t, a, b));
+	return vec_combine(v, op, even, e2(v->f, KIR_OP_unzip_hi, t, a, b));
 }
 
 /* The lanes of each of `n` vectors x as one, all n results in one vector: neighbours are
@@ -396,11 +396,11 @@ static kir_ref without_nan(vec *v, kir_ref n, kir_ref x)
 
 	if (op == KIR_OP_reduce_add || !kir_is_float((kir_elem)kir_type_of(v->f, x)->elem))
 		return op == KIR_OP_reduce_amax ? e1(v->f, KIR_OP_abs, t, x) : x;
-	kir_ref none = identity(v, n);
+	kir_ref none = vec_identity(v, n);
 
 	if (kir_type_of(v->f, x)->rank)
 		none = e1(v->f, KIR_OP_splat, t, none);
-	return combine(v, op, none, x);
+	return vec_combine(v, op, none, x);
 }
 
 /* Whether rows of the group are whole vectors, so that several can be reduced together. */
@@ -417,7 +417,7 @@ static void place_body(vec *v, group_run *run, const place *p, bool carry)
 	for (unsigned i = 0; i < run->g->n; i++) {
 		kir_ref n = run->g->node[i];
 		kir_op op = (kir_op)v->in->node[n].op;
-		bool reduces = is_reduce(v->in, n);
+		bool reduces = vec_is_reduce(v->in, n);
 
 		for (unsigned k = 0; k < run->side; k++) {
 			kir_ref *val = &run->val[i][k], *done = &run->done[i][k];
@@ -428,7 +428,7 @@ static void place_body(vec *v, group_run *run, const place *p, bool carry)
 			}
 			*val = operand(v, run, n, kir_src(v->in, n, 0), &p[k]);
 			if (carry) {
-				run->acc[i][k] = combine(v, op, run->acc[i][k], *val);
+				run->acc[i][k] = vec_combine(v, op, run->acc[i][k], *val);
 				continue;
 			}
 			*val = without_nan(v, n, *val);
@@ -437,7 +437,7 @@ static void place_body(vec *v, group_run *run, const place *p, bool carry)
 				continue;
 			}
 			*val = across(v, op, *val);
-			*done = *done ? combine(v, op, *done, *val) : *val;
+			*done = *done ? vec_combine(v, op, *done, *val) : *val;
 		}
 		for (unsigned k = 0; k < run->side && !reduces && v->val[n].buf; k++)
 			vec_write(v, &v->val[n], p[k].r, p[k].c, run->val[i][k]);
@@ -462,10 +462,10 @@ static void row_main(vec *v, group_run *run, vec_ix r, int64_t count)
 		kir_ref m = run->g->node[i];
 		kir_elem e = (kir_elem)kir_type_of(v->in, m)->elem;
 
-		if (!is_reduce(v->in, m))
+		if (!vec_is_reduce(v->in, m))
 			continue;
-		init[n * side] =
-		    e1(v->f, KIR_OP_splat, kir_vector(v->f->module, e, lanes), identity(v, m));
+		init[n * side] = e1(v->f, KIR_OP_splat, kir_vector(v->f->module, e, lanes),
+		                    vec_identity(v, m));
 		for (unsigned k = 1; k < side; k++)
 			init[n * side + k] = init[n * side];
 		which[n++] = i;
@@ -501,7 +501,7 @@ static void row_scalars(vec *v, group_run *run, const place *p)
 		kir_ref n = run->g->node[i];
 		bool spread = v->in->node[n].op == KIR_OP_spread;
 
-		if (kir_attr_of(v->in, n, KIR_ATTR_axis) != 0 || is_reduce(v->in, n))
+		if (kir_attr_of(v->in, n, KIR_ATTR_axis) != 0 || vec_is_reduce(v->in, n))
 			continue;
 		for (unsigned k = 0; k < v->in->node[n].nsrc; k++) {
 			kir_ref s = kir_src(v->in, n, k);
@@ -549,7 +549,7 @@ static unsigned side_of(const vec *v, const group_run *run)
 	unsigned reduces = 0, side = SIDE_MAX;
 
 	for (unsigned i = 0; i < run->g->n; i++) {
-		reduces += is_reduce(v->in, run->g->node[i]);
+		reduces += vec_is_reduce(v->in, run->g->node[i]);
 		if (streams(v, run->g->node[i]))
 			return 1;
 	}
@@ -580,7 +580,7 @@ static void emit_rows(vec *v, group_run *run, vec_ix r)
 	for (unsigned i = 0; i < g->n; i++) {
 		kir_ref n = g->node[i];
 
-		if (!is_reduce(v->in, n))
+		if (!vec_is_reduce(v->in, n))
 			continue;
 		if (!kir_type_of(v->in, n)->rank)
 			v->map[n] = run->done[i][0];

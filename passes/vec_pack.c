@@ -39,9 +39,11 @@ bool vec_factor_of(vec *v, kir_ref dot, vec_factor *b)
 	const kir_type *t = kir_type_of(in, dot);
 	unsigned n = 0;
 
-	*b = (vec_factor){ .trans = kir_attr_of(in, dot, KIR_ATTR_trans) != 0 };
+	int64_t trans = kir_attr_of(in, dot, KIR_ATTR_trans);
+
+	*b = (vec_factor){ .trans = trans == 1 };
 	b->cols = t->dim[1];
-	b->depth = kir_type_of(in, kir_src(in, dot, 0))->dim[1];
+	b->depth = kir_type_of(in, kir_src(in, dot, 0))->dim[trans != 2];
 	b->elem = b->stored = (kir_elem)kir_type_of(in, s)->elem;
 	b->unit = 4 / kir_elem_bytes(b->elem);
 	if (b->unit < 1 || b->depth % b->unit) {

@@ -171,7 +171,8 @@ static vec_tiling *tiling_of(vec *v, kir_ref n)
 	kir_op op = op_for(v->in, n);
 	int64_t depth;
 
-	if (op == KIR_NONE || at->dim[1] * kir_elem_bytes((kir_elem)at->elem) % 4)
+	if (op == KIR_NONE || kir_attr_of(v->in, n, KIR_ATTR_trans) == 2 ||
+	    at->dim[1] * kir_elem_bytes((kir_elem)at->elem) % 4)
 		return NULL;
 	vec_tiling *g = kir_alloc(v->f->module, sizeof *g);
 

@@ -160,6 +160,8 @@ static kir_ref lower_for(vec *v, kir_ref n)
 		else
 			init[ns++] = v->map[s];
 	}
+	if (!kir_for_par(in, n))
+		vec_pack_before(v, n);
 	kir_ref loop = kir_for(v->f, v->map[kir_src(in, n, 0)], v->map[kir_src(in, n, 1)],
 	                       kir_for_step(in, n), kir_for_par(in, n), init, ns);
 
@@ -382,6 +384,10 @@ static bool lower_op(vec *v, kir_ref n)
 		return true;
 	default: break;
 	}
+	if (vec_reduces_rows(v, n)) {
+		vec_reduce_rows(v, n);
+		return true;
+	}
 	if (vec_group_takes(v, n)) {
 		vec_group_add(v, n);
 		return true;
@@ -592,6 +598,7 @@ kpass_result kpass_vectorize(const kir_func *in, kir_func *out, kir_diag *why)
 	v.group = kir_alloc(m, (VEC_GROUP_MAX + 1) * sizeof *v.group);
 	v.lanes = in->target->vector_bits / 32;
 	v.tiling = kir_alloc(m, n * sizeof *v.tiling);
+	v.packed = kir_alloc(m, n * sizeof *v.packed);
 	vec_tiles_plan(&v);
 	count_uses(&v);
 	defer_factors(&v);

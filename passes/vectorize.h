@@ -4,6 +4,7 @@
  *     vectorize.c   regions, scalars, values that outlive their region
  *     vec_home.c    indices, loops, where each tile lives
  *     vec_group.c   elementwise ops and reductions: loops over rows and vectors
+ *     vec_down.c    reductions over the rows of a tile
  *     vec_memory.c  tiles to and from parameters
  *     vec_nibble.c  two codes a byte, taken apart and put together
  *     vec_pack.c    the right factor of a product, brought into product order
@@ -59,9 +60,10 @@ typedef struct vec {
 	kir_ref *guard;   /* with want: the carried value that lives there    */
 	vec_group *group; /* pending groups, to be emitted in order           */
 	unsigned ngroup;
-	int *in_group;       /* by node of in: its group's number + 1            */
-	vec_tiling **tiling; /* by product of in; 0: none                    */
-	int64_t lanes;       /* of 32 bits in a vector                           */
+	int *in_group;             /* by node of in: its group's number + 1            */
+	vec_tiling **tiling;       /* by product of in; 0: none                    */
+	struct vec_packed *packed; /* by product of in: its right factor, made before a loop */
+	int64_t lanes;             /* of 32 bits in a vector                           */
 	int64_t local_bytes, local_most; /* of locals that live here; at any place */
 } vec;
 
@@ -111,6 +113,15 @@ const vec_tile *vec_value(vec *v, kir_ref n);
 
 /* -- the parts ---------------------------------------------------------------------- */
 
+/* Of a reduction: what it starts with, and acc with x taken in; a NaN in x doesn't count in a
+ * maximum or minimum. */
+bool vec_is_reduce(const kir_func *f, kir_ref n);
+kir_ref vec_identity(vec *v, kir_ref n);
+kir_ref vec_combine(vec *v, kir_op op, kir_ref acc, kir_ref x);
+/* Reductions over rows; columns stay in their lanes. */
+bool vec_reduces_rows(const vec *v, kir_ref n);
+void vec_reduce_rows(vec *v, kir_ref n);
+
 bool vec_group_takes(const vec *v, kir_ref n);
 void vec_group_add(vec *v, kir_ref n);
 void vec_flush(vec *v);
@@ -133,6 +144,8 @@ void vec_pack_codes(vec *v, const vec_tile *from, const vec_tile *to, int64_t ru
 bool vec_hadamard(vec *v, kir_ref n);
 
 bool vec_dot(vec *v, kir_ref n);
+/* Before a loop: what its products need that is there already, in product order. */
+void vec_pack_before(vec *v, kir_ref loop);
 /* Transposes n vectors x of n 4-byte words each, in place: log2(n) rounds of zips. */
 void vec_transpose(vec *v, kir_ref *x, int64_t n);
 /* Rows x[unit] of type t become vectors of [columns][unit]. */
@@ -203,8 +216,8 @@ typedef struct vec_layout {
 	bool pairs;          /* the order of vec_layout.c's second line                    */
 } vec_layout;
 
-/* Of memory whose axis `deep` lies innermost, in units, then `col`: keys by dimension and token,
- * values by token and dimension. */
+/* Of memory whose axis `deep` lies innermost, in units, then `col`: keys by dimension and
+ * token, values by token and dimension. */
 bool vec_layout_of(const kir_type *t, unsigned deep, unsigned col, vec_layout *l);
 /* The same of a product's right factor, if it is of use to it. */
 bool vec_find_layout(const vec *v, const vec_factor *b, vec_layout *l);

@@ -364,6 +364,8 @@ static void make_schedule(rng *r, char *sched, int page)
 		    WORD(r, "t0", "nta"));
 	if (one_in(r, 3))
 		add(sched, " rescale=lazy");
+	if (one_in(r, 3))
+		add(sched, " turn=%s", WORD(r, "off", "on"));
 	if (one_in(r, 4))
 		add(sched, " q_block=%d widen=%s kv_chunk=%d", (int)pick(r, 2, 5),
 		    WORD(r, "auto", "off", "on"), one_in(r, 2) ? page * (int)pick(r, 1, 2) : 0);

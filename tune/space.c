@@ -99,6 +99,9 @@ static bool makes_sense(const maker *m, const char *knob, const char *word, size
 		return exact_enough(m, false, word, n);
 	if (!strcmp(knob, "tiles") || !strcmp(knob, "stream"))
 		return m->f->target && m->f->target->features & KIR_HAS_amx_tile;
+	if (!strcmp(knob, "turn")) /* what the pass asks for that a problem knows */
+		return m->f->target && !m->f->target->lanes &&
+		       m->group * (m->prefill ? 2 : 1) % (m->f->target->vector_bits / 32) == 0;
 	if (!strcmp(knob, "q_block") || !strcmp(knob, "kv_chunk"))
 		return has_blocks(m) && (*word != '0' || !strcmp(knob, "q_block"));
 	if (!strcmp(knob, "widen")) /* auto is on where blocks are tried */

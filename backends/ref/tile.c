@@ -227,55 +227,63 @@ static void pack(kref_state *r, kir_ref n, kref_slot *s, const kref_slot *x)
 	}
 }
 
-/* r x c times c x n; a step of 1 along c for b when it is transposed. */
+/* r x c times c x n; b may be n x c (trans), or a c x r (left). */
 typedef struct shape {
 	int64_t rows, cols, n;
-	bool trans;
+	bool trans, left;
 } shape;
+
+/* Where element (i, k) of a lies. */
+static int64_t left_at(const shape *d, int64_t i, int64_t k)
+{
+	return d->left ? k * d->rows + i : i * d->cols + k;
+}
 
 static void dot_floats(const shape *d, const double *a, const double *b, double *z)
 {
-	for (int64_t i = 0; i < d->rows; i++, a += d->cols, z += d->n) {
+	for (int64_t i = 0; i < d->rows; i++, z += d->n) {
 		if (d->trans) {
 			for (int64_t j = 0; j < d->n; j++) {
-				const double *row = b + j * d->cols;
+				const double *row = b + j * d->cols, *x = a + i * d->cols;
 				double even = 0, odd = 0;
 				int64_t k = 0;
 
 				for (; k + 1 < d->cols; k += 2) {
-					even += a[k] * row[k];
-					odd += a[k + 1] * row[k + 1];
+					even += x[k] * row[k];
+					odd += x[k + 1] * row[k + 1];
 				}
-				z[j] += even + odd + (k < d->cols ? a[k] * row[k] : 0);
+				z[j] += even + odd + (k < d->cols ? x[k] * row[k] : 0);
 			}
 			continue;
 		}
 		for (int64_t k = 0; k < d->cols; k++)
 			for (int64_t j = 0; j < d->n; j++)
-				z[j] += a[k] * b[k * d->n + j];
+				z[j] += a[left_at(d, i, k)] * b[k * d->n + j];
 	}
 }
 
 static void dot_ints(const shape *d, const int64_t *a, const int64_t *b, int64_t *z)
 {
-	for (int64_t i = 0; i < d->rows; i++, a += d->cols, z += d->n)
+	for (int64_t i = 0; i < d->rows; i++, z += d->n)
 		for (int64_t k = 0; k < d->cols; k++)
 			for (int64_t j = 0; j < d->n; j++)
-				z[j] += a[k] * b[d->trans ? j * d->cols + k : k * d->n + j];
+				z[j] += a[left_at(d, i, k)] *
+				        b[d->trans ? j * d->cols + k : k * d->n + j];
 }
 
 static bool dot(kref_state *r, kir_ref n)
 {
 	kref_slot *s = &r->slot[n];
 	const kref_slot *a = kref_in(r, n, 0), *b = kref_in(r, n, 1);
-	shape d = { .trans = kir_attr_of(r->f, n, KIR_ATTR_trans) != 0 };
+	int64_t which = kir_attr_of(r->f, n, KIR_ATTR_trans);
+	shape d = { .trans = which == 1, .left = which == 2 };
 
 	if (a->type->rank != 2 || b->type->rank != 2 || a->flt != b->flt || a->flt != s->flt)
 		return kref_fail(r, n,
 		                 "operands must be two tiles of rank 2, both of floats or "
 		                 "both of integers");
-	d.rows = a->type->dim[0];
-	d.cols = a->type->dim[1];
+	d.rows = a->type->dim[d.left];
+	d.cols = a->type->dim[!d.left];
 	d.n = b->type->dim[d.trans ? 0 : 1];
 	if (b->type->dim[d.trans ? 1 : 0] != d.cols || s->count != d.rows * d.n)
 		return kref_fail(r, n, "the operands' shapes don't fit each other");

@@ -7,6 +7,8 @@
  */
 #include "support_program.h"
 
+#include "../tools/random.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -39,18 +41,9 @@ static const kir_elem elems[] = { KIR_f32,  KIR_s32, KIR_s8,     KIR_u8,   KIR_s
 	                          KIR_bf16, KIR_f16, KIR_e4m3fn, KIR_e5m2, KIR_s64 };
 enum { NELEMS = sizeof elems / sizeof elems[0] };
 
-uint64_t support_random(uint64_t *state)
-{
-	uint64_t x = *state += 0x9e3779b97f4a7c15u;
-
-	x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
-	x = (x ^ x >> 27) * 0x94d049bb133111ebu;
-	return x ^ x >> 31;
-}
-
 int support_below(uint64_t *state, int n)
 {
-	return (int)(support_random(state) % (uint64_t)n);
+	return (int)(random_bits(state) % (uint64_t)n);
 }
 
 static int below(gen *g, int n)

@@ -15,8 +15,7 @@ enum { SUPPORT_PROGRAM_ELEMS = 1024, SUPPORT_PROGRAM_PARAMS = 24 };
 /* One function, for target t, a function of its seed. */
 kir_func *support_program(kir_module *m, const kir_target *t, uint64_t seed);
 
-/* The numbers it is made of; and one from 0 to n - 1. */
-uint64_t support_random(uint64_t *state);
+/* A number from 0 to n - 1. */
 int support_below(uint64_t *state, int n);
 
 #endif

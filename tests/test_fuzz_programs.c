@@ -11,6 +11,7 @@
 
 #include "../ir/format.h"
 #include "../passes/passes.h"
+#include "../tools/random.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -50,7 +51,7 @@ static void make_memory(const kir_func *f, uint64_t seed, memory *mem)
 			    kir_is_float(e) ? support_below(&seed, 4001) / 1000.0 - 2
 			    : size == 1 ? support_below(&seed, 256) - (e == KIR_s8 ? 128 : 0)
 			    : support_below(&seed, 8) ? support_below(&seed, 2000) - 1000
-			                              : (double)(int32_t)support_random(&seed);
+			                              : (double)(int32_t)random_bits(&seed);
 			uint64_t code =
 			    kir_encode(e, x, KIR_ROUND_even, KIR_NAN_keep, KIR_OVER_sat);
 			memcpy(p + k * size, &code, size);

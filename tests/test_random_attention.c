@@ -12,6 +12,7 @@
  * tests/bugs holds problems that were once computed wrong; each runs on every target.
  */
 #include "../tools/check/check.h"
+#include "../tools/random.h"
 #include "support_check.h"
 
 #include <dirent.h>
@@ -32,17 +33,9 @@ typedef struct rng {
 	uint64_t s;
 } rng;
 
-static uint64_t next(rng *r)
-{
-	uint64_t z = r->s += 0x9e3779b97f4a7c15u;
-	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-	z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-	return z ^ z >> 31;
-}
-
 static int64_t pick(rng *r, int64_t lo, int64_t hi)
 {
-	return lo + (int64_t)(next(r) % (uint64_t)(hi - lo + 1));
+	return lo + (int64_t)(random_bits(&r->s) % (uint64_t)(hi - lo + 1));
 }
 
 static bool one_in(rng *r, int n)

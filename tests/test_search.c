@@ -4,6 +4,7 @@
  * that budgets, earlier runs and twins are taken as search.h says.
  */
 #include "../tune/search.h"
+#include "../tools/random.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -35,11 +36,7 @@ typedef struct world {
 
 static double uniform(uint64_t *seed)
 {
-	uint64_t x = *seed += 0x9e3779b97f4a7c15u;
-
-	x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
-	x = (x ^ x >> 27) * 0x94d049bb133111ebu;
-	return ((double)((x ^ x >> 31) >> 11) + 0.5) / 9007199254740992.0;
+	return ((double)(random_bits(seed) >> 11) + 0.5) / 9007199254740992.0;
 }
 
 static double normal(uint64_t *seed)

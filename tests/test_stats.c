@@ -4,6 +4,7 @@
  * the noise of a shared machine. Seeds are fixed, so that a run is like the one before.
  */
 #include "../tune/stats.h"
+#include "../tools/random.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -46,11 +47,7 @@ typedef struct run {
 
 static double uniform(run *r)
 {
-	uint64_t x = r->seed += 0x9e3779b97f4a7c15u;
-
-	x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
-	x = (x ^ x >> 27) * 0x94d049bb133111ebu;
-	return ((double)((x ^ x >> 31) >> 11) + 0.5) / 9007199254740992.0;
+	return ((double)(random_bits(&r->seed) >> 11) + 0.5) / 9007199254740992.0;
 }
 
 static double normal(run *r)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* sample.c -- arguments for any function; see sample.h. */
 #include "sample.h"
+#include "random.h"
 
 #include "../ir/format.h"
 #include "../passes/passes.h"
@@ -22,24 +23,16 @@ typedef struct batch {
 	bool planned; /* the function is attention           */
 } batch;
 
-static uint64_t next(batch *b)
-{
-	uint64_t x = b->state += 0x9e3779b97f4a7c15u;
-
-	x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
-	x = (x ^ x >> 27) * 0x94d049bb133111ebu;
-	return x ^ x >> 31;
-}
-
 static int64_t below(batch *b, int64_t n)
 {
-	return n > 0 ? (int64_t)(next(b) % (uint64_t)n) : 0;
+	return n > 0 ? (int64_t)(random_bits(&b->state) % (uint64_t)n) : 0;
 }
 
 /* In (-2, 2), denser in the middle. */
 static double number(batch *b)
 {
-	double x = (double)(next(b) >> 11) * 0x1p-53, y = (double)(next(b) >> 11) * 0x1p-53;
+	double x = (double)(random_bits(&b->state) >> 11) * 0x1p-53,
+	       y = (double)(random_bits(&b->state) >> 11) * 0x1p-53;
 
 	return 2 * (x + y) - 2;
 }

@@ -14,6 +14,7 @@
  */
 #include "../../tune/model.h"
 #include "../../tune/search.h"
+#include "../../tools/random.h"
 
 #include <cjson/cJSON.h>
 #include <math.h>
@@ -214,11 +215,7 @@ static void read_file(replay *x, const char *file)
 
 static double uniform(replay *x)
 {
-	uint64_t z = x->random += 0x9e3779b97f4a7c15u;
-
-	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-	z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-	return ((double)((z ^ z >> 31) >> 11) + 0.5) * 0x1p-53;
+	return ((double)(random_bits(&x->random) >> 11) + 0.5) * 0x1p-53;
 }
 
 /* What a process adds to a ratio. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* check_seed.c -- one seed of a problem on every machine: random data, counting of results. */
 #include "check.h"
+#include "../random.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -8,18 +9,9 @@
 
 /* -- random ------------------------------------------------------------------------------ */
 
-/* splitmix64 */
-static uint64_t next(check *c)
-{
-	uint64_t z = c->rng += 0x9e3779b97f4a7c15u;
-	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-	z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-	return z ^ z >> 31;
-}
-
 double check_uniform(check *c)
 {
-	return (double)(next(c) >> 11) * 0x1p-53;
+	return (double)(random_bits(&c->rng) >> 11) * 0x1p-53;
 }
 
 double check_normal(check *c)
@@ -30,7 +22,7 @@ double check_normal(check *c)
 
 int64_t check_int(check *c, int64_t lo, int64_t hi)
 {
-	return lo + (int64_t)(next(c) % (uint64_t)(hi - lo + 1));
+	return lo + (int64_t)(random_bits(&c->rng) % (uint64_t)(hi - lo + 1));
 }
 
 void check_fill(check *c, kir_elem e, void *data, int64_t n, double sigma)

@@ -19,16 +19,17 @@ int64_t kpass_gpu_rows(const kir_target *t, int64_t dim_k, int64_t dim_v)
 	return fit < most ? fit : most;
 }
 
-/* All of a group, if the sums of their values take 32 KiB at most, else the most that divide
- * them and do. Locals hold them up to four times: as they grow, normalised, as a piece's result
- * and where pieces are joined. On a matrix engine's device they are registers: no more than
- * stay there, but for sums so wide that nothing does. */
+/* All of a group, if the sums of their values take 32 KiB at most, and an eighth of a GPU's
+ * local memory, else the most that divide them and do. Locals hold them up to four times: as
+ * they grow, normalised, as a piece's result and where pieces are joined. On a matrix engine's
+ * device they are registers: no more than stay there, but for sums so wide that nothing does.
+ */
 int64_t kpass_head_tile(const kir_target *t, int64_t group, int64_t dim_v)
 {
-	int64_t n = group,
+	int64_t most = t->slm_bytes ? t->slm_bytes / 8 : 32 * 1024, n = group,
 	        rows = t->features & KIR_HAS_xmx ? kpass_gpu_rows(t, dim_v, dim_v) : 0;
 
-	while (n > 1 && (n * dim_v * 4 > 32 * 1024 || group % n ||
+	while (n > 1 && (n * dim_v * 4 > most || group % n ||
 	                 (dim_v <= WIDEST && rows && n > rows)))
 		n--;
 	return n;

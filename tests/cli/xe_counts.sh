@@ -8,7 +8,7 @@
 #
 #   pvc, 8 rows, D=256     results and query alone are 160 (int8) to 192 of 256 registers: nobody's
 #                          choice
-#   dg2, D=256, e4m3       not in the loop over whole tiles but in that of the last one
+#   dg2, D=256, e4m3, int8 not in the loop over whole tiles but in that of the last one
 . "$KVJIT_SOURCE_DIR/tests/xe_check.sh"
 
 check f16 f16 64 1 32 32 457 0
@@ -38,6 +38,9 @@ check bf16 int8/token-head 256 1 68 66 1041 0
 check bf16 int8/token-head 256 2 68 66 2032 32768
 # block-scaled products, 16 rows at a time
 counted "gemm acts=e4m3/g128 weights=e4m3/g128 block=128 packed dim=4096:4096 out=bf16" 64 16 3321 0
+# latent caches go through local memory: 8 heads at a time, on Alchemist 4
+latent="attn q=bf16 kv=mla_bf16 heads=16:1 dim=576:512 page=64 causal"
+counted "$latent" 0 0 1110 0
 # 2 rows of 256 elements
 target=xe-dg2
 keys=32
@@ -56,3 +59,4 @@ check bf16 int8/token-head 64 1 16 0 1824 0
 check bf16 int8/token-head 128 1 32 0 3212 0
 check bf16 int8/token-head 256 1 64 0 5077 4096
 counted "gemm acts=e4m3/g128 weights=e4m3/g128 block=128 packed dim=4096:4096 out=bf16" 32 0 2605 0
+counted "$latent" 0 0 310 0

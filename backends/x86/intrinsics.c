@@ -167,10 +167,10 @@ static LLVMValueRef bytes(kll *l, unsigned x)
 
 static LLVMValueRef lookup(kll *l, LLVMValueRef code, LLVMValueRef *table)
 {
-	return kll_call(l, "llvm.x86.avx512.vpermi2var.qi.512", NULL, 0,
-	                (LLVMValueRef[]){ LLVMConstVector(table, 64), code,
-	                                  LLVMConstVector(table + 64, 64) },
-	                3);
+	return kll_call(
+	    l, "llvm.x86.avx512.vpermi2var.qi.512", NULL, 0,
+	    (LLVMValueRef[]){ kx86_table(l, table), code, kx86_table(l, table + KX86_TABLE) },
+	    3);
 }
 
 /* Low and high bytes of 64 codes as bf16, each from a table of 128, the sign from the code. */
@@ -297,7 +297,7 @@ static LLVMValueRef fixed(kll *l, kir_ref n, uint64_t flip)
 	}
 	codes = all ? loose_codes(l, src) : l->val[src];
 	for (unsigned i = 0; i < count; i++) {
-		LLVMValueRef t = LLVMConstVector(table, 64), x = piece(l, codes, i * 64, 64);
+		LLVMValueRef t = kx86_table(l, table), x = piece(l, codes, i * 64, 64);
 
 		if (!all)
 			x = LLVMBuildAnd(l->b, x, bytes(l, 15), "");

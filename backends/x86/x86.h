@@ -14,6 +14,10 @@ LLVMValueRef kx86_exp2(kll *l, LLVMValueRef x);
 LLVMValueRef kx86_tiles(kll *l, kir_ref n);
 void kx86_leave(kll *l);
 
+/* tables.c: a vector of these constant bytes, loaded from the code's own constants. */
+#define KX86_TABLE 64
+LLVMValueRef kx86_table(kll *l, LLVMValueRef *each);
+
 /* elf.c: an ELF relocatable object to a blob whose entry is `symbol`. Fails, naming what is
  * in the way, when the object needs anything from outside or an absolute address. */
 bool kx86_link(const void *object, size_t size, const char *symbol, kbe_blob *out,

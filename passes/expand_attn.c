@@ -183,30 +183,43 @@ static kir_ref token_scales(const attn *a, const part *p, const kir_ref at[4])
 	               KIR_f32);
 }
 
-/* One tile of K or V as stored, times its stored scales: f32<N x D>. Only tokens before
- * `upto` are touched when `cut`; of codes of 4 bits all are, which are never a NaN: there a
- * weight of 0 is enough. */
-static kir_ref load_tile(const attn *a, const part *p, const kir_ref at[5], kir_ref upto,
-                         bool cut)
+bool attn_grouped(const attn *a, const part *p)
+{
+	return p->group < 0 && !p->tokens && p->scales &&
+	       kir_type_of(a->f, p->scales)->rank == 4;
+}
+
+/* Only tokens before `upto` are touched when `cut`; of codes of 4 bits all are, which are never
+ * a NaN: there a weight of 0 is enough. What must not be touched was left out when a chunk was
+ * widened. */
+kir_ref attn_codes(const attn *a, const part *p, const kir_ref at[5], kir_ref upto, bool cut)
 {
 	kir_func *f = a->f;
 	kir_module *m = f->module;
 	kir_elem e = (kir_elem)kir_type_of(f, p->codes)->elem;
-	int64_t per = p->packed ? 2 : 1, dim = p->dim / per;
-	kir_ref sc = p->scales, first = p->column ? s64c(f, p->column / per) : at[3];
+	int64_t per = p->packed ? 2 : 1;
+	kir_ref first = p->column ? s64c(f, p->column / per) : at[3];
 	kir_ref src[6] = { p->codes, at[0], at[1], at[2], first, upto }, x;
 
-	if (p->wide) /* what must not be touched was left out when it was filled */
-		x = e3(f, KIR_OP_load, kir_tile(m, KIR_bf16, a->kv_tile, dim), p->wide, at[4],
-		       at[3]);
-	else
-		x = kir_emit(f, KIR_OP_load, kir_tile(m, e, a->kv_tile, dim), src,
-		             cut && !p->packed ? 6 : 5, NULL);
-	if (p->packed) {
-		dim *= 2;
-		x = kir_emit(f, KIR_OP_unpack, kir_tile(m, p->packed->elem, a->kv_tile, dim),
-		             &x, 1, (int64_t[KIR_MAX_ATTRS]){ p->packed->pack });
-	}
+	if (p->wide)
+		return e3(f, KIR_OP_load, kir_tile(m, KIR_bf16, a->kv_tile, p->dim), p->wide,
+		          at[4], at[3]);
+	x = kir_emit(f, KIR_OP_load, kir_tile(m, e, a->kv_tile, p->dim / per), src,
+	             cut && !p->packed ? 6 : 5, NULL);
+	if (!p->packed)
+		return x;
+	return kir_emit(f, KIR_OP_unpack, kir_tile(m, p->packed->elem, a->kv_tile, p->dim), &x,
+	                1, (int64_t[KIR_MAX_ATTRS]){ p->packed->pack });
+}
+
+kir_ref attn_tile(const attn *a, const part *p, const kir_ref at[5], kir_ref upto, bool cut)
+{
+	kir_func *f = a->f;
+	kir_module *m = f->module;
+	kir_ref x = attn_codes(a, p, at, upto, cut), sc = p->scales;
+
+	if (p->wide && attn_grouped(a, p))
+		return as_elem(f, x, KIR_f32); /* times its scales already */
 	if (!sc)
 		return as_elem(f, x, KIR_f32);
 	if (p->tokens)
@@ -222,8 +235,9 @@ static kir_ref load_tile(const attn *a, const part *p, const kir_ref at[5], kir_
 		g = e1(f, KIR_OP_reshape, kir_vector(m, se, a->kv_tile), g);
 		return scaled(a, p, x, as_elem(f, g, KIR_f32), 0);
 	}
+	int64_t per = p->packed ? 2 : 1;
 	int64_t group = st->rank == 4 ? kir_type_of(f, p->codes)->dim[3] * per / st->dim[3] : 0;
-	int64_t groups = group ? (dim + group - 1) / group : 0;
+	int64_t groups = group ? (p->dim + group - 1) / group : 0;
 	kir_ref ssrc[6] = { sc, at[0], at[1], at[2], groups ? at[3] : upto, upto };
 	kir_type_id stt =
 	    groups ? kir_tile(m, se, a->kv_tile, groups) : kir_vector(m, se, a->kv_tile);
@@ -331,7 +345,7 @@ bool attn_keys(const attn *a, const item *it, kir_ref first, kir_ref end, softma
 		upto = iadd(a, at[2], e2(f, KIR_OP_sub, s64, it->end, j));
 	}
 	for (unsigned i = 0; i < a->nkey; i++)
-		kt[i] = load_tile(a, &a->key[i], at, upto, upto && is_value(a, i));
+		kt[i] = attn_tile(a, &a->key[i], at, upto, upto && is_value(a, i));
 	kir_ref sc = tile_scores(a, it, j, kt, listed, why);
 
 	if (!sc)
@@ -345,7 +359,7 @@ bool attn_keys(const attn *a, const item *it, kir_ref first, kir_ref end, softma
 	for (unsigned i = 0; i < a->nvalue; i++) {
 		kir_type_id t = f->node[old.acc[i]].type;
 		kir_ref vt =
-		    is_value(a, i) ? kt[i] : load_tile(a, &a->value[i], at, upto, upto != 0);
+		    is_value(a, i) ? kt[i] : attn_tile(a, &a->value[i], at, upto, upto != 0);
 		kir_ref scaled = e2x(f, KIR_OP_mul, t, old.acc[i], al, 0);
 
 		now.acc[i] = e3(f, KIR_OP_dot, t, p, vt, scaled);

@@ -32,7 +32,7 @@ typedef struct part {
 	const kir_side *packed; /* codes are two a byte; NULL: one element each */
 	const kir_side *zero;   /* scales hold zero points; NULL: they don't    */
 	int64_t tokens;         /* those that share scales, one an element; 0   */
-	kir_ref wide;           /* codes of the keys from attn.chunk on, widened; or 0 */
+	kir_ref wide;           /* keys from attn.chunk on, as bf16: codes, times scales of groups; or 0 */
 } part;
 
 typedef struct attn {
@@ -103,6 +103,11 @@ item attn_item(const attn *a, kir_ref work, kir_ref w);
 void attn_rows(const attn *a, item *it);
 /* Where key j lies: page, KV head, token, 0; and its place in the chunk. */
 void attn_place(const attn *a, const item *it, kir_ref j, kir_ref at[5]);
+/* One tile of K or V: as stored, or times its stored scales, f32<N x D>. */
+kir_ref attn_codes(const attn *a, const part *p, const kir_ref at[5], kir_ref upto, bool cut);
+kir_ref attn_tile(const attn *a, const part *p, const kir_ref at[5], kir_ref upto, bool cut);
+/* Whether each group of a token's elements has a scale of its own. */
+bool attn_grouped(const attn *a, const part *p);
 softmax_state attn_begin(const attn *a);
 /* Keys from the tile of `first` on, to `end`, of one item: its state after the last tile. */
 bool attn_keys(const attn *a, const item *it, kir_ref first, kir_ref end, softmax_state *s,

@@ -15,8 +15,11 @@
  * Items may be any: each keeps its own ends. Keys are read from far once for n tiles of
  * queries; it costs the sums of n tiles of memory, and reading and writing them once a chunk.
  *
- * Knob widen has codes of 8-bit floats widened once a chunk, not once a tile of queries: into a
- * local in the order that products want, groups of 16 columns of pairs,
+ * Knob widen has codes of 8-bit floats widened once a chunk, not once a tile of queries; with
+ * knobs qk=bf16 and pv=bf16 also integers and codes of 4 bits, and, where bf16 holds the
+ * product, codes times the scales of their groups (e2m1 with scales of 8 bits), which makes one
+ * product of what else is one a group. Into a local in the order that products want, groups of
+ * 16 columns of pairs,
  *
  *     K [t/16 d/2 t%16 d%2]   V [d/16 t/2 d%16 t%2]
  *
@@ -31,6 +34,8 @@ enum {
 	WIDE_BYTES = 128 << 10, /* most that a chunk of widened keys and values takes */
 	STEP = 32               /* keys that are widened at a time, or half of them */
 };
+
+enum { ARITH_BF16 = 2 }; /* place of the word in ir/knobs.def */
 
 /* The states of the items of a block, side by side in locals. */
 typedef struct block {
@@ -137,13 +142,30 @@ static block block_begin(const attn *a, kir_ref w, kir_ref nwork)
 
 /* -- widened chunks ------------------------------------------------------------------------ */
 
-static bool is_wide(const attn *a, const part *p)
+/* Bits that hold the digits of any value of e. */
+static unsigned digits(kir_elem e)
 {
-	const kir_type *t = kir_type_of(a->f, p->codes);
+	return kir_elems[e].man + (unsigned)kir_is_float(e);
+}
 
-	return kir_is_float((kir_elem)t->elem) && kir_elems[t->elem].bits == 8 &&
-	       t->elem != KIR_e8m0 && !p->packed && p->group < 0 &&
-	       (!p->scales || kir_type_of(a->f, p->scales)->rank < 4);
+/* Whether a part's codes, with scales of groups times those, are bf16 as they are, and products
+ * take them so: 8-bit floats always, all else where knob qk or pv, which is `arithmetic`, says.
+ */
+static bool is_wide(const attn *a, const part *p, int arithmetic)
+{
+	kir_elem e = (kir_elem)kir_type_of(a->f, p->codes)->elem;
+	bool grouped = attn_grouped(a, p);
+	unsigned n = digits(e);
+
+	if (p->packed)
+		n = kir_is_float(p->packed->elem) ? digits(p->packed->elem) : 4;
+	if (p->group >= 0 || p->tokens || e == KIR_e8m0 || kir_elems[e].bits != 8)
+		return false;
+	if (grouped)
+		n += digits((kir_elem)kir_type_of(a->f, p->scales)->elem);
+	if (arithmetic != ARITH_BF16)
+		return kir_is_float(e) && !p->packed && !grouped;
+	return n <= digits(KIR_bf16) && !(grouped && p->zero);
 }
 
 /* A local for a chunk of a part's keys. inner: the axis of pairs, 1 for keys. */
@@ -165,15 +187,16 @@ static kir_ref wide_local(const attn *a, const part *p, uint8_t inner)
 static void widen_part(const attn *a, const part *p, const kir_ref at[5], kir_ref upto,
                        int64_t keys)
 {
-	kir_func *f = a->f;
-	kir_module *m = f->module;
-	kir_elem e = (kir_elem)kir_type_of(f, p->codes)->elem;
-	kir_ref src[6] = { p->codes, at[0], at[1], at[2], at[3], upto };
-	kir_ref x =
-	    kir_emit(f, KIR_OP_load, kir_tile(m, e, keys, p->dim), src, upto ? 6 : 5, NULL);
+	attn step = *a;
+	part stored = *p;
+	kir_ref x;
 
-	kir_emit(f, KIR_OP_store, KIR_NO_TYPE,
-	         (kir_ref[]){ as_elem(f, x, KIR_bf16), p->wide, at[4], at[3] }, 4, NULL);
+	step.kv_tile = keys;
+	stored.wide = 0;
+	x = attn_grouped(a, p) ? attn_tile(&step, &stored, at, upto, upto != 0)
+	                       : attn_codes(&step, &stored, at, upto, upto != 0);
+	kir_emit(a->f, KIR_OP_store, KIR_NO_TYPE,
+	         (kir_ref[]){ as_elem(a->f, x, KIR_bf16), p->wide, at[4], at[3] }, 4, NULL);
 }
 
 /* Keys of the chunk that items like number i read, unless those of the item before are the
@@ -284,14 +307,15 @@ static bool set_widened(attn *a, kir_diag *why)
 
 	if (a->q_block < 2 || s->widen == 1 || (!s->widen && !tiles))
 		return true;
-	a->widen_key = plain && is_wide(a, &a->key[0]) && a->key[0].dim % 2 == 0;
-	a->widen_value = plain && is_wide(a, &a->value[0]) && a->value[0].dim % 16 == 0;
+	a->widen_key = plain && is_wide(a, &a->key[0], s->qk) && a->key[0].dim % 2 == 0;
+	a->widen_value = plain && is_wide(a, &a->value[0], s->pv) && a->value[0].dim % 16 == 0;
 	if (!s->widen || a->widen_key || a->widen_value)
 		return true;
 	kir_error(
 	    why, 0, 0,
 	    "knob widen=on: it is for keys and values apart, of 8-bit floats with at most "
-	    "one scale a token, and kv_tile a multiple of 16");
+	    "one scale a token, or with qk=bf16, pv=bf16 whatever bf16 holds as it is, and "
+	    "kv_tile a multiple of 16");
 	return false;
 }
 

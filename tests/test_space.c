@@ -302,7 +302,7 @@ static void blocks_are_for_tiles(void **state)
 		         "batch=1 ctx=8192 qlen=8192 qk=auto pv=auto tiles=auto stream=auto "
 		         "rescale=lazy",
 		         targets[i], "kv_tile=128 q_tile=8 q_block=8");
-		unsigned one = 0, chunk = 0, apart = 0;
+		unsigned one = 0, chunk = 0, apart = 0, beside = 0;
 
 		assert_true(x.ok);
 		for (unsigned c = 0; c < x.s.n; c++) {
@@ -311,10 +311,12 @@ static void blocks_are_for_tiles(void **state)
 			one += s->q_block == 0;
 			chunk += s->kv_chunk > 0;
 			apart += s->widen > 0;
+			beside += s->pipeline > 0;
 			assert_true(s->q_block > 1 || (!s->kv_chunk && !s->widen));
 			assert_true(!s->kv_chunk || s->kv_chunk % s->kv_tile == 0);
 		}
 		assert_true(i ? !one && !chunk && !apart : one && chunk && apart);
+		assert_true(i ? !beside : beside);
 		release(&x);
 	}
 }

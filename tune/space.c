@@ -68,7 +68,8 @@ static bool is_small_float(kir_elem e)
 	return kir_is_float(e) && kir_elems[e].bits == 8;
 }
 
-/* Chunks of keys are for tile registers: vectors take longer with them. */
+/* Chunks of keys are for tile registers: vectors take longer with them. So is what runs beside
+ * their products. */
 static bool has_blocks(const maker *m)
 {
 	return m->f->target && m->f->target->features & KIR_HAS_amx_tile &&
@@ -107,6 +108,8 @@ static bool makes_sense(const maker *m, const char *knob, const char *word, size
 	if (!strcmp(knob, "widen")) /* auto is on where blocks are tried */
 		return has_blocks(m) && n == 3 &&
 		       (is_small_float(m->elem[0]) || is_small_float(m->elem[1]));
+	if (!strcmp(knob, "pipeline"))
+		return has_blocks(m);
 	if (!strcmp(knob, "rescale") && m->f->target && m->f->target->lanes)
 		/* what auto isn't there: no second one */
 		return *word == (m->f->target->features & KIR_HAS_xmx ? 'a' : 'l');
@@ -200,8 +203,9 @@ static void drop(kt_space *s, unsigned k)
 
 static void limit(kt_space *s)
 {
-	static const char *const spare[] = { "hint", "cols",  "unroll", "rows",     "fuse",
-		                             "pv",   "tiles", "qk",     "kv_chunk", "split" };
+	static const char *const spare[] = { "hint", "cols",     "unroll", "rows",
+		                             "fuse", "pv",       "tiles",  "pipeline",
+		                             "qk",   "kv_chunk", "split" };
 
 	for (unsigned i = 0; product(s) > MOST && i < sizeof(spare) / sizeof(spare[0]); i++)
 		for (unsigned k = 0; k < s->nknob; k++)

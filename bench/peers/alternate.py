@@ -40,6 +40,9 @@ ABLATION = [
     ("prefill-bf16", "q_block=4 kv_chunk=1024"), ("prefill-bf16", "q_block=8 kv_chunk=1024"),
     ("prefill-bf16", "q_block=16 kv_chunk=1024"), ("prefill-bf16", "q_tile=4"), ("prefill-bf16", "q_tile=16"),
     ("prefill2k-bf16", "q_block=8 kv_chunk=2048"),
+    # products of the next tile of keys beside the softmax of this one
+    ("prefill-bf16", "pipeline=on"), ("prefill2k-bf16", "pipeline=on"), ("prefill-e4m3", "pipeline=on"),
+    ("prefill-int8", "pipeline=on"), ("chunk-bf16", "pipeline=on"),
 ]
 
 

@@ -204,33 +204,48 @@ static kir_ref sum_squares(kir_func *f, kir_ref x)
 	return e1(f, KIR_OP_reshape, kir_vector(m, KIR_f32, rows), x);
 }
 
+/* A scale a row, and what the rows are under it. */
+typedef struct candidate {
+	kir_ref d, codes, error;
+} candidate;
+
 /* How far codes of x under scales d are from x (times `over`), squared: one a row. */
-static kir_ref squared_error(kir_func *f, const kir_side *s, kir_ref x, kir_ref d, kir_ref over)
+static candidate try_scale(kir_func *f, const kir_side *s, kir_ref x, kir_ref d, kir_ref over)
 {
 	kir_type_id t = f->node[x].type;
-	kir_ref q = as_elem(f, write_codes(f, s, x, d, 0, over, 0), KIR_f32);
+	candidate c = { .d = d, .codes = write_codes(f, s, x, d, 0, over, 0) };
+	kir_ref q = e2x(f, KIR_OP_mul, t, as_elem(f, c.codes, KIR_f32), d, 0);
 
-	q = e2x(f, KIR_OP_mul, t, q, d, 0);
 	if (over)
 		x = e2x(f, KIR_OP_mul, t, x, over, 0);
-	return sum_squares(f, e2(f, KIR_OP_sub, t, x, q));
+	c.error = sum_squares(f, e2(f, KIR_OP_sub, t, x, q));
+	return c;
 }
 
-/* The scale of each row of x, of two divisors that which errs less. */
+/* The scale of each row of x, of two divisors that which errs less, as stored; then *codes are
+ * the rows under it. */
 static kir_ref group_scale(kir_func *f, const kir_side *s, kir_ref x, kir_elem from,
-                           kir_ref over)
+                           kir_ref over, kir_ref *codes)
 {
-	kir_ref first = row_scale(f, s, x, from, over), a, b, better;
+	kir_ref first = row_scale(f, s, x, from, over), wide[2], better;
+	kir_type_id t = f->node[x].type, it = i1_like(f, t);
 	kir_side by = *s;
 
 	if (s->other == 0)
 		return first;
 	by.divisor = s->other;
-	a = as_elem(f, first, KIR_f32);
-	b = as_elem(f, row_scale(f, &by, x, from, over), KIR_f32);
-	better = e2(f, KIR_OP_lt, i1_like(f, f->node[a].type), squared_error(f, s, x, b, over),
-	            squared_error(f, s, x, a, over));
-	return as_elem(f, e3(f, KIR_OP_select, f->node[a].type, better, b, a), s->scale_elem);
+	candidate a = try_scale(f, s, x, as_elem(f, first, KIR_f32), over);
+	candidate b =
+	    try_scale(f, s, x, as_elem(f, row_scale(f, &by, x, from, over), KIR_f32), over);
+
+	/* compared in every lane: a mask that is the same in all would be a branch */
+	wide[0] = e1x(f, KIR_OP_spread, t, a.error, 0);
+	wide[1] = e1x(f, KIR_OP_spread, t, b.error, 0);
+	better = e2(f, KIR_OP_lt, it, wide[1], wide[0]);
+	*codes = e3(f, KIR_OP_select, f->node[a.codes].type, better, b.codes, a.codes);
+	better = e2(f, KIR_OP_lt, i1_like(f, f->node[a.d].type), b.error, a.error);
+	return as_elem(f, e3(f, KIR_OP_select, f->node[a.d].type, better, b.d, a.d),
+	               s->scale_elem);
 }
 
 /* x as codes that are values. What is that already is stored bit for bit, NaN too. */
@@ -290,7 +305,7 @@ void write_rows(kir_func *f, const kir_side *s, kir_ref x, kir_ref given, kir_re
 	kir_module *m = f->module;
 	kir_type t = *kir_type_of(f, x);
 	int64_t rows = t.dim[0], dim = t.dim[1], groups = s->group ? dim / s->group : 1;
-	kir_ref xf, whole = 0, d = given, codes, over = 0, zero = 0;
+	kir_ref xf, whole = 0, d = given, codes = 0, over = 0, zero = 0;
 
 	if (s->rotate)
 		x = rotate(f, x, signs, kir_side_block(s, dim), (kir_elem)t.elem);
@@ -310,7 +325,8 @@ void write_rows(kir_func *f, const kir_side *s, kir_ref x, kir_ref given, kir_re
 			over = write_each_group(f, over, groups);
 	}
 	if (format_stored(s)) {
-		kir_ref stored = group_scale(f, s, s->row ? whole : xf, (kir_elem)t.elem, over);
+		kir_ref stored =
+		    group_scale(f, s, s->row ? whole : xf, (kir_elem)t.elem, over, &codes);
 		kir_ref out;
 
 		d = as_elem(f, stored, KIR_f32);
@@ -329,7 +345,8 @@ void write_rows(kir_func *f, const kir_side *s, kir_ref x, kir_ref given, kir_re
 			         out);
 		write_store(f, out, (s->gran == KIR_GRAN_group ? 2 : 1) + between, scales_to);
 	}
-	codes = write_codes(f, s, xf, d, zero, over, 0);
+	if (!codes)
+		codes = write_codes(f, s, xf, d, zero, over, 0);
 	if (s->gran == KIR_GRAN_group)
 		codes =
 		    e1(f, KIR_OP_reshape, kir_with_elem(m, f->node[x].type, s->elem), codes);

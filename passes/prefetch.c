@@ -13,16 +13,21 @@
  * knows. So the pass looks for loops in which the address of vector loads goes through a
  * table, computes that address once more for knob `prefetch` iterations on, and touches
  * there what the inner loops read here: each line once, spread over the products. Decode from
- * DRAM reads 1.2 to 3 times as fast with it on Zen 5. Whether into L2 (auto) or L1 is the
- * tuner's to say: into L1 most caches are 2 to 9 % faster still, e4m3 of 128 elements and what
- * lies in L2 already 4 % slower (docs/performance.md).
+ * DRAM reads 1.2 to 3 times as fast with it on Zen 5.
+ *
+ * Knob hint is the level fetched into. auto: L1 where what an iteration reads is at most NEAR,
+ * else L2. On Zen 5 (48 KiB of L1) that is the same or up to 15 % faster from DRAM in all but
+ * one of 72 cases, and the same from L2 (docs/performance.md); more than NEAR wasn't seen to
+ * gain.
  *
  * auto: one iteration ahead for functions with knob q_tile at most 1 (decode: every line is
- * read once), off for others. Knob hint is the level fetched into.
+ * read once), off for others.
  *
  * Requires level V. Keeps everything; table entries are only read where the loop would.
  */
 #include "emit.h"
+
+enum { NEAR = 64 * 1024, MANY = 1 << 30 };
 
 typedef struct ahead {
 	const kir_func *in;
@@ -30,6 +35,8 @@ typedef struct ahead {
 	kir_ref *map, *next; /* in -> out: of this iteration, of the coming one; 0: the same */
 	bool *slice;         /* nodes that the address of some vload is computed from        */
 	int64_t distance;    /* iterations                                                   */
+	int64_t *bytes;      /* by buffer: what an iteration reads of it                     */
+	int hint;            /* of this loop                                                 */
 } ahead;
 
 static bool from_param(const kir_func *f, kir_ref b)
@@ -49,6 +56,80 @@ static bool is_stream(const kir_func *f, kir_ref n)
 		return false;
 	kir_access(f, n, &buf, &first, &count, &upto);
 	return from_param(f, buf);
+}
+
+/* Iterations of a loop inside the one that is looked at; MANY: not known. */
+static int64_t trips(const kir_func *f, kir_ref loop)
+{
+	int64_t lo, hi, step = kir_for_step(f, loop);
+
+	if (!kir_is_const(f, kir_src(f, loop, 0), &lo) ||
+	    !kir_is_const(f, kir_src(f, loop, 1), &hi))
+		return MANY;
+	return hi > lo ? (hi - lo + step - 1) / step : 0;
+}
+
+/* Adds what nodes [n, end), run `times` times, read of each buffer. A line that is read twice
+ * counts twice. */
+static void count_bytes(const ahead *a, kir_ref n, kir_ref end, int64_t times)
+{
+	for (; n < end; n++) {
+		const kir_type *t = kir_type_of(a->in, n);
+		kir_ref buf, upto;
+		unsigned first, count;
+		int64_t size;
+
+		if (a->in->node[n].op == KIR_OP_for) {
+			int64_t inner = trips(a->in, n) * times;
+			kir_ref after = kir_region_end(a->in, n);
+
+			count_bytes(a, n + 1, after, inner < MANY ? inner : MANY);
+			n = after - 1;
+			continue;
+		}
+		if (!is_stream(a->in, n))
+			continue;
+		kir_access(a->in, n, &buf, &first, &count, &upto);
+		if (a->in->node[n].op == KIR_OP_amx_load)
+			size = kir_amx_shape(a->in, kir_attr_of(a->in, n, KIR_ATTR_tile)).rows *
+			       64;
+		else
+			size = t->dim[0] * kir_elem_bytes((kir_elem)t->elem);
+		a->bytes[buf] += size * times;
+	}
+}
+
+/* What an iteration of the loop reads, at most: of a buffer no more than the columns of as many
+ * rows as the loop goes on by, or as a page has. */
+static int64_t bytes_read(const ahead *a, kir_ref loop, kir_ref end)
+{
+	int64_t sum = 0, step = kir_for_step(a->in, loop);
+
+	for (kir_ref n = 1; n < end; n++)
+		a->bytes[n] = 0;
+	count_bytes(a, loop + 1, end, 1);
+	for (kir_ref n = 1; n < end; n++) {
+		const kir_type *t = a->bytes[n] ? kir_type_of(a->in, n) : NULL;
+		int64_t rows, most;
+
+		if (!t)
+			continue;
+		rows = t->rank >= 2 ? t->dim[t->rank - 2] : 0;
+		if (step > 1 && step < rows)
+			rows = step;
+		most = rows > 0 ? rows * t->dim[t->rank - 1] * kir_elem_bytes((kir_elem)t->elem)
+		                : 0;
+		sum += most > 0 && most < a->bytes[n] ? most : a->bytes[n];
+	}
+	return sum;
+}
+
+/* 0: L1, 1: L2. The caches of sub-groups know better. */
+static int level(const ahead *a, kir_ref loop, kir_ref end)
+{
+	if (a->in->sched.hint)
+		return a->in->sched.hint - 1;
+	return !a->in->target->lanes && bytes_read(a, loop, end) <= NEAR ? 0 : 1;
 }
 
 static void mark(ahead *a, kir_ref loop, kir_ref n)
@@ -142,7 +223,6 @@ static void touch(ahead *a, kir_ref n)
 	kir_ref buf, upto, src[KIR_RANK + 1];
 	unsigned first, count;
 	bool moves = false;
-	int hint = a->in->sched.hint ? a->in->sched.hint - 1 : 1;
 
 	kir_access(a->in, n, &buf, &first, &count, &upto);
 	src[0] = a->map[buf];
@@ -159,7 +239,7 @@ static void touch(ahead *a, kir_ref n)
 
 	for (int64_t r = 0; r < rows; r++)
 		kir_emit(a->out, KIR_OP_prefetch, KIR_NO_TYPE, src, 1 + count,
-		         (int64_t[KIR_MAX_ATTRS]){ hint, r * pitch });
+		         (int64_t[KIR_MAX_ATTRS]){ a->hint, r * pitch });
 }
 
 /* Copies the loop; returns its end. */
@@ -167,6 +247,7 @@ static kir_ref copy_loop(ahead *a, kir_ref loop)
 {
 	kir_ref end = kir_region_end(a->in, loop), n = loop + 1;
 
+	a->hint = level(a, loop, end);
 	kir_copy(a->out, a->in, loop, a->map);
 	for (; a->in->node[n].op == KIR_OP_arg; n++)
 		kir_copy(a->out, a->in, n, a->map);
@@ -193,6 +274,7 @@ kpass_result kpass_prefetch(const kir_func *in, kir_func *out, kir_diag *why)
 	a.distance = knob ? knob - 1 : (in->sched.q_tile <= 1 ? 1 : 0);
 	a.next = kir_alloc(out->module, in->nnode * sizeof *a.next);
 	a.slice = kir_alloc(out->module, in->nnode * sizeof *a.slice);
+	a.bytes = kir_alloc(out->module, in->nnode * sizeof *a.bytes);
 	for (kir_ref n = 1; n < in->nnode; n++)
 		if (in->node[n].op == KIR_OP_prefetch)
 			return KPASS_SAME; /* somebody has already said what to touch */

@@ -607,6 +607,10 @@ static void emit_group(vec *v, vec_group *g)
 		if (kir_type_of(v->in, n)->rank && escapes(v, g, n))
 			v->val[n] = vec_home(v, n);
 	}
+	if (vec_narrow_takes(v, g)) {
+		vec_narrow(v, g);
+		return;
+	}
 	run.side = side_of(v, &run);
 	whole = g->rows / run.side * run.side;
 	vec_loop lr = vec_loop_begin(v, whole, run.side);

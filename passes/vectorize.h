@@ -5,6 +5,7 @@
  *     vec_home.c    indices, loops, where each tile lives
  *     vec_group.c   elementwise ops and reductions: loops over rows and vectors
  *     vec_down.c    reductions over the rows of a tile
+ *     vec_narrow.c  the same over rows shorter than a vector
  *     vec_memory.c  tiles to and from parameters
  *     vec_nibble.c  two codes a byte, taken apart and put together
  *     vec_pack.c    the right factor of a product, brought into product order
@@ -125,6 +126,9 @@ void vec_reduce_rows(vec *v, kir_ref n);
 bool vec_group_takes(const vec *v, kir_ref n);
 void vec_group_add(vec *v, kir_ref n);
 void vec_flush(vec *v);
+/* Whether several rows of the group, whose members have their homes, are a vector; emits it. */
+bool vec_narrow_takes(const vec *v, const vec_group *g);
+void vec_narrow(vec *v, const vec_group *g);
 
 void vec_load(vec *v, kir_ref n);
 void vec_store(vec *v, kir_ref n);

@@ -17,8 +17,8 @@
  *
  * Knob hint is the level fetched into. auto: L1 where what an iteration reads is at most NEAR,
  * else L2. On Zen 5 (48 KiB of L1) that is the same or up to 15 % faster from DRAM in all but
- * one of 72 cases, and the same from L2 (docs/performance.md); more than NEAR wasn't seen to
- * gain.
+ * one of 72 cases, and the same from L2 (docs/performance.md); more than NEAR wasn't
+ * measured.
  *
  * auto: one iteration ahead for functions with knob q_tile at most 1 (decode: every line is
  * read once), off for others.

@@ -403,10 +403,12 @@ static kir_ref without_nan(vec *v, kir_ref n, kir_ref x)
 	return vec_combine(v, op, none, x);
 }
 
-/* Whether rows of the group are whole vectors, so that several can be reduced together. */
+/* Whether rows of the group are whole vectors, so that several can be reduced together: with a
+ * lane at least for each of them. */
 static bool whole_vectors(const vec *v, const group_run *run)
 {
-	return run->side > 1 && run->g->cols % run->lanes == 0 && !v->in->target->lanes;
+	return run->side > 1 && run->lanes >= (int64_t)run->side &&
+	       run->g->cols % run->lanes == 0 && !v->in->target->lanes;
 }
 
 /* All members at one place of each row side by side; reductions are taken into run->acc if

@@ -3,6 +3,7 @@
  * and makes new ones. The OpenMP of GCC waits for ever there for threads that only the parent
  * has. */
 #include "support_api.h"
+#include "support_blob.h"
 
 #include <setjmp.h>
 #include <signal.h>
@@ -53,6 +54,8 @@ static int go_on(kvjit *kv, const kvjit_kernel *k)
 {
 	static const char other[] = "merge out=f32 heads=4 dim=64";
 	kvjit_compile_options o = { .size = sizeof o, .flags = KVJIT_FRESH };
+	kvjit_options mine = { .size = sizeof mine,
+		               .backend = support_backend("x86") ? "x86" : "c" };
 	kvjit *own = NULL;
 	kvjit_kernel *more = NULL;
 
@@ -65,7 +68,7 @@ static int go_on(kvjit *kv, const kvjit_kernel *k)
 		return 3;
 	kvjit_release(more);
 	kvjit_close(kv);
-	if (kvjit_open(NULL, &own) != KVJIT_OK ||
+	if (kvjit_open(&mine, &own) != KVJIT_OK ||
 	    kvjit_compile(own, scale_ir, NULL, &more) != KVJIT_OK || !scales(more, 5))
 		return 4;
 	kvjit_release(more);

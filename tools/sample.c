@@ -229,6 +229,13 @@ static const char *plain_name(const kir_func *f, unsigned i, char out[64])
 	return out;
 }
 
+/* An indexer's arguments: each query has a row of its own that says which sequence it is of and
+ * how many of its keys it sees. */
+static bool is_index(const kir_func *f)
+{
+	return param_of(f, "seqs") >= 0;
+}
+
 /* Length of a `?` first dimension. */
 static int64_t rows_of(const kir_func *f, const batch *b, unsigned i)
 {
@@ -239,7 +246,8 @@ static int64_t rows_of(const kir_func *f, const batch *b, unsigned i)
 		int64_t n;
 	} known[] = {
 		{ "table", NSEQ },
-		{ "lens", NSEQ },
+		{ "lens", is_index(f) ? b->tokens : NSEQ },
+		{ "seqs", b->tokens },
 		{ "starts", NSEQ + 1 },
 		{ "work", b->nwork + 1 },
 		{ "join", b->njoin + 1 },
@@ -448,13 +456,28 @@ static void put_slots(batch *b, const kir_type *t, const kref_arg *arg, int64_t 
 	}
 }
 
+/* For each query its sequence, or the keys it sees: up to its own place. */
+static void put_rows(const batch *b, const kir_type *t, const kref_arg *arg, bool seqs)
+{
+	for (int s = 0; s < NSEQ; s++)
+		for (int32_t r = b->starts[s]; r < b->starts[s + 1]; r++) {
+			int64_t idx[KIR_RANK] = { r };
+
+			set((kir_elem)t->elem,
+			    (unsigned char *)arg->base + place(t, arg->stride, idx),
+			    seqs ? s : b->lens[s] - (b->starts[s + 1] - 1 - r));
+		}
+}
+
 static void fill_known(const kir_func *f, batch *b, unsigned i, const kref_arg *arg)
 {
 	char buf[64];
 	const char *name = plain_name(f, i, buf);
 	const kir_type *t = kir_type_at(f->module, f->param[i].type);
 
-	if (!strcmp(name, "lens"))
+	if (is_index(f) && (!strcmp(name, "seqs") || !strcmp(name, "lens")))
+		put_rows(b, t, arg, *name == 's');
+	else if (!strcmp(name, "lens"))
 		put_ints(t, arg, b->lens, NSEQ, 1);
 	else if (!strcmp(name, "starts"))
 		put_ints(t, arg, b->starts, NSEQ + 1, 1);
@@ -482,6 +505,10 @@ static void fill_scalar(const kir_func *f, batch *b, unsigned i, kref_arg *arg)
 		arg->i = b->tokens;
 	else if (!strcmp(name, "p"))
 		arg->i = PARTS;
+	else if (is_index(f) && !strcmp(name, "pages"))
+		arg->i = NPAGES;
+	else if (is_index(f) && !strcmp(name, "width"))
+		arg->i = MAX_PAGES * b->page;
 	else
 		arg->i = 1 + below(b, 8);
 }

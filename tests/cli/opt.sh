@@ -49,6 +49,15 @@ echo "$good" | "$opt" --passes=expand,cse --check=verify,text,ref --tol=0 --seed
 	--print='before:cse,after:*' - >"$tmp"
 [ "$(grep -c '^; ' "$tmp")" = 3 ]
 
+# An indexer's lists are of its queries: made up by sequence, they were read behind their end.
+for seed in 1 2 3; do
+	echo "index kv=index_e4m3 heads=4 dim=64 page=64 topk=32 ctx=256" |
+		"$opt" --passes=all --check=ref --seed=$seed - >"$tmp" 2>&1 || {
+		head -n 1 "$tmp"
+		exit 1
+	}
+done
+
 # Made-up scales of groups, of any element and in any order, are above 0 as those of tokens are:
 # integer weights take no others, and pass arith was told to have changed the result.
 for kv in int8/g32 int4/g32/inline nvfp4 mxfp8 int8/c32 "bf16 kv2=int8/g32"; do

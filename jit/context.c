@@ -169,6 +169,18 @@ static kvjit_status pick_target(kvjit *kv, const kvjit_options *o, const char *n
 		return pick_device(kv, o, t);
 	if (!t)
 		return no_target(name);
+	if (o->device || o->device_context || o->device_handle) {
+		snprintf(
+		    open_error, sizeof(open_error),
+		    "options.device%s is given, but target '%s' with backend '%s' opens no "
+		    "device; a GPU's target (xe, or a row of kvjit info) with backend spirv "
+		    "does",
+		    o->device           ? ""
+		    : o->device_context ? "_context"
+		                        : "_handle",
+		    t->name, kvjit_backend_names[kv->backend]);
+		return KVJIT_BAD_ARGUMENT;
+	}
 	if (t->lanes && kv->backend != KVJIT_BE_ref) {
 		snprintf(open_error, sizeof(open_error),
 		         "backend '%s' doesn't compile for target '%s'; spirv does",

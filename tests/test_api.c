@@ -58,6 +58,14 @@ static void test_open_refuses(void **state)
 	o.backend = "gpu";
 	assert_int_equal(kvjit_open(&o, &kv), KVJIT_UNSUPPORTED);
 	assert_says(kvjit_open_error(), "gpu|x86|ref");
+	o.backend = "ref";
+	o.device = "0"; /* of no GPU: nobody would look at it */
+	assert_int_equal(kvjit_open(&o, &kv), KVJIT_BAD_ARGUMENT);
+	assert_says(kvjit_open_error(), "options.device |ref|xe|spirv");
+	o.device = NULL;
+	o.device_handle = &o;
+	assert_int_equal(kvjit_open(&o, &kv), KVJIT_BAD_ARGUMENT);
+	assert_says(kvjit_open_error(), "options.device_handle |xe");
 	assert_null(kv);
 	setenv("KVJIT_TARGET", "z80", 1);
 	assert_int_equal(kvjit_open(NULL, &kv), KVJIT_UNSUPPORTED);

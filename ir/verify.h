@@ -29,8 +29,6 @@ const char *kir_type_text(kir_checker *c, kir_type_id t);
 /* "%x" or a literal's "3". Good as long as kir_type_text's result. */
 const char *kir_value_text(kir_checker *c, kir_ref n);
 
-/* The buffer behind views: a param or a local. */
-kir_ref kir_root(const kir_func *f, kir_ref buffer);
 /* Types and attributes of node n, whose operands are there and of the kinds of its row. */
 bool kir_check_op(kir_checker *c, kir_ref n);
 /* verify_xe.c: ops of a sub-group; of a load, what is known of its block. */

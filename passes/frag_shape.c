@@ -61,7 +61,10 @@ int64_t frag_share(const frag *g, kir_ref n)
 	return frag_depth(g, n) / g->lanes;
 }
 
-unsigned frag_left_run(const frag *g, kir_ref n)
+/* How many columns side by side a lane has of product n's left factor. On engines of 16 lanes
+ * bytes of weights lie one in a lane, as they were computed; there are few of them, so they
+ * change lanes (frag_deal.c). On those of 8 keys are loaded in the order that weights need. */
+static unsigned left_run(const frag *g, kir_ref n)
 {
 	bool trans = kir_attr_of(g->in, n, KIR_ATTR_trans);
 	int64_t share = frag_share(g, n);
@@ -71,7 +74,8 @@ unsigned frag_left_run(const frag *g, kir_ref n)
 	return (unsigned)(frag_widens(g, n) && trans ? 2 * share : share);
 }
 
-unsigned frag_right_run(const frag *g, kir_ref n)
+/* The same of the product itself, where values lie as rows: a lane gets words of them. */
+static unsigned right_run(const frag *g, kir_ref n)
 {
 	bool narrow = g->lanes != FRAG_WIDE && frag_share(g, n) > 1;
 	int64_t cols = kir_type_of(g->in, n)->dim[1];
@@ -93,7 +97,9 @@ static kir_ref only_user(const frag *g, kir_ref n)
 	return 0;
 }
 
-bool frag_widens_rows(const frag *g, kir_ref n)
+/* Whether n makes f16 of a tile of codes that is loaded for it alone and is the left factor of
+ * a product that widens: rows are then loaded and widened together. */
+static bool widens_rows(const frag *g, kir_ref n)
 {
 	const kir_func *in = g->in;
 	kir_ref load = kir_src(in, n, 0), dot, buf, upto;
@@ -115,7 +121,9 @@ bool frag_widens_rows(const frag *g, kir_ref n)
 	       frag_widens(g, dot);
 }
 
-bool frag_cuts_store(const frag *g, kir_ref n)
+/* Whether n cuts columns off a tile that is stored and used for nothing else: the store does.
+ */
+static bool cuts_store(const frag *g, kir_ref n)
 {
 	const kir_func *in = g->in;
 	kir_ref user, buf, upto;
@@ -131,7 +139,9 @@ bool frag_cuts_store(const frag *g, kir_ref n)
 	return !upto;
 }
 
-bool frag_is_column(const frag *g, kir_ref n)
+/* Whether n is a column of a tile of one, as a vector: scales of a group of each key. It is
+ * loaded as one, the tile isn't. */
+static bool is_column(const frag *g, kir_ref n)
 {
 	const kir_func *in = g->in;
 	kir_ref load = kir_src(in, n, 0);
@@ -159,11 +169,11 @@ static bool defer(frag *g)
 	for (kir_ref n = 1; n < g->in->nnode; n++) {
 		frag_factor b;
 
-		if (frag_cuts_store(g, n))
+		if (cuts_store(g, n))
 			g->deferred[n] = true;
-		if (frag_is_column(g, n) && !written_between(g->in, kir_src(g->in, n, 0), n))
+		if (is_column(g, n) && !written_between(g->in, kir_src(g->in, n, 0), n))
 			g->deferred[kir_src(g->in, n, 0)] = true;
-		if (frag_widens_rows(g, n) && !written_between(g->in, kir_src(g->in, n, 0), n))
+		if (widens_rows(g, n) && !written_between(g->in, kir_src(g->in, n, 0), n))
 			g->deferred[kir_src(g->in, n, 0)] = true;
 		if (g->in->node[n].op != KIR_OP_dot)
 			continue;
@@ -287,9 +297,9 @@ static void visit(solver *s, kir_ref n)
 		set(s, n, FRAG_TILE);
 		set(s, x, FRAG_TILE);
 		same(s, n, kir_src(in, n, 2));
-		set_run(s, x, frag_left_run(s->g, n));
+		set_run(s, x, left_run(s->g, n));
 		if (!kir_attr_of(in, n, KIR_ATTR_trans))
-			set_run(s, n, frag_right_run(s->g, n));
+			set_run(s, n, right_run(s->g, n));
 		return;
 	case KIR_OP_reduce_add:
 	case KIR_OP_reduce_max:
@@ -352,9 +362,9 @@ static bool orders_fit(const frag *g)
 
 		if (g->in->node[n].op != KIR_OP_dot)
 			continue;
-		if (g->run[kir_src(g->in, n, 0)] != frag_left_run(g, n) ||
+		if (g->run[kir_src(g->in, n, 0)] != left_run(g, n) ||
 		    (trans ? g->lanes == FRAG_WIDE && g->run[n] != 1
-		           : g->run[n] != frag_right_run(g, n)))
+		           : g->run[n] != right_run(g, n)))
 			return false;
 	}
 	return true;

@@ -62,27 +62,12 @@ bool frag_widens(const frag *g, kir_ref n);
 /* Steps of the contraction that product n takes at once, and a lane's share of them. */
 int64_t frag_depth(const frag *g, kir_ref n);
 int64_t frag_share(const frag *g, kir_ref n);
-/* How many columns side by side a lane has of product n's left factor. On engines of 16 lanes
- * bytes of weights lie one in a lane, as they were computed; there are few of them, so they
- * change lanes (frag_deal.c). On those of 8 keys are loaded in the order that weights need. */
-unsigned frag_left_run(const frag *g, kir_ref n);
-/* The same of the product itself, where values lie as rows: a lane gets words of them. */
-unsigned frag_right_run(const frag *g, kir_ref n);
 /* Elements of f16 from words of four codes of e each: x[0] the even ones, x[1] the odd ones, of
  * what x[0] was. Returns what they are to be multiplied by. NaN of e4m3 comes out as a number.
  */
 double frag_widen(frag *g, kir_elem e, kir_ref x[2]);
 /* Of rows of codes, two columns in each lane: their even columns and their odd ones in f16. */
 void frag_widen_rows(frag *g, kir_elem e, kir_ref rows, kir_ref x[2]);
-/* Whether n makes f16 of a tile of codes that is loaded for it alone and is the left factor of
- * a product that widens: rows are then loaded and widened together. */
-bool frag_widens_rows(const frag *g, kir_ref n);
-/* Whether n cuts columns off a tile that is stored and used for nothing else: the store does.
- */
-bool frag_cuts_store(const frag *g, kir_ref n);
-/* Whether n is a column of a tile of one, as a vector: scales of a group of each key. It is
- * loaded as one, the tile isn't. */
-bool frag_is_column(const frag *g, kir_ref n);
 /* Words whose upper bits of bytes say where x, codes of e4m3, is NaN or where `any` (or 0:
  * nothing) said so. Not apart: beside a NaN that of its word's next code may be wrong, an
  * instruction less. */
@@ -93,8 +78,8 @@ kir_ref frag_nans(frag *g, kir_ref x, bool apart, kir_ref any);
  * gain. */
 typedef enum frag_road { FRAG_BLOCKS, FRAG_WORDS, FRAG_NONE } frag_road;
 frag_road frag_road_of(const frag *g, kir_ref n);
-/* From words of rows, four columns each: of pairs of rows, columns 0 and 1 (which: 0) or 2 and 3
- * of both; of four rows, each column. */
+/* From words of rows, four columns each: of pairs of rows, columns 0 and 1 (which: 0) or 2 and
+ * 3 of both; of four rows, each column. */
 kir_ref frag_pairs(frag *g, kir_ref words, int64_t which);
 void frag_quads(frag *g, kir_ref words, kir_ref column[4]);
 
@@ -120,8 +105,8 @@ kir_ref frag_iota(frag *g, kir_type_id t, int64_t run);
 int64_t frag_first(const frag *g, int64_t run, int64_t c);
 
 void frag_load(frag *g, kir_ref n);
-void frag_load_rows(frag *g, kir_ref n); /* of frag_widens_rows() */
-void frag_load_column(frag *g, kir_ref n); /* of frag_is_column() */
+void frag_load_rows(frag *g, kir_ref n);   /* rows that are widened together */
+void frag_load_column(frag *g, kir_ref n); /* a column of a tile of one      */
 void frag_store(frag *g, kir_ref n);
 void frag_dot(frag *g, kir_ref n);
 /* Which sums of rows stay partial in which loops. */

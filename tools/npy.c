@@ -9,7 +9,8 @@
 
 static const char magic[6] = { '\x93', 'N', 'U', 'M', 'P', 'Y' };
 
-size_t npy_item(const npy *a)
+/* bytes of an element */
+static size_t item_bytes(const npy *a)
 {
 	return (size_t)strtoul(a->dtype + 1, NULL, 10);
 }
@@ -84,7 +85,7 @@ static const char *read_file(FILE *f, npy *out)
 	free(header);
 	if (wrong)
 		return wrong;
-	out->bytes = npy_item(out);
+	out->bytes = item_bytes(out);
 	for (int i = 0; i < out->rank; i++)
 		if (__builtin_mul_overflow(out->bytes, (size_t)out->shape[i], &out->bytes))
 			return "its shape is too large";

@@ -25,6 +25,5 @@ typedef struct npy {
 bool npy_load(const char *path, npy *out, char *why, size_t len);
 bool npy_save(const char *path, const npy *a, char *why, size_t len);
 void npy_free(npy *a);
-size_t npy_item(const npy *a); /* bytes of an element */
 
 #endif

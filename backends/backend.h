@@ -36,8 +36,8 @@ typedef struct kbe_blob {
 typedef enum kbe_dump { KBE_DUMP_SOURCE, KBE_DUMP_ASM, KBE_DUMP_OBJECT } kbe_dump;
 
 typedef struct kbe_backend {
-	unsigned version; /* KBE_VERSION */
-	const char *name; /* "x86", "c"  */
+	unsigned version;       /* KBE_VERSION */
+	const char *name;       /* "x86", "c"  */
 	const kir_build *build; /* &kir_own_build */
 	/* Whether this backend compiles for t at all (not: whether this machine runs it). */
 	bool (*supports)(const kir_target *t);

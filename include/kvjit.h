@@ -226,9 +226,10 @@ KVJIT_API const char *kvjit_kernel_error(const kvjit_kernel *k); /* this thread'
 
 /* -- asking ------------------------------------------------------------------------ */
 
-/* Whether this machine runs the problem, why not, and what would be run: text, free() it. A text
- * that is wrong anywhere, as one with a head size that doesn't exist, is KVJIT_BAD_PROBLEM. For a
- * GPU that isn't there: kvjit_compile with KVJIT_FOREIGN and backend "spirv". */
+/* Whether this machine runs the problem, why not, and what would be run: text, free() it. A
+ * text that is wrong anywhere, as one with a head size that doesn't exist, is
+ * KVJIT_BAD_PROBLEM. For a GPU that isn't there: kvjit_compile with KVJIT_FOREIGN and backend
+ * "spirv". */
 KVJIT_API kvjit_status kvjit_explain(kvjit *kv, const char *text, char **out);
 /* Whether kvjit_compile would find the kernel and its schedule in a cache, and why not, place
  * by place and field by field: text, free() it. options may be NULL. */

@@ -47,17 +47,17 @@ typedef struct kir_side {
 	int tokens; /* KIR_GRAN_tokens: tokens whose elements share scales       */
 	kir_scale_rule rule;
 	double divisor, eps, floor; /* eps, floor: 0 is none                      */
-	double other; /* a second divisor, taken where codes err less with it; 0: none */
-	bool inverse;               /* amax * fl(1/divisor) instead of amax / divisor        */
-	bool row;                   /* amax is that of a whole row: its groups' scales agree */
-	bool global;                /* stored scales are times one that is handed over       */
-	bool range;                 /* of max - min, not amax: codes have a zero point       */
-	bool reciprocal;            /* x * fl(1/s) instead of x / s                          */
-	bool mean;  /* K: rows are stored less a mean that is handed over       */
-	int rotate; /* 0: no; ROTATE_WHOLE, or elements of a block     */
-	bool signs; /* elements are times signs first, which are handed over    */
-	int round;  /* KIR_ROUND_*                                           */
-	int nan;    /* KIR_NAN_*                                             */
+	double other;    /* a second divisor, taken where codes err less with it; 0: none */
+	bool inverse;    /* amax * fl(1/divisor) instead of amax / divisor        */
+	bool row;        /* amax is that of a whole row: its groups' scales agree */
+	bool global;     /* stored scales are times one that is handed over       */
+	bool range;      /* of max - min, not amax: codes have a zero point       */
+	bool reciprocal; /* x * fl(1/s) instead of x / s                          */
+	bool mean;       /* K: rows are stored less a mean that is handed over       */
+	int rotate;      /* 0: no; ROTATE_WHOLE, or elements of a block     */
+	bool signs;      /* elements are times signs first, which are handed over    */
+	int round;       /* KIR_ROUND_*                                           */
+	int nan;         /* KIR_NAN_*                                             */
 } kir_side;
 
 /* A tensor's contents: a leaf names a stream and the pieces that index it, innermost last;

@@ -267,7 +267,7 @@ kir_func *kir_func_new(kir_module *m, const char *name, kir_level level);
  * have the same numbers as the old one's. The module doesn't list it. */
 kir_func *kir_func_like(const kir_func *f, kir_level level);
 kir_func *kir_func_find(const kir_module *m, const char *name); /* the latest so named */
-uint64_t kir_func_hash(const kir_func *f); /* of the printed form */
+uint64_t kir_func_hash(const kir_func *f);                      /* of the printed form */
 
 /* -- text --------------------------------------------------------------------- */
 
@@ -318,8 +318,9 @@ const kir_type *kir_type_at(const kir_module *m, kir_type_id t);
  * cache lies as its format says. Of other bytes 4, or less where rows have another number of
  * them, and 1 where elements of a row have a run-time stride. */
 unsigned kir_grain(const kir_type *t);
-/* The run-time stride that rows, elements along the dimension before the last, are apart; -1: no
- * one stride says it. Of an input whose grain is 64 it is one that a device reads blocks at. */
+/* The run-time stride that rows, elements along the dimension before the last, are apart; -1:
+ * no one stride says it. Of an input whose grain is 64 it is one that a device reads blocks at.
+ */
 int kir_row_stride(const kir_type *t);
 enum { KIR_PITCH_MIN = 64, KIR_PITCH_MAX = (1 << 24) - 64 }; /* bytes */
 kir_type_id kir_scalar(kir_module *m, kir_elem e);
@@ -386,7 +387,7 @@ bool kir_is_const(const kir_func *f, kir_ref n, int64_t *x); /* integer literal 
 #define KIR_ZEROS_MAX 24
 unsigned kir_zeros(const kir_func *f, kir_ref n);
 unsigned kir_zeros_of(int64_t x);
-kir_op kir_op_find(const char *name, size_t len);            /* KIR_NONE if unknown */
+kir_op kir_op_find(const char *name, size_t len); /* KIR_NONE if unknown */
 
 /* Shape of tile register t as its amx.tile op declares it: rows 0 if there is none. */
 typedef struct kir_amx {

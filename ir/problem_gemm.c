@@ -89,8 +89,8 @@ static bool check_runs(expansion *x, const char *field, const kir_side *s,
 {
 	int64_t unit = s->pack > 4 ? 2 * s->pack : 8;
 
-	if (s->bits != 4 || (x->p->dim_k % unit == 0 && s->group % unit == 0 &&
-	                     other->group % unit == 0))
+	if (s->bits != 4 ||
+	    (x->p->dim_k % unit == 0 && s->group % unit == 0 && other->group % unit == 0))
 		return true;
 	kir_error(x->d, 0, 0,
 	          "%s=: codes of 4 bits lie two a byte: dim=%lld and the scales' "
@@ -177,8 +177,8 @@ void problem_gemm(expansion *x)
 		in = problem_param(
 		    x, "x", problem_strided(x, p->q, 1, 2, (int64_t[]){ KIR_DYN, k }), KIR_IN);
 	codes = problem_operand(
-	    x, "a",
-	    problem_strided(x, item_of(a), 1, 2, (int64_t[]){ KIR_DYN, items(a, k) }), dir);
+	    x, "a", problem_strided(x, item_of(a), 1, 2, (int64_t[]){ KIR_DYN, items(a, k) }),
+	    dir);
 	if (format_stored(a))
 		scales =
 		    problem_operand(x, "as",
@@ -203,7 +203,7 @@ void problem_gemm(expansion *x)
 	if (p->fused)
 		quantize_first(x, acts, in, codes, scales);
 	if (p->packed)
-		x->operand[kir_operand_index(x->op, "w")] = 
+		x->operand[kir_operand_index(x->op, "w")] =
 		    packed_view(x, packed, item_of(w), items(w, k));
 	kir_emit(x->f, x->op, KIR_NO_TYPE, x->operand, kir_row(x->op, slot),
 	         (int64_t[KIR_MAX_ATTRS]){ a->group, w->group, block, named(x, acts),

@@ -36,7 +36,8 @@ static bool check_packed(kir_checker *c, kir_ref n, const char *name, kir_attr a
 		                    kir_attrs[attr].name, f->module->format[at]->name);
 	if (kir_type_of(f, x)->elem != KIR_u8)
 		return kir_complain(c, n, "%s=%s is of %s; two codes a byte are u8", name,
-		                    kir_value_text(c, x), kir_elems[kir_type_of(f, x)->elem].name);
+		                    kir_value_text(c, x),
+		                    kir_elems[kir_type_of(f, x)->elem].name);
 	*per = 2;
 	return true;
 }
@@ -84,8 +85,7 @@ bool kir_check_gemm(kir_checker *c, kir_ref n)
 	return check_runs(c, n, KIR_ATTR_acts, depth) &&
 	       check_runs(c, n, KIR_ATTR_weights, depth) &&
 	       check_extent(c, n, "as", 1, parts_of(depth, group)) &&
-	       check_extent(c, n, "w", 0, cols) &&
-	       check_extent(c, n, "w", 1, depth / wper) &&
+	       check_extent(c, n, "w", 0, cols) && check_extent(c, n, "w", 1, depth / wper) &&
 	       check_extent(c, n, "ws", 0, parts_of(cols, block)) &&
 	       check_extent(c, n, "ws", 1, parts_of(depth, wgroup));
 }

@@ -303,8 +303,8 @@ struct kvjit_plan {
 	unsigned pick; /* of its family */
 	kvjit_shape shape;
 	int64_t nseq, nrows;
-	int64_t
-	    longest; /* positions of the longest sequence with new tokens, over both caches */
+	int64_t longest; /* positions of the longest sequence with new tokens, over both
+	                  * caches */
 	kvjit_lists list[2];
 	size_t both, both_lse; /* from the start of scratch */
 	void *memory;

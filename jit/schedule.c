@@ -261,13 +261,12 @@ static void default_gemm(kir_func *f)
 }
 
 /* Several queries together have sums of many rows, which lie in memory: scaling them at every
- * tile of keys costs more than asking whether it is needed. On GPUs they are registers; where these have
- * products asking takes fewer instructions (docs/xpu.md), also of one query. The bounds of both are
- * one (docs/accuracy.md). */
+ * tile of keys costs more than asking whether it is needed. On GPUs they are registers; where
+ * these have products asking takes fewer instructions (docs/xpu.md), also of one query. The
+ * bounds of both are one (docs/accuracy.md). */
 static void default_rescale(kir_func *f)
 {
-	bool lazy =
-	    f->target->lanes ? f->target->features & KIR_HAS_xmx : f->sched.q_tile > 1;
+	bool lazy = f->target->lanes ? f->target->features & KIR_HAS_xmx : f->sched.q_tile > 1;
 
 	if (!f->sched.rescale && lazy)
 		f->sched.rescale = RESCALE_LAZY;

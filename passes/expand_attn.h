@@ -32,7 +32,8 @@ typedef struct part {
 	const kir_side *packed; /* codes are two a byte; NULL: one element each */
 	const kir_side *zero;   /* scales hold zero points; NULL: they don't    */
 	int64_t tokens;         /* those that share scales, one an element; 0   */
-	kir_ref wide;           /* keys from attn.chunk on, as bf16: codes, times scales of groups; or 0 */
+	kir_ref wide;           /* keys from attn.chunk on, as bf16: codes, times scales of
+	                         * groups; or 0 */
 } part;
 
 typedef struct attn {

@@ -29,8 +29,8 @@ int64_t kpass_head_tile(const kir_target *t, int64_t group, int64_t dim_v)
 	int64_t most = t->slm_bytes ? t->slm_bytes / 8 : 32 * 1024, n = group,
 	        rows = t->features & KIR_HAS_xmx ? kpass_gpu_rows(t, dim_v, dim_v) : 0;
 
-	while (n > 1 && (n * dim_v * 4 > most || group % n ||
-	                 (dim_v <= WIDEST && rows && n > rows)))
+	while (n > 1 &&
+	       (n * dim_v * 4 > most || group % n || (dim_v <= WIDEST && rows && n > rows)))
 		n--;
 	return n;
 }

@@ -48,8 +48,8 @@ typedef struct kpass_options {
 } kpass_options;
 
 /* Knob kv_tile where it is 0: the largest divisor of the page, or of the tokens that share
- * scales (kir_key_run), up to 128 tokens (64 when several queries share a tile, 32 on engines of
- * 8 lanes) whose keys and values, should they have to be widened to f32, leave room in local
+ * scales (kir_key_run), up to 128 tokens (64 when several queries share a tile, 32 on engines
+ * of 8 lanes) whose keys and values, should they have to be widened to f32, leave room in local
  * memory; a multiple of 16 if there is one, else of 8. */
 int64_t kpass_default_kv_tile(const kir_target *target, int64_t run, int64_t dim_k,
                               int64_t dim_v, int64_t q_tile);

@@ -101,8 +101,8 @@ static bool home_is_free(const vec *v, kir_ref n)
 	for (unsigned g = (unsigned)v->in_group[n]; guard && g && g < v->ngroup; g++)
 		for (unsigned i = 0; i < v->group[g].n; i++)
 			for (unsigned k = 0; k < v->in->node[v->group[g].node[i]].nsrc; k++)
-				if (vec_value_of(v->in, kir_src(v->in, v->group[g].node[i], k)) ==
-				    guard)
+				if (vec_value_of(
+				        v->in, kir_src(v->in, v->group[g].node[i], k)) == guard)
 					return false;
 	return true;
 }

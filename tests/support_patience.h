@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* support_patience.h -- time limits of tests of the tuner, for machines that do other things. */
+/* support_patience.h -- time limits of tests of the tuner, for machines that do other things.
+ */
 #ifndef KVJIT_TEST_SUPPORT_PATIENCE_H
 #define KVJIT_TEST_SUPPORT_PATIENCE_H
 

@@ -77,7 +77,9 @@ static void an_unsized_kernel_picks_by_the_batch(void **state)
 {
 	static const int32_t starts[] = { 0, 1, 2, 3, 4 };
 	int32_t lens[] = { 4000, 4000, 4000, 4000 };
-	kvjit_batch b = { .size = sizeof(b), .nseq = 4, .seq_lens = lens, .query_starts = starts };
+	kvjit_batch b = {
+		.size = sizeof(b), .nseq = 4, .seq_lens = lens, .query_starts = starts
+	};
 	kvjit_plan *plan = NULL;
 	kvjit_kernel *k;
 	kvjit *kv;

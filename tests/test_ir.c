@@ -231,9 +231,11 @@ static void tables(void **state)
 static void targets(void **state)
 {
 	(void)state;
-	static const char *const names[] = { "generic", "avx512-bf16", "avx512-bf16-vbmi",
-		                             "avx512+bf16", "avx512-fp16-vnni-bf16",
-		                             "xe-pvc", "xe-dg2-xmx" };
+	static const char *const names[] = {
+		"generic",     "avx512-bf16",           "avx512-bf16-vbmi",
+		"avx512+bf16", "avx512-fp16-vnni-bf16", "xe-pvc",
+		"xe-dg2-xmx"
+	};
 	kir_module *m = kir_module_new();
 	for (unsigned i = 0; i < sizeof names / sizeof *names; i++) {
 		kir_text t = { 0 };

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* test_mla_format.c -- records of keys in parts whose first elements are the values: text,
- * layout, hash, and what is refused. Their bytes are golden data (tools/golden/golden_mla.c). */
+ * layout, hash, and what is refused. Their bytes are golden data (tools/golden/golden_mla.c).
+ */
 #include "support_format.h"
 
 #include "../ir/problem.h"

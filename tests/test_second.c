@@ -420,13 +420,12 @@ static void a_name_with_a_2_is_refused(void **state)
 	kvjit_kernel *k = NULL;
 
 	(void)state;
-	assert_int_equal(
-	    kvjit_compile(kv,
-	                  "format mine v1 {\n  elem bf16\n  scale none\n"
-	                  "  tensor pool2 [h] { k[t d] v[t d] align 64 }\n}\n"
-	                  "attn q=bf16 kv=mine kv2=bf16 heads=4:2 dim=32 page=16",
-	                  NULL, &k),
-	    KVJIT_BAD_PROBLEM);
+	assert_int_equal(kvjit_compile(kv,
+	                               "format mine v1 {\n  elem bf16\n  scale none\n"
+	                               "  tensor pool2 [h] { k[t d] v[t d] align 64 }\n}\n"
+	                               "attn q=bf16 kv=mine kv2=bf16 heads=4:2 dim=32 page=16",
+	                               NULL, &k),
+	                 KVJIT_BAD_PROBLEM);
 	assert_says(kvjit_error(kv), "kv2=|rename");
 	kvjit_close(kv);
 }

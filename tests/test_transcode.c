@@ -175,14 +175,14 @@ static void decode_rows(cache *c, cache *to)
 			if (format_stored(s))
 				scale = (float)kir_side_split(
 				    s,
-				    attn_value(&c->a, (kir_stream)(codes[i] + KIR_S_ks), page, h,
-				               token, s->group ? d / s->group : 0),
+				    attn_value(&c->a, (kir_stream)(codes[i] + KIR_S_ks), page,
+				               h, token, s->group ? d / s->group : 0),
 				    &zero);
 			if (kir_side_given(s))
 				scale = scale * g[h];
-			((float *)x->data)[k] =
-			    s->gran == KIR_GRAN_none ? (float)code
-				                         : (float)(code - zero) * scale;
+			((float *)x->data)[k] = s->gran == KIR_GRAN_none
+			                            ? (float)code
+			                            : (float)(code - zero) * scale;
 		}
 	}
 }

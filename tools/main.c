@@ -43,7 +43,8 @@ static const struct command {
 	  "[--seed N] [--json] [--report FILE.html] [--record FILE]",
 	  "choose schedules by measuring, and keep them in the cache" },
 	{ "cache", tool_cache,
-	  "ls|show|why|stats|gains|gc|verify|merge|export|import|pin|unpin|pack|sign|keygen ... "
+	  "ls|show|why|stats|gains|gc|verify|merge|export|import|pin|unpin|pack|sign|keygen "
+	  "... "
 	  "[--cache DIR]",
 	  "what is remembered of tuning and compiling, and shipping it" },
 };

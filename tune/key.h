@@ -44,7 +44,8 @@ void kt_program_key(const kir_func *f, kt_key *out);
 void kt_code_key(const kt_code_of *c, kt_key *out);
 /* The same where the program's key is known already; the function isn't printed again. */
 void kt_code_key_of(const kt_key *program, const kt_code_of *c, kt_key *out);
-/* Of the native code made of the SPIR-V under `code`, for the row of that name of targets.def. */
+/* Of the native code made of the SPIR-V under `code`, for the row of that name of targets.def.
+ */
 void kt_native_key(const kt_key *code, const char *device, kt_key *out);
 
 /* The machine as text, e.g. "avx512-bf16 l1=32 l2=1024 processors=2 isa=sse3,...,avx512bf16",

@@ -6,8 +6,9 @@
  *         kv_tile=64 q_tile=1 ... # target=avx512-bf16 threads=1 policy=cold median=7.41e-3 ...
  *
  * (one line in the file). Formats declared before the problem stand on the same line, ';'
- * between their statements. What stands after # is the measurement and the machine it was made on;
- * without it a line is a choice by hand. Lines that begin with # and empty lines are skipped.
+ * between their statements. What stands after # is the measurement and the machine it was made
+ * on; without it a line is a choice by hand. Lines that begin with # and empty lines are
+ * skipped.
  */
 #ifndef KVJIT_TUNE_TEXT_H
 #define KVJIT_TUNE_TEXT_H

@@ -32,8 +32,8 @@ typedef struct side {
 typedef struct attn {
 	const kref_mem *q, *out, *table, *index, *lens, *starts, *lse, *sink, *qd, *work;
 	const kref_mem *mean; /* what keys are stored less, or NULL                 */
-	side k, v;     /* v without parts: values are the first elements of the keys */
-	int64_t limit; /* slots that an index list may name                        */
+	side k, v;            /* v without parts: values are the first elements of the keys */
+	int64_t limit;        /* slots that an index list may name                        */
 	int64_t heads, kv_heads, page, dim_v, nwork;
 	double scale;
 	int64_t len, cap; /* of the sequence at hand; tokens there is room for    */

@@ -26,8 +26,8 @@ static int64_t parts_of(int64_t n, int64_t group)
 
 /* Row `row` of a factor, each element times its scale, in out; s is room for the scales. */
 static bool scaled_row(kref_state *r, kir_ref n, const kir_side *packed, const kref_mem *x,
-                       const kref_mem *scale, int64_t row, int64_t scale_row, int64_t group, int64_t depth,
-                       double *out, double *s)
+                       const kref_mem *scale, int64_t row, int64_t scale_row, int64_t group,
+                       int64_t depth, double *out, double *s)
 {
 	if (!kref_get_codes(r, n, packed, x, &row, 1, depth, out))
 		return false;
@@ -59,7 +59,8 @@ bool kref_gemm(kref_state *r, kir_ref n)
 	if (!left)
 		return kref_fail(r, n, "out of memory");
 	for (int64_t j = 0; ok && rows > 0 && j < cols; j++)
-		ok = scaled_row(r, n, wtwo, w, ws, j, j / block, wgroup, depth, right + j * depth, s);
+		ok = scaled_row(r, n, wtwo, w, ws, j, j / block, wgroup, depth,
+		                right + j * depth, s);
 	for (int64_t i = 0; ok && i < rows; i++) {
 		ok = scaled_row(r, n, two, a, as, i, i, group, depth, left, s);
 		for (int64_t j = 0; ok && j < cols; j++) {

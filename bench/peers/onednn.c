@@ -14,13 +14,13 @@
 #include <string.h>
 #include <time.h>
 
-#define CHECK(call)                                                      \
-	do {                                                             \
-		dnnl_status_t s_ = (call);                               \
-		if (s_ != dnnl_success) {                                \
-			fprintf(stderr, "onednn: %s: %d\n", #call, s_);  \
-			exit(1);                                         \
-		}                                                        \
+#define CHECK(call)                                                     \
+	do {                                                            \
+		dnnl_status_t s_ = (call);                              \
+		if (s_ != dnnl_success) {                               \
+			fprintf(stderr, "onednn: %s: %d\n", #call, s_); \
+			exit(1);                                        \
+		}                                                       \
 	} while (0)
 
 static double now(void)
@@ -82,7 +82,8 @@ int main(int argc, char **argv)
 	dnnl_memory_desc_t any = matrix(k, n, dnnl_format_tag_any), cd = matrix(m, n, dnnl_ab);
 	CHECK(dnnl_matmul_desc_init(&desc, &ad, &any, NULL, &cd));
 	CHECK(dnnl_primitive_desc_create(&pd, &desc, NULL, engine, NULL));
-	const dnnl_memory_desc_t *pw = dnnl_primitive_desc_query_md(pd, dnnl_query_weights_md, 0);
+	const dnnl_memory_desc_t *pw =
+	    dnnl_primitive_desc_query_md(pd, dnnl_query_weights_md, 0);
 	const char *how = NULL;
 	dnnl_primitive_desc_query(pd, dnnl_query_impl_info_str, 0, &how);
 

@@ -495,7 +495,8 @@ static void test_rows_lie_apart(void **state)
 	kvjit_close(kv);
 }
 
-/* Bytes whose rows are words are read and written as words, with run-time strides or without. */
+/* Bytes whose rows are words are read and written as words, with run-time strides or without.
+ */
 static void test_rows_of_words_begin_at_words(void **state)
 {
 	static float x[ELEMENTS];

@@ -9,9 +9,9 @@
 /* What came of one machine, over all seeds. */
 typedef struct check_result {
 	bool failed;
-	char text[500]; /* the first failure */
+	char text[500];  /* the first failure */
 	char bound[110]; /* which bound was used */
-	double worst;   /* largest err/bound */
+	double worst;    /* largest err/bound */
 	uint64_t compared;
 } check_result;
 

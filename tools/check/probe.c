@@ -21,7 +21,8 @@ struct probe {
 };
 
 /* A parameter for each one of `in` that the regions read. */
-static void add_operands(kir_func *f, const kir_func *in, kir_ref from, kir_ref to, kir_ref *map)
+static void add_operands(kir_func *f, const kir_func *in, kir_ref from, kir_ref to,
+                         kir_ref *map)
 {
 	for (kir_ref n = from; n < to; n++)
 		for (unsigned i = 0; i < in->node[n].nsrc; i++) {
@@ -29,9 +30,9 @@ static void add_operands(kir_func *f, const kir_func *in, kir_ref from, kir_ref 
 
 			for (unsigned k = 0; k < in->nparam && !map[x]; k++)
 				if (in->param[k].node == x)
-					map[x] = kir_add_param(f, in->param[k].name,
-					                       in->param[k].type,
-					                       in->param[k].dir);
+					map[x] =
+					    kir_add_param(f, in->param[k].name,
+					                  in->param[k].type, in->param[k].dir);
 		}
 }
 
@@ -112,8 +113,9 @@ bool probe_scores(const probe *p, const bind *args, int64_t b, int64_t h, int64_
 		if (!x)
 			return snprintf(why, len, "nothing is bound to '%s'",
 			                p->f->param[k].name) < 0;
-		a[k] = (kref_arg){ .base = x->data, .bytes = (int64_t)bind_bytes(x),
-			           .i = x->i, .f = x->f };
+		a[k] = (kref_arg){
+			.base = x->data, .bytes = (int64_t)bind_bytes(x), .i = x->i, .f = x->f
+		};
 	}
 	if (kref_run(p->f, a, KREF_EXACT, NULL, &d))
 		return true;

@@ -66,8 +66,8 @@ bool load_device_call(load *l, double *seconds);
 const void *load_memory(const load *l, size_t *bytes);
 /* Whether the kernel's bytes are those of rows it stores, rather than of what it reads. */
 bool load_writes(const load *l);
-/* Bytes of a page that lie together for one KV head, 0 if it has no such part; of index lists, a
- * row's. */
+/* Bytes of a page that lie together for one KV head, 0 if it has no such part; of index lists,
+ * a row's. */
 size_t load_block_bytes(const load *l);
 /* Microseconds of kvjit_call without any work in it, NAN for kernels without a plan. */
 double load_call_us(load *l);
@@ -79,8 +79,8 @@ bool load_attn(load *l, kvjit *kv, double cold, char *why, size_t len);
 bool load_gemm(load *l, double cold, char *why, size_t len);
 bool load_index(load *l, double cold, char *why, size_t len);
 bool load_transcode(load *l, kvjit *kv, double cold, char *why, size_t len);
-void *load_pool(load *l, size_t bytes);           /* NULL: no memory                     */
-int64_t load_turns(double bytes, double cold);    /* parts a pool is to have             */
+void *load_pool(load *l, size_t bytes);        /* NULL: no memory                     */
+int64_t load_turns(double bytes, double cold); /* parts a pool is to have             */
 void load_moves(load *l, const char *name, void *base, size_t step); /* after bind_args  */
 /* What isn't bound yet: scales near 0.03, scalars and unknown extents `open`. */
 void load_others(load *l, int64_t open);

@@ -366,6 +366,9 @@ static inline kir_ref kir_src(const kir_func *f, kir_ref n, unsigned i)
 {
 	return i < f->node[n].nsrc ? f->srcs[f->node[n].src + i] : 0;
 }
+
+/* The buffer behind views: a param or a local. */
+kir_ref kir_root(const kir_func *f, kir_ref buffer);
 static inline const kir_type *kir_type_of(const kir_func *f, kir_ref n)
 {
 	return &f->module->type[f->node[n].type];

@@ -189,3 +189,10 @@ kir_ref kir_copy(kir_func *to, const kir_func *from, kir_ref n, kir_ref *map)
 	map[n] = c;
 	return c;
 }
+
+kir_ref kir_root(const kir_func *f, kir_ref buffer)
+{
+	while (f->node[buffer].op == KIR_OP_view)
+		buffer = kir_src(f, buffer, 0);
+	return buffer;
+}

@@ -7,17 +7,9 @@
 
 #define LOCAL_BYTES ((int64_t)512 << 10)
 
-/* The buffer behind views: a param or a local. */
-static kir_ref root_of(const kir_func *f, kir_ref buffer)
-{
-	while (f->node[buffer].op == KIR_OP_view)
-		buffer = kir_src(f, buffer, 0);
-	return buffer;
-}
-
 static bool allowed(const kir_func *f, kir_ref buffer, kir_dir dir)
 {
-	kir_ref root = root_of(f, buffer);
+	kir_ref root = kir_root(f, buffer);
 	return f->node[root].op != KIR_OP_param ||
 	       (f->param[f->node[root].attr[0]].dir & dir) == dir;
 }
@@ -138,7 +130,7 @@ bool kir_check_local(kir_checker *c, kir_ref n)
 bool kir_check_view(kir_checker *c, kir_ref n)
 {
 	const kir_func *f = c->f;
-	kir_ref root = root_of(f, n);
+	kir_ref root = kir_root(f, n);
 	int64_t end = kir_type_span(kir_type_of(f, n)), offset = 0, sum;
 	for (kir_ref v = n; v != root; v = kir_src(f, v, 0)) {
 		if (__builtin_add_overflow(offset, kir_attr_of(f, v, KIR_ATTR_offset), &sum))

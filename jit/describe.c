@@ -419,14 +419,12 @@ static bool check_planned(const kvjit_kernel *k, kir_diag *d)
 static void find_pitches(kvjit_kernel *k, const kir_func *ir)
 {
 	for (kir_ref n = 1; n < ir->nnode; n++) {
-		kir_ref root = n;
+		kir_ref root = kir_root(ir, n);
 		int s;
 
 		if (ir->node[n].op != KIR_OP_view ||
 		    (s = kir_row_stride(kir_type_of(ir, n))) < 0)
 			continue;
-		while (ir->node[root].op == KIR_OP_view)
-			root = kir_src(ir, root, 0);
 		for (unsigned i = 0; i < ir->nparam; i++)
 			if (ir->param[i].node == root && ir->param[i].dir == KIR_IN &&
 			    k->slot[i].grain == KIR_PITCH_MIN)

@@ -37,8 +37,7 @@ static void need(live *v, kir_ref n)
 /* The local a buffer value is part of, 0 if it is a parameter. */
 static kir_ref local_of(const kir_func *f, kir_ref b)
 {
-	while (kir_at(f, b)->op == KIR_OP_view)
-		b = kir_src(f, b, 0);
+	b = kir_root(f, b);
 	return kir_at(f, b)->op == KIR_OP_local ? b : 0;
 }
 

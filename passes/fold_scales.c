@@ -77,8 +77,7 @@ static bool foldable(const kir_func *f, kir_ref dot)
 /* Whether the buffer's memory is written by nobody. */
 static bool is_input(const kir_func *f, kir_ref buf)
 {
-	while (f->node[buf].op == KIR_OP_view)
-		buf = kir_src(f, buf, 0);
+	buf = kir_root(f, buf);
 	return f->node[buf].op == KIR_OP_param &&
 	       f->param[kir_attr_of(f, buf, KIR_ATTR_index)].dir == KIR_IN;
 }

@@ -41,9 +41,7 @@ typedef struct ahead {
 
 static bool from_param(const kir_func *f, kir_ref b)
 {
-	while (f->node[b].op == KIR_OP_view)
-		b = kir_src(f, b, 0);
-	return f->node[b].op == KIR_OP_param;
+	return f->node[kir_root(f, b)].op == KIR_OP_param;
 }
 
 /* A vector from memory, or the rows of a tile register. */

@@ -318,25 +318,17 @@ static void lower_scalar(vec *v, kir_ref n)
 	kir_copy(v->f, v->in, n, v->map);
 }
 
-/* The parameter or local that a buffer names the memory of. */
-static kir_ref root_of(const kir_func *f, kir_ref b)
-{
-	while (f->node[b].op == KIR_OP_view)
-		b = kir_src(f, b, 0);
-	return b;
-}
-
 /* Groups that read memory themselves do so before it is written. */
 static void flush_readers(vec *v, kir_ref store)
 {
-	kir_ref root = root_of(v->in, kir_src(v->in, store, 1));
+	kir_ref root = kir_root(v->in, kir_src(v->in, store, 1));
 
 	for (kir_ref n = 1; n < store; n++) {
 		kir_op op = (kir_op)v->in->node[n].op;
 		kir_ref user = v->direct[n] ? v->last[n] : n;
 
 		if ((op == KIR_OP_gather || (op == KIR_OP_load && v->direct[n])) &&
-		    root_of(v->in, kir_src(v->in, n, 0)) == root &&
+		    kir_root(v->in, kir_src(v->in, n, 0)) == root &&
 		    (v->in_group[user] || v->in_group[v->last[user]])) {
 			vec_flush(v);
 			return;
@@ -449,14 +441,14 @@ static void count_uses(vec *v)
  * n isn't in. */
 static bool changes(const kir_func *f, kir_ref n, kir_ref user)
 {
-	kir_ref root = root_of(f, kir_src(f, n, 0)), end = user;
+	kir_ref root = kir_root(f, kir_src(f, n, 0)), end = user;
 
 	for (kir_ref k = n + 1; k < end; k++) {
 		kir_ref after = f->node[k].op == KIR_OP_for ? kir_region_end(f, k) : 0;
 
 		if (k < user && after > end)
 			end = after;
-		if (f->node[k].op == KIR_OP_store && root_of(f, kir_src(f, k, 1)) == root)
+		if (f->node[k].op == KIR_OP_store && kir_root(f, kir_src(f, k, 1)) == root)
 			return true;
 	}
 	return false;

@@ -34,8 +34,7 @@ typedef struct span {
 /* The local that a buffer names the memory of; 0: a parameter. */
 static kir_ref root_of(const kir_func *f, kir_ref b)
 {
-	while (f->node[b].op == KIR_OP_view)
-		b = kir_src(f, b, 0);
+	b = kir_root(f, b);
 	return f->node[b].op == KIR_OP_local ? b : 0;
 }
 

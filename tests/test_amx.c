@@ -287,12 +287,34 @@ static void no_configuration(void **state)
 	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGILL);
 }
 
+/* A configuration with a reserved byte set is refused: by the processor with #GP. */
+static void reserved_bytes(void **state)
+{
+	uint8_t config[64] = { [0] = 1, [15] = 1, [16] = 64, [48] = 16 };
+	int status = 0;
+	pid_t pid = fork();
+
+	(void)state;
+	if (!pid) {
+		signal(SIGILL, SIG_DFL);
+		signal(SIGSEGV, SIG_DFL);
+		__asm__ volatile(".byte 0xc4, 0xe2, 0x78, 0x49, 0x00" /* ldtilecfg [rax] */
+		                 :
+		                 : "a"(config), "m"(config));
+		_exit(0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFSIGNALED(status));
+	assert_int_equal(WTERMSIG(status), kvjit_tiles_are_emulated() ? SIGILL : SIGSEGV);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(host),          cmocka_unit_test(products),
-		cmocka_unit_test(order_of_sums), cmocka_unit_test(released),
-		cmocka_unit_test(guard_pages),   cmocka_unit_test(no_configuration),
+		cmocka_unit_test(host),           cmocka_unit_test(products),
+		cmocka_unit_test(order_of_sums),  cmocka_unit_test(released),
+		cmocka_unit_test(guard_pages),    cmocka_unit_test(no_configuration),
+		cmocka_unit_test(reserved_bytes),
 	};
 	kir_target h;
 

@@ -146,6 +146,9 @@ static bool configure(const uint8_t *c)
 {
 	if (c[0] > 1)
 		return false;
+	for (unsigned reserved = 2; reserved < 16; reserved++)
+		if (c[reserved])
+			return false;
 	for (unsigned t = 0; t < 16; t++) {
 		unsigned bytes = c[16 + 2 * t] | (unsigned)c[17 + 2 * t] << 8, rows = c[48 + t];
 

@@ -8,22 +8,23 @@ import statistics
 import subprocess
 import sys
 
-# name: format of the problem, the peer's --kv (None: it has no such cache), batch, context, new tokens
+# name: format of the problem (in place `amx` with tiles, else in the default's), the peer's --kv (None:
+# it has no such cache), batch, context, new tokens
 ROWS = {
-    "decode-bf16": ("bf16/none/amx", "auto", 8, 8192, 1),
-    "decode-e4m3": ("e4m3/tensor/amx", "fp8_e4m3", 8, 8192, 1),
-    "decode-int8": ("int8/token-head/amx", None, 8, 8192, 1),
-    "long-bf16": ("bf16/none/amx", "auto", 1, 32768, 1),
-    "long-e4m3": ("e4m3/tensor/amx", "fp8_e4m3", 1, 32768, 1),
-    "long-int8": ("int8/token-head/amx", None, 1, 32768, 1),
-    "l2-e4m3": ("e4m3/tensor/amx", "fp8_e4m3", 1, 1024, 1),
-    "l2-int8": ("int8/token-head/amx", None, 1, 1024, 1),
-    "prefill-bf16": ("bf16/none/amx", "auto", 1, 8192, 8192),
-    "prefill-e4m3": ("e4m3/tensor/amx", "fp8_e4m3", 1, 8192, 8192),
-    "prefill-int8": ("int8/token-head/amx", None, 1, 8192, 8192),
-    "prefill2k-bf16": ("bf16/none/amx", "auto", 1, 2048, 2048),
-    "chunk-bf16": ("bf16/none/amx", "auto", 1, 8704, 512),
-    "chunk-e4m3": ("e4m3/tensor/amx", "fp8_e4m3", 1, 8704, 512),
+    "decode-bf16": ("bf16", "auto", 8, 8192, 1),
+    "decode-e4m3": ("e4m3/tensor", "fp8_e4m3", 8, 8192, 1),
+    "decode-int8": ("int8/token-head", None, 8, 8192, 1),
+    "long-bf16": ("bf16", "auto", 1, 32768, 1),
+    "long-e4m3": ("e4m3/tensor", "fp8_e4m3", 1, 32768, 1),
+    "long-int8": ("int8/token-head", None, 1, 32768, 1),
+    "l2-e4m3": ("e4m3/tensor", "fp8_e4m3", 1, 1024, 1),
+    "l2-int8": ("int8/token-head", None, 1, 1024, 1),
+    "prefill-bf16": ("bf16", "auto", 1, 8192, 8192),
+    "prefill-e4m3": ("e4m3/tensor", "fp8_e4m3", 1, 8192, 8192),
+    "prefill-int8": ("int8/token-head", None, 1, 8192, 8192),
+    "prefill2k-bf16": ("bf16", "auto", 1, 2048, 2048),
+    "chunk-bf16": ("bf16", "auto", 1, 8704, 512),
+    "chunk-e4m3": ("e4m3/tensor", "fp8_e4m3", 1, 8704, 512),
 }
 # What each trick gives: the row, and knobs that take it away or, where the default is without, add it.
 ABLATION = [
@@ -53,9 +54,16 @@ def run(command):
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
+def placed(kv, a):
+    if a.vectors:
+        return kv
+    return f"{kv}/amx" if "/" in kv else f"{kv}/none/amx"
+
+
 def ours(a, row, sched="", fmt=None):
     kv, _, batch, ctx, q = ROWS[row]
-    problem = (f"attn q=bf16 kv={fmt or kv} heads=32:8 dim=128 page=128 causal "
+    kv = placed(fmt or kv, a)
+    problem = (f"attn q=bf16 kv={kv} heads=32:8 dim=128 page=128 causal "
                f"batch={batch} ctx={ctx} qlen={q}")
     cold = "--warm" if row.startswith("l2") or q > 1 else "--cold"
     command = [a.kvjit, "bench", problem, "--threads", str(a.threads), cold, "--vs", "none",
@@ -86,7 +94,8 @@ def main():
     p.add_argument("--threads", type=int, default=1)
     p.add_argument("--seconds", type=float, default=1.0)
     p.add_argument("--ablation", action="store_true")
-    p.add_argument("--vectors", action="store_true", help="without AMX too: what tiles have no part in")
+    p.add_argument("--vectors", action="store_true", 
+                   help="without AMX too: what tiles have no part in, caches in their default place")
     p.add_argument("rows", nargs="*", help=", ".join(ROWS))
     a = p.parse_args()
     unknown = [r for r in a.rows if r not in ROWS]
@@ -101,7 +110,7 @@ def main():
             alternate(a, f"{row} / peer", lambda: ours(a, row), lambda: peers(a, row))
         if not ROWS[row][0].startswith("bf16"):
             alternate(a, f"{row} / own bf16", lambda: ours(a, row),
-                      lambda: ours(a, row, fmt="bf16/none/amx"))
+                      lambda: ours(a, row, fmt="bf16"))
     for row, knobs in ABLATION if a.ablation else []:
         if tiles != ["AMX"] and (knobs.startswith(("tiles", "stream")) or (a.rows and row not in a.rows)):
             continue

@@ -14,7 +14,7 @@ K_SCALE, V_SCALE, Q_SCALE = 0.5, 0.0625, 0.25
 
 def main(kv):
     page_shape = (PAGES, PAGE, KV_HEADS, DIM)
-    k_cache, v_cache = octets(U8, *page_shape), octets(U8, *page_shape)
+    k_cache, v_cache = octets("uint8", *page_shape), octets("uint8", *page_shape)
     key, value = noise(TOKENS * KV_HEADS * DIM, 1, 100), noise(TOKENS * KV_HEADS * DIM, 2, 8)
     blocks = [3, 1]
     write = kv.compile(f"write in=bf16 kv=e4m3/nhd heads={KV_HEADS} dim={DIM} page={PAGE}")
@@ -34,7 +34,7 @@ def main(kv):
 
     # queries in fp8 too: what quantizes them is the same rule, with the scale handed over
     q = noise(HEADS * DIM, 3, 4)
-    codes = octets(E4M3, SEQS, HEADS, DIM)
+    codes = octets("float8_e4m3fn", SEQS, HEADS, DIM)
     quant = kv.compile(f"quant in=bf16 to=e4m3 heads={HEADS} dim={DIM}")
     quant(x=rows(q, SEQS, HEADS, DIM), q=codes, d=f32([Q_SCALE] * HEADS), n=SEQS)
 

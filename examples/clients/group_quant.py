@@ -24,7 +24,7 @@ def main(kv):
     x = [v * 3.0 ** (i // K - 2) for i, v in enumerate(noise(ROWS * K, 5))]
     source = rows(x, ROWS, 1, K)
     x = of_bf16(source.values)
-    codes, packed = octets(E4M3, ROWS, 1, K), s32([0] * ROWS, 1, ROWS)
+    codes, packed = octets("float8_e4m3fn", ROWS, 1, K), s32([0] * ROWS, 1, ROWS)
     quant = kv.compile(UE8M0 + f"quant in=bf16 to=ue8m0 heads=1 dim={K} scales=packed")
     quant(x=source, q=codes, s=packed, n=ROWS)
 
@@ -41,10 +41,10 @@ def main(kv):
                 assert abs(got - x[r * K + i]) <= abs(x[r * K + i]) / 16 + s * 2.0 ** -10
 
     # the product takes the int32s as they are: bytes, 4 from row to row, 1 from group to group
-    weights = Tensor(E4M3, array.array("B", [i * 7919 % 0x7F for i in range(N * K)]), (N, K))
-    w_scale = Tensor(E8M0, array.array("B", [120, 118, 121, 119]), (1, GROUPS))
-    as_bytes = Tensor(E8M0, packed.values, (ROWS, GROUPS), (4, 1))
-    a = Tensor(E4M3, codes.values, (ROWS, K))
+    weights = Tensor("float8_e4m3fn", array.array("B", [i * 7919 % 0x7F for i in range(N * K)]), (N, K))
+    w_scale = Tensor("float8_e8m0fnu", array.array("B", [120, 118, 121, 119]), (1, GROUPS))
+    as_bytes = Tensor("float8_e8m0fnu", packed.values, (ROWS, GROUPS), (4, 1))
+    a = Tensor("float8_e4m3fn", codes.values, (ROWS, K))
     c = f32([0.0] * (ROWS * N), ROWS, N)
     gemm = kv.compile(UE8M0 + f"gemm acts=ue8m0 weights=ue8m0 block=128 dim={K}:{N} out=f32")
     gemm(n=ROWS, a=a, w=weights, ws=w_scale, c=c, **{"as": as_bytes})

@@ -17,7 +17,7 @@ def cache(kv):
     # bf16, tokens before heads, as another engine left it
     key, value = (rows(noise(TOKENS * KV_HEADS * DIM, s), TOKENS, KV_HEADS, DIM) for s in (1, 2))
     shape = (8, THEIR_PAGE, KV_HEADS, 2 * DIM)
-    theirs = octets(U8, *shape), octets(U8, *shape)
+    theirs = octets("uint8", *shape), octets("uint8", *shape)
     write = kv.compile(f"write in=bf16 kv=bf16/nhd heads={KV_HEADS} dim={DIM} page={THEIR_PAGE}")
     write(key=key, value=value, slots=s64(range(TOKENS)), k_cache=theirs[0], v_cache=theirs[1],
           n=TOKENS)
@@ -35,8 +35,8 @@ def cache(kv):
     for layout in ("native", "amx"):
         for elem in ("int8", "e4m3", "bf16"):
             form = f"bf16/none/{layout}" if elem == "bf16" else f"{elem}/token-head/{layout}"
-            size = kv.page_bytes(form, KV_HEADS, DIM, DIM, PAGE)
-            ours = octets(U8, PAGES, KV_HEADS, size // KV_HEADS)
+            size = kv.page_bytes(form, KV_HEADS, DIM, PAGE)
+            ours = octets("uint8", PAGES, KV_HEADS, size // KV_HEADS)
             move = kv.compile(f"transcode from=bf16/nhd to={form} heads={KV_HEADS} dim={DIM} "
                               f"page={THEIR_PAGE}:{PAGE}")
             move(from_k_cache=theirs[0], from_v_cache=theirs[1], cache=ours,
@@ -55,13 +55,13 @@ def weights(kv):
     # int8 with a scale a row and a channel: exact sums, so packed and unpacked agree in every bit
     formats = "acts=int8/token-head weights=int8/token-head"
     octet = lambda seed, n: array.array("b", [int(v * 127) for v in noise(n, seed)])
-    a, w = Tensor(S8, octet(4, ROWS * K), (ROWS, K)), Tensor(S8, octet(5, N * K), (N, K))
+    a, w = Tensor("int8", octet(4, ROWS * K), (ROWS, K)), Tensor("int8", octet(5, N * K), (N, K))
     args = {"a": a, "as": f32([0.01] * ROWS, ROWS, 1), "ws": f32([0.02] * N, N, 1), "n": ROWS}
     plain, packed = (f32([0.0] * (ROWS * N), ROWS, N) for _ in range(2))
     kv.compile(f"gemm {formats} dim={K}:{N} out=f32")(w=w, c=plain, **args)
 
     pack = kv.compile(f"pack weights=int8/token-head dim={K}:{N}")
-    lies = Tensor(S8, array.array("b", bytes(N * K)), (N // 64, K // 4, 64, 4))
+    lies = Tensor("int8", array.array("b", bytes(N * K)), (N // 64, K // 4, 64, 4))
     pack(x=w, y=lies)
     kv.compile(f"gemm {formats} dim={K}:{N} out=f32 packed")(w=lies, c=packed, **args)
 

@@ -26,9 +26,9 @@ def scale_and_codes(slot, name):
 
 def run(kv, name):
     form = f"{name}_per_token_head"
-    size = kv.page_bytes(form, KV_HEADS, DIM, DIM, PAGE)
+    size = kv.page_bytes(form, KV_HEADS, DIM, PAGE)
     assert size == PAGE * KV_HEADS * SLOT
-    cache = Tensor(U8, array.array("B", bytes(PAGES * size)),
+    cache = Tensor("uint8", array.array("B", bytes(PAGES * size)),
                    (PAGES, KV_HEADS, PAGE, SLOT), (size, SLOT, KV_HEADS * SLOT))
 
     # one row holds q, k and v of a token; key and value begin inside it
@@ -36,8 +36,8 @@ def run(kv, name):
     qkv = bf16(noise(TOKENS * width, 7))
 
     def part(first, heads):
-        t = Tensor(BF16, qkv, (TOKENS, heads, DIM), (width, DIM))
-        t.arg = lambda name, t=t: at_offset(Tensor.arg(t, name), 2 * first * DIM)
+        t = Tensor("bfloat16", qkv, (TOKENS, heads, DIM), (width, DIM))
+        t.address += 2 * first * DIM
         return t
 
     blocks = [2, 0, 3]  # of the sequence
@@ -73,11 +73,6 @@ def run(kv, name):
             want = softmax_rows(scores, [v for _, v in seen])
             error = max(error, worst(got[(t * HEADS + h) * DIM:][:DIM], want))
     verdict(form, error, 0.01)
-
-
-def at_offset(arg, offset):
-    arg.data += offset
-    return arg
 
 
 if __name__ == "__main__":

@@ -21,8 +21,8 @@ def key_of(record):
 
 
 def main(kv):
-    assert kv.page_bytes("fp8_ds_mla", 1, DIM, LATENT, PAGE) == PAGE * RECORD
-    cache = octets(U8, PAGES, PAGE, RECORD)
+    assert kv.page_bytes("fp8_ds_mla", 1, DIM, PAGE, LATENT) == PAGE * RECORD
+    cache = octets("uint8", PAGES, PAGE, RECORD)
     latent = rows(noise(TOKENS * LATENT, 1, 4), TOKENS, 1, LATENT)
     rope = rows(noise(TOKENS * ROPE, 2), TOKENS, 1, ROPE)
     write = kv.compile(f"write in=bf16 kv=fp8_ds_mla heads=1 dim={DIM}:{LATENT} page={PAGE}")

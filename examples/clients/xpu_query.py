@@ -15,7 +15,7 @@ TARGET = "xe-pvc"
 def supported(kv, problem, flags=0):
     """None, or the sentence to show the user."""
     try:
-        kv.compile(problem, flags)
+        kv.compile(problem, flags=flags)
         return None
     except Error as why:
         return str(why)

@@ -185,8 +185,9 @@ static bool parse(kt_table t, const uint8_t *at, size_t left, void **out, unsign
 
 	*n = 0;
 	while (ok && left) {
-		uint32_t len = left >= 4 ? kt_load32(at) : UINT32_MAX;
-		char *more = len <= left - 4 ? realloc(list, (*n + 1) * size) : NULL;
+		uint32_t len = left >= 4 ? kt_load32(at) : 0;
+		bool fits = left >= 4 && len <= left - 4;
+		char *more = fits ? realloc(list, (*n + 1) * size) : NULL;
 
 		if (more)
 			list = more;

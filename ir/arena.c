@@ -28,12 +28,12 @@ static void *must(void *p)
 	return p;
 }
 
-struct kir_arena *kir_arena_new(void)
+static struct kir_arena *arena_new(void)
 {
 	return must(calloc(1, sizeof(struct kir_arena)));
 }
 
-void kir_arena_free(struct kir_arena *a)
+static void arena_free(struct kir_arena *a)
 {
 	if (!a)
 		return;
@@ -44,7 +44,7 @@ void kir_arena_free(struct kir_arena *a)
 	free(a);
 }
 
-void *kir_arena_alloc(struct kir_arena *a, size_t bytes)
+static void *arena_alloc(struct kir_arena *a, size_t bytes)
 {
 	if (bytes > SIZE_MAX / 2)
 		abort();
@@ -83,7 +83,7 @@ void *kir_grow(kir_module *m, void *old, unsigned used, unsigned *cap, size_t si
 
 void *kir_alloc(kir_module *m, size_t bytes)
 {
-	return kir_arena_alloc(m->arena, bytes);
+	return arena_alloc(m->arena, bytes);
 }
 
 const char *kir_strdup(kir_module *m, const char *s, size_t len)
@@ -96,7 +96,7 @@ const char *kir_strdup(kir_module *m, const char *s, size_t len)
 kir_module *kir_module_new(void)
 {
 	kir_module *m = must(calloc(1, sizeof *m));
-	m->arena = kir_arena_new();
+	m->arena = arena_new();
 	m->type = kir_grow(m, NULL, 0, &m->type_cap, sizeof *m->type);
 	m->ntype = 1;
 	return m;
@@ -106,6 +106,6 @@ void kir_module_free(kir_module *m)
 {
 	if (!m)
 		return;
-	kir_arena_free(m->arena);
+	arena_free(m->arena);
 	free(m);
 }

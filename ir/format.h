@@ -141,8 +141,6 @@ uint64_t kir_format_hash(const kir_format *f);
 /* False and a message naming the field when the declaration doesn't fit the shape (a group
  * that doesn't divide the head, say). */
 bool kir_format_layout(const kir_format *f, const kir_shape *s, kir_layout *out, kir_diag *d);
-/* Elements of side k that a head of shape s has. */
-int64_t kir_side_dim(const kir_format *f, const kir_shape *s, int k);
 
 /* -- one element, exactly (elem.c) --------------------------------------------- */
 
@@ -191,11 +189,6 @@ int64_t kir_key_run(const kir_func *f, kir_ref n);
 static inline int64_t kir_side_scales(const kir_side *s, int64_t dim)
 {
 	return s->gran == KIR_GRAN_tokens ? dim : s->group ? dim / s->group : 1;
-}
-/* Elements of such a row that share one. */
-static inline int64_t kir_side_group(const kir_side *s, int64_t dim)
-{
-	return dim / kir_side_scales(s, dim);
 }
 
 /* Whether what side a stored means the same as side b's: it can be moved as it is. How a scale

@@ -38,14 +38,12 @@ static int64_t ceil_div(int64_t a, int64_t b)
 	return (a + b - 1) / b;
 }
 
-int64_t kir_side_dim(const kir_format *f, const kir_shape *s, int k)
-{
-	return k == 0 ? s->dim_k - f->rest : k == 1 ? s->dim_v : f->rest;
-}
-
+/* Elements that a head has of the side. */
 static int64_t side_dim(const struct walk *w, int side)
 {
-	return kir_side_dim(w->f, &w->shape, side);
+	return side == 0   ? w->shape.dim_k - w->f->rest
+	       : side == 1 ? w->shape.dim_v
+	                   : w->f->rest;
 }
 
 /* Extent of a whole axis as stream s sees it. */

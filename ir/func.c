@@ -6,7 +6,6 @@
 #include "internal.h"
 
 #include <assert.h>
-#include <stdlib.h>
 #include <string.h>
 
 static kir_func *bare(kir_module *m, const char *name, kir_level level)
@@ -50,17 +49,6 @@ kir_func *kir_func_find(const kir_module *m, const char *name)
 		if (!strcmp(m->func[i]->name, name))
 			return m->func[i];
 	return NULL;
-}
-
-uint64_t kir_func_hash(const kir_func *f)
-{
-	kir_text t = { 0 };
-	uint64_t h = 14695981039346656037u; /* FNV-1a */
-	kir_print(f, &t);
-	for (size_t i = 0; i < t.len; i++)
-		h = (h ^ (unsigned char)t.text[i]) * 1099511628211u;
-	free(t.text);
-	return h;
 }
 
 /* -- nodes -- */

@@ -14,10 +14,6 @@
 #define KIR_MAX_DIM   ((int64_t)1 << 40)
 #define KIR_MAX_DYN   4 /* run-time strides of a parameter                      */
 
-struct kir_arena;
-struct kir_arena *kir_arena_new(void);
-void kir_arena_free(struct kir_arena *a);
-void *kir_arena_alloc(struct kir_arena *a, size_t bytes);
 /* Room for one more element behind `used`: a larger copy of old when cap is reached. */
 void *kir_grow(kir_module *m, void *old, unsigned used, unsigned *cap, size_t size);
 
@@ -55,7 +51,6 @@ int kir_word_index(const char *words, const char *word, size_t len);
 const char *kir_word_at(const char *words, int64_t i, size_t *len);
 /* Bounds of a numeric knob ("0:1024"); false if its values are words. */
 bool kir_knob_range(unsigned knob, long *lo, long *hi);
-const kir_target *kir_target_base(const kir_target *t);
 
 /* -- literals (literal.c) -- */
 

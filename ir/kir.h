@@ -267,7 +267,6 @@ kir_func *kir_func_new(kir_module *m, const char *name, kir_level level);
  * have the same numbers as the old one's. The module doesn't list it. */
 kir_func *kir_func_like(const kir_func *f, kir_level level);
 kir_func *kir_func_find(const kir_module *m, const char *name); /* the latest so named */
-uint64_t kir_func_hash(const kir_func *f);                      /* of the printed form */
 
 /* -- text --------------------------------------------------------------------- */
 
@@ -404,9 +403,6 @@ bool kir_is_amx(kir_op op); /* one of the amx.* ops */
 kir_ref kir_region_yield(const kir_func *f, kir_ref n);
 /* First node after the region op's last yield and results: the end of its extent. */
 kir_ref kir_region_end(const kir_func *f, kir_ref op);
-/* The memory a local takes. */
-uint64_t kir_local_bytes(const kir_func *f, kir_ref n);
-
 /* Where locals lie if those that never live at once share a slot; a slot is as large as the
  * largest of them. */
 typedef struct kir_slots {

@@ -23,7 +23,7 @@ typedef struct life {
 	uint64_t bytes;
 } life;
 
-uint64_t kir_local_bytes(const kir_func *f, kir_ref n)
+static uint64_t bytes_of(const kir_func *f, kir_ref n)
 {
 	const kir_type *t = kir_type_of(f, n);
 	uint64_t bytes = kir_elem_bytes((kir_elem)t->elem);
@@ -80,7 +80,7 @@ static void find_lives(walk *w)
 		for (unsigned i = 0; i < f->node[n].nsrc; i++)
 			touch(w, n, kir_src(f, n, i));
 		if (f->node[n].op == KIR_OP_local) {
-			w->life[w->nlife] = (life){ n, n, kir_local_bytes(f, n) };
+			w->life[w->nlife] = (life){ n, n, bytes_of(f, n) };
 			w->depth[w->nlife] = w->nopen;
 			w->of[n] = ++w->nlife;
 		}

@@ -323,7 +323,7 @@ static const kir_target *target_prefix(const char *text, size_t len)
 	return best;
 }
 
-const kir_target *kir_target_base(const kir_target *t)
+static const kir_target *base_of(const kir_target *t)
 {
 	const kir_target *row = target_prefix(t->name, strlen(t->name));
 	return row ? row : &kir_targets[0];
@@ -331,7 +331,7 @@ const kir_target *kir_target_base(const kir_target *t)
 
 void kir_target_print(const kir_target *t, kir_text *out)
 {
-	const kir_target *row = kir_target_base(t);
+	const kir_target *row = base_of(t);
 	kir_text_add(out, "%s", row->name);
 	for (size_t i = 0; i < sizeof features / sizeof *features; i++)
 		if ((row->features ^ t->features) & features[i].bit)

@@ -109,7 +109,6 @@ static range logic(skip *s, kir_op op, range a, range b)
 	return (range){ either(s, op, a.lo, b.lo), op2(s, op, KIR_i1, a.hi, b.hi) };
 }
 
-/* floor(x / y) grows with x for a positive literal y. */
 /* Of a range that no multiple of k cuts, remainders rise as it does. */
 static range remainders(skip *s, kir_elem e, range a, int64_t k)
 {
@@ -127,6 +126,7 @@ static range remainders(skip *s, kir_elem e, range a, int64_t k)
 		        e3(s->out, KIR_OP_select, t, whole, hi, all.hi) };
 }
 
+/* These grow with x for a positive literal y. */
 static range by_literal(skip *s, kir_ref n, range a)
 {
 	kir_op op = (kir_op)s->in->node[n].op;

@@ -9,7 +9,8 @@
  */
 #include "vectorize.h"
 
-kir_ref vec_nibble(vec *v, kir_ref bytes, bool high, kir_elem e)
+/* Low or high 4 bits of u8 lanes as codes of e: s8 (with their sign), u8 or a 4-bit float. */
+static kir_ref nibble(vec *v, kir_ref bytes, bool high, kir_elem e)
 {
 	kir_func *f = v->f;
 	kir_type_id bt = f->node[bytes].type, t = kir_with_elem(f->module, bt, e);
@@ -73,11 +74,11 @@ static void unpack_row(vec *v, const vec_tile *from, const vec_tile *to, vec_ix 
 		kir_ref bytes = vec_read(v, from, r, ix(b), lanes), x[2] = { 0 };
 
 		if (half) {
-			vec_write(v, to, r, ix(b), vec_nibble(v, bytes, half == 2, to->elem));
+			vec_write(v, to, r, ix(b), nibble(v, bytes, half == 2, to->elem));
 			continue;
 		}
 		for (int h = 0; h < 2; h++)
-			x[h] = vec_nibble(v, bytes, h, to->elem);
+			x[h] = nibble(v, bytes, h, to->elem);
 		if (lanes > run)
 			interleave(v, x, to->elem, lanes, run, false);
 		vec_write(v, to, r, ix(element(b, run)), x[0]);
@@ -123,8 +124,7 @@ void vec_pack_codes(vec *v, const vec_tile *from, const vec_tile *to, int64_t ru
 	vec_loop_end(v, &l);
 }
 
-/* -- where they lie in product order ----------------------------------------------------------
- */
+/* -- where they lie in product order ------------------------------------------------------- */
 
 /* Whether bytes in that order are in product order too once they are taken apart: of keys, the
  * high bits of 4 bytes follow their low bits; of values, those of whole vectors of columns. */
@@ -169,7 +169,7 @@ void vec_nibbles_pack(vec *v, const vec_factor *b, const vec_layout *l, const ve
 			vec_ix deep =
 			    b->trans ? vec_add(v, vec_mul(v, ld.i, 2), ix(h * l->unit)) : ld.i;
 
-			vec_put_words(v, b, t, vec_nibble(v, x, h, e), deep, ix(c), lanes, l);
+			vec_put_words(v, b, t, nibble(v, x, h, e), deep, ix(c), lanes, l);
 		}
 		vec_loop_end(v, &ld);
 	}
@@ -207,7 +207,7 @@ void vec_nibbles_read(vec *v, const vec_factor *b, const vec_packed *p, vec_ix k
 		for (int h = high; h < (b->trans ? 2 : high + 1); h++) {
 			kir_ref *to = out + (b->trans ? h * ratio * cols : 0) + j;
 
-			vec_words(v, b, vec_nibble(v, x, h, e), lanes, ratio, false, word);
+			vec_words(v, b, nibble(v, x, h, e), lanes, ratio, false, word);
 			for (int64_t s = 0; s < ratio; s++)
 				to[s * cols] = word[s];
 		}

@@ -140,8 +140,6 @@ kir_ref vec_read_direct(vec *v, kir_ref load, vec_ix r, vec_ix c, int64_t lanes)
  * first is at a multiple of that many. */
 int64_t vec_run(const kir_type *buffer);
 
-/* Low or high 4 bits of u8 lanes as codes of e: s8 (with their sign), u8 or a 4-bit float. */
-kir_ref vec_nibble(vec *v, kir_ref bytes, bool high, kir_elem e);
 void vec_unpack(vec *v, const vec_tile *from, const vec_tile *to, int64_t run, int64_t half);
 void vec_pack_codes(vec *v, const vec_tile *from, const vec_tile *to, int64_t run);
 

@@ -89,8 +89,6 @@ extern const char kts_schema[];
 char *kts_sql(kt_stmt i);
 /* SELECT of all columns of a table, `rest` after it; no bytes: of code without its bytes. */
 char *kts_select(kt_table t, bool bytes, const char *rest);
-/* A record's columns as parameters 1... */
-void kts_bind(sqlite3_stmt *q, kt_table t, const void *record);
 /* The row at hand into a zeroed record; false without memory or for a word that isn't known,
  * and nothing is left in the record. */
 bool kts_read(sqlite3_stmt *q, kt_table t, void *record);

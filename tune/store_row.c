@@ -264,7 +264,8 @@ static void bind_one(sqlite3_stmt *q, int i, const column *c, const char *record
 	}
 }
 
-void kts_bind(sqlite3_stmt *q, kt_table t, const void *record)
+/* A record's columns as parameters 1... */
+static void bind_record(sqlite3_stmt *q, kt_table t, const void *record)
 {
 	for (unsigned i = 0; i < tables[t].n; i++)
 		bind_one(q, (int)i + 1, &tables[t].column[i], record);
@@ -401,7 +402,7 @@ kt_reason kts_put(kt_store *s, kt_table t, const void *record)
 	if (t == KT_SCHEDULES || t == KT_PINS ||
 	    (t == KT_CODE && !strcmp(((const kt_code *)record)->kind, "native")))
 		kts_forget(s);
-	kts_bind(q, t, record);
+	bind_record(q, t, record);
 	if (t == KT_CODE) {
 		kts_seal(record, &seal);
 		kts_bind_key(q, (int)tables[t].n + 1, &seal);

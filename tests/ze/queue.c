@@ -26,7 +26,7 @@ void zecl_waiting(int by)
 	pthread_cond_broadcast(&zecl.changed);
 }
 
-void zecl_op_free(struct zecl_op *op)
+static void op_free(struct zecl_op *op)
 {
 	free(op->args);
 	free(op->waits);
@@ -133,7 +133,7 @@ static void *work(void *arg)
 			rest = op->next;
 			pthread_mutex_unlock(&zecl.lock);
 			run(q, op);
-			zecl_op_free(op);
+			op_free(op);
 			pthread_mutex_lock(&zecl.lock);
 			q->done++;
 		}
@@ -173,7 +173,7 @@ void zecl_queue_free(struct zecl_queue *q)
 		zecl_say("a queue was destroyed before its work was done");
 	while ((op = q->head)) {
 		q->head = op->next;
-		zecl_op_free(op);
+		op_free(op);
 	}
 	free(q);
 }

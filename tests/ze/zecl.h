@@ -174,7 +174,6 @@ void zecl_queue_free(struct zecl_queue *queue);
 uint64_t zecl_queue_push(struct zecl_queue *queue, const struct zecl_op *op);
 uint64_t zecl_queue_last(struct zecl_queue *queue);
 ze_result_t zecl_queue_sync(struct zecl_queue *queue, uint64_t ticket, uint64_t timeout_ns);
-void zecl_op_free(struct zecl_op *op);
 /* Of threads that wait for work to be done; with zecl.lock held. */
 void zecl_waiting(int by);
 

@@ -230,8 +230,7 @@ static void decode(const char *source, const char *target, int kv_tile)
 	support_cl_drop(hand.module);
 }
 
-/* -- quantize -------------------------------------------------------------------------------
- */
+/* -- quantize ------------------------------------------------------------------------------ */
 
 static void quantize(const char *source)
 {

@@ -164,8 +164,7 @@ static int load_layers(const char *directory, layer *out)
 	return n;
 }
 
-/* -- one format -----------------------------------------------------------------------------
- */
+/* -- one format ---------------------------------------------------------------------------- */
 
 typedef struct kernels {
 	kvjit *kv;

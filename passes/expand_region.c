@@ -43,8 +43,7 @@ static kir_type_id type_by(const region_copy *c, kir_elem e, int by)
 	return kir_scalar(m, e);
 }
 
-/* -- ranges ---------------------------------------------------------------------------------
- */
+/* -- ranges -------------------------------------------------------------------------------- */
 
 static const double POSITIONS = 0x1p30 - 1, ANY = 0x1p100;
 
@@ -102,8 +101,7 @@ static void op_range(kir_op op, const region_value *a, unsigned n, region_value 
 	set_range(r, fmax(r->lo, -ANY), fmin(r->hi, ANY));
 }
 
-/* -- values ---------------------------------------------------------------------------------
- */
+/* -- values -------------------------------------------------------------------------------- */
 
 static kir_ref widen(const region_copy *c, region_value v, int by)
 {

@@ -61,8 +61,7 @@ static kir_ref deal_bytes(frag *g, kir_ref a, kir_ref b)
 	return pair_bytes(g, even, odd);
 }
 
-/* -- by the engine ---------------------------------------------------------------------------
- */
+/* -- by the engine ------------------------------------------------------------------------- */
 
 /* What n is everywhere; NaN: not known. */
 static double const_of(const kir_func *f, kir_ref n)

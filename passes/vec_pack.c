@@ -167,8 +167,7 @@ kir_ref vec_apply_chain(vec *v, const vec_factor *b, kir_ref x)
 	return x;
 }
 
-/* -- rows are columns of the product
- * ----------------------------------------------------------- */
+/* -- rows are columns of the product ------------------------------------------------------- */
 
 void vec_transpose(vec *v, kir_ref *x, int64_t n)
 {
@@ -229,8 +228,7 @@ static void transpose_area(vec *v, const vec_factor *b, const vec_tile *t, int64
 	transpose_area(v, b, t, row0 + full_r, rows - full_r, word0, words);
 }
 
-/* -- rows run along the contraction
- * --------------------------------------------------------------- */
+/* -- rows run along the contraction -------------------------------------------------------- */
 
 void vec_interleave(vec *v, int64_t unit, kir_type_id t, kir_ref *x)
 {
@@ -424,8 +422,7 @@ void vec_factor_read(vec *v, const vec_factor *b, const vec_packed *p, vec_ix k,
 	}
 }
 
-/* -- which of them
- * ------------------------------------------------------------------------------------ */
+/* -- which of them ------------------------------------------------------------------------- */
 
 static vec_packed pack_memory(vec *v, vec_factor *b, bool fuse)
 {

@@ -22,8 +22,7 @@
 #define LOCAL_MAX (256 * 1024)
 #define BLOCK_MAX (512 * 1024) /* with the states of a block and its chunk */
 
-/* -- values that outlive their region -------------------------------------------------------
- */
+/* -- values that outlive their region ------------------------------------------------------ */
 
 /* Whether n reads the old value elsewhere than at the place it computes. */
 static bool reads_part(const kir_func *f, kir_ref n, kir_ref guard)
@@ -231,8 +230,7 @@ static kir_ref lower_if(vec *v, kir_ref n)
 	return kir_region_end(in, n);
 }
 
-/* -- ops --------------------------------------------------------------------------------------
- */
+/* -- ops ----------------------------------------------------------------------------------- */
 
 /* Two tiles side by side or stacked: whatever is still to be computed is put in place. */
 static void lower_concat(vec *v, kir_ref n)
@@ -415,8 +413,7 @@ static kir_ref lower_seq(vec *v, kir_ref n)
 	return n;
 }
 
-/* -- the pass
- * ---------------------------------------------------------------------------------- */
+/* -- the pass ------------------------------------------------------------------------------ */
 
 static void count_uses(vec *v)
 {

@@ -131,8 +131,7 @@ void ks_run(void (*fn)(void))
 	assert_int_equal(status, 0);
 }
 
-/* -- a kernel all the same ------------------------------------------------------------------
- */
+/* -- a kernel all the same ----------------------------------------------------------------- */
 
 static void keep_quiet(const char *line, void *ctx)
 {

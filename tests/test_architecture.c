@@ -60,8 +60,7 @@ static char *with_made_up(const char *problem)
 	return text;
 }
 
-/* -- a format nobody uses -------------------------------------------------------------------
- */
+/* -- a format nobody uses ------------------------------------------------------------------ */
 
 static void test_made_up_format(void **state)
 {
@@ -160,8 +159,7 @@ static void test_made_up_bytes(void **state)
 	free(text);
 }
 
-/* -- scores and masks nobody thought of ------------------------------------------------------
- */
+/* -- scores and masks nobody thought of ---------------------------------------------------- */
 
 static void test_made_up_score(void **state)
 {

@@ -152,8 +152,7 @@ static void a_stored_kernel_is_the_compiled_one(void **state)
 	assert_int_equal(in_child(compare_kernels, NULL), 0);
 }
 
-/* -- one compile -----------------------------------------------------------------------------
- */
+/* -- one compile --------------------------------------------------------------------------- */
 
 static long times(const char *small, const char *large)
 {
@@ -203,8 +202,7 @@ static void many_processes_compile_each_kernel_once(void **state)
 	assert_int_equal(compiled, kernels);
 }
 
-/* -- killed ----------------------------------------------------------------------------------
- */
+/* -- killed -------------------------------------------------------------------------------- */
 
 enum { KILLED = 8 }; /* kernels of a round: as many as no process has compiled when it dies */
 
@@ -282,8 +280,7 @@ static void killed_compilers_leave_a_sound_cache(void **state)
 	munmap(x, sizeof(*x));
 }
 
-/* -- hot -------------------------------------------------------------------------------------
- */
+/* -- hot ----------------------------------------------------------------------------------- */
 
 typedef struct asker {
 	kvjit *kv;
@@ -427,8 +424,7 @@ static void other_knobs_and_flags_are_other_kernels(void **state)
 	kvjit_close(kv);
 }
 
-/* -- whatever is wrong with a cache
- * -------------------------------------------------------------- */
+/* -- whatever is wrong with a cache -------------------------------------------------------- */
 
 static void still_compiles(const char *cache, const char *path, const char *pins,
                            const char *words)

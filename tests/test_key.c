@@ -60,8 +60,7 @@ static void assert_programs(const char *a, const char *b, bool same)
 	assert_key(&x, &y, same, what);
 }
 
-/* -- programs: the fields of a problem -------------------------------------------------------
- */
+/* -- programs: the fields of a problem ----------------------------------------------------- */
 
 enum { A = 1, W = 2, Q = 4, M = 8, G = 16, P = 32, I = 64, T = 128 };
 
@@ -234,8 +233,7 @@ static void test_hints(void **state)
 	assert_programs(ATTN, ATTN " kv_tile=16 qk=f32", true);
 }
 
-/* -- code ------------------------------------------------------------------------------------
- */
+/* -- code ---------------------------------------------------------------------------------- */
 
 _Static_assert(sizeof(kt_code_of) == 32 && sizeof(kir_target) == 40,
                "a member was added: it needs a case in test_code");
@@ -339,8 +337,7 @@ static void test_code(void **state)
 	kir_module_free(m);
 }
 
-/* -- formats ---------------------------------------------------------------------------------
- */
+/* -- formats ------------------------------------------------------------------------------- */
 
 _Static_assert(sizeof(kir_side) == 88 && sizeof(kir_format) == 304 &&
                    sizeof(struct format_piece) == 12 && sizeof(struct format_item) == 136 &&
@@ -496,8 +493,7 @@ static void test_formats(void **state)
 	}
 }
 
-/* -- what must not matter --------------------------------------------------------------------
- */
+/* -- what must not matter ------------------------------------------------------------------ */
 
 static void test_spelling(void **state)
 {
@@ -590,8 +586,7 @@ static void test_orders(void **state)
 	}
 }
 
-/* -- golden ----------------------------------------------------------------------------------
- */
+/* -- golden -------------------------------------------------------------------------------- */
 
 /* Keys that users' caches and packs hold. When the text form, a built-in format or a hash's
  * fields change on purpose, raise KT_CODEGEN and store what this test prints. */
@@ -699,8 +694,7 @@ static void test_hex(void **state)
 	assert_false(kt_key_parse(bad, &back));
 }
 
-/* -- buckets ---------------------------------------------------------------------------------
- */
+/* -- buckets ------------------------------------------------------------------------------- */
 
 static void assert_bucket(int64_t batch, int64_t ctx, int64_t qlen, int b, int c, int q)
 {

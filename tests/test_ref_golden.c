@@ -161,8 +161,7 @@ static void run(call *c, kref_mode mode)
 	kir_module_free(m);
 }
 
-/* -- attention ------------------------------------------------------------------------------
- */
+/* -- attention ----------------------------------------------------------------------------- */
 
 enum { SCALE_NONE, SCALE_TENSOR, SCALE_HEAD, SCALE_SLOT, SCALE_GROUP };
 
@@ -353,8 +352,7 @@ static void attention(void **state)
 		check_attention(&attn_cases[k]);
 }
 
-/* -- quantize --------------------------------------------------------------------------------
- */
+/* -- quantize ------------------------------------------------------------------------------ */
 
 /* One array of codes of a case: the element, the scale rule, the rest of the rule. */
 typedef struct quant_case {

@@ -15,8 +15,7 @@
 
 #include <cmocka.h>
 
-/* -- a space whose times are known -----------------------------------------------------------
- */
+/* -- a space whose times are known --------------------------------------------------------- */
 
 enum { KNOBS = 6, MOST = 3000, NOBODY = -1 };
 
@@ -155,8 +154,7 @@ static double rank_of(const world *w, double t)
 	return (double)n / w->s.n;
 }
 
-/* -- its host --------------------------------------------------------------------------------
- */
+/* -- its host ------------------------------------------------------------------------------ */
 
 static void trial(unsigned c, unsigned incumbent, const kt_rule *rule, kt_outcome *out,
                   void *ctx)
@@ -221,8 +219,7 @@ static kt_search_result search(world *w, const kt_search_options *o)
 	return r;
 }
 
-/* -- what it finds ---------------------------------------------------------------------------
- */
+/* -- what it finds ------------------------------------------------------------------------- */
 
 enum { WORLDS = 20 };
 
@@ -347,8 +344,7 @@ static void most_trials_are_kept(void **state)
 	drop(w);
 }
 
-/* -- never worse than the default ------------------------------------------------------------
- */
+/* -- never worse than the default ---------------------------------------------------------- */
 
 static void all_slower_leaves_the_default(void **state)
 {
@@ -438,8 +434,7 @@ static void what_the_model_excludes_isnt_tried(void **state)
 	drop(w);
 }
 
-/* -- budget ----------------------------------------------------------------------------------
- */
+/* -- budget -------------------------------------------------------------------------------- */
 
 /* But for the default, without which nothing is known. */
 static void no_trial_begins_that_cant_end(void **state)
@@ -458,8 +453,7 @@ static void no_trial_begins_that_cant_end(void **state)
 	}
 }
 
-/* -- earlier runs ----------------------------------------------------------------------------
- */
+/* -- earlier runs -------------------------------------------------------------------------- */
 
 static void schedules_from_elsewhere_come_first(void **state)
 {
@@ -540,8 +534,7 @@ static void what_is_known_is_checked(void **state)
 	drop(w);
 }
 
-/* -- twins, and that it is the same each time ------------------------------------------------
- */
+/* -- twins, and that it is the same each time ---------------------------------------------- */
 
 static void twins_cost_no_trial(void **state)
 {

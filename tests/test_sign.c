@@ -17,8 +17,7 @@
 
 #include <cmocka.h>
 
-/* -- what minisign made, of a file "hello\n" ------------------------------------------------
- */
+/* -- what minisign made, of a file "hello\n" ----------------------------------------------- */
 
 static const char plain_public[] = "untrusted comment: minisign public key 787DED3A216C24A2\n"
                                    "RWSiJGwhOu19eMnmGhfrpDtnsgIT6RrfMXLITTGoH773Y/yuVLCcB3AM\n";
@@ -50,8 +49,7 @@ static const char locked_secret[] =
 static const char locked_public[] = "RWSEyw9e2oaBv0yuHuY8z79kqvlhyoEyCkx5p/ta1hvfpUqYxkj1hVvV";
 static const char password[] = "geheim";
 
-/* -- a folder of its own --------------------------------------------------------------------
- */
+/* -- a folder of its own ------------------------------------------------------------------- */
 
 static char folder[400];
 
@@ -123,8 +121,7 @@ static void assert_has(const char *sentence, const char *words)
 		fail_msg("'%s' doesn't say '%s'", sentence, words);
 }
 
-/* -- minisign's files -----------------------------------------------------------------------
- */
+/* -- minisign's files ---------------------------------------------------------------------- */
 
 static void reads_what_minisign_wrote(void **state)
 {
@@ -181,8 +178,7 @@ static void password_protects(void **state)
 		assert_int_equal(sec.key[i], 0);
 }
 
-/* -- our files ------------------------------------------------------------------------------
- */
+/* -- our files ----------------------------------------------------------------------------- */
 
 static void keys_survive_printing(void **state)
 {
@@ -348,8 +344,7 @@ static void refuses_signatures_that_are_none(void **state)
 	assert_has(why, "longer than 1000");
 }
 
-/* -- the other program ----------------------------------------------------------------------
- */
+/* -- the other program --------------------------------------------------------------------- */
 
 static bool minisign(const char *words)
 {
@@ -422,8 +417,7 @@ static void both_programs_agree(void **state)
 	close(fd);
 }
 
-/* -- whom to trust --------------------------------------------------------------------------
- */
+/* -- whom to trust ------------------------------------------------------------------------- */
 
 static char said[2000];
 

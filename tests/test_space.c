@@ -108,8 +108,7 @@ static bool is_among(const char *words, const char *word)
 	return false;
 }
 
-/* -- what a space is -------------------------------------------------------------------------
- */
+/* -- what a space is ----------------------------------------------------------------------- */
 
 static int by_bytes(const void *a, const void *b)
 {
@@ -321,8 +320,7 @@ static void blocks_are_for_tiles(void **state)
 	}
 }
 
-/* -- what a user chose, and what can't vary --------------------------------------------------
- */
+/* -- what a user chose, and what can't vary ------------------------------------------------ */
 
 static void given_knobs_dont_vary(void **state)
 {
@@ -370,8 +368,7 @@ static void what_cant_vary_is_refused(void **state)
 	        "there is nothing to tune: every knob was given");
 }
 
-/* -- the model -------------------------------------------------------------------------------
- */
+/* -- the model ----------------------------------------------------------------------------- */
 
 static void the_model_orders_candidates(void **state)
 {

@@ -18,8 +18,7 @@
 static const double pi = 3.14159265358979323846;
 static const kt_rule usual = { 0.01, 3, 160 };
 
-/* -- a machine -------------------------------------------------------------------------------
- */
+/* -- a machine ----------------------------------------------------------------------------- */
 
 typedef struct machine {
 	const char *name;
@@ -79,8 +78,7 @@ static void pair(run *r, kt_pairs *p, double truth)
 		p->b[i] = call(r, 1);
 }
 
-/* -- intervals -------------------------------------------------------------------------------
- */
+/* -- intervals ----------------------------------------------------------------------------- */
 
 static void check_level(const machine *m, unsigned n, double level, kt_estimator *by)
 {
@@ -171,8 +169,7 @@ static void few_pairs_say_nothing(void **state)
 	assert_true(x.lo == 0 && isinf(x.hi));
 }
 
-/* -- decisions -------------------------------------------------------------------------------
- */
+/* -- decisions ----------------------------------------------------------------------------- */
 
 typedef struct count {
 	unsigned by[4], apart, pairs;
@@ -298,8 +295,7 @@ static void a_rule_is_kept(void **state)
 	}
 }
 
-/* -- several processes -----------------------------------------------------------------------
- */
+/* -- several processes --------------------------------------------------------------------- */
 
 /* Where a process has code and data makes a ratio in it another: by 0.5 %, one standard
  * deviation; the worst that was measured is 0.36 %. */
@@ -436,8 +432,7 @@ static void few_processes_have_wide_intervals(void **state)
 	assert_int_equal(few.all.n, KT_MAX_PAIRS);
 }
 
-/* -- spreads ---------------------------------------------------------------------------------
- */
+/* -- spreads ------------------------------------------------------------------------------- */
 
 static kt_spread spread_to(unsigned n)
 {

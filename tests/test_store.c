@@ -265,8 +265,7 @@ static void what_does_not_hash_is_refused(void **state)
 	kt_store_close(s);
 }
 
-/* -- hostile places --------------------------------------------------------------------------
- */
+/* -- hostile places ------------------------------------------------------------------------ */
 
 static void expect(const char *name, kt_reason why)
 {
@@ -409,8 +408,7 @@ static void bits_may_flip(void **state)
 	free(bytes);
 }
 
-/* -- several processes ------------------------------------------------------------------------
- */
+/* -- several processes --------------------------------------------------------------------- */
 
 static void killed_writers_lose_nothing(void **state)
 {
@@ -596,8 +594,7 @@ static void a_file_in_the_making_is_waited_for(void **state)
 	assert_string_equal(said, "");
 }
 
-/* -- merging
- * ----------------------------------------------------------------------------------- */
+/* -- merging ------------------------------------------------------------------------------- */
 
 static bool add_schedule(const kt_schedule *r, void *ctx)
 {

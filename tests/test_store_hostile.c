@@ -16,8 +16,7 @@
 
 #include <cmocka.h>
 
-/* -- what may stand there -------------------------------------------------------------------
- */
+/* -- what may stand there ------------------------------------------------------------------ */
 
 static void make_link(const char *name)
 {
@@ -228,8 +227,7 @@ static void each_lets_kernels_be_compiled(void **state)
 	}
 }
 
-/* -- damage ----------------------------------------------------------------------------------
- */
+/* -- damage -------------------------------------------------------------------------------- */
 
 static void assert_kept(const char *name, const uint8_t *bytes, size_t n)
 {

@@ -45,8 +45,7 @@ static double random_real(void)
 	return below(3) ? below(1000) / 7.0 : below(2);
 }
 
-/* -- random records: few places, so that those of two stores meet -----------------------------
- */
+/* -- random records: few places, so that those of two stores meet -------------------------- */
 
 static kt_where random_where(void)
 {
@@ -143,8 +142,7 @@ static void put_random(kt_store *s)
 	pk_assert_reason(kt_meta_raise(s, words((unsigned)below(4)), below(100)), KT_WHY_none);
 }
 
-/* -- all that a store holds, as text
- * ----------------------------------------------------------- */
+/* -- all that a store holds, as text ------------------------------------------------------- */
 
 static void add_key(kir_text *t, const kt_key *k)
 {
@@ -247,8 +245,7 @@ static void assert_same(const char *a, const char *b)
 	free(y);
 }
 
-/* -- keeping
- * ----------------------------------------------------------------------------------- */
+/* -- keeping ------------------------------------------------------------------------------- */
 
 static void every_field_is_kept(void **state)
 {
@@ -363,8 +360,7 @@ static void walks_go_by_key_until_they_are_stopped(void **state)
 	kt_store_close(s);
 }
 
-/* -- merging
- * ----------------------------------------------------------------------------------- */
+/* -- merging ------------------------------------------------------------------------------- */
 
 static void merge(const char *into, const char *from)
 {
@@ -446,8 +442,7 @@ static void merged_code_is_sound(void **state)
 	kt_store_close(s);
 }
 
-/* -- transactions, counts, throwing out ------------------------------------------------------
- */
+/* -- transactions, counts, throwing out ---------------------------------------------------- */
 
 static void a_transaction_is_all_or_nothing(void **state)
 {
@@ -620,8 +615,7 @@ static void gc_drops_other_generators_code_then_the_cheapest(void **state)
 	kt_store_close(s);
 }
 
-/* -- several processes ------------------------------------------------------------------------
- */
+/* -- several processes --------------------------------------------------------------------- */
 
 enum { WRITERS = 4, EACH = 60 };
 

@@ -20,8 +20,7 @@
 
 #include <cmocka.h>
 
-/* -- without the right to write --------------------------------------------------------------
- */
+/* -- without the right to write ------------------------------------------------------------ */
 
 /* Root may write anywhere, so another user tries; a folder on the way may be closed to it. */
 static void be_nobody(void)
@@ -131,8 +130,7 @@ static void a_network_file_system_is_only_read(void **state)
 	assert_int_equal(access(pk_in_folder("net-new"), F_OK), -1);
 }
 
-/* -- no room ---------------------------------------------------------------------------------
- */
+/* -- no room ------------------------------------------------------------------------------- */
 
 /* Puts until that fails: for lack of room. What was acknowledged is there, before and after
  * the store is opened again, and nothing is taken for damage. */
@@ -253,8 +251,7 @@ static void a_transaction_without_room_is_dropped(void **state)
 	kt_store_close(s);
 }
 
-/* -- others at work --------------------------------------------------------------------------
- */
+/* -- others at work ------------------------------------------------------------------------ */
 
 /* A child that does this to the file and holds it; ends with kill. */
 static pid_t hold(const char *name, const char *text)

@@ -168,8 +168,7 @@ static void unsigned_by_hand(void **state)
 	}
 }
 
-/* -- the rule again --------------------------------------------------------------------------
- */
+/* -- the rule again ------------------------------------------------------------------------ */
 
 /* int8/cN: every code and scale of K, pages that come in another order, one group left out. */
 static void codes_and_scales(void **state)
@@ -223,8 +222,7 @@ static void codes_and_scales(void **state)
 	kvjit_close(kv[1]);
 }
 
-/* -- a window of bf16 and a tail --------------------------------------------------------------
- */
+/* -- a window of bf16 and a tail ----------------------------------------------------------- */
 
 enum { TAIL = 96, WINDOW = 41, LEN = TAIL + WINDOW, DIM = 64, PAGE = 64, PAGES = 4 };
 
@@ -444,8 +442,7 @@ static void window_and_tail(void **state)
 	kvjit_close(kv[1]);
 }
 
-/* -- refused ----------------------------------------------------------------------------------
- */
+/* -- refused ------------------------------------------------------------------------------- */
 
 static void parts_of_groups(void **state)
 {

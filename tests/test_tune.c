@@ -196,8 +196,7 @@ static void the_stack_is_everywhere(void **state)
 	munmap(seen, 4096);
 }
 
-/* -- disturbed ------------------------------------------------------------------------------
- */
+/* -- disturbed ----------------------------------------------------------------------------- */
 
 /* Stays on a processor; in the first `moving` races on another after some calls. */
 typedef struct mover {
@@ -261,8 +260,7 @@ static void a_moved_race_is_measured_again(void **state)
 	munmap(m, 4096);
 }
 
-/* -- cold ------------------------------------------------------------------------------------
- */
+/* -- cold ---------------------------------------------------------------------------------- */
 
 typedef struct turns {
 	int64_t turns, seen[64];

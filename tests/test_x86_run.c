@@ -529,8 +529,7 @@ static void test_strides(void **state)
 	}
 }
 
-/* -- blobs -----------------------------------------------------------------------------------
- */
+/* -- blobs --------------------------------------------------------------------------------- */
 
 static const char simple[] =
     "func @simple(%x: in e4m3fn[?], %y: out f32[?], %n: s64) level=V target=avx2 {\n"
@@ -659,8 +658,7 @@ static void test_refusals(void **state)
 	    "4: exp2: not available in f64");
 }
 
-/* -- the machine, threads, time -------------------------------------------------------------
- */
+/* -- the machine, threads, time ------------------------------------------------------------ */
 
 static void test_host(void **state)
 {

@@ -408,8 +408,7 @@ static void print_text(bench *b, const char *problem)
 	printf("\n");
 }
 
-/* -- the command ----------------------------------------------------------------------------
- */
+/* -- the command --------------------------------------------------------------------------- */
 
 static int run(bench *b, kvjit *kv, args *a, long qlen, const char *sched, const char *rival,
                bool json)

@@ -260,8 +260,7 @@ static double fma_all(float x, float *out)
 	return (double)FMA_STEPS * FMA_CHAINS;
 }
 
-/* -- in pieces, by all threads ----------------------------------------------------------------
- */
+/* -- in pieces, by all threads ------------------------------------------------------------- */
 
 typedef struct piece {
 	const char *from;

@@ -15,8 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* -- schedules as values ---------------------------------------------------------------------
- */
+/* -- schedules as values ------------------------------------------------------------------- */
 
 enum { MAX_VALUES = 16, WORD = 24 };
 
@@ -117,8 +116,7 @@ static unsigned find_axes(const report_place *p, axis *out)
 	return n;
 }
 
-/* -- drawings --------------------------------------------------------------------------------
- */
+/* -- drawings ------------------------------------------------------------------------------ */
 
 /* Ratio to the default of each trial, and the best so far as a line. */
 static void draw_progress(const report_place *p, draw *d)
@@ -243,8 +241,7 @@ static void draw_noise(const report_place *p, draw *d)
 	draw_end(d);
 }
 
-/* -- text -------------------------------------------------------------------------------------
- */
+/* -- text ---------------------------------------------------------------------------------- */
 
 /* The knobs in which the winner differs from the default. */
 static void print_difference(const report_place *p, draw *d)

@@ -30,8 +30,7 @@ typedef struct session {
 	unsigned ndone, failed;
 } session;
 
-/* -- the command line -------------------------------------------------------------------------
- */
+/* -- the command line ---------------------------------------------------------------------- */
 
 static bool wrong(args *a, const char *option, const char *takes, const char *got)
 {
@@ -104,8 +103,7 @@ static bool read_list(session *s, const char *path, unsigned shard, unsigned sha
 	return ok;
 }
 
-/* -- what is told
- * ------------------------------------------------------------------------------- */
+/* -- what is told -------------------------------------------------------------------------- */
 
 static void tell_json(const tune_place *p, const kt_trial *t, double best)
 {
@@ -263,8 +261,7 @@ static bool write_report(const session *s)
 	return ok;
 }
 
-/* -- running
- * ---------------------------------------------------------------------------------------- */
+/* -- running ------------------------------------------------------------------------------- */
 
 static void run(session *s)
 {

@@ -178,8 +178,7 @@ static void sched_text(const kir_sched *s, char *out, size_t len)
 	free(t.text);
 }
 
-/* -- what is known already --------------------------------------------------------------------
- */
+/* -- what is known already ----------------------------------------------------------------- */
 
 static int candidate_of(const job *j, const char *sched)
 {
@@ -240,8 +239,7 @@ static bool recall_schedules(job *j)
 	return finished && !j->o->again;
 }
 
-/* -- trials
- * ------------------------------------------------------------------------------------ */
+/* -- trials -------------------------------------------------------------------------------- */
 
 static void keep_trial(job *j, const kt_trial *t)
 {
@@ -414,8 +412,7 @@ static void seen(unsigned candidate, const kt_outcome *o, unsigned incumbent, vo
 		j->o->seen(j->p, &j->p->trial[j->p->ntrial - 1], best, j->o->ctx);
 }
 
-/* -- the end
- * ----------------------------------------------------------------------------------- */
+/* -- the end ------------------------------------------------------------------------------- */
 
 /* last: the pairs of the race that says so; NULL: the default's, or nothing was measured */
 static void store_winner(job *j, kt_source source, const kt_pairs *last)

@@ -140,8 +140,7 @@ const load *trial_load(const trial_bench *b)
 	return &b->load;
 }
 
-/* -- the child ------------------------------------------------------------------------------
- */
+/* -- the child ----------------------------------------------------------------------------- */
 
 /* What the handler of a fault needs; one trial runs in a process. */
 static const trial_bench *faulting;
@@ -565,8 +564,7 @@ static void check_in_child(trial_bench *b, const errand *e)
 		    result.failed ? result.text : "nothing was compared");
 }
 
-/* -- the parent ------------------------------------------------------------------------------
- */
+/* -- the parent ---------------------------------------------------------------------------- */
 
 /* Waits for the child, ends it when its time is over. False: it had to be ended. */
 static bool wait_for(pid_t pid, double end, int *status)

@@ -136,8 +136,7 @@ static void fit(search *x)
 	}
 }
 
-/* -- values that are alike ------------------------------------------------------------------
- */
+/* -- values that are alike ----------------------------------------------------------------- */
 
 /* The knob in which alone two candidates differ, -1: none or several. */
 static int only_difference(const search *x, unsigned a, unsigned b)

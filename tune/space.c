@@ -37,8 +37,7 @@ static bool is_number(const kir_knob_info *k)
 	return k->values[0] >= '0' && k->values[0] <= '9';
 }
 
-/* -- what makes sense ------------------------------------------------------------------------
- */
+/* -- what makes sense ---------------------------------------------------------------------- */
 
 /* The least exact arithmetic is that of auto (passes/arith.c): integers for s8 codes where the
  * target multiplies them, in two digits for queries that no 16 bits hold. Codes and queries
@@ -178,8 +177,7 @@ static void add_knob(maker *m, unsigned knob, const bool *given)
 		s->nknob++;
 }
 
-/* -- the product ------------------------------------------------------------------------------
- */
+/* -- the product --------------------------------------------------------------------------- */
 
 static double product(const kt_space *s)
 {

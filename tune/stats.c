@@ -177,8 +177,7 @@ kt_verdict kt_decide(const kt_pairs *p, const kt_rule *r, kt_ratio *out)
 	return last || kt_ratio_of(p, 0.95).lo > 1 - r->tie ? KT_EQUAL : KT_MORE;
 }
 
-/* -- several processes ----------------------------------------------------------------------
- */
+/* -- several processes --------------------------------------------------------------------- */
 
 /* By how much one process's ratio may be off, beyond its own interval. Measured with
  * bench/tune/repeat.py places: 0.06 to 0.4 % (one standard deviation) between children and

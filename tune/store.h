@@ -90,8 +90,7 @@ bool kt_each_trial(kt_store *s, bool (*fn)(const kt_trial *r, void *ctx), void *
 bool kt_each_code(kt_store *s, bool bytes, bool (*fn)(const kt_code *r, void *ctx), void *ctx);
 bool kt_each_pin(kt_store *s, bool (*fn)(const kt_pin *r, void *ctx), void *ctx);
 
-/* -- keeping house
- * ---------------------------------------------------------------------------*/
+/* -- keeping house ------------------------------------------------------------------------- */
 /* Joins all of `from` into s: commutative, associative, idempotent (record.h). */
 kt_reason kt_store_merge(kt_store *s, kt_store *from);
 typedef struct kt_gc {

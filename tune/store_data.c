@@ -336,8 +336,7 @@ kt_reason kt_meta_raise(kt_store *s, const char *name, int64_t x)
 	return why;
 }
 
-/* -- walking ---------------------------------------------------------------------------------
- */
+/* -- walking ------------------------------------------------------------------------------- */
 
 typedef struct walk {
 	union {

@@ -211,8 +211,7 @@ kt_reason kt_store_merge(kt_store *s, kt_store *from)
 	return j.why;
 }
 
-/* -- throwing out -----------------------------------------------------------------------------
- */
+/* -- throwing out -------------------------------------------------------------------------- */
 
 static int64_t number(kt_store *s, const char *sql)
 {
@@ -254,8 +253,7 @@ kt_reason kt_store_gc(kt_store *s, int64_t cap, kt_gc *out)
 	return why;
 }
 
-/* -- verifying
- * ---------------------------------------------------------------------------------- */
+/* -- verifying ----------------------------------------------------------------------------- */
 
 typedef struct checker {
 	kt_store *s;

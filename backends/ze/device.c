@@ -8,8 +8,7 @@
 
 enum { MAX_DEVICES = 64, MAX_DRIVERS = 8, INTEL = 0x8086 };
 
-/* -- what there is ---------------------------------------------------------------------------
- */
+/* -- what there is ------------------------------------------------------------------------- */
 
 typedef struct found {
 	ze_driver_handle_t driver;
@@ -110,8 +109,7 @@ void ze_list(kir_text *out)
 		kir_text_add(out, "device   %s\n", why.text);
 }
 
-/* -- choosing
- * ------------------------------------------------------------------------------------ */
+/* -- choosing ------------------------------------------------------------------------------ */
 
 /* Whether f runs code for t; for any row, if t is NULL. What spelling its driver takes, the
  * driver says when it builds. */
@@ -159,8 +157,7 @@ static const found *choose(const found *f, unsigned n, const kbe_choice *c, kbe_
 	return refuse(f, n, c, why);
 }
 
-/* -- opening
- * --------------------------------------------------------------------------------------- */
+/* -- opening ------------------------------------------------------------------------------- */
 
 static bool make_context(kbe_device *d, ze_driver_handle_t driver, kbe_fault *why)
 {
@@ -255,8 +252,7 @@ void ze_close(kbe_device *d)
 	free(d);
 }
 
-/* -- memory
- * ------------------------------------------------------------------------------------------ */
+/* -- memory -------------------------------------------------------------------------------- */
 
 /* What vectors and block loads want of a base. */
 enum { ALIGNMENT = 64 };

@@ -13,8 +13,7 @@
 
 #define SPIRV_MAGIC 0x07230203u
 
-/* -- the blob -------------------------------------------------------------------------------
- */
+/* -- the blob ------------------------------------------------------------------------------ */
 
 typedef struct blob {
 	const uint8_t *bytes;
@@ -38,8 +37,7 @@ static bool read_blob(const void *bytes, size_t size, blob *out, kbe_fault *why)
 	return true;
 }
 
-/* -- building
- * ------------------------------------------------------------------------------------ */
+/* -- building ------------------------------------------------------------------------------ */
 
 /* The log goes behind the sentence, as much of it as there is room for. */
 static void add_log(kbe_fault *why, ze_module_build_log_handle_t log)

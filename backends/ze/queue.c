@@ -23,8 +23,7 @@ struct kbe_queue {
 	int64_t commands; /* of the last timed launch; its first and last took their time */
 };
 
-/* -- waiting ----------------------------------------------------------------------------------
- */
+/* -- waiting ------------------------------------------------------------------------------- */
 
 /* Under the lock. */
 static bool drain(kbe_queue *q, kbe_fault *why)
@@ -44,8 +43,7 @@ bool ze_wait(kbe_queue *q, kbe_fault *why)
 	return ok;
 }
 
-/* -- making
- * ------------------------------------------------------------------------------------- */
+/* -- making -------------------------------------------------------------------------------- */
 
 static bool make_list(kbe_queue *q, kbe_fault *why)
 {
@@ -125,8 +123,7 @@ void ze_queue_free(kbe_queue *q)
 	destroy(q);
 }
 
-/* -- launching
- * ------------------------------------------------------------------------------------ */
+/* -- launching ----------------------------------------------------------------------------- */
 
 /* A null pointer is said by no value: drivers look up the address that a value has, and refuse
  * what they don't find. */

@@ -47,8 +47,7 @@ static void die(const char *what, const char *why)
 	exit(1);
 }
 
-/* -- reading ---------------------------------------------------------------------------------
- */
+/* -- reading ------------------------------------------------------------------------------- */
 
 static double number(const cJSON *line, const char *name, double without)
 {
@@ -210,8 +209,7 @@ static void read_file(replay *x, const char *file)
 	finish(x, file);
 }
 
-/* -- noise -----------------------------------------------------------------------------------
- */
+/* -- noise --------------------------------------------------------------------------------- */
 
 static double uniform(replay *x)
 {
@@ -243,8 +241,7 @@ static kt_ratio said_by(replay *x, double ratio, unsigned processes)
 	return kt_races_ratio(&all, processes > KT_WITNESSES ? 0.95 : 0.998);
 }
 
-/* -- replaying -------------------------------------------------------------------------------
- */
+/* -- replaying ----------------------------------------------------------------------------- */
 
 static bool is_measured(const row *r)
 {

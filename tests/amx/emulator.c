@@ -42,8 +42,7 @@ EXPORTED bool amx_configured(void)
 	return mine.configured;
 }
 
-/* -- one instruction ------------------------------------------------------------------------
- */
+/* -- one instruction ----------------------------------------------------------------------- */
 
 enum { NP, P66, PF3, PF2 }; /* VEX.pp */
 
@@ -124,8 +123,7 @@ static bool decode(const ucontext_t *u, insn *i)
 	return true;
 }
 
-/* -- tiles ----------------------------------------------------------------------------------
- */
+/* -- tiles --------------------------------------------------------------------------------- */
 
 static unsigned rows_of(unsigned t)
 {
@@ -186,8 +184,7 @@ static bool move(const insn *i)
 	return true;
 }
 
-/* -- products -------------------------------------------------------------------------------
- */
+/* -- products ------------------------------------------------------------------------------ */
 
 static float number(const void *p, size_t bytes)
 {
@@ -288,8 +285,7 @@ static bool execute(const insn *i)
 	}
 }
 
-/* -- the handler ----------------------------------------------------------------------------
- */
+/* -- the handler --------------------------------------------------------------------------- */
 
 static void on_illegal(int sig, siginfo_t *info, void *context)
 {

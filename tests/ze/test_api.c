@@ -112,8 +112,7 @@ static void assert_scaled(kvjit *kv, const float *on_device, const float *x, flo
 		assert_true(y[i] == x[i] * factor);
 }
 
-/* -- calls ------------------------------------------------------------------------------------
- */
+/* -- calls --------------------------------------------------------------------------------- */
 
 static void test_call(void **state)
 {
@@ -260,8 +259,7 @@ static void test_code_from_a_cache(void **state)
 	assert_int_equal(system(command), 0);
 }
 
-/* -- queues
- * ------------------------------------------------------------------------------------- */
+/* -- queues -------------------------------------------------------------------------------- */
 
 /* copy in, y = 2 x, z = 4 y, copy out: nobody waits in between. */
 static void run_on(kvjit *kv, kvjit_queue *q, kvjit_kernel *k)
@@ -338,8 +336,7 @@ static void test_outlives_its_context(void **state)
 	kvjit_queue_free(q);
 }
 
-/* -- the host's own handles
- * ------------------------------------------------------------------------ */
+/* -- the host's own handles ---------------------------------------------------------------- */
 
 static void test_hosts_own_handles(void **state)
 {
@@ -376,8 +373,7 @@ static void test_hosts_own_handles(void **state)
 	assert_int_equal(zeContextDestroy(context), 0);
 }
 
-/* -- what is refused
- * --------------------------------------------------------------------------------- */
+/* -- what is refused ----------------------------------------------------------------------- */
 
 static void test_wrong_memory_is_named(void **state)
 {
@@ -595,8 +591,7 @@ static void test_choosing_a_device(void **state)
 	assert_null(kv);
 }
 
-/* -- at the end
- * ------------------------------------------------------------------------------------------ */
+/* -- at the end ---------------------------------------------------------------------------- */
 
 static int nothing_lives(void **state)
 {

@@ -264,8 +264,7 @@ static void bind_rest(check *c, const kvjit_kernel *k)
 	}
 }
 
-/* -- the reference ---------------------------------------------------------------------------
- */
+/* -- the reference ------------------------------------------------------------------------- */
 
 typedef struct reference {
 	double *out, *lse, *abs_out, *abs_lse;
@@ -341,8 +340,7 @@ static bool run_reference(check *c, kvjit_kernel *k, reference *r, char *why, si
 	return ok;
 }
 
-/* -- comparing --------------------------------------------------------------------------------
- */
+/* -- comparing ----------------------------------------------------------------------------- */
 
 static void compare_two(check *c, const kvjit_kernel *k, const bound_profile p[2],
                         const reference *ref, check_result *r)

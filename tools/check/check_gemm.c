@@ -167,8 +167,7 @@ bool check_pack(check *c, char *why, size_t len)
 	return true;
 }
 
-/* -- products -------------------------------------------------------------------------------
- */
+/* -- products ------------------------------------------------------------------------------ */
 
 static void make_acts(check *c, product *g)
 {

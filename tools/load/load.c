@@ -158,8 +158,7 @@ static bool open_write(load *l, double cold, char *why, size_t len)
 	return true;
 }
 
-/* -- a load ----------------------------------------------------------------------------------
- */
+/* -- a load -------------------------------------------------------------------------------- */
 
 bool load_time_compile(load *l, kvjit *kv, const char *text, const char *sched)
 {

@@ -11,7 +11,7 @@
 #   machine and are only written by --bless.
 # - docs/IR.md names every op, attribute and element of the tables.
 # - Each environment variable is in the table of docs/api.md.
-# - Each test that docs/testing.md names as a goal's proof is there.
+# - Each test that docs/testing.md names as a goal's proof is there, and it names each program.
 # - The README's kernel is the one in examples/attention.c.
 # - Every link to a file leads to one.
 set -eu
@@ -103,6 +103,10 @@ sed -n '/^## Caches and tuning/,/^## When/s/`\([a-z0-9_.]*\)`/\n@\1\n/gp' docs/t
 	esac || echo "docs/testing.md names no test: $name"
 done >"$tmp/tests"
 [ ! -s "$tmp/tests" ] || wrong "$(cat "$tmp/tests")"
+
+for name in $(basename -s .c tests/test_*.c); do
+	grep -q "\`$name\`" docs/testing.md || wrong "docs/testing.md doesn't list $name"
+done
 
 # Lines of the example between its two comments, without what both indent differently.
 kernel() {

@@ -3,8 +3,8 @@
  *
  *   whole    on the interpreter, with numbers that nothing rounds, a cache of keys less a mean
  *            gives the very outputs and log-sum-exps of a cache of whole keys: what the mean
- * adds is part of a score before softcap, sinks and log-sum-exps see it literal  the bytes of a
- * record, written down by hand
+ *            adds is part of a score before softcap, sinks and log-sum-exps see it
+ *   literal  the bytes of a record, written down by hand
  *
  * `kvjit check` (cli.mean) holds every backend to the interpreter. */
 #include "support_api.h"

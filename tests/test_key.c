@@ -493,6 +493,31 @@ static void test_formats(void **state)
 	}
 }
 
+/* A format's name says nothing of it, and is all that the text of an op has: wherever one is
+ * named, two declarations of one name are two programs. Once those of a product's factors
+ * weren't, and the second got the first one's code. */
+static void test_names_of_formats(void **state)
+{
+	static const char *const problems[] = {
+		"attn q=bf16 kv=f heads=8:2 dim=64 page=16",
+		"gemm acts=f weights=mxfp4 dim=64:64",
+		"gemm acts=mxfp4 weights=f dim=64:64",
+		"transcode from=f to=bf16 heads=2 dim=64 page=16",
+		"transcode from=bf16 to=f heads=2 dim=64 page=16",
+	};
+	char text[2][400];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(problems) / sizeof(*problems); i++) {
+		for (int k = 0; k < 2; k++)
+			snprintf(text[k], sizeof(text[k]),
+			         "format f v1 {\nelem e2m1\npack %d\nscale e8m0 group 32 amax/6 "
+			         "pow2\ntensor cache [h t] { k[d] ks[g] v[d] vs[g] }\n}\n%s",
+			         k ? 4 : 1, problems[i]);
+		assert_programs(text[0], text[1], false);
+	}
+}
+
 /* -- what must not matter ------------------------------------------------------------------ */
 
 static void test_spelling(void **state)
@@ -753,6 +778,7 @@ int main(void)
 		cmocka_unit_test(test_fields),   cmocka_unit_test(test_hints),
 		cmocka_unit_test(test_knobs),    cmocka_unit_test(test_code),
 		cmocka_unit_test(test_formats),  cmocka_unit_test(test_spelling),
+		cmocka_unit_test(test_names_of_formats),
 		cmocka_unit_test(test_orders),   cmocka_unit_test(test_surroundings),
 		cmocka_unit_test(test_golden),   cmocka_unit_test(test_machine),
 		cmocka_unit_test(test_hex),      cmocka_unit_test(test_buckets),

@@ -87,7 +87,8 @@ static const kir_format *format_of(const kir_func *f, kir_ref n, kir_attr a)
 {
 	int64_t format = -1;
 
-	if (strstr(kir_ops[f->node[n].op].attr, kir_attrs[a].name))
+	if (kir_attrs[a].kind == KIR_FORMAT &&
+	    strstr(kir_ops[f->node[n].op].attr, kir_attrs[a].name))
 		format = kir_attr_of(f, n, a);
 	return format >= 0 && format < (int64_t)f->module->nformat ? f->module->format[format]
 	                                                           : NULL;
@@ -96,10 +97,8 @@ static const kir_format *format_of(const kir_func *f, kir_ref n, kir_attr a)
 /* The formats that a node names, as text. */
 static void add_formats(keyer *k, const kir_func *f, kir_ref n, kir_text *text)
 {
-	static const kir_attr attrs[] = { KIR_ATTR_format, KIR_ATTR_from };
-
-	for (size_t i = 0; i < sizeof(attrs) / sizeof(attrs[0]); i++) {
-		const kir_format *format = format_of(f, n, attrs[i]);
+	for (int a = 0; a < KIR_NATTR; a++) {
+		const kir_format *format = format_of(f, n, (kir_attr)a);
 
 		if (!format)
 			continue;

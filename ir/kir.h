@@ -71,6 +71,7 @@ extern const kir_attr_info kir_attrs[KIR_NATTR];
 enum { KIR_ROUND_even, KIR_ROUND_away, KIR_ROUND_zero };
 enum { KIR_NAN_keep, KIR_NAN_max, KIR_NAN_zero };
 enum { KIR_OVER_sat, KIR_OVER_inf };
+enum { KIR_SUB_keep, KIR_SUB_zero };
 enum { KIR_HINT_t0, KIR_HINT_t1, KIR_HINT_t2, KIR_HINT_nta };
 
 typedef enum kir_op {

@@ -138,6 +138,9 @@ static bool check_convert(kir_checker *c, kir_ref n)
 	type *t = kir_type_of(c->f, n);
 	if (t->elem == KIR_i1)
 		return wrong_result(c, n, "of another element; a comparison gives i1");
+	if (kir_attr_of(c->f, n, KIR_ATTR_sub) != KIR_SUB_keep &&
+	    (t->elem != KIR_bf16 || type_at(c, n, 0)->elem != KIR_f32))
+		return kir_complain(c, n, "sub=zero is for f32 that becomes bf16 only");
 	return each_shape(c, n, 0);
 }
 

@@ -270,6 +270,33 @@ static kir_ref to_bf16(kir_func *f, kir_ref x)
 	return as_elem(f, x, KIR_bf16);
 }
 
+/* Weights in bf16. Products of bf16 on processors take subnormals for 0, so narrowing may do
+ * that, which makes it one instruction. */
+static kir_ref bf16_weights(kir_func *f, kir_ref w)
+{
+	int64_t attr[KIR_MAX_ATTRS] = { 0 };
+	kir_type_id t = kir_with_elem(f->module, f->node[w].type, KIR_bf16);
+
+	if (f->target->features & KIR_HAS_bf16)
+		attr[3] = KIR_SUB_zero;
+	return kir_emit(f, KIR_OP_convert, t, &w, 1, attr);
+}
+
+/* Whether products of weights take n in bf16. */
+static bool is_bf16_left(const kir_func *f, kir_ref n, kir_elem query)
+{
+	kir_ref acc, z;
+
+	if (kir_type_of(f, n)->rank != 2 || !is_weights(f, n))
+		return false;
+	for (kir_ref k = n + 1; k < f->nnode; k++)
+		if (f->node[k].op == KIR_OP_dot && kir_src(f, k, 0) == n &&
+		    !kir_attr_of(f, k, KIR_ATTR_trans) && choose(f, k, query) == A_BF16 &&
+		    !less_zeros(f, k, &acc, &z))
+			return true;
+	return false;
+}
+
 /* acc - sum of w * z's row + w . v with w in bf16, in both places. */
 static kir_ref bf16_zeros(kir_func *f, kir_ref w, kir_ref v, kir_ref acc, kir_ref z,
                           kir_type_id t)
@@ -617,7 +644,7 @@ static kir_ref f16_weights(kir_func *f, kir_ref w, kir_ref scale, kir_ref v, kir
 }
 
 static kir_ref rewrite(const kir_func *in, kir_ref n, kir_func *f, const kir_ref *map,
-                       enum arith_kind kind, const digits *d, scores *made)
+                       enum arith_kind kind, const digits *d, scores *made, kir_ref half)
 {
 	kir_ref x = map[kir_src(in, n, 0)], b = map[stored_factor(in, n)];
 	kir_ref acc = kir_src(in, n, 2) ? map[kir_src(in, n, 2)] : 0;
@@ -630,7 +657,8 @@ static kir_ref rewrite(const kir_func *in, kir_ref n, kir_func *f, const kir_ref
 		return bf16_zeros(f, x, b, map[zacc], map[z], t);
 	if (kind == A_BF16)
 		return kir_emit(f, KIR_OP_dot, t,
-		                (kir_ref[]){ to_bf16(f, x), to_bf16(f, b), acc }, acc ? 3 : 2,
+		                (kir_ref[]){ half ? half : to_bf16(f, x), to_bf16(f, b), acc },
+		                acc ? 3 : 2,
 		                (int64_t[KIR_MAX_ATTRS]){ trans });
 	if (kind == A_F16 && trans)
 		return f16_scores(f, x, b, acc, t);
@@ -753,6 +781,7 @@ kpass_result kpass_arith(const kir_func *in, kir_func *out, kir_diag *why)
 	kir_ref *map = kir_map_new(out, in);
 	scores *made = kir_alloc(out->module, in->nnode * sizeof *made);
 	split *ahead = kir_alloc(out->module, in->nnode * sizeof *ahead);
+	kir_ref *half = kir_alloc(out->module, in->nnode * sizeof *half); /* weights in bf16 */
 	kir_elem query = query_elem(in);
 	kpass_result result = KPASS_SAME;
 
@@ -779,13 +808,17 @@ kpass_result kpass_arith(const kir_func *in, kir_func *out, kir_diag *why)
 			continue;
 		if (kind == A_F32) {
 			kir_copy(out, in, n, map);
+			/* beside what they are computed from: f32 weights live in no memory */
+			if (is_bf16_left(in, n, query))
+				half[n] = bf16_weights(out, map[n]);
 			continue;
 		}
 		digits d = { 0 };
 
 		if (kind >= A_INT8 && kind <= A_INT8X2 && !kir_attr_of(in, n, KIR_ATTR_trans))
 			d = weight_digits(in, n, out, map, kind, query, ahead);
-		map[n] = rewrite(in, n, out, map, kind, &d, &made[n]);
+		map[n] = rewrite(in, n, out, map, kind, &d, &made[n],
+		                 half[kir_src(in, n, 0)]);
 		result = KPASS_CHANGED;
 	}
 	return result;

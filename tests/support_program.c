@@ -255,8 +255,10 @@ static void convert_op(gen *g)
 	kir_elem from = elems[below(g, NELEMS)], to = elems[below(g, NELEMS)];
 	int lanes = random_lanes(g);
 	value x = pick(g, from, lanes, false);
-	int64_t attr[3] = { 0, 0, 0 };
+	int64_t attr[4] = { 0 };
 
+	if (from == KIR_f32 && to == KIR_bf16 && !x.loose)
+		attr[3] = below(g, 2);
 	if (!kir_is_float(to) && kir_is_float(from))
 		attr[0] = below(g, 3);
 	if (kir_is_float(to) && kir_elem_bytes(to) == 1)

@@ -35,6 +35,35 @@ static void check_convert(kir_elem from, kir_elem to, const void *x, size_t n, i
 	free(y);
 }
 
+/* sub=zero: subnormals are 0 of their sign, all else is as ever. */
+static void test_bf16_subnormals(void **state)
+{
+	enum { N = 1 << 15 };
+	uint32_t *x = malloc(N * sizeof *x);
+	uint16_t *y = malloc(N * sizeof *y);
+	unsigned i = 0;
+
+	(void)state;
+	/* around the smallest normal number, then all over */
+	for (uint32_t k = 0; k < N; k++)
+		x[k] = (k & 1) << 31 | (k < N / 2 ? 0x00800000 - N / 4 + k / 2 : k * 0x10fef);
+	for (const kir_target *t; (t = runnable(&i));) {
+		memset(y, 0xaa, N * sizeof *y);
+		run_map(t, "f32", "bf16", 64, "%r = convert %v : bf16<64> {sub=zero}", x, y, N);
+		for (uint32_t k = 0; k < N; k++) {
+			bool none = !(x[k] & 0x7f800000);
+			double v = kir_decode(KIR_f32, none ? x[k] & 0x80000000 : x[k]);
+			uint64_t want = kir_encode(KIR_bf16, v, 0, 0, 0);
+
+			if (!same_code(KIR_bf16, y[k], want))
+				fail_msg("%s: %08x is %04x, not %04x", t->name, x[k], y[k],
+				         (unsigned)want);
+		}
+	}
+	free(x);
+	free(y);
+}
+
 static void test_decode_all(void **state)
 {
 	static const kir_elem from[] = { KIR_e4m3fn, KIR_e5m2, KIR_e4m3fnuz, KIR_e5m2fnuz,
@@ -287,6 +316,7 @@ static void test_math_corners(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_bf16_subnormals),
 		cmocka_unit_test(test_decode_all),   cmocka_unit_test(test_narrow_16),
 		cmocka_unit_test(test_encode_f32),   cmocka_unit_test(test_golden),
 		cmocka_unit_test(test_integers),     cmocka_unit_test(test_math),

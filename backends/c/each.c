@@ -197,6 +197,7 @@ static bool convert(const kir_func *f, kir_ref n, kir_text *out)
 	int round = (int)kir_attr_of(f, n, KIR_ATTR_round);
 	int nan = (int)kir_attr_of(f, n, KIR_ATTR_nan);
 	bool plain = round == KIR_ROUND_even && nan == KIR_NAN_keep;
+	bool sub = kir_attr_of(f, n, KIR_ATTR_sub) == KIR_SUB_zero;
 
 	if (!kir_is_float(to)) {
 		to_int(f, n, from, to, out);
@@ -212,14 +213,15 @@ static bool convert(const kir_func *f, kir_ref n, kir_text *out)
 		return true;
 	}
 	if (plain && from == KIR_f32 && kir_elems[to].kind == 'F' && kir_elems[to].exp == 8) {
-		kir_text_add(out, "(%s)k_cut(", kbe_c_type(to));
+		kir_text_add(out, "(%s)k_cut(%s", kbe_c_type(to), sub ? "k_normal(" : "");
 		kbe_c_number(f, x, "l", out);
-		kir_text_add(out, ", %d)", kir_elems[to].man);
+		kir_text_add(out, "%s, %d)", sub ? ")" : "", kir_elems[to].man);
 		return true;
 	}
-	kir_text_add(out, "e_%s(", kir_elems[to].name);
+	kir_text_add(out, "e_%s(%s", kir_elems[to].name, sub ? "k_normal(" : "");
 	kbe_c_number(f, x, "l", out);
-	kir_text_add(out, ", %d, %d, %d)", round, nan, (int)kir_attr_of(f, n, KIR_ATTR_over));
+	kir_text_add(out, "%s, %d, %d, %d)", sub ? ")" : "", round, nan,
+	             (int)kir_attr_of(f, n, KIR_ATTR_over));
 	return true;
 }
 

@@ -252,6 +252,18 @@ static LLVMValueRef int_to_float(kll *l, kir_ref n, LLVMValueRef v, kir_elem fro
 	return kll_to_f32(l, v, from);
 }
 
+/* f32 without what is below its normal range; the sign stays. */
+static LLVMValueRef no_subnormal(kll *l, LLVMValueRef x)
+{
+	LLVMValueRef bits = kll_as(l, x, l->i32), exponent, sign;
+
+	exponent = LLVMBuildAnd(l->b, bits, kll_int(l->i32, 0x7f800000, x), "");
+	sign = LLVMBuildAnd(l->b, bits, kll_int(l->i32, 0x80000000, x), "");
+	exponent =
+	    LLVMBuildICmp(l->b, LLVMIntEQ, exponent, LLVMConstNull(LLVMTypeOf(bits)), "");
+	return kll_as(l, kll_select(l, exponent, sign, bits), l->f32);
+}
+
 LLVMValueRef kll_convert(kll *l, kir_ref n)
 {
 	kir_elem to = kll_elem(l, n), from = kll_elem(l, kir_src(l->f, n, 0));
@@ -284,6 +296,8 @@ LLVMValueRef kll_convert(kll *l, kir_ref n)
 	} else {
 		v = kll_to_f32(l, v, from);
 	}
+	if (kir_attr_of(l->f, n, KIR_ATTR_sub) == KIR_SUB_zero)
+		v = no_subnormal(l, v);
 	if (to == KIR_bf16 && kir_elem_bytes(from) == 1 && nan == KIR_NAN_keep)
 		return upper_half(
 		    l, kll_as(l, v, l->i32)); /* exact: at most eight significant bits */

@@ -272,6 +272,12 @@ static int64_t clamp_int(kir_elem e, int64_t x)
 	return x < lo ? lo : x > hi ? hi : x;
 }
 
+/* x, an f32, without what is below its normal range; the sign stays. */
+static double no_subnormal(double x)
+{
+	return fabs(x) < 0x1p-126 ? copysign(0, x) : x;
+}
+
 static bool convert(kref_state *r, kir_ref n)
 {
 	const kref_slot *s = &r->slot[n], *x = kref_in(r, n, 0);
@@ -289,7 +295,10 @@ static bool convert(kref_state *r, kir_ref n)
 		else
 			EACH(s->f, (double)x->i[k * step]);
 		kref_round(r, s->elem, s->f, count);
-	} else if (x->flt)
+	} else if (s->sub == KIR_SUB_zero)
+		EACH(s->f,
+		     kref_to_float(s->elem, no_subnormal(x->f[k * step]), round, nan, over));
+	else if (x->flt)
 		EACH(s->f, kref_to_float(s->elem, x->f[k * step], round, nan, over));
 	else
 		EACH(s->f, kref_to_float(s->elem, (double)x->i[k * step], round, nan, over));

@@ -39,7 +39,7 @@ typedef struct kref_slot {
 	/* of an access: */
 	kir_ref buf, upto;
 	unsigned first, nindex;
-	int axis, round, nan, over; /* attributes, looked up once                    */
+	int axis, round, nan, over, sub; /* attributes, looked up once               */
 } kref_slot;
 
 typedef struct kref_state {

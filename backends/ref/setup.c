@@ -150,6 +150,7 @@ static void fill_slot(kref_state *r, kir_ref n)
 		s->round = (int)kir_attr_of(r->f, n, KIR_ATTR_round);
 		s->nan = (int)kir_attr_of(r->f, n, KIR_ATTR_nan);
 		s->over = (int)kir_attr_of(r->f, n, KIR_ATTR_over);
+		s->sub = (int)kir_attr_of(r->f, n, KIR_ATTR_sub);
 		break;
 	case KIR_OP_load:
 	case KIR_OP_store:

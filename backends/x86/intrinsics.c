@@ -355,6 +355,21 @@ static LLVMValueRef to_bytes(kll *l, LLVMValueRef x, bool sign)
 	return LLVMBuildTrunc(l->b, r, LLVMVectorType(l->i8, 16), "");
 }
 
+/* To bf16 by the instruction that does all of it, and takes subnormals for 0. */
+static LLVMValueRef to_bf16(kll *l, LLVMValueRef x, unsigned lanes)
+{
+	LLVMTypeRef words = LLVMVectorType(l->i16, 16);
+	LLVMValueRef p[KLL_MAX_LANES / 16];
+	unsigned count = (lanes + 15) / 16;
+
+	for (unsigned i = 0; i < count; i++) {
+		p[i] = piece(l, x, i * 16, 16);
+		p[i] = kll_call(l, "llvm.x86.avx512bf16.cvtneps2bf16.512", NULL, 0, &p[i], 1);
+		p[i] = LLVMBuildBitCast(l->b, p[i], words, "");
+	}
+	return gather(l, p, count, lanes);
+}
+
 static LLVMValueRef convert(kll *l, kir_ref n)
 {
 	kir_ref src = kir_src(l->f, n, 0);
@@ -362,6 +377,11 @@ static LLVMValueRef convert(kll *l, kir_ref n)
 	unsigned lanes = kll_lanes(l, n), count = lanes / 16;
 	LLVMValueRef p[KLL_MAX_LANES / 16];
 
+	if (kir_attr_of(l->f, n, KIR_ATTR_sub) == KIR_SUB_zero && lanes &&
+	    kir_attr_of(l->f, n, KIR_ATTR_round) == KIR_ROUND_even &&
+	    kir_attr_of(l->f, n, KIR_ATTR_nan) == KIR_NAN_keep &&
+	    has(l, KIR_HAS_avx512 | KIR_HAS_bf16))
+		return to_bf16(l, l->val[src], lanes);
 	if (!has(l, KIR_HAS_avx512) || kll_elem(l, src) != KIR_f32 ||
 	    (to != KIR_s8 && to != KIR_u8) || !lanes || lanes % 16 ||
 	    kir_attr_of(l->f, n, KIR_ATTR_round) != KIR_ROUND_even ||

@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-#define LOCAL_BYTES ((int64_t)512 << 10)
+#define LOCAL_BYTES ((int64_t)1 << 20)
 
 static bool allowed(const kir_func *f, kir_ref buffer, kir_dir dir)
 {

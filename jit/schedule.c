@@ -157,8 +157,6 @@ bool kvjit_layout_of(const kir_func *f, int cache, kir_layout *out)
 
 enum { ROWS = 64, TILE_ROWS = 32, SPLIT = 2048, BUSY = 64 };
 
-enum { BLOCK = 8 }; /* tiles of queries of one chunk */
-
 enum { RESCALE_LAZY = 2 }; /* place of the word in ir/knobs.def */
 
 /* Queries handled together share the reading of the cache, but a tile's rows live in
@@ -166,8 +164,7 @@ enum { RESCALE_LAZY = 2 }; /* place of the word in ir/knobs.def */
  * weights and sums of 32 rows of 128 elements are 36 KiB, those of 64 leave L1. */
 static int default_q_tile(const kir_func *f, const kvjit_shape *s, int64_t dim_k, int64_t qlen)
 {
-	bool tiles = f->target->features & KIR_HAS_amx_tile && f->sched.tiles != 1;
-	int64_t rows = tiles ? TILE_ROWS : ROWS, t = qlen < 16 ? qlen : 16, most;
+	int64_t rows = kpass_has_tiles(f) ? TILE_ROWS : ROWS, t = qlen < 16 ? qlen : 16, most;
 
 	if (f->target->lanes)
 		rows = kpass_gpu_rows(f->target, dim_k, s->dim_v);
@@ -255,7 +252,7 @@ static void default_gemm(kir_func *f)
 	engine = (features & KIR_HAS_xmx) != 0;
 	if (engine && w != KIR_s8)
 		return; /* they take it in f16 */
-	bf16 = engine || (features & KIR_HAS_amx_bf16 && f->sched.tiles != 1) ||
+	bf16 = engine || (features & KIR_HAS_amx_bf16 && kpass_has_tiles(f)) ||
 	       (features & KIR_HAS_bf16 && !(features & KIR_HAS_fp16));
 	f->sched.qk = bf16 && a != KIR_f16 && a != KIR_f32 ? 2 : 1;
 }
@@ -273,19 +270,32 @@ static void default_rescale(kir_func *f)
 }
 
 /* Beside products in tile registers, which take as long for a byte as for two, widening codes
- * for each tile of queries takes longer than the products: several share what is widened, where
- * they are known to be that many. */
-static int default_q_block(const kir_func *f, kir_ref attention, const kir_problem *p)
+ * for each tile of queries takes longer than the products: several share what is widened. And
+ * keys that L2 doesn't hold are read for many rows at a time. Both where hints say how many
+ * queries there are. */
+static int default_q_block(const kir_func *f, kir_ref attention, const kir_problem *p,
+                           const kvjit_shape *s)
 {
-	bool tiles = f->target->features & KIR_HAS_amx_bf16 && f->sched.tiles != 1;
 	const kir_type *k = kir_type_of(f, kir_operand(f, attention, "k"));
+	kir_ref value = kir_operand(f, attention, "v");
+	int64_t q_tile = f->sched.q_tile, heads = s->kv_heads;
 	kir_elem e = (kir_elem)k->elem;
-	int64_t n = p->qlen / f->sched.q_tile;
 
-	if (!tiles || f->sched.widen == 1 || !kir_is_float(e) || kir_elems[e].bits != 8 ||
-	    !kir_operand(f, attention, "v") || p->sparse || n < 2)
+	if (!kpass_has_tiles(f) || !value || p->sparse || p->qlen / q_tile < 2)
 		return 0;
-	return n < BLOCK ? (int)n : BLOCK;
+	kpass_order o = { .ctx = p->ctx,
+		          .tiles = (p->qlen + q_tile - 1) / q_tile,
+		          .lists = heads * (p->batch ? p->batch : 1),
+		          .rows = q_tile * (s->heads / heads),
+		          .dim_k = kir_type_of(f, kir_operand(f, attention, "q"))->dim[2],
+		          .dim_v = s->dim_v,
+		          .wide = f->sched.widen != 1 && kir_is_float(e) &&
+		                  kir_elems[e].bits == 8 };
+
+	o.bytes = k->dim[3] * kir_elem_bytes(e);
+	k = kir_type_of(f, value);
+	o.bytes += k->dim[3] * kir_elem_bytes((kir_elem)k->elem);
+	return (int)kpass_default_q_block(f->target, &o);
 }
 
 void kvjit_default_schedule(kir_func *f, const kir_problem *p)
@@ -307,12 +317,12 @@ void kvjit_default_schedule(kir_func *f, const kir_problem *p)
 		    s.sparse[0] ? 1 : default_q_tile(f, &s, dim_k, p ? p->qlen : 1);
 	if (!f->sched.kv_tile)
 		f->sched.kv_tile = (int)kpass_default_kv_tile(
-		    f->target, common_run(f, &s), dim_k, kir_operand(f, n, "v") ? s.dim_v : 0,
+		    f, common_run(f, &s), dim_k, kir_operand(f, n, "v") ? s.dim_v : 0,
 		    f->sched.q_tile);
 	if (!f->sched.split && p && !is_given(p->has_knob, "split") && param_type(f, "part"))
 		f->sched.split = default_split(p, &s);
 	if (!f->sched.q_block && p && !is_given(p->has_knob, "q_block"))
-		f->sched.q_block = default_q_block(f, n, p);
+		f->sched.q_block = default_q_block(f, n, p, &s);
 	default_rescale(f);
 }
 
@@ -320,6 +330,11 @@ bool kvjit_smaller_tile(kir_func *f, const bool *given)
 {
 	if (f->level != KIR_A)
 		return false;
+	/* tiles of 128 keys are for products in tile registers; fewer rows cost more */
+	if (f->sched.q_tile > 1 && f->sched.kv_tile == 128 && !is_given(given, "kv_tile")) {
+		f->sched.kv_tile /= 2;
+		return true;
+	}
 	if (f->sched.q_block > 1 && !is_given(given, "q_block")) {
 		f->sched.q_block /= 2;
 		return true;

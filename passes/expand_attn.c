@@ -533,7 +533,7 @@ static bool set_up(attn *a, kir_diag *why)
 
 	a->kv_tile = a->f->sched.kv_tile
 	                 ? a->f->sched.kv_tile
-	                 : kpass_default_kv_tile(a->f->target, kir_key_run(in, n), dim_k,
+	                 : kpass_default_kv_tile(a->f, kir_key_run(in, n), dim_k,
 	                                         inside ? 0 : a->dim_v, a->q_tile);
 	a->score_region = n + 1;
 	for (end = n + 1; in->node[end].op != KIR_OP_yield; end++)

@@ -30,9 +30,7 @@
 #include "expand_attn.h"
 
 enum {
-	CHUNK = 512, /* keys of a chunk by default: 128 + 128 16-bit elements are 128 KiB */
-	WIDE_BYTES = 128 << 10, /* most that a chunk of widened keys and values takes */
-	STEP = 32               /* keys that are widened at a time, or half of them */
+	STEP = 32 /* keys that are widened at a time, or half of them */
 };
 
 enum { ARITH_BF16 = 2 }; /* place of the word in ir/knobs.def */
@@ -319,10 +317,28 @@ static bool set_widened(attn *a, kir_diag *why)
 	return false;
 }
 
+/* Of a key and its value in what is kept of a chunk: as stored, or, if wide, widened. */
+static int64_t key_bytes(const attn *a, bool wide)
+{
+	int64_t bytes = 0;
+
+	if (wide)
+		return (a->widen_key ? a->key[0].dim * 2 : 0) +
+		       (a->widen_value ? a->value[0].dim * 2 : 0);
+	for (unsigned i = 0; i < a->nkey + a->nvalue; i++) {
+		const part *p = i < a->nkey ? &a->key[i] : &a->value[i - a->nkey];
+
+		if (i < a->nkey || !is_value(a, i - a->nkey))
+			bytes += p->dim / (p->packed ? 2 : 1) *
+			         kir_elem_bytes((kir_elem)kir_type_of(a->f, p->codes)->elem);
+	}
+	return bytes;
+}
+
 bool attn_set_blocks(attn *a, kir_diag *why)
 {
 	const kir_sched *s = &a->f->sched;
-	int64_t most = CHUNK, bytes = 0;
+	bool wide;
 
 	a->q_block = s->q_block;
 	a->kv_chunk = s->kv_chunk;
@@ -339,11 +355,9 @@ bool attn_set_blocks(attn *a, kir_diag *why)
 	}
 	if (!set_widened(a, why))
 		return false;
-	bytes += a->widen_key ? a->key[0].dim * 2 : 0;
-	bytes += a->widen_value ? a->value[0].dim * 2 : 0;
-	if (bytes && most > WIDE_BYTES / bytes)
-		most = WIDE_BYTES / bytes;
+	wide = a->widen_key || a->widen_value;
 	if (!a->kv_chunk)
-		a->kv_chunk = most < a->kv_tile ? a->kv_tile : most / a->kv_tile * a->kv_tile;
+		a->kv_chunk =
+		    kpass_default_kv_chunk(a->f->target, key_bytes(a, wide), wide, a->kv_tile);
 	return true;
 }

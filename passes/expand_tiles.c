@@ -35,12 +35,22 @@ int64_t kpass_head_tile(const kir_target *t, int64_t group, int64_t dim_v)
 	return n;
 }
 
-int64_t kpass_default_kv_tile(const kir_target *target, int64_t run, int64_t dim_k,
-                              int64_t dim_v, int64_t q_tile)
+bool kpass_has_tiles(const kir_func *f)
 {
-	int64_t most = 128 * 1024 / ((dim_k + dim_v) * 4), top = q_tile <= 1 ? 128 : 64;
+	enum { OFF = 1 }; /* place of the word in ir/knobs.def */
 
-	if (is_narrow(target))
+	return f->target->features & KIR_HAS_amx_tile && f->sched.tiles != OFF;
+}
+
+/* In tile registers sums are read and written once a tile of keys: of 128 that is once for 16
+ * products of a block of sums, of 64 for 8. Vectors keep them over more rows. */
+int64_t kpass_default_kv_tile(const kir_func *f, int64_t run, int64_t dim_k, int64_t dim_v,
+                              int64_t q_tile)
+{
+	bool longer = q_tile <= 1 || kpass_has_tiles(f);
+	int64_t most = 128 * 1024 / ((dim_k + dim_v) * 4), top = longer ? 128 : 64;
+
+	if (is_narrow(f->target))
 		top = 32;
 	most = most > top ? top : most;
 	for (int64_t by = 16; by >= 8; by -= 8)
@@ -48,4 +58,49 @@ int64_t kpass_default_kv_tile(const kir_target *target, int64_t run, int64_t dim
 			if (run % t == 0)
 				return t;
 	return run % 8 ? 1 : 8;
+}
+
+/* -- the order of attention's loops -------------------------------------------------------- */
+
+enum {
+	SERVED = 512, /* rows that a byte of each element of a key and value serves */
+	BLOCKS = 32,  /* of a call, so that no core waits for work                  */
+	FEW = 8       /* tiles that a block has before their number counts          */
+};
+
+/* Cache sizes of the target as its row has them: a text gives the same kernel on every machine
+ * that runs its target. */
+static int64_t second_level(const kir_target *t)
+{
+	const kir_target *row = kir_target_find(t->name);
+
+	return row ? row->l2_bytes : t->l2_bytes;
+}
+
+/* What of a head's keys and values L2 doesn't hold comes from L3, at some 8 bytes a cycle of a
+ * core, for each block of rows. An element of 2 bytes takes a quarter of a cycle then, and its
+ * products with 1024 rows 2 at the tiles' peak: an eighth, which runs beside them. Half the
+ * bytes need half the rows; but widening has its own price for each block. Sums of the rows
+ * take a quarter of L2, the chunk another one, and what queries, results and the way to them
+ * need the rest. */
+int64_t kpass_default_q_block(const kir_target *t, const kpass_order *o)
+{
+	int64_t l2 = second_level(t), rows = SERVED * o->bytes / (o->dim_k + o->dim_v), n;
+	int64_t fit = l2 / 4 / (o->dim_v * 4);
+
+	if (!o->wide && o->ctx && o->ctx * o->bytes <= l2 / 2)
+		return 0;
+	rows = rows < SERVED ? SERVED : rows;
+	n = (rows < fit ? rows : fit) / o->rows;
+	n = n > o->tiles ? o->tiles : n;
+	while (n > FEW && (o->tiles + n - 1) / n * o->lists < BLOCKS)
+		n /= 2;
+	return n < 2 ? 0 : n;
+}
+
+int64_t kpass_default_kv_chunk(const kir_target *t, int64_t bytes, bool wide, int64_t kv_tile)
+{
+	int64_t keys = second_level(t) / (wide ? 8 : 4) / bytes;
+
+	return keys < kv_tile ? kv_tile : keys / kv_tile * kv_tile;
 }

@@ -47,12 +47,28 @@ typedef struct kpass_options {
 	unsigned stop_level; /* stop once the function is at this level; 0: run all  */
 } kpass_options;
 
+/* Whether products of f may take tile registers. */
+bool kpass_has_tiles(const kir_func *f);
 /* Knob kv_tile where it is 0: the largest divisor of the page, or of the tokens that share
- * scales (kir_key_run), up to 128 tokens (64 when several queries share a tile, 32 on engines
- * of 8 lanes) whose keys and values, should they have to be widened to f32, leave room in local
- * memory; a multiple of 16 if there is one, else of 8. */
-int64_t kpass_default_kv_tile(const kir_target *target, int64_t run, int64_t dim_k,
-                              int64_t dim_v, int64_t q_tile);
+ * scales (kir_key_run), up to 128 tokens (64 when several queries share a tile and its products
+ * are vectors', 32 on engines of 8 lanes) whose keys and values, should they have to be widened
+ * to f32, leave room in local memory; a multiple of 16 if there is one, else of 8. */
+int64_t kpass_default_kv_tile(const kir_func *f, int64_t run, int64_t dim_k, int64_t dim_v,
+                              int64_t q_tile);
+/* What the order of attention's loops goes by. */
+typedef struct kpass_order {
+	int64_t ctx;   /* keys of a sequence; 0: not known                          */
+	int64_t tiles; /* of queries, for each of `lists` sequences and KV heads     */
+	int64_t lists, rows, dim_k, dim_v; /* rows: of a tile                        */
+	int64_t bytes; /* a key and its value as they are stored                     */
+	bool wide;     /* codes are widened once a chunk                             */
+} kpass_order;
+
+/* Knob q_block where products take tile registers and nobody chose; 0: one tile. */
+int64_t kpass_default_q_block(const kir_target *t, const kpass_order *o);
+/* Knob kv_chunk where it is 0, in tokens. bytes: of a key and its value, as they are kept for
+ * the tiles of queries: stored, or widened. */
+int64_t kpass_default_kv_chunk(const kir_target *t, int64_t bytes, bool wide, int64_t kv_tile);
 /* Query heads of a KV head that are handled together, of `group`. */
 int64_t kpass_head_tile(const kir_target *t, int64_t group, int64_t dim_v);
 /* Most rows of queries on a GPU, where they and their sums stay in registers: a block of the

@@ -20,7 +20,7 @@
 #include <string.h>
 
 #define LOCAL_MAX (256 * 1024)
-#define BLOCK_MAX (512 * 1024) /* with the states of a block and its chunk */
+#define BLOCK_MAX (1024 * 1024) /* with the states of a block and its chunk */
 
 /* -- values that outlive their region ------------------------------------------------------ */
 

@@ -103,7 +103,7 @@ static bool find_yields(kref_state *r)
 	return depth == 0 || kref_fail(r, 0, "a region has no end");
 }
 
-/* Locals of one function are at most 256 KiB; they are kept for the whole run. */
+/* Locals of one function are at most 1 MiB; they are kept for the whole run. */
 static bool make_local(kref_state *r, kir_ref n, kref_mem *m)
 {
 	m->bytes = kref_extent(r, m);

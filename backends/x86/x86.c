@@ -124,7 +124,8 @@ static void set_attributes(LLVMContextRef c, LLVMModuleRef m, const kir_func *f)
 	add_attribute(c, fn, "tune-cpu", tune_for(f->target->features));
 	add_attribute(c, fn, "prefer-vector-width",
 	              f->target->features & KIR_HAS_avx512 ? "512" : "256");
-	/* up to 256 KiB of tiles: each page is touched, so that a thread's guard page is met */
+	/* tiles take up to 256 KiB, blocks of them 1 MiB: each page is touched, so that a
+	 * thread's guard page is met */
 	add_attribute(c, fn, "probe-stack", "inline-asm");
 	add_attribute(c, fn, "no-builtins", "true");
 	add_attribute(c, fn, "no-jump-tables", "true");

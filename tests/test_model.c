@@ -100,6 +100,77 @@ static void knobs_have_their_price(void **state)
 	            4 * time_of(prefill, &cold, "kv_tile=64 q_tile=16"));
 }
 
+/* What was measured by hand on a machine with tiles (docs/backend-amx.md): each pair is the
+ * faster way, then the slower. The model has these costs as numbers, so that it must order them
+ * so. */
+static void tiles_have_their_order(void **state)
+{
+	static const char
+	    p8192[] = "attn q=bf16 kv=bf16/none/amx heads=32:8 dim=128 page=128 causal batch=1 "
+	              "ctx=8192 qlen=8192",
+	    p2048[] = "attn q=bf16 kv=bf16/none/amx heads=32:8 dim=128 page=128 causal batch=1 "
+	              "ctx=2048 qlen=2048",
+	    e4m3[] =
+	        "attn q=bf16 kv=e4m3/tensor/amx heads=32:8 dim=128 page=128 causal batch=1 "
+	        "ctx=8192 qlen=8192",
+	    d_bf16[] =
+	        "attn q=bf16 kv=bf16/none/amx heads=32:8 dim=128 page=128 causal batch=8 "
+	        "ctx=8192",
+	    d_e4m3[] = "attn q=bf16 kv=e4m3/tensor/amx heads=32:8 dim=128 page=128 causal "
+	               "batch=8 ctx=8192";
+	static const struct {
+		const char *problem, *fast, *slow;
+	} pairs[] = {
+		/* a chunk that L2 holds serves a thousand rows, not 32, 128 */
+		{ p8192, "kv_tile=128 q_tile=8 q_block=32 kv_chunk=1024",
+		  "kv_tile=128 q_tile=8 q_block=0" },
+		{ p8192, "kv_tile=128 q_tile=8 q_block=32 kv_chunk=1024",
+		  "kv_tile=128 q_tile=8 q_block=4 kv_chunk=1024" },
+		/* rows change at each tile of keys: their sums go to L2 and back */
+		{ p8192, "kv_tile=128 q_tile=8 q_block=32 kv_chunk=1024",
+		  "kv_tile=128 q_tile=8 q_block=32 kv_chunk=128" },
+		/* a chunk that L2 doesn't hold is none */
+		{ p8192, "kv_tile=128 q_tile=8 q_block=32 kv_chunk=1024",
+		  "kv_tile=128 q_tile=8 q_block=32 kv_chunk=8192" },
+		/* 32 rows fit L1, 64 don't; 16 load a tile of keys for one product */
+		{ p2048, "kv_tile=128 q_tile=8", "kv_tile=128 q_tile=16" },
+		{ p2048, "kv_tile=128 q_tile=8", "kv_tile=128 q_tile=4" },
+		{ p8192, "kv_tile=128 q_tile=8 q_block=32",
+		  "kv_tile=128 q_tile=16 q_block=16" },
+		/* what streams through L1 takes what lies there with it */
+		{ p8192, "kv_tile=128 q_tile=8 q_block=32 stream=cache",
+		  "kv_tile=128 q_tile=8 q_block=32 stream=off" },
+		{ p2048, "kv_tile=128 q_tile=8", "kv_tile=128 q_tile=8 stream=off" },
+		/* blocks of two by two tiles: each load feeds two products */
+		{ p8192, "kv_tile=128 q_tile=8 q_block=32",
+		  "kv_tile=128 q_tile=8 q_block=32 rows=16" },
+		/* sums are loaded and stored for twice as many products */
+		{ p2048, "kv_tile=128 q_tile=8", "kv_tile=64 q_tile=8" },
+		/* lines touched ahead */
+		{ p8192, "kv_tile=128 q_tile=8 q_block=32 prefetch=off",
+		  "kv_tile=128 q_tile=8 q_block=32 prefetch=one" },
+		/* codes widened once for many rows */
+		{ e4m3, "kv_tile=128 q_tile=8 q_block=16", "kv_tile=128 q_tile=8 q_block=4" },
+		{ e4m3, "kv_tile=128 q_tile=8 q_block=16 widen=on",
+		  "kv_tile=128 q_tile=8 q_block=16 widen=off" },
+		/* tiles for vectors */
+		{ p2048, "kv_tile=128 q_tile=8", "kv_tile=64 q_tile=16 tiles=off" },
+		{ e4m3, "kv_tile=128 q_tile=8 q_block=16", "kv_tile=64 q_tile=16 tiles=off" },
+		/* decode: bf16 runs alone, 8-bit floats want the next lines in L2 */
+		{ d_bf16, "kv_tile=128 prefetch=off", "kv_tile=128 prefetch=one" },
+		{ d_e4m3, "kv_tile=128 prefetch=one hint=t1",
+		  "kv_tile=128 prefetch=one hint=t0" },
+		{ d_e4m3, "kv_tile=128 prefetch=one hint=t0",
+		  "kv_tile=128 prefetch=one hint=nta" },
+		{ d_e4m3, "kv_tile=128 prefetch=one", "kv_tile=128 prefetch=off" },
+	};
+	static const machine cold_tiles = { "amx", 1, true };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
+		faster(pairs[i].problem, &cold_tiles, pairs[i].fast, pairs[i].slow);
+}
+
 /* Pieces are for cores that would idle, and cost a join. */
 static void pieces_are_for_idle_cores(void **state)
 {
@@ -173,6 +244,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(knobs_have_their_price),
+		cmocka_unit_test(tiles_have_their_order),
 		cmocka_unit_test(pieces_are_for_idle_cores),
 		cmocka_unit_test(machines_differ),
 		cmocka_unit_test(sizes_scale),

@@ -8,6 +8,7 @@
  * be right to be useful: only the order of schedules of one program matters.
  */
 #include "model.h"
+#include "model_tiles.h"
 
 #include <math.h>
 #include <string.h>
@@ -192,6 +193,28 @@ static double memory_time(const kt_model_of *m, const sizes *z, double once, dou
 	       (all - first) / again / m->threads;
 }
 
+/* Whether both products take tile registers. */
+static bool in_tiles(const kt_model_of *m, const sizes *z, const kir_sched *s)
+{
+	enum arith k = arith_of(m, z, 0, s->qk), v = arith_of(m, z, 1, s->pv);
+
+	return m->target->features & KIR_HAS_amx_tile && s->tiles != OFF && k != A_F32 &&
+	       v != A_F32;
+}
+
+/* A product in tile registers of 16 elements with all rows of queries, which are few. */
+static double tile_cycles(enum arith a)
+{
+	return a == A_BF16 ? 0.5 : 0.25;
+}
+
+/* Whether a side's codes become bf16 before their products. */
+static bool widens(const kt_model_of *m, const sizes *z, const kir_sched *s, int side)
+{
+	return arith_of(m, z, side, side ? s->pv : s->qk) == A_BF16 &&
+	       z->elem[side] != KIR_bf16;
+}
+
 static void count(const kt_model_of *m, const sizes *z, const kir_sched *s, parts *p)
 {
 	double lanes = m->target->vector_bits / 32.0;
@@ -213,7 +236,8 @@ static void count(const kt_model_of *m, const sizes *z, const kir_sched *s, part
 
 		bytes += (double)z->dim[side] * z->bits[side] / 8;
 		p->decode += vectors * widened(m, &b, z->elem[side], a, s->decode) / shared;
-		p->product += vectors * times_rows(m, &b, rows, a);
+		p->product +=
+		    vectors * (in_tiles(m, z, s) ? tile_cycles(a) : times_rows(m, &b, rows, a));
 		local += kv_tile * (double)z->dim[side] * (b.fused ? 1 : 4 / depth_of(a));
 	}
 	/* exponentials, maxima, sums: some 25 operations for 16 scores */
@@ -230,10 +254,50 @@ static void count(const kt_model_of *m, const sizes *z, const kir_sched *s, part
 	work = passes * pieces;
 	each = work / m->threads;
 	p->balance = each > 0 ? ceil(each) / each : 1;
-	/* auto: of single queries, as passes/prefetch.c has it */
-	p->early = s->prefetch ? s->prefetch != OFF : q_tile <= 1;
+	/* auto: of single queries, as passes/prefetch.c has it; where tile registers load what
+	 * is stored, 16 lines at a time, they are asked for early by themselves */
+	bool straight =
+	    in_tiles(m, z, s) && !widens(m, z, s, 0) && !widens(m, z, s, 1) && q_tile <= 1;
+
+	p->early = straight || (s->prefetch ? s->prefetch != OFF : q_tile <= 1);
 	p->memory = memory_time(m, z, (double)(z->batch * z->kv_heads * z->ctx) * bytes,
 	                        tokens * bytes, p->early);
+	if (in_tiles(m, z, s) && m->cold)
+		p->memory *= kt_tiles_ahead(s, straight, bytes * kv_tile);
+}
+
+/* -- queries in tile registers ----------------------------------------------------------------
+ */
+
+static kt_tiles_of tiles_of(const kt_model_of *m, const sizes *z, const kir_sched *s)
+{
+	kt_tiles_of t = { .target = m->target,
+		          .group = (double)(z->heads / z->kv_heads),
+		          .ctx = (double)z->ctx,
+		          .qlen = (double)z->qlen,
+		          .lists = (double)(z->batch * z->kv_heads),
+		          .cold = m->cold };
+
+	for (int i = 0; i < 2; i++) {
+		enum arith a = arith_of(m, z, i, i ? s->pv : s->qk);
+
+		t.dim[i] = (double)z->dim[i];
+		t.stored[i] = z->bits[i] / 8.0;
+		t.size[i] = a == A_BF16 ? 2 : 1;
+		t.digits[i] = a == A_INT8X2 ? 2 : 1;
+		t.widened[i] = widens(m, z, s, i);
+	}
+	return t;
+}
+
+static double tiles_time(const kt_model_of *m, const sizes *z, const kir_sched *s,
+                         kt_tiles_parts *p)
+{
+	kt_tiles_of t = tiles_of(m, z, s);
+	double rows = (s->q_tile > 0 ? s->q_tile : 1) * (s->q_block > 1 ? s->q_block : 1);
+	double each = ceil((double)z->qlen / rows) * t.lists / m->threads;
+
+	return kt_tiles_cycles(&t, s, p) / hz / m->threads * ceil(each) / each;
 }
 
 static double total(const kt_model_of *m, const parts *p)
@@ -330,6 +394,7 @@ static double product_time(const kt_model_of *m, const matrices *z, const kir_sc
 
 double kt_model_time(const kt_model_of *m, const kir_sched *s)
 {
+	kt_tiles_parts t;
 	parts p = { 0 };
 	matrices x;
 	sizes z;
@@ -342,12 +407,16 @@ double kt_model_time(const kt_model_of *m, const kir_sched *s)
 		return write_time(&z, s);
 	if (s->kv_tile && z.page % s->kv_tile)
 		return INFINITY;
+	if (z.qlen > 1 && in_tiles(m, &z, s))
+		return tiles_time(m, &z, s, &t);
 	count(m, &z, s, &p);
 	return total(m, &p);
 }
 
 void kt_model_explain(const kt_model_of *m, const kir_sched *s, kir_text *out)
 {
+	double ms = 1e3 / hz / m->threads;
+	kt_tiles_parts t;
 	parts p = { 0 };
 	matrices x;
 	sizes z;
@@ -359,6 +428,16 @@ void kt_model_explain(const kt_model_of *m, const kir_sched *s, kir_text *out)
 	}
 	if (!look(m, &z) || !z.attn) {
 		kir_text_add(out, "memory decides\n");
+		return;
+	}
+	if (z.qlen > 1 && in_tiles(m, &z, s)) {
+		double all = tiles_time(m, &z, s, &t) * 1e3;
+
+		kir_text_add(out,
+		             "products %.3g ms, decode %.3g ms, softmax %.3g ms, sums %.3g ms, "
+		             "L2 %.3g ms, beyond %.3g ms: %.3g ms\n",
+		             t.product * ms, t.decode * ms, t.softmax * ms, t.sums * ms,
+		             t.near * ms, t.far * ms, all);
 		return;
 	}
 	count(m, &z, s, &p);

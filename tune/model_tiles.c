@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* model_tiles.c -- see model_tiles.h.
+ *
+ * A tile of queries meets a tile of keys in products of 16 cycles each, two of them for a tile
+ * loaded; scores and sums go through memory once a tile of keys; weights are vectors, beside
+ * nothing. What one tile of queries needs again and again (queries, sums, scores, weights) is
+ * in L1 or comes from L2 each time, with what streams past it; keys and values come from L2, or
+ * once for all tiles of queries of a chunk from beyond.
+ */
+#include "model_tiles.h"
+
+#include <math.h>
+
+enum { OFF = 1 };         /* of tiles, widen, stream, prefetch */
+enum { PIPELINE_ON = 2 }; /* words of knobs.def                 */
+enum { H_AUTO, H_T0, H_T1, H_T2, H_NTA };
+
+/* 16 cycles a product of whatever rows; a tile of it from L2 costs 0.38 of the 20 cycles that
+ * its bytes take: measured 19.6 cycles a product where a tile serves two, 24.5 where one. */
+static const double product = 16, tile = 1024, l2_bytes = 50, l3_bytes = 8.3, dram_bytes = 4.7;
+static const double seen_l2 = 0.38;
+/* Four sums stored behind their 16 products, which take 1/0.83 of their time so; loaded and
+ * stored: 1/0.74; and of more sums than L1 holds: 1/0.64. */
+static const double stored4 = 52, loaded4 = 90, far4 = 144;
+/* A weight: scaling, maximum, exponential, sum: some 58 instructions for 32 of them in kvjit's
+ * code, three a cycle; beside products, where vectors of floats run at one a cycle, not two, it
+ * takes 1.5 times as long. */
+static const double weight = 0.6, beside = 1.5;
+/* Codes widened: vectors of 64 in some 12 cycles in a row, 24 beside one tile's products. */
+static const double code = 0.06, code_again = 0.12;
+/* Lines touched ahead in prefill: 40 cycles a product for 33. */
+static const double touched = 1.2;
+
+typedef struct shape {
+	double rows, mb, nb; /* of queries; tiles of a block of sums */
+	double keys;         /* of a tile */
+	double block, chunk; /* tiles of queries, keys */
+} shape;
+
+static shape shape_of(const kt_tiles_of *t, const kir_sched *s)
+{
+	shape x = { .keys = s->kv_tile > 0 ? s->kv_tile : 128 };
+	double bytes = 0, tiles;
+	bool wide = false;
+
+	x.rows = (s->q_tile > 0 ? s->q_tile : 1) * t->group;
+	tiles = ceil(x.rows / KIR_AMX_ROWS);
+	x.mb = tiles < 2 || (s->rows && s->rows <= KIR_AMX_ROWS) ? 1 : 2;
+	x.nb = s->cols == 1 ? 1 : 2;
+	x.block = s->q_block > 1 ? s->q_block : 1;
+	for (int i = 0; i < 2; i++) {
+		wide |= t->widened[i] && s->widen != OFF;
+		bytes += t->dim[i] * t->stored[i];
+	}
+	if (wide)
+		bytes = (t->dim[0] + t->dim[1]) * 2;
+	x.chunk =
+	    s->kv_chunk > 0 ? s->kv_chunk : t->target->l2_bytes / (wide ? 8.0 : 4.0) / bytes;
+	if (x.block < 2 || x.chunk > t->ctx)
+		x.chunk = t->ctx;
+	return x;
+}
+
+/* Cycles of the products of one tile of queries and one of keys, right factors from L2. */
+static double products(const kt_tiles_of *t, const shape *x)
+{
+	double tiles = ceil(x->rows / KIR_AMX_ROWS), sum = 0;
+
+	for (int i = 0; i < 2; i++) {
+		double n = tiles * x->keys / 16 * t->dim[i] * t->size[i] / 64 * t->digits[i];
+		double right = tile / x->mb / l2_bytes, left = 8 / x->nb + 8 / x->mb;
+
+		sum += n * ((left > product ? left : product) + seen_l2 * right);
+	}
+	return sum;
+}
+
+/* Bytes that a tile of queries comes back to. */
+static double resident(const kt_tiles_of *t, const shape *x)
+{
+	return x->rows * (t->dim[0] * 2 + t->dim[1] * 4 + x->keys * (4 + 2));
+}
+
+/* Cycles of scores stored, and sums loaded and stored, of one tile of queries and keys. */
+static double sums(const kt_tiles_of *t, const shape *x)
+{
+	double tiles = ceil(x->rows / KIR_AMX_ROWS);
+	bool far = x->rows * t->dim[1] * 4 > t->target->l1_bytes;
+
+	return tiles / 4 * (x->keys / 16 * stored4 + t->dim[1] / 16 * (far ? far4 : loaded4));
+}
+
+double kt_tiles_cycles(const kt_tiles_of *t, const kir_sched *s, kt_tiles_parts *p)
+{
+	shape x = shape_of(t, s);
+	double lists = t->lists, tiles = ceil(t->qlen / (x.rows / t->group)) * lists;
+	double keys =
+	    t->ctx - t->qlen / 2; /* that a query sees, of those it may see causally */
+	double met = tiles * keys / x.keys, stays = resident(t, &x), bytes = 0, chunk = 0;
+	double l2 = t->target->l2_bytes, l1 = t->target->l1_bytes, far, compute;
+
+	*p = (kt_tiles_parts){ 0 };
+	p->product = met * products(t, &x) * (s->prefetch > OFF ? touched : 1);
+	p->sums = met * (sums(t, &x) + 200); /* and a loop's own work */
+	p->softmax = met * x.rows * x.keys * weight;
+	if (s->pipeline == PIPELINE_ON)
+		p->softmax = fmax(0, p->softmax - p->product / beside) + 0.1 * p->softmax;
+	for (int i = 0; i < 2; i++) {
+		bool shared = x.block > 1 && s->widen != OFF;
+		double codes = met * x.keys * t->dim[i];
+
+		if (t->widened[i])
+			p->decode += shared ? codes * code / x.block : codes * code_again;
+		bytes += t->dim[i] * t->stored[i];
+		chunk += t->dim[i] * (t->widened[i] && shared ? 2 : t->stored[i]);
+	}
+	/* what L1 doesn't hold of it, or loses to what streams through, comes back from L2 */
+	if (s->stream == OFF)
+		p->near += met * 1.5 * fmin(stays, l1) / l2_bytes;
+	if (stays > l1)
+		p->near += met * 1.5 * fmin(stays, 2 * (stays - l1)) / l2_bytes;
+	/* state of a tile of queries, read and written once a chunk, to and from where it grows
+	 */
+	if (x.block > 1)
+		p->near += met * x.keys / x.chunk * x.rows *
+		           (t->dim[1] * 4 * 4 + t->dim[0] * 2 * 2) / l2_bytes;
+	/* keys and values beyond L2: once for the tiles of queries of a chunk, if it stays */
+	chunk = chunk * x.chunk + x.block * x.rows * t->dim[1] * 4;
+	far = tiles * keys * bytes / (chunk <= 0.75 * l2 ? x.block : 1);
+	if (x.block < 2 && t->ctx * bytes <= 0.6 * l2)
+		far = lists * t->ctx * bytes;
+	p->far = far / l3_bytes;
+	if (t->cold)
+		p->far += lists * t->ctx * bytes * (1 / dram_bytes - 1 / l3_bytes);
+	compute = p->product + p->sums + p->softmax + p->decode + p->near;
+	return fmax(compute, p->far) + seen_l2 * fmin(compute, p->far);
+}
+
+/* Shares of the streaming rate measured: 8-bit floats with t1 and t2 0.79, t0 0.68, nta 0.45;
+ * codes and bf16 that are loaded as they lie 0.91 without and 0.89 with. */
+double kt_tiles_ahead(const kir_sched *s, bool straight, double bytes)
+{
+	static const double of[] = { [H_AUTO] = 1,
+		                     [H_T0] = 0.79 / 0.68,
+		                     [H_T1] = 1,
+		                     [H_T2] = 1,
+		                     [H_NTA] = 0.79 / 0.45 };
+	bool none = s->prefetch == OFF || (!s->prefetch && straight && bytes >= 64 * 1024);
+
+	if (straight)
+		return none ? 1 : 0.91 / 0.89;
+	return none ? 1 : of[s->hint >= 0 && s->hint <= H_NTA ? s->hint : 0];
+}

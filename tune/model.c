@@ -132,8 +132,7 @@ static double depth_of(enum arith a)
 	return a == A_INT8 || a == A_INT8X2 ? 4 : a == A_BF16 ? 2 : 1;
 }
 
-/* -- a product of tiles, as passes/vec_dot.c cuts it ------------------------------------------
- */
+/* -- a product of tiles, as passes/vec_dot.c cuts it --------------------------------------- */
 
 typedef struct blocks {
 	double rows, cols; /* of a block: rows times vectors of sums in registers */
@@ -266,8 +265,7 @@ static void count(const kt_model_of *m, const sizes *z, const kir_sched *s, part
 		p->memory *= kt_tiles_ahead(s, straight, bytes * kv_tile);
 }
 
-/* -- queries in tile registers ----------------------------------------------------------------
- */
+/* -- queries in tile registers ------------------------------------------------------------- */
 
 static kt_tiles_of tiles_of(const kt_model_of *m, const sizes *z, const kir_sched *s)
 {
@@ -321,8 +319,7 @@ static double write_time(const sizes *z, const kir_sched *s)
 	return bytes / stream + tokens * (s->parts ? s->parts : 4) / hz;
 }
 
-/* -- products --------------------------------------------------------------------------------
- */
+/* -- products ------------------------------------------------------------------------------ */
 
 typedef struct matrices {
 	double rows, cols, depth, step;

@@ -8,12 +8,13 @@
  *     sum    = term {('+'|'-') term}
  *     term   = unary {('*'|'/'|'//'|'%') unary}
  *     unary  = ('-'|'!') unary | atom
- *     atom   = NUMBER | NAME | NAME '[' expr ']' | FUNC '(' expr {',' expr} ')' | '(' expr ')'
+ *     atom   = NUMBER | NAME | NAME '[' expr {',' expr} ']' | FUNC '(' expr {',' expr} ')' |
+ * '(' expr ')'
  *
  * `/` is of floats; `//` rounds down, `%` is what it leaves. Where an integer meets a float it
  * becomes one. An integer divisor must be a positive literal: a divisor read from memory could
- * be zero, and code that can fail has no place in a kernel. An operand is indexed by b, h, q or
- * k alone, which is what the caller can know to be inside of it.
+ * be zero, and code that can fail has no place in a kernel. An operand is indexed by b, h, q,
+ * k, row, nq or nk alone, or by what literals bound: a call can hold its extents against that.
  */
 #include "internal.h"
 #include "problem_priv.h"
@@ -191,37 +192,93 @@ static kir_ref number(expr *x)
 	return kir_const_f(x->f, KIR_f32, v);
 }
 
-static const char *const index_names[] = { "b", "h", "q", "k" };
+const char *const expr_lazy_names[EXPR_NLAZY] = { "row", "nq", "nk", "past" };
 
-/* name[index]: the index is one of b, h, q, k. */
-static kir_ref element(expr *x, kir_ref buf, const char *name)
+static kir_ref lazy(const expr *x, expr_lazy which)
 {
-	kir_elem e = (kir_elem)kir_type_of(x->f, buf)->elem;
-	const char *where;
-	kir_ref index = 0, r;
+	return x->env->lazy(x->env->ctx, which);
+}
 
-	if (!want(x, "["))
+/* Whether a call knows how large an index may be: it is one of these alone, or literals say.
+ * Asked while indices are counted, when names are parameters. */
+static bool is_index(const expr *x, kir_ref n)
+{
+	static const char *const names[] = { "b", "h", "q", "k" };
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
+		for (unsigned k = 0; k < x->env->nname; k++)
+			if (x->env->name[k].ref == n && !strcmp(x->env->name[k].name, names[i]))
+				return true;
+	return n == lazy(x, EXPR_row) || n == lazy(x, EXPR_nq) || n == lazy(x, EXPR_nk) ||
+	       kir_region_index(x->f, n).below > 0;
+}
+
+/* Element `at` of the bits of a row: what the load read is byte at / 8. */
+static kir_ref bit(expr *x, kir_ref byte, kir_ref at)
+{
+	kir_ref place = emit2(x, KIR_OP_mod, KIR_s64, at, kir_const_i(x->f, KIR_s64, 8));
+
+	byte = emit2(x, KIR_OP_shr, KIR_s64, byte, place);
+	byte = emit2(x, KIR_OP_and, KIR_s64, byte, kir_const_i(x->f, KIR_s64, 1));
+	return emit2(x, KIR_OP_ne, KIR_i1, byte, kir_const_i(x->f, KIR_s64, 0));
+}
+
+/* The indices of name[index,...] behind the buffer in at[0]; how many, 0 when one is wrong. */
+static unsigned indices(expr *x, unsigned i, kir_ref at[1 + EXPR_MAX_RANK])
+{
+	const char *name = x->env->name[i].name;
+	unsigned n = 0;
+
+	do {
+		const char *where;
+		kir_ref index;
+
+		blanks(x);
+		where = x->at;
+		if (n == EXPR_MAX_RANK)
+			return WRONG(x, where, "%s: %s has more than %d indices", x->env->field,
+			             name, EXPR_MAX_RANK);
+		index = parse_expr(x);
+		if (index && x->env->name[i].rank && !is_index(x, index))
+			index =
+			    WRONG(x, where,
+			          "%s: %s is indexed by b, h, q, k, row, nq or nk alone, or "
+			          "by what min, max, abs and %% keep between 0 and a number",
+			          x->env->field, name);
+		if (!index)
+			return 0;
+		at[++n] = index;
+	} while (take(x, ","));
+	return want(x, "]") ? n : 0;
+}
+
+/* name[index,...] of operand i. */
+static kir_ref element(expr *x, unsigned i)
+{
+	const char *name = x->env->name[i].name, *where = x->at;
+	kir_ref at[1 + EXPR_MAX_RANK] = { x->env->name[i].ref }, r, last;
+	kir_elem e = (kir_elem)kir_type_of(x->f, at[0])->elem;
+	unsigned *rank = x->env->name[i].rank, n;
+	bool bits = x->env->name[i].bits;
+
+	if (!want(x, "[") || !(n = indices(x, i, at)))
 		return 0;
-	blanks(x);
-	where = x->at;
-	for (size_t i = 0; i < 4; i++)
-		if (*where == *index_names[i] && !isalnum((unsigned char)where[1]) &&
-		    where[1] != '_')
-			for (unsigned k = 0; k < x->env->nname; k++)
-				if (!strcmp(x->env->name[k].name, index_names[i]))
-					index = x->env->name[k].ref;
-	if (index)
-		x->at++;
-	blanks(x);
-	if (!index || *x->at != ']')
-		return WRONG(x, where, "%s: %s is indexed by b, h, q or k alone", x->env->field,
-		             name);
-	x->at++;
-	r = kir_emit(x->f, KIR_OP_load, kir_scalar(x->f->module, e), (kir_ref[]){ buf, index },
-	             2, NULL);
+	if (rank && *rank && *rank != n)
+		return WRONG(x, where, "%s: %s has %u indices here and %u elsewhere",
+		             x->env->field, name, n, *rank);
+	if (rank)
+		*rank = n;
+	last = at[n];
+	if (bits)
+		at[n] = emit2(x, KIR_OP_fdiv, KIR_s64, last, kir_const_i(x->f, KIR_s64, 8));
+	/* only its indices are looked at while they are counted */
+	if (rank)
+		n = 1;
+	r = kir_emit(x->f, KIR_OP_load, kir_scalar(x->f->module, e), at, 1 + n, NULL);
 	if (kir_is_float(e))
 		return e == KIR_f32 ? r : emit1(x, KIR_OP_convert, KIR_f32, r);
-	return e == KIR_s64 ? r : emit1(x, KIR_OP_convert, KIR_s64, r);
+	r = e == KIR_s64 ? r : emit1(x, KIR_OP_convert, KIR_s64, r);
+	return bits && r ? bit(x, r, last) : r;
 }
 
 /* What a function of one number gives. */
@@ -294,9 +351,16 @@ static kir_ref name(expr *x)
 		kir_ref ref = x->env->name[i].ref;
 
 		if (strlen(s) == n && !memcmp(s, from, n))
-			return kir_type_of(x->f, ref)->buffer ? element(x, ref, s) : ref;
+			return kir_type_of(x->f, ref)->buffer ? element(x, i) : ref;
 		used += (size_t)snprintf(known + used, sizeof(known) - used, "%s%.24s",
 		                         i ? ", " : "", s);
+	}
+	for (int i = 0; i < EXPR_NLAZY; i++) {
+		const char *s = expr_lazy_names[i];
+
+		if (strlen(s) == n && !memcmp(s, from, n))
+			return lazy(x, (expr_lazy)i);
+		used += (size_t)snprintf(known + used, sizeof(known) - used, ", %s", s);
 	}
 	if (n > 24)
 		n = 24;
@@ -523,6 +587,9 @@ bool expr_reserved(const char *s)
 {
 	for (int i = 0; i < F_COUNT; i++)
 		if (!strcmp(functions[i], s))
+			return true;
+	for (int i = 0; i < EXPR_NLAZY; i++)
+		if (!strcmp(expr_lazy_names[i], s))
 			return true;
 	return !strcmp(s, "s") || !strcmp(s, "b") || !strcmp(s, "h") || !strcmp(s, "q") ||
 	       !strcmp(s, "k");

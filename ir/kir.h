@@ -404,6 +404,27 @@ bool kir_is_amx(kir_op op); /* one of the amx.* ops */
 kir_ref kir_region_yield(const kir_func *f, kir_ref n);
 /* First node after the region op's last yield and results: the end of its extent. */
 kir_ref kir_region_end(const kir_func *f, kir_ref op);
+/* What an index counts by which a region of attention reads memory: floor(x / div), where x is
+ * less than the number of such things; `nothing`: it is in [0, below), or below is 0 and
+ * nothing is known. */
+typedef enum kir_counted {
+	KIR_COUNTS_nothing,
+	KIR_COUNTS_seqs,
+	KIR_COUNTS_heads,
+	KIR_COUNTS_positions, /* tokens of a sequence                              */
+	KIR_COUNTS_new,       /* new tokens of a sequence, of which queries are    */
+	KIR_COUNTS_rows,      /* new tokens of all sequences: rows of q and out    */
+	KIR_NCOUNTED
+} kir_counted;
+
+typedef struct kir_index {
+	kir_counted of;
+	int64_t div, below;
+} kir_index;
+
+kir_index kir_region_index(const kir_func *f, kir_ref n);
+/* Whether n is the tokens that the region's sequence had before this step. */
+bool kir_region_past(const kir_func *f, kir_ref n);
 /* Where locals lie if those that never live at once share a slot; a slot is as large as the
  * largest of them. */
 typedef struct kir_slots {

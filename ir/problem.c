@@ -286,6 +286,8 @@ static bool read_elem_word(const char *words, const char *s, size_t n, kir_elem 
 	for (int e = 1; e < KIR_NELEM; e++)
 		if (equals(kir_elems[e].name, s, n))
 			*out = (kir_elem)e;
+	if (equals("bit", s, n))
+		*out = KIR_u8;
 	return true;
 }
 
@@ -381,7 +383,9 @@ static bool read_with(parser *p, const field *f, const word *w)
 			if (!strcmp(o->with[i].name, name))
 				return FAIL_VAL(p, w, "with: two operands are called %s", name);
 		o->with[o->nwith].name = name;
-		o->with[o->nwith++].elem = e;
+		o->with[o->nwith].elem = e;
+		o->with[o->nwith].bits = equals("bit", colon + 1, (size_t)(stop - colon - 1));
+		o->with[o->nwith++].rank = 1;
 		if (!comma)
 			return true;
 		s = comma + 1;
@@ -504,8 +508,15 @@ kir_elem problem_default_out(const kir_problem *p)
 	return wide ? p->q : KIR_bf16;
 }
 
-/* Builds an expression into a module of its own, for its messages. */
-static bool check_expr(const parser *p, int i, const char *text, kir_elem type)
+/* What check_expr has for a name that isn't there before it is used. */
+static kir_ref stand_in(void *ctx, expr_lazy which)
+{
+	return ((const kir_ref *)ctx)[which];
+}
+
+/* Builds an expression into a module of its own, for its messages; counts the indices of
+ * operands. */
+static bool check_expr(parser *p, int i, const char *text, kir_elem type, unsigned *rank)
 {
 	static const char *const names[] = { "b", "h", "q", "k", "s" };
 	const word *w = &p->seen[i];
@@ -516,9 +527,14 @@ static bool check_expr(const parser *p, int i, const char *text, kir_elem type)
 		         .line = w->line,
 		         .col = w->value_col,
 		         .d = p->d };
+	kir_ref later[EXPR_NLAZY];
 	int64_t any = KIR_DYN;
 	bool ok;
 
+	env.lazy = stand_in;
+	env.ctx = later;
+	for (int k = 0; k < EXPR_NLAZY; k++)
+		later[k] = kir_add_param(f, expr_lazy_names[k], kir_scalar(m, KIR_s64), KIR_IN);
 	for (int k = 0; k < (type == KIR_f32 ? 5 : 4); k++) {
 		env.name[env.nname].name = names[k];
 		env.name[env.nname++].ref = kir_add_param(
@@ -526,6 +542,8 @@ static bool check_expr(const parser *p, int i, const char *text, kir_elem type)
 	}
 	for (unsigned k = 0; k < p->p->nwith; k++) {
 		env.name[env.nname].name = p->p->with[k].name;
+		env.name[env.nname].bits = p->p->with[k].bits;
+		env.name[env.nname].rank = &rank[k];
 		env.name[env.nname++].ref = kir_add_param(
 		    f, p->p->with[k].name, kir_buffer(m, p->p->with[k].elem, 1, &any), KIR_IN);
 	}
@@ -578,6 +596,7 @@ static bool check_second(parser *p)
 
 static bool check_all(parser *p)
 {
+	unsigned rank[KIR_MAX_WITH] = { 0 };
 	kir_problem *o = p->p;
 	bool ok = true;
 
@@ -612,9 +631,11 @@ static bool check_all(parser *p)
 		ok = FAIL(p, &p->seen[F_with],
 		          "with= needs a score= or mask= that reads the operands");
 	if (ok && o->score)
-		ok = check_expr(p, F_score, o->score, KIR_f32);
+		ok = check_expr(p, F_score, o->score, KIR_f32, rank);
 	if (ok && o->mask)
-		ok = check_expr(p, F_mask, o->mask, KIR_i1);
+		ok = check_expr(p, F_mask, o->mask, KIR_i1, rank);
+	for (unsigned i = 0; i < o->nwith; i++)
+		o->with[i].rank = rank[i] ? rank[i] : 1;
 	if (o->kind == KIR_INDEX)
 		ok = ok & need(p, F_kv) & need(p, F_page) & need(p, F_topk);
 	if (!p->seen[F_out].name && kir_fields[F_out].kinds & 1u << o->kind)

@@ -58,7 +58,9 @@ typedef struct kir_problem {
 	unsigned nwith;           /* extra operands that score and mask may index       */
 	struct {
 		const char *name;
-		kir_elem elem;
+		kir_elem elem; /* of bits u8, of which element i is bit i % 8 of byte i / 8 */
+		bool bits;
+		unsigned rank; /* how many indices the expressions give it; 1 if none        */
 	} with[KIR_MAX_WITH];
 	int64_t batch, ctx, qlen; /* hints for the schedule and for benches; 0: unknown */
 	bool has_knob[32];        /* schedule knobs written in the string               */

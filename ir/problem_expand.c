@@ -268,9 +268,13 @@ static void query_params(expansion *x)
 		x->alibi = problem_param(x, "alibi", per_head, KIR_IN);
 	if (p->causal == 2)
 		x->causal = problem_param(x, "causal_seq", list(x, KIR_s32), KIR_IN);
-	for (unsigned i = 0; i < p->nwith; i++)
-		x->with[i] =
-		    problem_param(x, p->with[i].name, list(x, p->with[i].elem), KIR_IN);
+	for (unsigned i = 0; i < p->nwith; i++) {
+		static const int64_t any[EXPR_MAX_RANK] = { KIR_DYN, KIR_DYN, KIR_DYN };
+		unsigned rank = p->with[i].rank;
+		kir_type_id t = problem_strided(x, p->with[i].elem, rank - 1, rank, any);
+
+		x->with[i] = problem_param(x, p->with[i].name, t, KIR_IN);
+	}
 }
 
 static void result_params(expansion *x)

@@ -32,7 +32,7 @@ static void print_with(const kir_problem *p, kir_text *out)
 {
 	for (unsigned i = 0; i < p->nwith; i++)
 		kir_text_add(out, "%s%s:%s", i ? "," : " with=", p->with[i].name,
-		             kir_elems[p->with[i].elem].name);
+		             p->with[i].bits ? "bit" : kir_elems[p->with[i].elem].name);
 }
 
 static void print_field(const kir_problem *p, int i, kir_text *out)

@@ -6,6 +6,12 @@
 #include "problem.h"
 
 #define EXPR_MAX_NAMES (5 + KIR_MAX_WITH)
+#define EXPR_MAX_RANK  3
+
+/* Names whose ops are only there where an expression uses them: the query's row among all new
+ * tokens, the places of query and key among those of their sequence, the tokens before. */
+typedef enum expr_lazy { EXPR_row, EXPR_nq, EXPR_nk, EXPR_past, EXPR_NLAZY } expr_lazy;
+extern const char *const expr_lazy_names[EXPR_NLAZY];
 
 /* What an infix expression may speak of, and where its ops go. */
 typedef struct expr_env {
@@ -13,8 +19,12 @@ typedef struct expr_env {
 	unsigned nname;
 	struct {
 		const char *name;
-		kir_ref ref; /* a scalar, or a buffer of rank 1 that is indexed           */
+		kir_ref ref;    /* a scalar, or a buffer that is indexed                  */
+		unsigned *rank; /* of one whose indices are counted: how many, 0 so far   */
+		bool bits;
 	} name[EXPR_MAX_NAMES];
+	kir_ref (*lazy)(void *ctx, expr_lazy which);
+	void *ctx;
 	const char *field; /* score or mask, for messages                             */
 	int line, col;     /* of the expression's first character                     */
 	kir_diag *d;

@@ -63,6 +63,58 @@ static kir_ref past_cache(expansion *x, kir_ref lens, kir_ref b, kir_ref p)
 	return op(x, NULL, KIR_OP_add, KIR_s64, p, op(x, NULL, KIR_OP_convert, KIR_s64, n, 0));
 }
 
+/* Element b, or b + 1, of a list, as s64. */
+static kir_ref of_seq(expansion *x, kir_ref list, const place *r, bool next)
+{
+	kir_ref at = next ? op(x, NULL, KIR_OP_add, KIR_s64, r->b, s64c(x, 1)) : r->b;
+	kir_ref n = kir_emit(x->f, KIR_OP_load, kir_scalar(x->m, KIR_s32),
+	                     (kir_ref[]){ list, at }, 2, NULL);
+
+	return op(x, NULL, KIR_OP_convert, KIR_s64, n, 0);
+}
+
+/* The tokens that the sequence had before this step, of r's positions in both caches. */
+static kir_ref past(expansion *x, const place *r)
+{
+	kir_ref starts = x->operand[kir_operand_index(x->op, "starts")];
+	kir_ref len = of_seq(x, x->operand[kir_operand_index(x->op, "lens")], r, false);
+	kir_ref n = of_seq(x, starts, r, true);
+
+	n = op(x, "new", KIR_OP_sub, KIR_s64, n, of_seq(x, starts, r, false));
+	if (x->beside)
+		len = op(x, NULL, KIR_OP_add, KIR_s64, len, of_seq(x, x->beside, r, false));
+	return op(x, "past", KIR_OP_sub, KIR_s64, len, n);
+}
+
+typedef struct lazy_place {
+	expansion *x;
+	const place *r;
+	kir_ref made[EXPR_NLAZY];
+} lazy_place;
+
+/* The forms that kir_region_index knows. */
+static kir_ref make_lazy(void *ctx, expr_lazy which)
+{
+	lazy_place *l = ctx;
+	expansion *x = l->x;
+	kir_ref *n = &l->made[which], before;
+
+	if (*n)
+		return *n;
+	before = which == EXPR_past ? 0 : make_lazy(ctx, EXPR_past);
+	switch (which) {
+	case EXPR_row:
+		before = make_lazy(ctx, EXPR_nq);
+		*n = of_seq(x, x->operand[kir_operand_index(x->op, "starts")], l->r, false);
+		return *n = op(x, "row", KIR_OP_add, KIR_s64, *n, before);
+	case EXPR_nq: return *n = op(x, "nq", KIR_OP_sub, KIR_s64, l->r->i, before);
+	case EXPR_nk:
+		*n = op(x, NULL, KIR_OP_min, KIR_s64, l->r->j, before);
+		return *n = op(x, "nk", KIR_OP_sub, KIR_s64, l->r->j, *n);
+	default: return *n = past(x, l->r);
+	}
+}
+
 /* From places in one of two caches to positions in both. */
 static void to_positions(expansion *x, place *r)
 {
@@ -75,7 +127,14 @@ static void to_positions(expansion *x, place *r)
 static kir_ref infix(expansion *x, const char *field, const char *text, const place *r,
                      kir_elem type)
 {
-	expr_env env = { .f = x->f, .field = field, .line = 1, .col = 1, .d = x->d };
+	lazy_place later = { x, r, { 0 } };
+	expr_env env = { .f = x->f,
+		         .lazy = make_lazy,
+		         .ctx = &later,
+		         .field = field,
+		         .line = 1,
+		         .col = 1,
+		         .d = x->d };
 	const struct {
 		const char *name;
 		kir_ref ref;
@@ -91,6 +150,7 @@ static kir_ref infix(expansion *x, const char *field, const char *text, const pl
 	}
 	for (unsigned k = 0; k < x->p->nwith; k++) {
 		env.name[env.nname].name = x->p->with[k].name;
+		env.name[env.nname].bits = x->p->with[k].bits;
 		env.name[env.nname++].ref = x->with[k];
 	}
 	kir_ref n = expr_build(&env, text, type);

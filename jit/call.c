@@ -122,30 +122,6 @@ static kvjit_status fill_scalar(kvjit_frame *f, int i)
 	return KVJIT_OK;
 }
 
-static int64_t larger(int64_t a, int64_t b)
-{
-	return a > b ? a : b;
-}
-
-/* The least extent of a vector that scores or masks read, -1 if that isn't known. Positions
- * over index lists are entries, of which nothing is known here. */
-static int64_t elements_read(const kvjit_frame *f, int i)
-{
-	const kvjit_plan *p = f->plan;
-	unsigned read = f->k->slot[i].read;
-	int64_t n = -1;
-
-	if (!p || !p->nrows)
-		return -1;
-	if (read & KVJIT_READ_seqs)
-		n = larger(n, p->nseq);
-	if (read & KVJIT_READ_heads)
-		n = larger(n, f->k->shape.heads);
-	if (read & KVJIT_READ_positions && !f->k->shape.sparse[0])
-		n = larger(n, p->longest);
-	return n;
-}
-
 /* The least extent 0 a tensor needs, -1 if that isn't known. */
 static int64_t rows_needed(const kvjit_frame *f, int i)
 {
@@ -162,19 +138,19 @@ static int64_t rows_needed(const kvjit_frame *f, int i)
 		           : -1;
 	case KVJIT_ROWS_iterations: return f->count;
 	case KVJIT_ROWS_parts: return f->parts;
-	default: return elements_read(f, i);
+	default: return kvjit_elements_read(f, i, 0);
 	}
 }
 
-/* The least extent 1 that doesn't follow from the type, -1 if there is none. */
-static int64_t columns_needed(const kvjit_frame *f, int i)
+/* The least extent d > 0 that doesn't follow from the type, -1 if there is none. */
+static int64_t columns_needed(const kvjit_frame *f, int i, int d)
 {
-	switch (f->k->slot[i].rows) {
+	switch (d == 1 ? f->k->slot[i].rows : KVJIT_ROWS_any) {
 	case KVJIT_ROWS_table:
 		return f->plan ? f->plan->list[f->k->slot[i].cache].seq_pages : -1;
 	case KVJIT_ROWS_parts:
 	case KVJIT_ROWS_across: return f->count;
-	default: return -1;
+	default: return kvjit_elements_read(f, i, d);
 	}
 }
 
@@ -194,7 +170,7 @@ static kvjit_status check_shape(const kvjit_frame *f, int i)
 	const kvjit_kernel *k = f->k;
 	const kvjit_param *p = &k->param[i];
 	const kvjit_arg *a = f->arg[i];
-	int64_t rows = rows_needed(f, i), columns = columns_needed(f, i);
+	int64_t rows = rows_needed(f, i), columns;
 	char what[100];
 
 	if (a->dtype != p->dtype)
@@ -214,9 +190,10 @@ static kvjit_status check_shape(const kvjit_frame *f, int i)
 			           p->name, d, (long)a->shape[d], (long)p->shape[d],
 			           takes(p, what, sizeof(what)));
 	}
-	if (p->rank > 1 && a->shape[1] < columns)
-		return BAD("argument '%s': extent 1 is %ld; this call needs %ld", p->name,
-		           (long)a->shape[1], (long)columns);
+	for (int d = 1; d < p->rank; d++)
+		if (a->shape[d] < (columns = columns_needed(f, i, d)))
+			return BAD("argument '%s': extent %d is %ld; this call needs %ld",
+			           p->name, d, (long)a->shape[d], (long)columns);
 	if (a->shape[0] < rows && !one_row(f, i))
 		return BAD("argument '%s': extent 0 is %ld; this call needs %ld", p->name,
 		           (long)a->shape[0], (long)rows);

@@ -25,6 +25,12 @@ const kvjit_kernel *kvjit_frame_kernel(const kvjit_kernel *k, const kvjit_plan *
 kvjit_status kvjit_frame_fill(kvjit_frame *f, const kvjit_arg *args, int nargs, void *scratch);
 int64_t kvjit_phase_count(const kvjit_frame *f, const kvjit_phase *p);
 
+/* -- operands.c --------------------------------------------------------------------- */
+
+/* The least extent along an axis of what scores or masks read of parameter i, -1 if that isn't
+ * known. */
+int64_t kvjit_elements_read(const kvjit_frame *f, int i, int axis);
+
 /* -- lists.c ------------------------------------------------------------------------ */
 
 /* What the host's lists name lies inside what the call hands over. */

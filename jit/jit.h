@@ -153,8 +153,12 @@ typedef enum kvjit_rows {
 	KVJIT_ROWS_across      /* n in extent 1 alone             */
 } kvjit_rows;
 
-/* What a region indexes a vector by: bits of kvjit_slot.read. */
-enum { KVJIT_READ_seqs = 1, KVJIT_READ_heads = 2, KVJIT_READ_positions = 4 };
+/* What regions index an axis of a tensor by: by what counts these, over div; 0: they don't. And
+ * by what is below a number; 0: nothing. */
+enum { KVJIT_MAX_READ = 3 };
+typedef struct kvjit_read {
+	int64_t div[KIR_NCOUNTED], below;
+} kvjit_read;
 
 /* What a call needs to know about a parameter, beyond what it shows. */
 typedef struct kvjit_slot {
@@ -165,7 +169,7 @@ typedef struct kvjit_slot {
 	uint8_t pitch; /* bit s: stride s is that of rows, kir_row_stride */
 	uint8_t planned, rows;
 	uint8_t cache; /* 0 or, of the second of two caches, 1 */
-	uint8_t read;  /* KVJIT_READ_ bits */
+	kvjit_read read[KVJIT_MAX_READ];
 	bool buffer;
 	uint8_t axis[4]; /* axis a stride belongs to, for defaults of -1 */
 } kvjit_slot;
@@ -303,8 +307,9 @@ struct kvjit_plan {
 	unsigned pick; /* of its family */
 	kvjit_shape shape;
 	int64_t nseq, nrows;
-	int64_t longest; /* positions of the longest sequence with new tokens, over both
-	                  * caches */
+	int64_t longest;  /* positions of the longest sequence with new tokens, over both
+	                   * caches */
+	int64_t most_new; /* new tokens of the sequence that has most */
 	kvjit_lists list[2];
 	size_t both, both_lse; /* from the start of scratch */
 	void *memory;

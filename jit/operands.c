@@ -1,40 +1,38 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* operands.c -- how long the vectors must be that scores and masks read: operands of with=,
+/* operands.c -- how long the tensors must be that scores and masks read: operands of with=,
  * slopes, whatever a level-A text names. What a region indexes by its sequence needs one
- * element for each sequence, and so on; a call holds the host's extents against that. Nothing
- * is known of an index that is computed otherwise, or of texts at levels T and V.
+ * element for each sequence, and so on (ir/region_index.c); a call holds the host's extents
+ * against that. Nothing is known of an index that is computed otherwise, or of texts at levels
+ * T and V.
  */
-#include "jit.h"
+#include "frame.h"
 
-/* What argument n of a region counts: the regions' arguments are [s,] b, h, i, j. */
-static unsigned counts(const kir_func *f, kir_ref n)
+static void note(kvjit_read *r, kir_index at)
 {
-	static const uint8_t what[] = { KVJIT_READ_seqs, KVJIT_READ_heads, KVJIT_READ_positions,
-		                        KVJIT_READ_positions };
-	int64_t at = f->node[n].attr[0];
-	bool score = kir_type_of(f, n - (kir_ref)at)->elem == KIR_f32;
+	int64_t *div = &r->div[at.of];
 
-	return score && !at ? 0 : what[at - score];
+	if (at.of == KIR_COUNTS_nothing)
+		r->below = at.below > r->below ? at.below : r->below;
+	else if (!*div || at.div < *div)
+		*div = at.div;
 }
 
-/* Of a second cache a position is an argument and the tokens of the first. */
-static unsigned counts_of(const kir_func *f, kir_ref index)
+static void note_load(kvjit_kernel *k, const kir_func *ir, kir_ref load)
 {
-	unsigned read = 0;
+	kir_ref buf, upto;
+	unsigned first, count;
 
-	if (f->node[index].op == KIR_OP_arg)
-		return counts(f, index);
-	if (f->node[index].op != KIR_OP_add)
-		return 0;
-	for (unsigned i = 0; i < 2; i++) {
-		kir_ref side = kir_src(f, index, i);
+	kir_access(ir, load, &buf, &first, &count, &upto);
+	for (unsigned i = 0; i < ir->nparam; i++) {
+		kvjit_slot *s = &k->slot[i];
 
-		if (f->node[side].op == KIR_OP_arg)
-			read |= counts(f, side);
-		else if (f->node[side].op == KIR_OP_const)
-			return 0;
+		if (ir->param[i].node != buf)
+			continue;
+		for (unsigned d = 0; d < count && d < KVJIT_MAX_READ; d++)
+			note(&s->read[d], kir_region_index(ir, kir_src(ir, load, first + d)));
+		if (s->rows == KVJIT_ROWS_pages) /* bytes, but not a cache's */
+			s->rows = KVJIT_ROWS_any;
 	}
-	return read == KVJIT_READ_positions ? read : 0;
 }
 
 void kvjit_find_operands(kvjit_kernel *k, const kir_func *ir)
@@ -46,11 +44,41 @@ void kvjit_find_operands(kvjit_kernel *k, const kir_func *ir)
 			continue;
 		end = kir_region_end(ir, op);
 		for (kir_ref n = op + 1; n < end; n++)
-			for (unsigned i = 0; ir->node[n].op == KIR_OP_load && i < ir->nparam;
-			     i++)
-				if (ir->param[i].node == kir_src(ir, n, 0) &&
-				    kir_type_of(ir, ir->param[i].node)->rank == 1)
-					k->slot[i].read |=
-					    (uint8_t)counts_of(ir, kir_src(ir, n, 1));
+			if (ir->node[n].op == KIR_OP_load)
+				note_load(k, ir, n);
 	}
+}
+
+/* How many there are in a call of what an index counts; -1: not known. Positions over index
+ * lists are entries, of which nothing is known here. */
+static int64_t there_are(const kvjit_frame *f, kir_counted of)
+{
+	const kvjit_plan *p = f->plan;
+
+	switch (of) {
+	case KIR_COUNTS_seqs: return p->nseq;
+	case KIR_COUNTS_heads: return f->k->shape.heads;
+	case KIR_COUNTS_positions: return f->k->shape.sparse[0] ? -1 : p->longest;
+	case KIR_COUNTS_new: return p->most_new;
+	case KIR_COUNTS_rows: return p->nrows;
+	default: return -1;
+	}
+}
+
+int64_t kvjit_elements_read(const kvjit_frame *f, int i, int axis)
+{
+	int64_t most = -1, n;
+
+	if (!f->plan || !f->plan->nrows || axis >= KVJIT_MAX_READ)
+		return -1;
+	const kvjit_read *r = &f->k->slot[i].read[axis];
+
+	for (int c = 0; c < KIR_NCOUNTED; c++) {
+		if (!r->div[c])
+			continue;
+		n = there_are(f, (kir_counted)c);
+		n = n > 0 ? (n - 1) / r->div[c] + 1 : n;
+		most = n > most ? n : most;
+	}
+	return r->below > most ? r->below : most;
 }

@@ -264,6 +264,16 @@ static int64_t longest(const kvjit_batch *b)
 	return most;
 }
 
+static int64_t most_new(const kvjit_batch *b)
+{
+	int64_t most = 0;
+
+	for (int64_t s = 0; s < b->nseq; s++)
+		if (b->query_starts[s + 1] - b->query_starts[s] > most)
+			most = b->query_starts[s + 1] - b->query_starts[s];
+	return most;
+}
+
 /* -- filling --------------------------------------------------------------------- */
 
 typedef struct filler {
@@ -488,6 +498,7 @@ static void adopt(kvjit_plan *p, const kvjit_plan *next)
 	p->shape = next->shape;
 	p->nseq = next->nseq;
 	p->nrows = next->nrows;
+	p->most_new = next->most_new;
 	p->longest = next->longest;
 	memcpy(p->list, next->list, sizeof(p->list));
 	p->both = next->both;
@@ -513,6 +524,7 @@ static kvjit_status build(const kvjit_kernel *k, const kvjit_batch *b, kvjit_pla
 	next.shape = *sh;
 	next.nseq = b->nseq;
 	next.nrows = b->nseq ? b->query_starts[b->nseq] : 0;
+	next.most_new = most_new(b);
 	next.longest = longest(b);
 	for (int i = 0; i < sh->ncache; i++) {
 		next.list[i] = (kvjit_lists){ .nwork = c[i].work,

@@ -101,6 +101,22 @@ static void op_range(kir_op op, const region_value *a, unsigned n, region_value 
 	set_range(r, fmax(r->lo, -ANY), fmin(r->hi, ANY));
 }
 
+/* What n is in its region says more than its op. A sequence without keys may have queries: of
+ * it the tokens before are less than none. */
+static void known_range(const kir_func *in, kir_ref n, region_value *r)
+{
+	if (!kir_is_int((kir_elem)kir_type_of(in, n)->elem))
+		return;
+	switch (kir_region_index(in, n).of) {
+	case KIR_COUNTS_nothing:
+		if (kir_region_past(in, n))
+			set_range(r, -(0x1p31 - 1), POSITIONS + 1);
+		return;
+	case KIR_COUNTS_positions: return; /* as its op says */
+	default: set_range(r, 0, 0x1p31 - 1);
+	}
+}
+
 /* -- values -------------------------------------------------------------------------------- */
 
 static kir_ref widen(const region_copy *c, region_value v, int by)
@@ -202,6 +218,7 @@ static region_value copy_each(const region_copy *c, kir_ref n)
 		elem_range(&r, e);
 	if (d->op == KIR_OP_convert && kir_is_int((kir_elem)kir_type_of(c->f, v[0].ref)->elem))
 		set_range(&r, fmax(r.lo, v[0].lo), fmin(r.hi, v[0].hi));
+	known_range(c->in, n, &r);
 	e = elem_of(c, n, v, &r);
 	if (d->op == KIR_OP_convert && e == KIR_s64 && fits_s32(&r))
 		e = KIR_s32;

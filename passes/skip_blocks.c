@@ -20,8 +20,9 @@
  * -inf, weights 0 and factors 1; the pass takes loops whose select's other side is -inf, that
  * store nothing and carry nothing else.
  *
- * On GPUs there are two such loops, one behind the other: for blocks of which the bounds say
- * that every pair is seen, without mask and bounds of loads, and for those that it cuts.
+ * On GPUs, and where the mask reads memory for each pair (a tree of new tokens, say), there are
+ * two such loops, one behind the other: for blocks of which the bounds say that every pair is
+ * seen, without mask and bounds of loads, and for those that it cuts.
  *
  * Requires level T. Costs some 20 scalar ops a block, twice with two loops.
  */
@@ -298,16 +299,33 @@ static kir_ref find_mask(const kir_func *f, kir_ref loop, kir_ref end)
 	return 0;
 }
 
+/* Whether the mask reads an element for each pair: a load a lane, which costs more than the
+ * products of a row of int8. */
+static bool reads_pairs(const kir_func *f, kir_ref loop, kir_ref mask)
+{
+	bool *asked = kir_alloc(f->module, f->nnode * sizeof *asked);
+
+	asked[mask] = true;
+	for (kir_ref n = mask; n > loop; n--) {
+		if (asked[n] && f->node[n].op == KIR_OP_gather && kir_type_of(f, n)->rank == 2)
+			return true;
+		for (unsigned i = 0; asked[n] && i < f->node[n].nsrc; i++)
+			asked[kir_src(f, n, i)] = true;
+	}
+	return false;
+}
+
 /* Whether a loop's blocks are gone over twice: those that the mask leaves whole, then those
  * that it cuts. On GPUs, whose code of a tile is a straight line that masking is an eighth of,
- * and where the tile is no more than two products, as it is there twice. */
-static bool splits(const kir_func *f, kir_ref loop, kir_ref end)
+ * and where the mask reads memory for each pair; but only where the tile is no more than two
+ * products, as it is there twice. */
+static bool splits(const kir_func *f, kir_ref loop, kir_ref mask, kir_ref end)
 {
 	unsigned products = 0;
 
 	for (kir_ref n = loop; n < end; n++)
 		products += f->node[n].op == KIR_OP_dot;
-	return f->target->lanes && products == 2;
+	return products == 2 && (f->target->lanes || reads_pairs(f, loop, mask));
 }
 
 /* Whether the block is whole: every pair of the mask holds, and the loop doesn't end in it. */
@@ -433,7 +451,7 @@ static void copy_loops(skip *s, kir_ref mask, kir_ref end)
 {
 	const kir_func *in = s->in;
 	kir_ref carried[KIR_MAX_SRC], yield = end - 1;
-	blocks which = splits(in, s->loop, end) ? WHOLE : SEEN;
+	blocks which = splits(in, s->loop, mask, end) ? WHOLE : SEEN;
 
 	which = copy_loop(s, mask, end, which, carried);
 	if (which == WHOLE)

@@ -7,6 +7,7 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -161,6 +162,81 @@ static void attention(void **state)
 	attn_args(&x, a);
 	a[Q].nstride = 2, a[Q].stride[0] = 0, a[Q].stride[1] = DIM;
 	assert_int_equal(kvjit_call(x.attn, x.plan, a, NATTN, NULL), KVJIT_OK);
+	tear_down(&x);
+}
+
+/* What scores and masks read for each pair of tokens: each extent is held against what indexes
+ * it. Sequences of 5 and 40 tokens, of which 1 and 3 are new. */
+static void pairs(void **state)
+{
+	static const char *const text[] = {
+		"score=\"s + p[row,k]\" with=p:f32",
+		"score=\"s + p[nq,nk]\" with=p:f32",
+		"mask=\"p[h,row,k]\" with=p:bit",
+		"mask=\"p[b,nk] > 0\" with=p:u8",
+		"score=\"s + p[q,k]\" with=p:bf16",
+		"score=\"s + p[min(abs(q-k),30),h]\" with=p:f16",
+	};
+	static const struct {
+		int text;
+		kvjit_dtype dtype;
+		int64_t shape[3], least[3]; /* enough, and the least of each: one less isn't */
+	} cases[] = {
+		{ 0, KVJIT_F32, { 4, 40 }, { 4, 40 } },
+		{ 1, KVJIT_F32, { 3, 3 }, { 3, 3 } },
+		{ 2, KVJIT_U8, { 4, 4, 5 }, { 4, 4, 5 } },
+		{ 3, KVJIT_U8, { 2, 9 }, { 2, 3 } },
+		{ 4, KVJIT_BF16, { 40, 64 }, { 40, 40 } },
+		{ 5, KVJIT_F16, { 31, 4 }, { 31, 4 } },
+	};
+	static uint8_t data[64 * 64 * 4];
+	static float out[4 * HEADS * DIM];
+	host x;
+
+	(void)state;
+	set_up(&x);
+	x.starts[1] = 1, x.starts[2] = 4;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		char problem[300], words[80];
+		kvjit_arg a[NATTN];
+		kvjit_batch b = batch_of(&x);
+		kvjit_plan *plan = NULL;
+
+		snprintf(problem, sizeof(problem),
+		         "attn q=bf16 out=f32 kv=int8/token-head heads=4:2 dim=32 page=16 %s",
+		         text[cases[i].text]);
+		kvjit_kernel *k = compile(x.kv, problem, NULL);
+
+		assert_int_equal(kvjit_plan_new(k, &b, &plan), KVJIT_OK);
+		for (int d = -1; d < 3; d++) {
+			int rank = cases[i].shape[2] ? 3 : 2;
+			kvjit_arg p = TENSOR("p", data, cases[i].dtype, rank, 0);
+
+			if (d >= rank)
+				break;
+			attn_args(&x, a);
+			a[Q].shape[0] = a[OUT].shape[0] = 4;
+			a[OUT].data = out;
+			a[OUT].dtype = KVJIT_F32;
+			memcpy(p.shape, cases[i].shape, sizeof(cases[i].shape));
+			if (d >= 0)
+				p.shape[d] = cases[i].least[d] - 1;
+			a[BIAS] = p;
+			a[SLOPE] = a[OUT];
+			kvjit_status s = kvjit_call(k, plan, a, NATTN - 1, NULL);
+
+			if (d < 0 && s != KVJIT_OK)
+				fail_msg("%s: %s", problem, kvjit_kernel_error(k));
+			if (d < 0)
+				continue;
+			assert_int_equal(s, KVJIT_BAD_ARGUMENT);
+			snprintf(words, sizeof(words), "'p': extent %d is %ld|needs %ld", d,
+			         (long)cases[i].least[d] - 1, (long)cases[i].least[d]);
+			assert_says(kvjit_kernel_error(k), words);
+		}
+		kvjit_plan_free(plan);
+		kvjit_release(k);
+	}
 	tear_down(&x);
 }
 
@@ -388,9 +464,13 @@ static void own_scratch_is_for_one_call(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(attention), cmocka_unit_test(cache_write),
-		cmocka_unit_test(indexer),   cmocka_unit_test(batches),
-		cmocka_unit_test(asking),    cmocka_unit_test(own_scratch_is_for_one_call),
+		cmocka_unit_test(attention),
+		cmocka_unit_test(pairs),
+		cmocka_unit_test(cache_write),
+		cmocka_unit_test(indexer),
+		cmocka_unit_test(batches),
+		cmocka_unit_test(asking),
+		cmocka_unit_test(own_scratch_is_for_one_call),
 	};
 
 	return cmocka_run_group_tests_name("bad_calls", tests, NULL, NULL);

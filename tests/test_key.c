@@ -93,7 +93,11 @@ typedef struct flip {
 #define ATTN_K "attn q=bf16 k=int8/token-head v=e4m3/head heads=8:2 dim=64 page=16"
 #define WITH   ATTN " score=\"s + t[k]\" with=t:"
 
+#define PAIRS " with=t:bit mask="
+
 static const flip flips[] = {
+	{ A, "mask", ATTN PAIRS "\"t[row,nk]\"", ATTN PAIRS "\"t[nq,nk]\"" },
+	{ A, "with", ATTN " with=t:u8 mask=\"t[q,k] > 0\"", ATTN PAIRS "\"t[q,k]\"" },
 	{ A, "q", ATTN, "attn q=f16 out=bf16 kv=int8/token-head heads=8:2 dim=64 page=16" },
 	{ A, "out", ATTN, ATTN " out=f32" },
 	{ A, "kv", ATTN, "attn q=bf16 kv=int8/token-head/div heads=8:2 dim=64 page=16" },

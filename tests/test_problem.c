@@ -111,6 +111,7 @@ static const char *const canonical[] = {
 	"doc[k]\" "
 	"with=doc:s32",
 	"attn q=bf16 kv=bf16 heads=2 dim=64 page=16 score=\"s + w[h]\" with=w:f16,u:s8",
+	"attn q=bf16 kv=bf16 heads=2 dim=64 page=16 mask=\"t[row,nk]\" with=t:bit",
 	"attn q=bf16 kv=bf16 heads=2 dim=64 page=16 batch=8 ctx=8192 qlen=1 target=avx512 "
 	"kv_tile=64 "
 	"split=0 qk=bf16 pv=auto",
@@ -481,8 +482,9 @@ static void test_errors(void **state)
 		{ OK "score=\"s +\"", 47, "score: expected a number, a name or '('" },
 		{ OK "mask=\"doc[q] == doc[k]\"", 43, "declared by with=doc:s32" },
 		{ OK "score=\"s * t\"", 48,
-		  "'t' is none of b, h, q, k, s and no function (min, max, abs" },
-		{ OK "mask=\"s > 0\"", 43, "'s' is none of b, h, q, k and no function (" },
+		  "'t' is none of b, h, q, k, s, row, nq, nk, past and no function (min" },
+		{ OK "mask=\"s > 0\"", 43,
+		  "'s' is none of b, h, q, k, row, nq, nk, past and no function (" },
 		{ OK "score=\"s s\"", 46, "expected an operator or the end, not 's'" },
 		{ OK "score=\"k < q\"", 44, "score: must be a number, like s * 0.5" },
 		{ OK "mask=\"k\"", 43, "mask: must be a condition, like k <= q" },
@@ -505,10 +507,21 @@ static void test_errors(void **state)
 		{ OK "score=\"1x\"", 44, "is no number" },
 		{ OK "score=\"1234567890123456789\"", 44, "the number is too long" },
 		{ OK "with=d:s32 score=\"d[k + 1]\"", 57,
-		  "d is indexed by b, h, q or k alone" },
-		{ OK "with=d:s32 score=\"d[kk]\"", 57, "d is indexed by b, h, q or k alone" },
+		  "d is indexed by b, h, q, k, row, nq or nk alone" },
+		{ OK "with=d:s32 score=\"d[kk]\"", 57, "'kk' is none of b, h, q, k, s" },
 		{ OK "with=d:s32 score=\"d\"", 56, "expected '['" },
-		{ OK "with=d:s32 score=\"d[s]\"", 57, "d is indexed by b, h, q or k alone" },
+		{ OK "with=d:s32 score=\"d[s]\"", 57, "d is indexed by b, h, q, k, row" },
+		{ OK "with=d:s32 score=\"d[past]\"", 57, "d is indexed by b, h, q, k, row" },
+		{ OK "with=d:s32 score=\"d[k - past]\"", 57, "d is indexed by b, h, q, k, " },
+		{ OK "with=d:s32 score=\"d[min(q - k, 9)]\"", 57, "between 0 and a number" },
+		{ OK "with=d:s32 score=\"d[q,k,b,h]\"", 63, "d has more than 3 indices" },
+		{ OK "with=d:s32 score=\"d[q] + d[q,k]\"", 63,
+		  "d has 2 indices here and 1 elsewhere" },
+		{ OK "with=d:s32 score=\"d[q,]\"", 59, "expected a number, a name" },
+		{ OK "with=d:s32 score=\"d[q\"", 58, "expected ']'" },
+		{ OK "with=d:bit score=\"s + d[q,k]\"", 57, "one side is a condition" },
+		{ OK "with=row:s32", 42, "the name row has a meaning" },
+		{ OK "with=nk:s32", 42, "the name nk has a meaning" },
 	};
 
 	(void)state;

@@ -137,6 +137,24 @@ static void add_masks(rng *r, char *text)
 		        "score=\"k < 8 ? s + 1 : s * 0.5\""));
 }
 
+/* What a mask or score reads for each pair of query and key; by numbers of its own. */
+static void add_pairs(const rng *r, char *text)
+{
+	rng own = { r->s ^ 0x74726565 };
+
+	if (strstr(text, "mask=") || strstr(text, "score=") || !one_in(&own, 4))
+		return;
+	add(text, " %s",
+	    WORD(&own, "mask=\"k <= q && (k < past || tree[nq,nk])\" with=tree:bit",
+	         "mask=\"k < past || tree[row,nk]\" with=tree:bit",
+	         "mask=\"seen[row,k]\" with=seen:bit",
+	         "mask=\"k <= q && seen[row,k] != 0 || k == q\" with=seen:u8",
+	         "score=\"k < past ? s : s + bias[nq,nk]\" with=bias:f32",
+	         "score=\"s + bias[row,k]\" with=bias:bf16",
+	         "score=\"s + bias[h,nq,nk]\" with=bias:f16",
+	         "score=\"s + near[h,min(abs(q-k),31)]\" with=near:f32"));
+}
+
 static void make_problem(rng *r, char *text, int *page)
 {
 	const char *q = WORD(r, "bf16", "bf16", "f16", "f32", "f32", "e4m3fn");
@@ -152,6 +170,7 @@ static void make_problem(rng *r, char *text, int *page)
 	}
 	add_shape(r, text, page);
 	add_masks(r, text);
+	add_pairs(r, text);
 	if (strstr(text, " kv=") && one_in(r, 6))
 		add(text, " kv2=%s page2=%d",
 		    WORD(r, "bf16", "f16/hnd", "int8/token-head", "int8/g16/inline",

@@ -33,6 +33,8 @@ static const char *const problems[] = {
 	"attn q=bf16 kv=e5m2/head heads=8:2 dim=64 page=16 causal",
 	"attn q=bf16 kv=mxfp8 heads=8:2 dim=64 page=16 alibi sink softcap=30",
 	"attn q=f32 kv=bf16 heads=2:1 dim=16 page=16 with=doc:s32 mask=\"doc[q] == doc[k]\"",
+	"attn q=f32 kv=bf16 heads=2:1 dim=16 page=16 with=tree:bit "
+	"mask=\"k <= q && (k < past || tree[nq,nk])\"",
 	"write in=bf16 kv=mxfp8 heads=2 dim=64 page=16",
 	"write in=bf16 kv=int8/token-head heads=8 dim=128 page=128",
 	"write in=f16 kv=e4m3/head heads=2 dim=64 page=16",

@@ -147,7 +147,8 @@ static bool complete(run *r)
 	return true;
 }
 
-/* The least pages of a cache's tensors; those of a second cache have names that end in 2. */
+/* The least pages of a cache's tensors; those of a second cache have names that end in 2. What
+ * scores and masks read may be bytes too, but nobody knows how long its rows are. */
 static int64_t pages_of(const run *r, bool second)
 {
 	int64_t n = -1;
@@ -155,6 +156,9 @@ static int64_t pages_of(const run *r, bool second)
 	for (unsigned i = 0; i < r->b.n; i++) {
 		const bind_arg *x = &r->b.at[i];
 		bool marked = two && x->name[strlen(x->name) - 1] == '2';
+		const kvjit_param *p = param_of(r->k, x->name);
+		if (!p || p->rank < 2 || p->shape[1] < 0)
+			continue;
 		if (x->dtype == KVJIT_U8 && x->rank && marked == second &&
 		    (n < 0 || x->shape[0] < n))
 			n = x->shape[0];

@@ -138,7 +138,7 @@ int bind_args(const bind *b, const kvjit_kernel *k, kvjit_arg args[BIND_MAX], ch
 		arg->dtype = dtype_for(p, x);
 		arg->rank = x->rank;
 		memcpy(arg->shape, x->shape, sizeof arg->shape);
-		if (p->dtype == KVJIT_U8 && p->rank > 1 && x->rank == 2) {
+		if (p->dtype == KVJIT_U8 && p->rank > 1 && x->rank == 2 && p->shape[1] >= 0) {
 			/* a cache is bound as pages of bytes, whatever its inner shape */
 			arg->rank = p->rank;
 			memcpy(arg->shape + 1, p->shape + 1,

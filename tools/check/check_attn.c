@@ -214,14 +214,24 @@ static bool write_cache(check *c, attn *a, char *why, size_t len)
 
 /* -- the other arguments ------------------------------------------------------------------- */
 
+/* Long enough for whatever an index of the axis counts; of three axes the first one counts
+ * sequences, heads or new tokens. */
+static int64_t with_extent(const check *c, const kvjit_param *p, int axis)
+{
+	int64_t rows = c->a.rows > c->a.p.heads ? c->a.rows : c->a.p.heads;
+
+	if (p->shape[axis] >= 0)
+		return p->shape[axis];
+	return p->rank == 3 && axis == 0 ? rows : 8 * c->a.shape.page + 64;
+}
+
 /* Arrays that score and mask expressions index: rising whole numbers, so that a mask over
- * documents has documents; small values for floats. */
+ * documents has documents; of bytes half are 0, the others any; small values for floats. */
 static void bind_with(check *c, const kvjit_param *p)
 {
 	int64_t shape[6], n = 1;
 	for (int i = 0; i < p->rank; i++) {
-		int32_t page = (int32_t)c->a.shape.page;
-		shape[i] = p->shape[i] >= 0 ? p->shape[i] : 8 * page + 64;
+		shape[i] = with_extent(c, p, i);
 		n *= shape[i];
 	}
 	bind_arg *x = bind_tensor(&c->a.b, p->name, p->dtype, p->rank, shape);
@@ -230,8 +240,15 @@ static void bind_with(check *c, const kvjit_param *p)
 			((int32_t *)x->data)[i] = (int32_t)(i / 13);
 		else if (p->dtype == KVJIT_S64)
 			((int64_t *)x->data)[i] = i / 13;
+		else if (p->dtype == KVJIT_U8)
+			((uint8_t *)x->data)[i] =
+			    (uint8_t)(check_int(c, 0, 1) ? check_int(c, 0, 255) : 0);
 	if (p->dtype == KVJIT_F32)
 		check_fill(c, KIR_f32, x->data, n, 0.5);
+	if (p->dtype == KVJIT_BF16)
+		check_fill(c, KIR_bf16, x->data, n, 0.5);
+	if (p->dtype == KVJIT_F16)
+		check_fill(c, KIR_f16, x->data, n, 0.5);
 }
 
 static void bind_rest(check *c, const kvjit_kernel *k)

@@ -99,6 +99,18 @@ void probe_free(probe *p)
 	free(p);
 }
 
+/* Of the outer n axes of contiguous data, in bytes. */
+static void default_strides(const bind_arg *x, unsigned n, kref_arg *a)
+{
+	int64_t bytes = (int64_t)bind_item(x->dtype);
+
+	for (int d = x->rank; d--;) {
+		if (d < (int)n)
+			a->stride[d] = bytes;
+		bytes *= x->shape[d];
+	}
+}
+
 bool probe_scores(const probe *p, const bind *args, int64_t b, int64_t h, int64_t i, int64_t n,
                   float *s, char *why, size_t len)
 {
@@ -116,6 +128,7 @@ bool probe_scores(const probe *p, const bind *args, int64_t b, int64_t h, int64_
 		a[k] = (kref_arg){
 			.base = x->data, .bytes = (int64_t)bind_bytes(x), .i = x->i, .f = x->f
 		};
+		default_strides(x, p->f->param[k].nstride, &a[k]);
 	}
 	if (kref_run(p->f, a, KREF_EXACT, NULL, &d))
 		return true;

@@ -54,9 +54,14 @@ void load_moves(load *l, const char *name, void *base, size_t step)
 /* -- what all kernels need --------------------------------------------------------------- */
 
 /* Whatever has no special meaning here: scales near 0.03, whole numbers and signs 1, outputs as
- * large as the rows. open: extent of a first dimension that is known only at run time. */
+ * large as the rows. open: extent of a first dimension that is known only at run time, or of
+ * the last of several, of which the others are as many as there are rows or heads. */
 void load_others(load *l, int64_t open)
 {
+	const kir_problem *of = &l->a.p;
+	int64_t rows = (of->batch ? of->batch : 1) * (of->qlen ? of->qlen : 1);
+
+	rows = rows > of->heads ? rows : of->heads;
 	for (int i = 0; i < kvjit_nparam(l->k); i++) {
 		const kvjit_param *p = kvjit_param_at(l->k, i);
 		int64_t shape[6], n = 1;
@@ -67,7 +72,9 @@ void load_others(load *l, int64_t open)
 			continue;
 		}
 		for (int d = 0; d < p->rank; d++) {
-			shape[d] = p->shape[d] < 0 ? open : p->shape[d];
+			bool outer = d + 1 < p->rank && p->shape[p->rank - 1] < 0;
+
+			shape[d] = p->shape[d] >= 0 ? p->shape[d] : outer ? rows : open;
 			n *= shape[d];
 		}
 		bind_arg *x = bind_tensor(&l->a.b, p->name, p->dtype, p->rank, shape);
@@ -78,6 +85,8 @@ void load_others(load *l, int64_t open)
 				((int32_t *)x->data)[j] = 1;
 			else if (p->dtype == KVJIT_S8)
 				((int8_t *)x->data)[j] = 1;
+			else if (p->dtype == KVJIT_U8) /* a mask that hides nothing */
+				((uint8_t *)x->data)[j] = 255;
 	}
 }
 

@@ -44,8 +44,9 @@ typedef enum kvjit_status {
 	KVJIT_BAD_ARGUMENT, /* an argument of a call: type, shape, stride, pointer      */
 	KVJIT_NO_BACKEND,   /* the backend's shared object or its LLVM can't be loaded  */
 	KVJIT_NO_MEMORY,
-	KVJIT_INTERNAL,   /* a bug in kvjit; the message says where                   */
-	KVJIT_DEVICE_LOST /* the device hung or was reset: open a new context         */
+	KVJIT_INTERNAL,    /* a bug in kvjit; the message says where                  */
+	KVJIT_DEVICE_LOST, /* the device hung or was reset: open a new context        */
+	KVJIT_PENDING      /* it is being compiled (KVJIT_LATER): ask again           */
 } kvjit_status;
 
 typedef enum kvjit_dtype {
@@ -127,7 +128,11 @@ enum {
 	KVJIT_FOREIGN = 2, /* for a cache: the target may be one that this machine can't run;
 	                    * the kernel can be looked at, not called. What this machine can't
 	                    * run is compiled anew each time                             */
-	KVJIT_UNTUNED = 4  /* the default schedule, from a cache where it has the code   */
+	KVJIT_UNTUNED = 4, /* the default schedule, from a cache where it has the code   */
+	KVJIT_LATER = 8    /* don't wait: KVJIT_PENDING, while a thread of kvjit compiles it;
+	                    * the same words again give KVJIT_PENDING, in the end the kernel
+	                    * or what was wrong. Without it they wait for that thread, and
+	                    * so does kvjit_close, which comes before exit               */
 };
 
 /* text: a problem string, format declarations and then a problem string, or IR (functions at

@@ -267,16 +267,21 @@ kvjit_status kvjit_check_options(kvjit *kv, const kvjit_compile_options *options
 		                  "options.size must be sizeof(kvjit_compile_options), %zu",
 		                  sizeof(*o));
 	memcpy(o, options, options->size);
-	if (o->flags & ~(unsigned)(KVJIT_FRESH | KVJIT_FOREIGN | KVJIT_UNTUNED))
+	if (o->flags & ~(unsigned)(KVJIT_FRESH | KVJIT_FOREIGN | KVJIT_UNTUNED | KVJIT_LATER))
 		return kvjit_fail(&kv->errors, KVJIT_BAD_ARGUMENT,
-		                  "options.flags is %#x; it takes KVJIT_FRESH, KVJIT_FOREIGN "
-		                  "and KVJIT_UNTUNED",
+		                  "options.flags is %#x; it takes KVJIT_FRESH, KVJIT_FOREIGN, "
+		                  "KVJIT_UNTUNED and KVJIT_LATER",
 		                  o->flags);
+	if (o->flags & KVJIT_FRESH && o->flags & KVJIT_LATER)
+		return kvjit_fail(&kv->errors, KVJIT_BAD_ARGUMENT,
+		                  "options.flags has KVJIT_FRESH and KVJIT_LATER: a fresh "
+		                  "kernel is another one each time, so asking again wouldn't "
+		                  "find it");
 	return KVJIT_OK;
 }
 
-static kvjit_status compile_new(kvjit *kv, const char *text, const kvjit_compile_options *o,
-                                kvjit_kernel **out)
+kvjit_status kvjit_compile_now(kvjit *kv, const char *text, const kvjit_compile_options *o,
+                               kvjit_kernel **out)
 {
 	kvjit_job *j = calloc(1, sizeof(*j));
 	kvjit_status s;
@@ -315,10 +320,11 @@ kvjit_status kvjit_compile(kvjit *kv, const char *text, const kvjit_compile_opti
 	s = kvjit_check_options(kv, options, &o);
 	if (s != KVJIT_OK)
 		return s;
-	if (!(o.flags & KVJIT_FRESH))
-		k = kvjit_hot_find(kv->hot, text, o.sched, o.flags);
+	if (o.flags & KVJIT_FRESH)
+		return kvjit_compile_now(kv, text, &o, out);
+	k = kvjit_hot_find(kv->hot, text, o.sched, o.flags & ~(unsigned)KVJIT_LATER);
 	if (!k)
-		return compile_new(kv, text, &o, out);
+		return kvjit_later_ask(kv, text, &o, out);
 	*out = k;
 	return KVJIT_OK;
 }

@@ -2,8 +2,8 @@
 /* context.c -- opening: which machine, target, backend and executor. The environment is read
  * here and nowhere else.
  */
-#include "cache.h"
 #include "device.h"
+#include "job.h"
 #include "../passes/passes.h"
 
 #include <stdio.h>
@@ -23,7 +23,8 @@ static _Thread_local char open_error[512];
 
 static const char *const status_names[] = {
 	"ok",         "bad problem", "unsupported",    "bad argument",
-	"no backend", "no memory",   "internal error", "device lost"
+	"no backend", "no memory",   "internal error", "device lost",
+	"pending"
 };
 
 const char *kvjit_status_name(kvjit_status s)
@@ -303,7 +304,8 @@ static kvjit_status configure(kvjit *kv, const kvjit_options *o)
 	              : o->parallel ? (int)sysconf(_SC_NPROCESSORS_ONLN)
 	                            : kvjit_openmp_threads();
 	kv->hot = kvjit_hot_new();
-	if (kv->hot && kvjit_places_init(kv, o))
+	kv->later = kvjit_later_new();
+	if (kv->hot && kv->later && kvjit_places_init(kv, o))
 		return KVJIT_OK;
 	snprintf(open_error, sizeof(open_error), "out of memory");
 	return KVJIT_NO_MEMORY;
@@ -345,6 +347,7 @@ void kvjit_close(kvjit *kv)
 {
 	if (!kv)
 		return;
+	kvjit_later_free(kv->later);
 	kvjit_hot_free(kv->hot);
 	kvjit_places_free(kv);
 	kvjit_device_release(kv->device);

@@ -77,6 +77,7 @@ typedef struct kvjit_loaded {
 /* -- context --------------------------------------------------------------------- */
 
 typedef struct kvjit_hot kvjit_hot;
+typedef struct kvjit_later kvjit_later;
 typedef struct kvjit_device kvjit_device; /* device.h */
 
 struct kvjit {
@@ -93,6 +94,7 @@ struct kvjit {
 	kvjit_loaded loaded[KVJIT_NLOADED];
 	kvjit_device *device;        /* NULL: kernels run on the processor */
 	struct kvjit_hot *hot;       /* cache.h */
+	struct kvjit_later *later;   /* job.h */
 	struct kvjit_places *places; /* cache.h */
 };
 

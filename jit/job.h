@@ -5,6 +5,7 @@
  *     choose  which schedule, or one for each size that was tuned  choose.c
  *     code    from a cache, or by passes and backend            code.c
  *
+ * on the caller's thread, or on one of later.c's.
  * Each step takes what the one before left in the job.
  */
 #ifndef KVJIT_JIT_JOB_H
@@ -45,6 +46,19 @@ void kvjit_job_keys(kvjit_job *j);
 bool kvjit_job_take(kvjit_job *j, const char *sched);
 /* From a read job to a kernel that can be called. */
 kvjit_status kvjit_job_finish(kvjit_job *j);
+
+/* Compiles in the calling thread; remembers the kernel unless KVJIT_FRESH is set. */
+kvjit_status kvjit_compile_now(kvjit *kv, const char *text, const kvjit_compile_options *o,
+                               kvjit_kernel **out);
+
+/* -- later.c -------------------------------------------------------------------------- */
+
+kvjit_later *kvjit_later_new(void); /* NULL: no memory */
+/* What is queued is given up, what runs is waited for. */
+void kvjit_later_free(kvjit_later *l);
+/* For a text that isn't known yet, with KVJIT_LATER or without. */
+kvjit_status kvjit_later_ask(kvjit *kv, const char *text, const kvjit_compile_options *o,
+                             kvjit_kernel **out);
 
 /* -- choose.c -------------------------------------------------------------------------- */
 

@@ -32,8 +32,8 @@ DTYPES = ("uint8", "int8", "int32", "int64", "float32", "float16", "bfloat16", "
 SIZES = dict(zip(DTYPES, (1, 1, 4, 8, 4, 2, 2, 1, 1, 1, 1, 1)), uint16=2, uint32=4, uint64=8, bool=1)
 BITS = ("uint8", "uint16", "uint32", "uint64", "bool")  # stand for any element of their size
 STATUS = ("OK", "BAD_PROBLEM", "UNSUPPORTED", "BAD_ARGUMENT", "NO_BACKEND", "NO_MEMORY",
-          "INTERNAL", "DEVICE_LOST")
-FRESH, FOREIGN, UNTUNED = 1, 2, 4
+          "INTERNAL", "DEVICE_LOST", "PENDING")
+FRESH, FOREIGN, UNTUNED, LATER = 1, 2, 4, 8
 LETTERS = {"B": "uint8", "b": "int8", "?": "bool", "H": "uint16", "I": "uint32", "i": "int32",
            "f": "float32", "q": "int64", "l": "int64", "Q": "uint64", "L": "uint64", "e": "float16"}
 LOG = c.CFUNCTYPE(None, c.c_char_p, c.c_void_p)
@@ -421,7 +421,7 @@ class Context:
 
     def compile(self, text, sched=None, flags=0):
         """A problem string, format declarations and one, or IR. `sched`: knobs that override the
-        text's; `flags` of FRESH, FOREIGN, UNTUNED."""
+        text's; `flags` of FRESH, FOREIGN, UNTUNED, LATER."""
         handle, options = c.c_void_p(), CompileOptions(c.sizeof(CompileOptions), _bytes(sched), flags)
         self._check(_lib.kvjit_compile(self.handle, text.encode(), c.byref(options), c.byref(handle)))
         return Kernel(handle, self.device_name is not None)

@@ -85,7 +85,7 @@ class Header(unittest.TestCase):
                          ["U8", "S8", "S32", "S64", "F32", "F16", "BF16", "E4M3FN", "E5M2",
                           "E4M3FNUZ", "E5M2FNUZ", "E8M0"])
         self.assertEqual(len(kvjit.DTYPES), 12)
-        for name in ("FRESH", "FOREIGN", "UNTUNED"):
+        for name in ("FRESH", "FOREIGN", "UNTUNED", "LATER"):
             self.assertIn(f"KVJIT_{name} = {getattr(kvjit, name)}", HEADER)
 
 

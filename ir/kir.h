@@ -151,8 +151,28 @@ typedef struct kir_knob_info {
 	const char *doc;
 } kir_knob_info;
 
-extern const kir_knob_info kir_knobs[];
-extern const unsigned kir_nknobs;
+enum {
+	kir_nknobs = 0
+#define KNOB(name, dflt, values, tries, doc) +1
+#include "knobs.def"
+};
+extern const kir_knob_info kir_knobs[kir_nknobs];
+
+/* Words of knobs that code asks for: X(knob, word, its place in the row). tests/test_ir.c holds
+ * them to the table. */
+#define KIR_KNOB_WORDS(X)                                                  \
+	X(tiles, off, 1)                                                   \
+	X(prefetch, off, 1)                                                \
+	X(rescale, lazy, 2)                                                \
+	X(pipeline, on, 2)                                                 \
+	X(stores, cached, 1)                                               \
+	X(decode, shift, 2)
+enum {
+#define X(knob, word, place) KIR_##knob##_##word = (place),
+	KIR_KNOB_WORDS(X)
+#undef X
+};
+
 int *kir_sched_knob(kir_sched *s, unsigned knob);
 kir_sched kir_sched_default(void);
 
@@ -247,7 +267,7 @@ typedef struct kir_diag {
 	unsigned n; /* messages; those past KIR_DIAG_MAX are only counted     */
 	struct {
 		int line, col; /* 1-based; 0 when there is no source text    */
-		char msg[240];
+		char msg[320];
 	} at[KIR_DIAG_MAX];
 } kir_diag;
 

@@ -61,7 +61,7 @@ typedef struct parser {
 	kir_problem *p;
 	const char *at, *end, *line_start;
 	int line, kind_line, kind_col;
-	word seen[NFIELDS], knob_seen[MAX_KNOBS];
+	word seen[NFIELDS], knob_seen[kir_nknobs];
 } parser;
 
 #define FAIL(p, w, ...)     (kir_error((p)->d, (w)->line, (w)->col, __VA_ARGS__), false)
@@ -472,7 +472,7 @@ static bool read_field(parser *p, const word *w)
 		if (equals(kir_fields[i].name, w->name, w->nname) &&
 		    kir_fields[i].kinds & 1u << p->p->kind)
 			return once(p, &p->seen[i], w) && read_value(p, &kir_fields[i], w);
-	for (unsigned k = 0; k < kir_nknobs && k < MAX_KNOBS; k++)
+	for (unsigned k = 0; k < kir_nknobs; k++)
 		if (equals(kir_knobs[k].name, w->name, w->nname))
 			return once(p, &p->knob_seen[k], w) && read_knob(p, k, w);
 	return unknown(p, w);

@@ -99,7 +99,7 @@ void kir_problem_print(const kir_problem *p, kir_text *out)
 	for (int i = 0; i < NFIELDS; i++)
 		if (kir_fields[i].kinds & 1u << p->kind)
 			print_field(p, i, out);
-	for (unsigned k = 0; k < kir_nknobs && k < MAX_KNOBS; k++) {
+	for (unsigned k = 0; k < kir_nknobs; k++) {
 		size_t n;
 		long lo, hi;
 		int x = *kir_sched_knob(&s, k);

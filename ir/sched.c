@@ -37,15 +37,14 @@ static bool knob_value(const kir_knob_info *k, const char *text, int *out)
 
 static bool set_one(kir_sched *s, bool *given, char *word, kir_diag *d)
 {
-	char *value = strchr(word, '='), all[160] = "";
+	char *value = strchr(word, '=');
+	kir_text all = { 0 };
 
 	if (value)
 		*value++ = 0;
 	for (unsigned i = 0; i < kir_nknobs; i++) {
 		const kir_knob_info *k = &kir_knobs[i];
 
-		snprintf(all + strlen(all), sizeof(all) - strlen(all), "%s%s", i ? ", " : "",
-		         k->name);
 		if (strcmp(k->name, word) != 0)
 			continue;
 		if (value && knob_value(k, value, kir_sched_knob(s, i))) {
@@ -56,7 +55,10 @@ static bool set_one(kir_sched *s, bool *given, char *word, kir_diag *d)
 		          value ? value : "");
 		return false;
 	}
-	kir_error(d, 0, 0, "no knob '%.40s'; there are %s", word, all);
+	for (unsigned i = 0; i < kir_nknobs; i++)
+		kir_text_add(&all, "%s%s", i ? ", " : "", kir_knobs[i].name);
+	kir_error(d, 0, 0, "no knob '%.40s'; there are %s", word, all.text);
+	free(all.text);
 	return false;
 }
 

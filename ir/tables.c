@@ -107,11 +107,10 @@ const kir_op_info kir_ops[KIR_NOP] = {
 #undef W
 };
 
-const kir_knob_info kir_knobs[] = {
+const kir_knob_info kir_knobs[kir_nknobs] = {
 #define KNOB(name, dflt, values, tries, doc) { #name, dflt, values, tries, doc },
 #include "knobs.def"
 };
-const unsigned kir_nknobs = sizeof kir_knobs / sizeof *kir_knobs;
 
 static const size_t knob_offset[] = {
 #define KNOB(name, dflt, values, tries, doc) offsetof(kir_sched, name),

@@ -283,7 +283,7 @@ static bool adopt(kvjit_job *j, const kt_code *c, const char *kind, kvjit_status
 {
 	kir_sched sched = kir_sched_default(), old = j->f->sched;
 	kvjit_kernel *k = j->k;
-	bool given[32] = { 0 };
+	bool given[kir_nknobs] = { 0 };
 
 	if (c->entry >= c->size || c->text > c->size || strcmp(c->kind, kind) != 0 ||
 	    !kir_sched_parse(&sched, given, c->sched, &j->d))

@@ -99,10 +99,11 @@ static kvjit_status read_text(kvjit_job *j)
 
 /* -- schedule ------------------------------------------------------------------------ */
 
-/* Knobs that shape the loops can't change in a function that has its loops. */
+/* Knobs that only pass expand reads can't change a function that has its loops. */
 static kvjit_status check_late_knobs(kvjit_job *j, const bool *given)
 {
-	static const char *const early[] = { "kv_tile", "q_tile", "split", "parts" };
+	static const char *const early[] = { "kv_tile", "q_tile", "split",  "q_block", "kv_chunk",
+		                             "widen",   "parts",  "stores", "m_tile",  "n_tile" };
 
 	for (unsigned i = 0; i < kir_nknobs; i++)
 		for (unsigned e = 0; e < sizeof(early) / sizeof(early[0]); e++)
@@ -116,7 +117,7 @@ static kvjit_status check_late_knobs(kvjit_job *j, const bool *given)
 
 static kvjit_status set_schedule(kvjit_job *j)
 {
-	bool given[32] = { 0 };
+	bool given[kir_nknobs] = { 0 };
 	kvjit_status s = KVJIT_OK;
 
 	if (j->sched && !kir_sched_parse(&j->f->sched, given, j->sched, &j->d))
@@ -140,7 +141,7 @@ bool kvjit_job_chosen(const kvjit_job *j)
 bool kvjit_job_take(kvjit_job *j, const char *sched)
 {
 	kir_sched s = kir_sched_default();
-	bool given[32] = { 0 };
+	bool given[kir_nknobs] = { 0 };
 	kir_diag d = { 0 };
 
 	if (j->f->level != KIR_A || !kir_sched_parse(&s, given, sched, &d))

@@ -19,7 +19,7 @@ typedef struct kvjit_job {
 	unsigned flags;           /* of kvjit_compile_options */
 	kvjit_kernel *k;
 	kir_func *f;
-	bool is_problem, given[32]; /* knobs that somebody chose */
+	bool is_problem, given[kir_nknobs]; /* knobs that somebody chose */
 	kir_problem problem;
 	const kir_target *target; /* the context's, in the module's memory */
 	kt_key program, code;

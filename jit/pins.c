@@ -49,7 +49,7 @@ static bool resolve(const kt_schedule *line, kt_pin *out, kir_diag *d)
 {
 	kir_module *m = kir_module_new();
 	kir_sched sched = kir_sched_default();
-	bool given[32] = { 0 }, ok = false;
+	bool given[kir_nknobs] = { 0 }, ok = false;
 	kir_problem p;
 	kir_func *f;
 

@@ -109,7 +109,7 @@ static bool is_weights(const kir_func *f, kir_ref x)
 
 static bool has_tiles(const kir_func *f, unsigned feature)
 {
-	return f->target->features & feature && f->sched.tiles != 1;
+	return f->target->features & feature && f->sched.tiles != KIR_tiles_off;
 }
 
 /* Processors that have FP16 too (Sapphire Rapids) take two cycles for a bf16 product of a

@@ -115,7 +115,7 @@ kir_ref expand_gather(kir_func *f, const row_gather *g, kir_ref row, kir_ref hea
 	kir_ref loop = kir_for(f, zero, s64c(f, g->keys), 1, false, NULL, 0), n = loop + 1;
 	kir_ref e = e2(f, KIR_OP_add, s64, j, n);
 
-	if (f->sched.prefetch != 1) {
+	if (f->sched.prefetch != KIR_prefetch_off) {
 		kir_ref next = e2(f, KIR_OP_add, s64, e, s64c(f, g->keys));
 
 		next = entry(f, g, row, e2(f, KIR_OP_min, s64, next, last));

@@ -132,7 +132,7 @@ static void write_together(const write_op *of, kir_ref t, kir_ref slot)
 	kir_ref page = e2(f, KIR_OP_fdiv, s64, slot, s64c(f, w->page)), zero = s64c(f, 0);
 	kir_ref first = e2(f, KIR_OP_mod, s64, slot, s64c(f, w->page));
 
-	int hint = f->sched.stores == 1 ? 0 : KIR_HINT_nta;
+	int hint = f->sched.stores == KIR_stores_cached ? 0 : KIR_HINT_nta;
 	bool rows = false;
 
 	for (int k = 0; k < KIR_SIDES; k++) {

@@ -34,8 +34,6 @@
 
 #include <float.h>
 
-enum { RESCALE_LAZY = 2 }; /* place of the word in ir/knobs.def */
-
 static const double THRESHOLD = 8;
 
 static bool is_op(const kir_func *f, kir_ref n, kir_op op)
@@ -148,7 +146,7 @@ kpass_result kpass_lazy_rescale(const kir_func *in, kir_func *out, kir_diag *why
 	kpass_result result = KPASS_SAME;
 
 	(void)why;
-	if (in->sched.rescale != RESCALE_LAZY)
+	if (in->sched.rescale != KIR_rescale_lazy)
 		return KPASS_SAME;
 	for (kir_ref n = 1; n < in->nnode; n++) {
 		kir_ref m1 = rescaled_by(in, n);

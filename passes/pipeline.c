@@ -39,8 +39,6 @@
 
 #include <string.h>
 
-enum { PIPELINE_ON = 2 }; /* place of the word in ir/knobs.def */
-
 typedef struct pipe {
 	const kir_func *in;
 	kir_func *out;
@@ -343,7 +341,7 @@ kpass_result kpass_pipeline(const kir_func *in, kir_func *out, kir_diag *why)
 	pipe p = { .in = in, .out = out, .map = kir_map_new(out, in) };
 	kpass_result result = KPASS_SAME;
 
-	if (in->sched.pipeline != PIPELINE_ON)
+	if (in->sched.pipeline != KIR_pipeline_on)
 		return KPASS_SAME;
 	if (in->target->lanes) {
 		kir_error(

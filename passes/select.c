@@ -147,7 +147,7 @@ static const rule *find_rule(const kir_func *f, kir_ref n)
 	for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++)
 		if (f->node[n].op == rules[i].from &&
 		    (f->target->features & rules[i].needs) == rules[i].needs &&
-		    !(rules[i].from == KIR_OP_convert && f->sched.decode == 2) &&
+		    !(rules[i].from == KIR_OP_convert && f->sched.decode == KIR_decode_shift) &&
 		    rules[i].fits(f, n))
 			return &rules[i];
 	return NULL;

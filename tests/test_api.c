@@ -189,6 +189,11 @@ static void refuse_text(kvjit *kv, const char *text, const char *sched, kvjit_st
 
 static void test_compile_refuses(void **state)
 {
+	/* what nothing would read any more */
+	static const char *const early[] = { "kv_tile=16", "q_tile=4",      "split=512",
+		                             "q_block=2",  "kv_chunk=128",  "widen=on",
+		                             "parts=2",    "stores=cached", "m_tile=8",
+		                             "n_tile=32" };
 	kvjit *kv = open_with("ref", "generic");
 	kvjit_compile_options o = { 0 };
 	kvjit_kernel *k = NULL;
@@ -205,7 +210,8 @@ static void test_compile_refuses(void **state)
 	            "options.sched|kv_tilt|kv_tile");
 	refuse_text(kv, attn_problem, "qk=f64", KVJIT_BAD_ARGUMENT, "qk|int8|f64");
 	refuse_text(kv, attn_problem, "q_tile=65", KVJIT_BAD_ARGUMENT, "q_tile|0:64|65");
-	refuse_text(kv, scale_ir, "q_tile=4", KVJIT_BAD_ARGUMENT, "q_tile|level T or V");
+	for (size_t i = 0; i < sizeof(early) / sizeof(*early); i++)
+		refuse_text(kv, scale_ir, early[i], KVJIT_BAD_ARGUMENT, "knob|level T or V");
 	refuse_text(kv,
 	            "attn q=f32 kv=int8/token-head heads=8:2 dim=64 page=16 causal target=vax",
 	            NULL, KVJIT_BAD_PROBLEM, "vax|generic");

@@ -531,6 +531,33 @@ static void clashing_names(void **state)
 	kir_module_free(m);
 }
 
+/* Code compares knobs with places of words; a word put in before them would move them. */
+static void words_of_knobs(void **state)
+{
+	static const struct {
+		const char *knob, *word;
+		int place;
+	} words[] = {
+#define X(knob, word, place) { #knob, #word, KIR_##knob##_##word },
+		KIR_KNOB_WORDS(X)
+#undef X
+	};
+	unsigned found = 0;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+		for (unsigned k = 0; k < kir_nknobs; k++) {
+			const char *word = words[i].word;
+
+			if (strcmp(kir_knobs[k].name, words[i].knob) != 0)
+				continue;
+			assert_int_equal(kir_knob_word(&kir_knobs[k], word, strlen(word)),
+			                 words[i].place);
+			found++;
+		}
+	assert_int_equal(found, sizeof words / sizeof *words);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -550,6 +577,7 @@ int main(void)
 		cmocka_unit_test(wrong_operands),
 		cmocka_unit_test(wrong_types),
 		cmocka_unit_test(clashing_names),
+		cmocka_unit_test(words_of_knobs),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

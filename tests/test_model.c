@@ -39,7 +39,7 @@ static double time_of(const char *problem, const machine *m, const char *sched)
 	kir_diag d = { 0 };
 	kir_problem p;
 	kir_sched s = kir_sched_default();
-	bool named[32];
+	bool named[kir_nknobs];
 	double seconds;
 
 	assert_non_null(t);

@@ -69,7 +69,7 @@ static made make(const char *problem, const char *target, const char *dflt)
 {
 	made x = { .m = kir_module_new(), .target = kir_target_find(target) };
 	kir_diag d = { 0 };
-	bool named[32];
+	bool named[kir_nknobs];
 
 	assert_non_null(x.target);
 	if (!kir_problem_parse(x.m, problem, strlen(problem), &x.p, &d))

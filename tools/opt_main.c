@@ -235,7 +235,7 @@ static const kir_target *target_of(kir_module *m, const char *name, kir_diag *d)
 
 static bool set_up(kir_func *f, const options *o, kir_diag *d)
 {
-	bool given[32] = { false };
+	bool given[kir_nknobs] = { false };
 
 	if (o->sched && !kir_sched_parse(&f->sched, given, o->sched, d))
 		return false;

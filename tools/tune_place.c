@@ -29,7 +29,7 @@ typedef struct job {
 	kir_func *f;
 	kir_target host; /* f points to it, unless a target was named */
 	kt_model_of model;
-	bool given[32];
+	bool given[kir_nknobs];
 	kt_space space;
 	double *cost, *known_ratio;
 	kt_state *known;
@@ -136,7 +136,7 @@ static bool make_space(job *j, char *why, size_t len)
 	kir_text machine = { 0 };
 	kir_diag d = { 0 };
 	char list[500];
-	bool named[32];
+	bool named[kir_nknobs];
 
 	kbe_host(&j->host);
 	snprintf(j->p->target, sizeof j->p->target, "%s", t->name);
@@ -183,7 +183,7 @@ static void sched_text(const kir_sched *s, char *out, size_t len)
 static int candidate_of(const job *j, const char *sched)
 {
 	kir_sched s = kir_sched_default();
-	bool named[32] = { 0 };
+	bool named[kir_nknobs] = { 0 };
 	kir_diag d = { 0 };
 
 	return kir_sched_parse(&s, named, sched, &d) ? kt_space_find(&j->space, &s) : -1;

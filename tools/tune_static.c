@@ -41,7 +41,7 @@ static bool open_space(ranking *r, kvjit *kv, const char *text, char *why, size_
 	char *sched = k ? kvjit_kernel_text(k, "schedule") : NULL;
 	kir_diag d = { 0 };
 	kir_func *f = NULL;
-	bool named[32], ok = false;
+	bool named[kir_nknobs], ok = false;
 
 	if (!k)
 		snprintf(why, len, "%s", kvjit_error(kv));

@@ -238,7 +238,7 @@ static void hash_program(const kvjit_kernel *k, const char *sched, uint8_t out[3
 	char *text = kvjit_kernel_text(k, "vector"), *body = text ? strchr(text, '{') : NULL;
 	kir_sched s = kir_sched_default();
 	kir_text all = { 0 };
-	bool named[32] = { 0 };
+	bool named[kir_nknobs] = { 0 };
 	kir_diag d = { 0 };
 	kt_key key;
 

@@ -216,9 +216,7 @@ static void limit(kt_space *s)
 /* What no pass needs to be asked about. */
 static bool is_possible(const kir_sched *x)
 {
-	int off = kir_knob_word(&kir_knobs[knob_of("prefetch")], "off", 3);
-
-	if (x->prefetch == off && x->hint)
+	if (x->prefetch == KIR_prefetch_off && x->hint)
 		return false;
 	if (x->q_block < 2 && (x->kv_chunk || x->widen))
 		return false;

@@ -16,9 +16,9 @@ typedef struct kt_space {
 	kir_sched *at; /* at[0] is the default: what kvjit_compile takes untuned */
 	unsigned n;
 	unsigned nknob; /* knobs that vary, as indices of kir_knobs      */
-	unsigned knob[32];
-	unsigned nvalue[32]; /* their values                                  */
-	int value[32][16];
+	unsigned knob[kir_nknobs];
+	unsigned nvalue[kir_nknobs]; /* their values                          */
+	int value[kir_nknobs][16];
 	bool nothing; /* varies: no mistake of anyone's, but no space either */
 } kt_space;
 

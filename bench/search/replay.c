@@ -114,7 +114,7 @@ static row read_row(const char *file, const cJSON *line)
 		  .ratio = number(line, "ratio", 0),
 		  .model = number(line, "model", INFINITY) };
 	double same_as = number(line, "same_as", -1);
-	bool named[32];
+	bool named[kir_nknobs];
 	kir_diag d = { 0 };
 
 	for (unsigned i = 0; i < KT_NSTATE; i++)

@@ -411,6 +411,50 @@ static void merging_is_an_algebra(void **state)
 	}
 }
 
+/* What the smaller of two counts would do as well for an algebra. */
+static void merging_keeps_what_says_more(void **state)
+{
+	static const int64_t counts[2][3] = { { 5, 9, 3 }, { 2, 20, 7 } };
+	uint8_t bytes[KS_SIZE];
+
+	(void)state;
+	for (int into = 0; into < 2; into++) {
+		char name[2][30];
+
+		for (int i = 0; i < 2; i++) {
+			snprintf(name[i], sizeof(name[i]), "more%d-%d", into, i);
+			kt_store *s = ks_open(name[i], KT_USER);
+			kt_schedule r = pk_make_schedule(0);
+			kt_code c = pk_make_code(0, bytes, sizeof(bytes));
+
+			c.uses = counts[i][0];
+			c.last_used = counts[i][1];
+			c.compile_us = counts[i][2];
+			r.n = 100 + i;
+			pk_assert_reason(kt_code_put(s, &c), KT_WHY_none);
+			pk_assert_reason(kt_schedule_put(s, &r), KT_WHY_none);
+			kt_store_close(s);
+		}
+		merge(name[into], name[!into]);
+
+		kt_store *s = ks_open(name[into], KT_USER);
+		kt_key program = pk_make_schedule(0).where.program, key = pk_key_of("code", 0);
+		kt_schedule *r;
+		kt_code c;
+
+		pk_assert_reason(kt_code_get(s, &key, &c), KT_WHY_none);
+		assert_int_equal(c.uses, 5);
+		assert_int_equal(c.last_used, 20);
+		assert_int_equal(c.compile_us, 7);
+		kt_code_free(&c);
+		assert_int_equal(kt_schedules_of(s, &program, NULL, &r), 1);
+		assert_int_equal(r->n, 101);
+		kt_schedule_free(r);
+		free(r);
+		kt_store_close(s);
+	}
+}
+
 /* Numbers that are one as doubles are two records all the same. */
 static void no_two_records_are_equal(void **state)
 {
@@ -775,6 +819,7 @@ int main(void)
 		cmocka_unit_test(another_place_is_another_record),
 		cmocka_unit_test(walks_go_by_key_until_they_are_stopped),
 		cmocka_unit_test(merging_is_an_algebra),
+		cmocka_unit_test(merging_keeps_what_says_more),
 		cmocka_unit_test(no_two_records_are_equal),
 		cmocka_unit_test(merged_code_is_sound),
 		cmocka_unit_test(a_transaction_is_all_or_nothing),

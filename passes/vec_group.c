@@ -597,6 +597,56 @@ static void emit_rows(vec *v, group_run *run, vec_ix r)
 	}
 }
 
+/* Whether member i of the group may be written over operand s, a tile of the same shape and
+ * element that is read here for the last time, by members up to it and at their own place. s
+ * must be written anew each time: made in the region the group is in, and nobody's home. */
+static bool may_cover(const vec *v, const vec_group *g, unsigned i, kir_ref s)
+{
+	const kir_type *t = kir_type_of(v->in, s), *nt = kir_type_of(v->in, g->node[i]);
+	kir_op op = (kir_op)v->in->node[s].op;
+	unsigned uses = 0;
+
+	if (t->rank != 2 || nt->rank != 2 || t->elem != nt->elem || t->buffer ||
+	    !v->val[s].buf || v->want[s].buf || v->in_group[s] == v->in_group[g->node[i]] ||
+	    (op != KIR_OP_dot && !vec_group_takes(v, s)))
+		return false;
+	for (unsigned m = 0; m < i; m++)
+		if (v->val[g->node[m]].buf == v->val[s].buf)
+			return false; /* taken */
+	for (unsigned m = 0; m <= i; m++)
+		for (unsigned k = 0; k < v->in->node[g->node[m]].nsrc; k++)
+			uses +=
+			    kir_src(v->in, g->node[m], k) == s && in_place(v, g->node[m], s);
+	if (uses != v->nuse[s])
+		return false;
+	for (kir_ref k = s + 1; k < g->node[i]; k++)
+		if (v->in->node[k].op == KIR_OP_for || v->in->node[k].op == KIR_OP_if) {
+			kir_ref end = kir_region_end(v->in, k);
+
+			if (end > g->node[i])
+				return false;
+			k = end - 1;
+		}
+	return true;
+}
+
+/* The home of a dying operand for member i, where products take tile registers: scores of a
+ * tile of queries, which must stay in L1 beside its sums, are one tile then, not one before the
+ * mask and one behind it. buf 0: none. */
+static vec_tile dying_home(const vec *v, const vec_group *g, unsigned i)
+{
+	if (!v->tiled || g->cols % v->lanes || v->want[g->node[i]].buf)
+		return (vec_tile){ 0 };
+	for (unsigned m = 0; m <= i; m++)
+		for (unsigned k = 0; k < v->in->node[g->node[m]].nsrc; k++) {
+			kir_ref s = kir_src(v->in, g->node[m], k);
+
+			if (may_cover(v, g, i, s))
+				return v->val[s];
+		}
+	return (vec_tile){ 0 };
+}
+
 static void emit_group(vec *v, vec_group *g)
 {
 	group_run run = { .g = g, .lanes = lanes_of(v, g) };
@@ -606,7 +656,10 @@ static void emit_group(vec *v, vec_group *g)
 		kir_ref n = g->node[i];
 
 		v->val[n].buf = 0;
-		if (kir_type_of(v->in, n)->rank && escapes(v, g, n))
+		if (!kir_type_of(v->in, n)->rank || !escapes(v, g, n))
+			continue;
+		v->val[n] = vec_is_reduce(v->in, n) ? (vec_tile){ 0 } : dying_home(v, g, i);
+		if (!v->val[n].buf)
 			v->val[n] = vec_home(v, n);
 	}
 	if (vec_narrow_takes(v, g)) {

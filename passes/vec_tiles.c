@@ -258,6 +258,7 @@ void vec_tiles_plan(vec *v)
 	if (!n)
 		return;
 	declare(v, &x);
+	v->tiled = true;
 	for (unsigned i = 0; i < n; i++) {
 		number_tiles(&x, g[i]);
 		v->tiling[node[i]] = g[i];

@@ -63,6 +63,7 @@ typedef struct vec {
 	unsigned ngroup;
 	int *in_group;             /* by node of in: its group's number + 1            */
 	vec_tiling **tiling;       /* by product of in; 0: none                    */
+	bool tiled;                /* there is one                                     */
 	struct vec_packed *packed; /* by product of in: its right factor, made before a loop */
 	int64_t lanes;             /* of 32 bits in a vector                           */
 	int64_t local_bytes, local_most; /* of locals that live here; at any place */

@@ -18,10 +18,9 @@ enum { READ_MAX = 64 }; /* vectors of the right factor that one step reads */
 typedef struct product {
 	vec *v;
 	kir_ref n;
-	const vec_tile *a, *acc;  /* acc NULL: starts at 0                      */
-	bool acc_rows;            /* acc has one number a row                   */
-	kir_ref words;            /* a as 4-byte words: s32 or f32              */
-	int64_t first, row, step; /* of them: the first, from row to row, step to step */
+	const vec_tile *a, *acc; /* acc NULL: starts at 0                      */
+	bool acc_rows;           /* acc has one number a row                   */
+	vec_left left;
 	vec_factor b;
 	vec_packed p;
 	vec_tile out;
@@ -42,20 +41,18 @@ static kir_ref start_value(product *d, vec_ix r, vec_ix c, int64_t lanes)
 	          d->out.elem == KIR_s32 ? kir_const_i(v->f, KIR_s32, 0) : f32c(v->f, 0));
 }
 
-/* Word k of row r of the left factor, in every lane. */
-static kir_ref row_word(product *d, vec_ix r, vec_ix k, int64_t lanes)
+kir_ref vec_left_word(vec *v, const vec_left *l, vec_ix r, vec_ix k, int64_t lanes)
 {
-	vec *v = d->v;
 	kir_module *m = v->f->module;
-	bool f32 = d->a->elem == KIR_f32;
-	vec_ix at = vec_add(v, vec_mul(v, r, d->row), vec_mul(v, k, d->step));
+	kir_elem word = l->elem == KIR_f32 ? KIR_f32 : KIR_s32;
+	vec_ix at = vec_add(v, vec_mul(v, r, l->row), vec_mul(v, k, l->step));
 
-	at.k += d->first;
-	kir_ref x = e2(v->f, KIR_OP_load, kir_scalar(m, f32 ? KIR_f32 : KIR_s32), d->words,
-	               vec_ref(v, at));
-	x = e1(v->f, KIR_OP_splat, kir_vector(m, f32 ? KIR_f32 : KIR_s32, lanes), x);
-	return f32 ? x
-	           : e1(v->f, KIR_OP_bitcast, kir_vector(m, d->a->elem, lanes * d->b.unit), x);
+	at.k += l->first;
+	kir_ref x = e2(v->f, KIR_OP_load, kir_scalar(m, word), l->words, vec_ref(v, at));
+	x = e1(v->f, KIR_OP_splat, kir_vector(m, word, lanes), x);
+	return word == KIR_f32
+	           ? x
+	           : e1(v->f, KIR_OP_bitcast, kir_vector(m, l->elem, lanes * l->unit), x);
 }
 
 /* p.ratio steps of the contraction from k. */
@@ -68,8 +65,8 @@ static void block_step(product *d, vec_ix r, vec_ix c, vec_ix k, int64_t rows, i
 	vec_factor_read(v, &d->b, &d->p, k, c, cols, lanes, live, b);
 	for (int64_t s = 0; s < d->p.ratio; s++)
 		for (int64_t i = 0; i < rows; i++) {
-			kir_ref x =
-			    row_word(d, vec_add(v, r, ix(i)), vec_add(v, k, ix(s)), lanes);
+			kir_ref x = vec_left_word(v, &d->left, vec_add(v, r, ix(i)),
+			                          vec_add(v, k, ix(s)), lanes);
 
 			for (int64_t j = 0; j < cols; j++) {
 				kir_ref *at = &acc[i * cols + j];
@@ -224,30 +221,35 @@ static bool decode_once(const product *d)
 	return rows_of_block(d) == d->rows && d->rows * (d->b.trans ? 1 : line) <= room;
 }
 
-/* The left factor as words. Rows that are columns in memory get `unit` steps side by side as
- * a right factor does whose rows run along the contraction. */
-static void left_words(product *d, bool columns)
+vec_left vec_left_words(vec *v, const vec_tile *t, int64_t unit)
 {
-	vec *v = d->v;
-	vec_tile t = *d->a;
-	int64_t unit = d->b.unit;
+	vec_left l = { .words = t->buf, .unit = unit, .elem = t->elem };
 
-	if (columns) {
-		vec_factor left = { .local = true, .tile = t, .cols = t.cols, .depth = t.rows };
+	l.first = t->off / unit;
+	l.row = t->stride / unit;
+	l.step = 1;
+	if (t->elem == KIR_f32)
+		return l;
+	int64_t count = kir_type_of(v->f, t->buf)->dim[0] * kir_elem_bytes(t->elem) / 4;
 
-		left.stored = left.elem = t.elem;
-		left.unit = unit;
-		t = vec_pack(v, &left, false).tile;
-	}
-	d->first = t.off / unit;
-	d->row = columns ? 1 : t.stride / unit;
-	d->step = columns ? t.stride / unit : 1;
-	d->words = t.buf;
-	if (t.elem == KIR_f32)
-		return;
-	int64_t count = kir_type_of(v->f, t.buf)->dim[0] * kir_elem_bytes(t.elem) / 4;
+	l.words = e1(v->f, KIR_OP_view, kir_buffer(v->f->module, KIR_s32, 1, &count), t->buf);
+	return l;
+}
 
-	d->words = e1(v->f, KIR_OP_view, kir_buffer(v->f->module, KIR_s32, 1, &count), t.buf);
+/* The left factor as words, of rows that are columns in memory: these get `unit` steps side by
+ * side as a right factor does whose rows run along the contraction. */
+static vec_left columns_as_words(vec *v, const vec_tile *t, int64_t unit)
+{
+	vec_factor left = { .local = true, .tile = *t, .cols = t->cols, .depth = t->rows };
+
+	left.stored = left.elem = t->elem;
+	left.unit = unit;
+	vec_tile packed = vec_pack(v, &left, false).tile;
+	vec_left l = vec_left_words(v, &packed, unit);
+
+	l.step = l.row;
+	l.row = 1;
+	return l;
 }
 
 /* Right factors of products in loop n of `in` that are made before it: they are brought into
@@ -297,7 +299,8 @@ bool vec_dot(vec *v, kir_ref n)
 	d.p = v->packed[n].tile.buf ? v->packed[n]
 	                            : vec_pack(v, &d.b, knob ? knob == 2 : decode_once(&d));
 	d.live = d.p.how == VEC_ZIP ? vec_live_rows(v, &d.b) : 0;
-	left_words(&d, kir_attr_of(v->in, n, KIR_ATTR_trans) == 2);
+	d.left = kir_attr_of(v->in, n, KIR_ATTR_trans) == 2 ? columns_as_words(v, d.a, d.b.unit)
+	                                                    : vec_left_words(v, d.a, d.b.unit);
 	d.out = vec_home(v, n);
 	all_columns(&d);
 	v->val[n] = d.out;

@@ -105,6 +105,33 @@ static bool in_place(const vec *v, kir_ref n, kir_ref s)
 	return r == sr && c == sc && kir_type_of(v->in, s)->rank == (r == 1 ? 1 : 2);
 }
 
+/* A conversion of 8-bit floats that a table does, 64 lanes at once (select.c). */
+static bool by_table(const vec *v, kir_ref n)
+{
+	const kir_target *t = v->in->target;
+
+	if (v->in->node[n].op != KIR_OP_convert || !(t->features & KIR_HAS_vbmi) ||
+	    t->vector_bits != 512)
+		return false;
+	kir_elem from = (kir_elem)kir_type_of(v->in, kir_src(v->in, n, 0))->elem;
+	kir_elem to = (kir_elem)kir_type_of(v->in, n)->elem;
+
+	return kir_is_float(from) && kir_elems[from].bits == 8 &&
+	       (to == KIR_bf16 || to == KIR_f32);
+}
+
+/* Whether n, over vectors, leaves its group what it is or needs what is in it: one op that
+ * isn't a table's would make the others take 16 lanes. */
+static bool suits(const vec *v, const vec_group *g, int at, kir_ref n)
+{
+	if (g->rows > 1 || g->table == by_table(v, n))
+		return true;
+	for (unsigned i = 0; i < v->in->node[n].nsrc; i++)
+		if (v->in_group[kir_src(v->in, n, i)] == at)
+			return true;
+	return false;
+}
+
 void vec_group_add(vec *v, kir_ref n)
 {
 	const kir_node *d = &v->in->node[n];
@@ -131,14 +158,16 @@ void vec_group_add(vec *v, kir_ref n)
 	for (at = v->ngroup; at > first; at--) {
 		vec_group *g = &v->group[at - 1];
 
-		if (g->rows == rows && g->cols == cols && g->n < VEC_GROUP_MAX)
+		if (g->rows == rows && g->cols == cols && g->n < VEC_GROUP_MAX &&
+		    suits(v, g, (int)at, n))
 			break;
 	}
 	if (at <= first) {
-		v->group[v->ngroup] = (vec_group){ .rows = rows, .cols = cols };
+		v->group[v->ngroup] = (vec_group){ rows, cols, true, 0, { 0 } };
 		at = ++v->ngroup;
 	}
 	vec_group *g = &v->group[at - 1];
+	g->table = g->table && by_table(v, n);
 	g->node[g->n++] = n;
 	v->in_group[n] = (int)at;
 	if (g->n == VEC_GROUP_MAX || v->ngroup == VEC_GROUP_MAX)
@@ -515,23 +544,10 @@ static void row_scalars(vec *v, group_run *run, const place *p)
 	}
 }
 
-/* Lanes of a group's vectors: as many as 32 bits have; of 8-bit floats that become bf16 or f32
- * 64, which is what the decoding by table takes at once (select.c). */
+/* Lanes of a group's vectors: as many as 32 bits have; where a table does all of it 64. */
 static int64_t lanes_of(const vec *v, const vec_group *g)
 {
-	bool table =
-	    v->in->target->features & KIR_HAS_vbmi && v->in->target->vector_bits == 512;
-
-	for (unsigned i = 0; i < g->n; i++) {
-		kir_ref n = g->node[i], s = kir_src(v->in, n, 0);
-		kir_elem from = (kir_elem)kir_type_of(v->in, s)->elem;
-
-		kir_elem to = (kir_elem)kir_type_of(v->in, n)->elem;
-
-		table = table && v->in->node[n].op == KIR_OP_convert && kir_is_float(from) &&
-		        kir_elems[from].bits == 8 && (to == KIR_bf16 || to == KIR_f32);
-	}
-	return table && g->cols % 64 == 0 ? 64 : vec_chunk(g->cols, v->lanes);
+	return g->table && g->cols % 64 == 0 ? 64 : vec_chunk(g->cols, v->lanes);
 }
 
 /* Whether n reads its rows straight from the memory of a parameter. */

@@ -349,6 +349,10 @@ static bool lower_op(vec *v, kir_ref n)
 {
 	if (v->deferred[n] || v->direct[n])
 		return true;
+	if (v->sum[n]) {
+		vec_sum(v, n);
+		return true;
+	}
 	switch (v->in->node[n].op) {
 	case KIR_OP_local:
 		count_local(v, n);
@@ -436,7 +440,7 @@ static void count_uses(vec *v)
 
 /* Whether what n reads is written before `user` reads it instead, which may be in a loop that
  * n isn't in. */
-static bool changes(const kir_func *f, kir_ref n, kir_ref user)
+bool vec_changes(const kir_func *f, kir_ref n, kir_ref user)
 {
 	kir_ref root = kir_root(f, kir_src(f, n, 0)), end = user;
 
@@ -470,7 +474,7 @@ static void defer_factors(vec *v)
 
 			chain[k++] = s;
 			if (op == KIR_OP_load) {
-				while (k > 0 && !changes(in, s, n))
+				while (k > 0 && !vec_changes(in, s, n))
 					v->deferred[chain[--k]] = true;
 				break;
 			}
@@ -519,7 +523,7 @@ static void find_direct(vec *v)
 		const kir_type *ut = user ? kir_type_of(in, user) : NULL;
 		int64_t r, c, ur, uc;
 
-		if (user && changes(in, n, user))
+		if (user && vec_changes(in, n, user))
 			continue;
 		if (user && last == n && in->node[user].op == KIR_OP_store && t->rank == 2 &&
 		    in->node[kir_src(in, n, 0)].op == KIR_OP_local) {
@@ -588,10 +592,12 @@ kpass_result kpass_vectorize(const kir_func *in, kir_func *out, kir_diag *why)
 	v.lanes = in->target->vector_bits / 32;
 	v.tiling = kir_alloc(m, n * sizeof *v.tiling);
 	v.packed = kir_alloc(m, n * sizeof *v.packed);
+	v.sum = kir_alloc(m, n * sizeof *v.sum);
 	vec_tiles_plan(&v);
 	count_uses(&v);
 	defer_factors(&v);
 	defer_starts(&v);
+	vec_sums_plan(&v);
 	find_direct(&v);
 	lower_seq(&v, 1);
 	if (why->n)

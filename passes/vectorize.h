@@ -12,6 +12,7 @@
  *     vec_layout.c  cache tiles that are stored in that order, or nearly
  *     vec_wide.c    such a tile, widened, into a local in that order
  *     vec_dot.c     products: blocks of accumulators in registers
+ *     vec_sums.c    sums over groups of such products, each times its scales
  *     vec_tiles.c   products in tile registers, where the target has them
  */
 #ifndef KVJIT_PASSES_VECTORIZE_H
@@ -42,6 +43,7 @@ typedef struct vec_tiling vec_tiling;
 /* Elementwise ops over one shape that will share their loops. */
 typedef struct vec_group {
 	int64_t rows, cols;
+	bool table; /* conversions by table alone, which take 64 lanes */
 	unsigned n;
 	kir_ref node[VEC_GROUP_MAX];
 } vec_group;
@@ -65,6 +67,7 @@ typedef struct vec {
 	vec_tiling **tiling;       /* by product of in; 0: none                    */
 	bool tiled;                /* there is one                                     */
 	struct vec_packed *packed; /* by product of in: its right factor, made before a loop */
+	struct vec_sum **sum;      /* by node of in: the sum over groups that it is; 0: none */
 	int64_t lanes;             /* of 32 bits in a vector                           */
 	int64_t local_bytes, local_most; /* of locals that live here; at any place */
 } vec;
@@ -208,6 +211,27 @@ kir_ref vec_read_stored(vec *v, const vec_factor *b, vec_ix row, vec_ix col, int
 kir_ref vec_apply_chain(vec *v, const vec_factor *b, kir_ref x);
 /* Rows before the load's upto, as an s64: 0 .. depth; 0 when there is no upto. */
 kir_ref vec_live_rows(vec *v, const vec_factor *b);
+
+/* -- products of which a sum is made ------------------------------------------------------ */
+
+/* The left factor of a product as 4-byte words, s32 or f32: the first, from row to row, from
+ * step to step. */
+typedef struct vec_left {
+	kir_ref words;
+	int64_t first, row, step, unit;
+	kir_elem elem; /* `unit` of them are a word */
+} vec_left;
+
+vec_left vec_left_words(vec *v, const vec_tile *t, int64_t unit);
+/* Word k of row r, in every lane. */
+kir_ref vec_left_word(vec *v, const vec_left *l, vec_ix r, vec_ix k, int64_t lanes);
+
+/* Before anything is lowered, but with factors deferred: finds sums over groups. */
+void vec_sums_plan(vec *v);
+void vec_sum(vec *v, kir_ref n);
+
+/* Whether what n reads is written before `user` reads it instead. */
+bool vec_changes(const kir_func *f, kir_ref n, kir_ref user);
 
 /* -- layouts ---------------------------------------------------------------------------- */
 

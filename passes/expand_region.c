@@ -65,7 +65,17 @@ static void elem_range(region_value *v, kir_elem e)
 	set_range(v, kir_is_signed(e) ? -top : 0, top - 1);
 }
 
-/* What the result of an integer op may be; wide when nothing better is known. */
+/* What is beyond the element wraps and may then be anything. */
+static void wrap_range(region_value *v, kir_elem e)
+{
+	region_value all = { .by = 0 };
+
+	elem_range(&all, e);
+	if (v->lo < all.lo || v->hi > all.hi)
+		set_range(v, all.lo, all.hi);
+}
+
+/* What the result of an integer op may be, were it exact; wide when nothing better is known. */
 static void op_range(kir_op op, const region_value *a, unsigned n, region_value *r)
 {
 	const region_value *x = &a[0], *y = n > 1 ? &a[1] : x;
@@ -218,6 +228,8 @@ static region_value copy_each(const region_copy *c, kir_ref n)
 		elem_range(&r, e);
 	if (d->op == KIR_OP_convert && kir_is_int((kir_elem)kir_type_of(c->f, v[0].ref)->elem))
 		set_range(&r, fmax(r.lo, v[0].lo), fmin(r.hi, v[0].hi));
+	if (kir_is_int(e))
+		wrap_range(&r, e);
 	known_range(c->in, n, &r);
 	e = elem_of(c, n, v, &r);
 	if (d->op == KIR_OP_convert && e == KIR_s64 && fits_s32(&r))

@@ -483,10 +483,8 @@ static bool find_parts(attn *a, kir_diag *why)
 	return false;
 }
 
-static bool set_up(attn *a, kir_diag *why)
+static void find_operands(attn *a)
 {
-	const kir_func *in = a->in;
-	kir_ref n = a->node, end;
 	struct {
 		const char *name;
 		kir_ref *at;
@@ -507,13 +505,50 @@ static bool set_up(attn *a, kir_diag *why)
 		   { "part", &a->part },
 		   { "index", &a->gather.index },
 		   { "limit", &a->gather.limit } };
+
+	for (size_t i = 0; i < sizeof op / sizeof op[0]; i++)
+		*op[i].at = expand_operand(a->in, a->node, a->map, op[i].name);
+	if (!a->f->sched.split)
+		a->part = 0;
+}
+
+/* What knobs and sizes must be to each other. */
+static bool check_tiles(const attn *a, kir_diag *why)
+{
+	if (a->gather.index && a->q_tile > 1) {
+		kir_error(why, 0, 0,
+		          "knob q_tile=%d: each query has an index list of its own, so 1",
+		          (int)a->q_tile);
+		return false;
+	}
+	if (a->key[0].tokens && a->key[0].tokens % a->kv_tile) {
+		kir_error(why, 0, 0,
+		          "knob kv_tile=%d must divide the %d tokens that share scales",
+		          (int)a->kv_tile, (int)a->key[0].tokens);
+		return false;
+	}
+	if (!a->gather.index && a->page % a->kv_tile) {
+		kir_error(why, 0, 0, "knob kv_tile=%d must divide the page's %d tokens",
+		          (int)a->kv_tile, (int)a->page);
+		return false;
+	}
+	/* a piece begins where a tile does: a tile must not cross a page */
+	if (a->f->sched.split % a->kv_tile) {
+		kir_error(why, 0, 0, "knob split=%d must be a multiple of kv_tile=%d",
+		          a->f->sched.split, (int)a->kv_tile);
+		return false;
+	}
+	return true;
+}
+
+static bool set_up(attn *a, kir_diag *why)
+{
+	const kir_func *in = a->in;
+	kir_ref n = a->node, end;
 	const kir_type *k;
 	int64_t kv_heads;
 
-	for (size_t i = 0; i < sizeof op / sizeof op[0]; i++)
-		*op[i].at = expand_operand(in, n, a->map, op[i].name);
-	if (!a->f->sched.split)
-		a->part = 0;
+	find_operands(a);
 	a->heads = kir_type_of(a->f, a->q)->dim[1];
 	a->dim_v = kir_type_of(a->f, a->out)->dim[2];
 	if (!find_parts(a, why))
@@ -540,31 +575,8 @@ static bool set_up(attn *a, kir_diag *why)
 		;
 	a->plain_score = kir_src(in, end, 0) == n + 1;
 	a->mask_region = end + 1;
-	if (a->gather.index && a->q_tile > 1) {
-		kir_error(why, 0, 0,
-		          "knob q_tile=%d: each query has an index list of its own, so 1",
-		          (int)a->q_tile);
+	if (!check_tiles(a, why) || !attn_set_blocks(a, why))
 		return false;
-	}
-	if (a->key[0].tokens && a->key[0].tokens % a->kv_tile) {
-		kir_error(why, 0, 0,
-		          "knob kv_tile=%d must divide the %d tokens that share scales",
-		          (int)a->kv_tile, (int)a->key[0].tokens);
-		return false;
-	}
-	if (!a->gather.index && a->page % a->kv_tile) {
-		kir_error(why, 0, 0, "knob kv_tile=%d must divide the page's %d tokens",
-		          (int)a->kv_tile, (int)a->page);
-		return false;
-	}
-	if (!attn_set_blocks(a, why))
-		return false;
-	/* a piece begins where a tile does: a tile must not cross a page */
-	if (a->f->sched.split % a->kv_tile) {
-		kir_error(why, 0, 0, "knob split=%d must be a multiple of kv_tile=%d",
-		          a->f->sched.split, (int)a->kv_tile);
-		return false;
-	}
 	if (a->heads % kv_heads) {
 		kir_error(why, 0, 0, "heads: %d query heads are no multiple of %d KV heads",
 		          (int)a->heads, (int)kv_heads);

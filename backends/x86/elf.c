@@ -73,18 +73,16 @@ static bool relocate(object *o, size_t to, const Elf64_Rela *r, kir_diag *why)
 		return false;
 	}
 	value = (int64_t)(o->at[s->st_shndx] + s->st_value) + r->r_addend - (int64_t)to;
-	if (type == R_X86_64_PC32 || type == R_X86_64_PLT32) {
-		int32_t narrow = (int32_t)value;
-
-		memcpy(o->blob + to, &narrow, sizeof narrow);
-	} else if (type == R_X86_64_PC64) {
-		memcpy(o->blob + to, &value, sizeof value);
-	} else {
+	if (type != R_X86_64_PC32 && type != R_X86_64_PLT32) {
 		kir_error(why, 0, 0,
-		          "relocation type %u to %s would tie the code to its address", type,
-		          symbol_name(o, s));
+		          "relocation type %u to %s is no distance of 32 bits: it may tie the "
+		          "code to its address",
+		          type, symbol_name(o, s));
 		return false;
 	}
+	int32_t narrow = (int32_t)value;
+
+	memcpy(o->blob + to, &narrow, sizeof narrow);
 	return true;
 }
 

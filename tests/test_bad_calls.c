@@ -128,6 +128,9 @@ static void attention(void **state)
 	WRONG("'q' has rank -1|bf16[?,4,32]", a[Q].rank = -1);
 	WRONG("'q' has -1 strides|takes 2", a[Q].nstride = -1);
 	WRONG("'q': extent 0 is 1|needs 2", a[Q].shape[0] = 1);
+	/* one row stands for all with stride 0 alone */
+	WRONG("'q': extent 0 is 1|needs 2", a[Q].shape[0] = 1, a[Q].nstride = 2,
+	      a[Q].stride[0] = HEADS * DIM, a[Q].stride[1] = DIM);
 	WRONG("'cache': extent 0 is 3|needs 4", a[CACHE].shape[0] = 3);
 	WRONG("'cache': extent 2 is 16|u8[?,2,", a[CACHE].shape[2] = 16);
 	WRONG("'cache': data is NULL", a[CACHE].data = NULL);
@@ -161,6 +164,8 @@ static void attention(void **state)
 	/* one row may have any stride, as hosts state for extents of 1 */
 	attn_args(&x, a);
 	a[Q].nstride = 2, a[Q].stride[0] = 0, a[Q].stride[1] = DIM;
+	assert_int_equal(kvjit_call(x.attn, x.plan, a, NATTN, NULL), KVJIT_OK);
+	a[Q].shape[0] = 1;
 	assert_int_equal(kvjit_call(x.attn, x.plan, a, NATTN, NULL), KVJIT_OK);
 	tear_down(&x);
 }

@@ -56,7 +56,14 @@ static void a_tuned_schedule_is_taken_near_its_size(void **state)
 	k = ct_get(kv, BASE " batch=8 ctx=8000", 0);
 	assert_int_equal(k->ir->sched.kv_tile, 32);
 	kvjit_release(k);
-	k = ct_get(kv, BASE " batch=512 ctx=4096", 0);
+	/* two octaves in all are near, three aren't */
+	k = ct_get(kv, BASE " batch=16 ctx=4096", 0);
+	assert_int_equal(k->ir->sched.kv_tile, 32);
+	kvjit_release(k);
+	k = ct_get(kv, BASE " batch=32 ctx=4096", 0);
+	assert_int_not_equal(k->ir->sched.kv_tile, 32);
+	kvjit_release(k);
+	k = ct_get(kv, BASE " batch=8 ctx=16384", 0);
 	assert_int_not_equal(k->ir->sched.kv_tile, 32);
 	kvjit_release(k);
 	k = ct_get(kv, BASE " batch=4 ctx=4096", KVJIT_UNTUNED);

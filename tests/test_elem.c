@@ -237,6 +237,43 @@ static void test_roundings(void **state)
 	assert_int_equal(kir_encode(KIR_e8m0, NAN, 0, 0, 0), 255);
 }
 
+/* Whatever a rule takes the largest of may be beyond the largest scale: what rows may have, eps,
+ * floor; an element without infinities holds it by itself. */
+static void test_scales_beyond(void **state)
+{
+	const kir_side side = { .elem = KIR_s8,
+		                .bits = 8,
+		                .scale_elem = KIR_f16,
+		                .gran = KIR_GRAN_token_head,
+		                .rule = KIR_RULE_amax,
+		                .divisor = 127 };
+	kir_side s = side;
+
+	(void)state;
+	assert_false(kir_scale_overflows(&s, KIR_f16)); /* 65504 / 127 */
+	assert_true(kir_scale_overflows(&s, KIR_bf16));
+	s.floor = 1e5;
+	assert_true(kir_scale_overflows(&s, KIR_f16));
+	s = side;
+	s.eps = 1e7; /* over 127 */
+	assert_true(kir_scale_overflows(&s, KIR_f16));
+	s.eps = 1e6;
+	assert_false(kir_scale_overflows(&s, KIR_f16));
+	s = side;
+	s.divisor = 0.5;
+	assert_true(kir_scale_overflows(&s, KIR_f16));
+	s = side;
+	s.global = true;
+	assert_true(kir_scale_overflows(&s, KIR_f16));
+	s = side;
+	s.range = true; /* the difference of two of them is f32 */
+	assert_true(kir_scale_overflows(&s, KIR_f16));
+	s = side;
+	s.scale_elem = KIR_e4m3fn;
+	s.floor = 1e5;
+	assert_false(kir_scale_overflows(&s, KIR_f32));
+}
+
 static void test_integers(void **state)
 {
 	(void)state;
@@ -296,6 +333,7 @@ int main(void)
 		cmocka_unit_test(test_golden_bf16),   cmocka_unit_test(test_golden_pow2),
 		cmocka_unit_test(test_round_trip),    cmocka_unit_test(test_maxima),
 		cmocka_unit_test(test_roundings),     cmocka_unit_test(test_integers),
+		cmocka_unit_test(test_scales_beyond),
 		cmocka_unit_test(test_nans),          cmocka_unit_test(test_pow2_ceil),
 	};
 

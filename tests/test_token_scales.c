@@ -458,6 +458,7 @@ static void parts_of_groups(void **state)
 		  3, 0, 32, 9 },
 		{ "bf16", "argument 'slots': slot -1 of token 20", 20, 0, 32, -1 },
 		{ "bf16", "argument 'slots': slot 1 of token 0", 0, 0, 32, 1 },
+		{ "bf16", "argument 'slots': slot 1 of token 1", 0, 0, 32, -1 },
 		{ "bf16", "argument 'from_slots': slot -1 of token 31", 31, 1, 32, -1 },
 		{ "int8/c16", "argument 'from_slots': slot 2 of token 1", 1, 1, 32, 2 },
 	};

@@ -7,7 +7,8 @@
  * copies of it under other keys), then starts RUNS new processes on each, cold compiles between
  * them, and prints medians with the quartiles: from before kvjit_open until kvjit_call has
  * returned, without making the data. Then the hot path: kvjit_compile and kvjit_release of a
- * known text, by 1 thread and by 8 at once.
+ * known text, by 1 thread and by 8 at once; and what KVJIT_RECORD adds to a call: two contexts, in
+ * turn, the median of the differences.
  */
 #include "../tools/check/attn.h"
 #include "../tune/pack.h"
@@ -270,6 +271,72 @@ static void measure_hot(unsigned threads)
 	kvjit_close(kv);
 }
 
+enum { ROUNDS = 4001, CALLS = 200, MOST = 8 };
+
+typedef struct calls {
+	kvjit *kv;
+	kvjit_kernel *k;
+	kvjit_arg arg[MOST];
+	int n;
+} calls;
+
+static const char one_row[] = "quant in=f32 to=e4m3/token-head heads=1 dim=64";
+
+static void prepare(calls *c, const char *record)
+{
+	static _Alignas(64) char memory[MOST][4096];
+
+	if (record)
+		setenv("KVJIT_RECORD", record, 1);
+	if (kvjit_open(NULL, &c->kv) != KVJIT_OK)
+		die("open", kvjit_open_error());
+	unsetenv("KVJIT_RECORD");
+	if (kvjit_compile(c->kv, one_row, NULL, &c->k) != KVJIT_OK)
+		die(one_row, kvjit_error(c->kv));
+	c->n = kvjit_nparam(c->k);
+	for (int i = 0; i < c->n && i < MOST; i++) {
+		const kvjit_param *p = kvjit_param_at(c->k, i);
+
+		c->arg[i] = (kvjit_arg){ .name = p->name,
+			                 .dtype = p->dtype,
+			                 .data = p->rank ? memory[i] : NULL,
+			                 .i = p->rank ? 0 : 1 };
+	}
+}
+
+static double ns_a_call(const calls *c)
+{
+	double begin = now();
+
+	for (int i = 0; i < CALLS; i++)
+		if (kvjit_call(c->k, NULL, c->arg, c->n, NULL) != KVJIT_OK)
+			die("call", kvjit_kernel_error(c->k));
+	return (now() - begin) / CALLS * 1e9;
+}
+
+static void measure_record(const char *folder)
+{
+	static double more[ROUNDS], plain[ROUNDS];
+	calls c[2] = { 0 };
+	char path[200];
+
+	snprintf(path, sizeof(path), "%s/calls", folder);
+	prepare(&c[0], NULL);
+	prepare(&c[1], path);
+	for (int i = 0; i < ROUNDS; i++) {
+		plain[i] = ns_a_call(&c[0]);
+		more[i] = ns_a_call(&c[1]) - plain[i];
+	}
+	qsort(more, ROUNDS, sizeof(*more), by_size);
+	qsort(plain, ROUNDS, sizeof(*plain), by_size);
+	printf("a call of one row            %9.0f ns; recorded %.1f ns more (%.1f to %.1f)\n",
+	       plain[ROUNDS / 2], more[ROUNDS / 2], more[ROUNDS / 4], more[ROUNDS * 3 / 4]);
+	for (int i = 0; i < 2; i++) {
+		kvjit_release(c[i].k);
+		kvjit_close(c[i].kv);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	unsigned runs = argc > 1 ? (unsigned)atoi(argv[1]) : 30;
@@ -300,6 +367,7 @@ int main(int argc, char **argv)
 	unsetenv("KVJIT_CACHE_PATH");
 	measure_hot(1);
 	measure_hot(8);
+	measure_record(folder);
 	snprintf(command, sizeof(command), "rm -rf %s", folder);
 	return system(command) != 0;
 }

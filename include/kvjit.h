@@ -241,6 +241,10 @@ KVJIT_API kvjit_status kvjit_explain(kvjit *kv, const char *text, char **out);
 KVJIT_API kvjit_status kvjit_why(kvjit *kv, const char *text,
                                  const kvjit_compile_options *options, char **out);
 
+/* Writes what was called so far to KVJIT_RECORD's file, as kvjit_close and the end of the process
+ * do, for kvjit tune --from. KVJIT_UNSUPPORTED where the variable wasn't set. */
+KVJIT_API kvjit_status kvjit_record_write(kvjit *kv);
+
 /* The names that caches know a kernel by, in hex. Processes that must run the same code
  * compare `code`. */
 typedef struct kvjit_keys {

@@ -7,6 +7,7 @@
  * launch.c, do both.)
  */
 #include "frame.h"
+#include "record.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -564,11 +565,15 @@ kvjit_status kvjit_call(const kvjit_kernel *k, const kvjit_plan *plan, const kvj
 {
 	const kvjit_kernel *chosen;
 	kvjit_status s;
+	uint64_t begin;
 
 	if (!k)
 		return KVJIT_BAD_ARGUMENT;
 	chosen = kvjit_frame_kernel(k, plan);
+	begin = k->record ? kvjit_record_begin(k->record, plan) : 0;
 	s = run(chosen, plan, args, nargs, scratch);
+	if (k->record && s == KVJIT_OK)
+		kvjit_record_end(k->record, plan, begin);
 	if (s != KVJIT_OK && chosen != k)
 		kvjit_fail((kvjit_errors *)&k->errors, s, "%s", kvjit_kernel_error(chosen));
 	return s;

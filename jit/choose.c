@@ -24,7 +24,7 @@ static bool is_everything(kt_bucket b)
 	return b.batch == KT_ANY && b.ctx == KT_ANY && b.qlen == KT_ANY;
 }
 
-static bool sizes_known(const kvjit_job *j)
+bool kvjit_job_sized(const kvjit_job *j)
 {
 	return !j->is_problem || j->problem.kind != KIR_ATTN || j->problem.batch ||
 	       j->problem.ctx;
@@ -126,7 +126,7 @@ unsigned kvjit_choose(kvjit_job *j, kvjit_choice out[KVJIT_MAX_CHOICES], bool *s
 	kt_schedule *r = NULL;
 	unsigned nr, n;
 
-	*sized = sizes_known(j);
+	*sized = kvjit_job_sized(j);
 	if (!may_choose(j))
 		return 0;
 	n = choose_pins(j, out, sized);

@@ -10,6 +10,7 @@
  * has no code: the interpreter runs the function as it was written.
  */
 #include "job.h"
+#include "record.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -250,6 +251,9 @@ static kvjit_status build(kvjit_job *j)
 
 	if (s != KVJIT_OK)
 		return s;
+	if (j->kv->recorder && j->is_problem && !kvjit_job_chosen(j))
+		j->k->record = kvjit_record_of(j->kv->recorder, j->k->problem,
+		                               kvjit_job_sized(j));
 	n = kvjit_choose(j, choice, &sized);
 	s = sized && n ? build_chosen(j, &choice[0]) : kvjit_job_finish(j);
 	if (s == KVJIT_OK && !sized)

@@ -4,8 +4,10 @@
  */
 #include "device.h"
 #include "job.h"
+#include "record.h"
 #include "../passes/passes.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -303,6 +305,16 @@ static kvjit_status configure(kvjit *kv, const kvjit_options *o)
 	              : kv->device  ? (int)kv->device->info.units
 	              : o->parallel ? (int)sysconf(_SC_NPROCESSORS_ONLN)
 	                            : kvjit_openmp_threads();
+	if (kv->env[KVJIT_ENV_RECORD]) {
+		kv->recorder = kvjit_recorder_new(kv->env[KVJIT_ENV_RECORD]);
+		if (!kv->recorder) {
+			snprintf(open_error, sizeof(open_error),
+			         "KVJIT_RECORD is '%.200s'; it takes a file that can be "
+			         "written: %s",
+			         kv->env[KVJIT_ENV_RECORD], strerror(errno));
+			return KVJIT_UNSUPPORTED;
+		}
+	}
 	kv->hot = kvjit_hot_new();
 	kv->later = kvjit_later_new();
 	if (kv->hot && kv->later && kvjit_places_init(kv, o))
@@ -349,6 +361,7 @@ void kvjit_close(kvjit *kv)
 		return;
 	kvjit_later_free(kv->later);
 	kvjit_hot_free(kv->hot);
+	kvjit_recorder_close(kv->recorder);
 	kvjit_places_free(kv);
 	kvjit_device_release(kv->device);
 	for (unsigned i = 0; i < KVJIT_NENV; i++)

@@ -78,6 +78,8 @@ typedef struct kvjit_loaded {
 
 typedef struct kvjit_hot kvjit_hot;
 typedef struct kvjit_later kvjit_later;
+typedef struct kvjit_recorder kvjit_recorder; /* record.h */
+typedef struct kvjit_record kvjit_record;
 typedef struct kvjit_device kvjit_device; /* device.h */
 
 struct kvjit {
@@ -95,6 +97,7 @@ struct kvjit {
 	kvjit_device *device;        /* NULL: kernels run on the processor */
 	struct kvjit_hot *hot;       /* cache.h */
 	struct kvjit_later *later;   /* job.h */
+	kvjit_recorder *recorder;    /* record.h; NULL: calls aren't recorded */
 	struct kvjit_places *places; /* cache.h */
 };
 
@@ -247,6 +250,7 @@ struct kvjit_kernel {
 	char *backend_dir, *skip; /* of the context: NULL: not set */
 	char origin[560];
 	kvjit_family *family; /* NULL: one schedule for all sizes */
+	kvjit_record *record; /* NULL: its calls aren't recorded */
 	char *problem, *target;
 	pthread_mutex_t text; /* reading a module may intern types */
 	kir_module *module;
@@ -313,6 +317,8 @@ struct kvjit_plan {
 	                   * caches */
 	int64_t most_new; /* new tokens of the sequence that has most */
 	kvjit_lists list[2];
+	int64_t ctx, qlen;     /* the longest context, the most new tokens */
+	int size_class;        /* kvjit_record_class */
 	size_t both, both_lse; /* from the start of scratch */
 	void *memory;
 	size_t capacity;

@@ -75,6 +75,8 @@ enum { KVJIT_MAX_CHOICES = 64 };
  * all of them, and out[0], if there is one, is it. Else one for each size that was tuned or
  * pinned. None when the caller chose, or asked for none. */
 unsigned kvjit_choose(kvjit_job *j, kvjit_choice out[KVJIT_MAX_CHOICES], bool *sized);
+/* Whether the problem states its sizes, or is of a kind that has none. */
+bool kvjit_job_sized(const kvjit_job *j);
 /* To the log: one that can't be compiled. */
 void kvjit_tell_bad(kvjit_job *j, const kvjit_choice *c);
 void kvjit_choices_free(kvjit_choice *at, unsigned n);

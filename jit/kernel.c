@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kernel.c -- asking a kernel what it is, and letting it go. */
 #include "device.h"
+#include "record.h"
 #include "../passes/passes.h"
 
 #include <stdlib.h>
@@ -13,6 +14,7 @@ void kvjit_release(kvjit_kernel *k)
 	for (unsigned i = 0; k->family && i < k->family->n; i++)
 		kvjit_release(k->family->variant[i]);
 	free(k->family);
+	kvjit_record_release(k->record);
 	kvjit_unmap(&k->code);
 	if (k->module_on)
 		k->device->runtime->module_free(k->module_on);

@@ -20,6 +20,7 @@
  * lists in its own memory, which the plan waits for, and scratch there.
  */
 #include "device.h"
+#include "record.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -553,11 +554,11 @@ static kvjit_status build(const kvjit_kernel *k, const kvjit_batch *b, kvjit_pla
 }
 
 /* The sizes that a schedule goes by: the longest context, the most new tokens. */
-static unsigned pick(const kvjit_kernel *k, const kvjit_batch *b)
+static void set_sizes(kvjit_plan *p, const kvjit_kernel *k, const kvjit_batch *b)
 {
 	int64_t ctx = 0, qlen = 0;
 
-	for (int64_t i = 0; k->family && i < b->nseq; i++) {
+	for (int64_t i = 0; (k->family || k->record) && i < b->nseq; i++) {
 		int64_t n = b->query_starts[i + 1] - b->query_starts[i];
 
 		int64_t len = b->seq_lens[i] + (b->seq_lens2 ? b->seq_lens2[i] : 0);
@@ -565,7 +566,10 @@ static unsigned pick(const kvjit_kernel *k, const kvjit_batch *b)
 		ctx = len > ctx ? len : ctx;
 		qlen = n > qlen ? n : qlen;
 	}
-	return kvjit_pick(k, b->nseq, ctx, qlen);
+	p->ctx = ctx;
+	p->qlen = qlen;
+	p->size_class = kvjit_record_class(b->nseq, ctx, qlen);
+	p->pick = kvjit_pick(k, b->nseq, ctx, qlen);
 }
 
 kvjit_status kvjit_plan_new(const kvjit_kernel *k, const kvjit_batch *batch, kvjit_plan **plan)
@@ -589,7 +593,7 @@ kvjit_status kvjit_plan_new(const kvjit_kernel *k, const kvjit_batch *batch, kvj
 		return kvjit_fail((kvjit_errors *)&k->errors, KVJIT_NO_MEMORY,
 		                  "no memory for a plan");
 	p->id = k->id;
-	p->pick = pick(k, &b);
+	set_sizes(p, k, &b);
 	if (*plan && p->device != k->device)
 		return BAD("the plan is of another device than the kernel, or of another "
 		           "context's");

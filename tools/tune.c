@@ -4,12 +4,14 @@
  * A list has a problem a line; what begins with # and empty lines are skipped. --shard i/n
  * takes the lines whose number among the problems is i modulo n: the shards of a list cover it
  * once, whoever runs them. Lines without anything to choose are told and passed over, so that
- * one list can be tuned and packed. Everything measured is in the cache when the next trial
+ * one list can be tuned and packed. A record of calls (--from, tune_from.h) is a list whose
+ * problems share one budget by their time, dearest first. Everything measured is in the cache when the next trial
  * begins, so that a run may be ended at any time and goes on when it is started again.
  */
 #include "gpu.h"
 #include "tool.h"
 #include "tune.h"
+#include "tune_from.h"
 #include "tune_static.h"
 
 #include <math.h>
@@ -24,7 +26,9 @@ typedef struct session {
 	tune_options o;
 	bool json, bar, list;
 	const char *report;
-	char **problem; /* this shard's */
+	from_record from; /* n: 0 without --from */
+	double until;     /* when its budget is used up */
+	char **problem;   /* this shard's */
 	unsigned nproblem;
 	tune_place *done;
 	unsigned ndone, failed;
@@ -263,6 +267,30 @@ static bool write_report(const session *s)
 
 /* -- running ------------------------------------------------------------------------------- */
 
+/* Problem i's part of the budget that a record has as a whole. False: nothing is left. */
+static bool share_budget(session *s, unsigned i)
+{
+	double left = s->until - measure_now();
+
+	if (!s->from.n)
+		return true;
+	s->o.budget = from_share(&s->from, i, left);
+	if (left > 0.1)
+		return true;
+	fprintf(stderr, "kvjit: %s: not tuned, the budget is used up\n", s->problem[i]);
+	return false;
+}
+
+static void take_gain(from_line *l, const tune_place *p)
+{
+	l->tuned = true;
+	if (p->ratio.ratio <= 0 || !isfinite(p->ratio.hi) || !strcmp(p->fallback, p->chosen))
+		return;
+	l->ratio = p->ratio.ratio;
+	l->lo = p->ratio.lo;
+	l->hi = p->ratio.hi;
+}
+
 static void run(session *s)
 {
 	s->done = calloc(s->nproblem + 1, sizeof *s->done);
@@ -270,6 +298,8 @@ static void run(session *s)
 		tune_place *p = &s->done[s->ndone];
 		char why[600];
 
+		if (!share_budget(s, i))
+			continue;
 		if (!tune_one(&s->o, s->problem[i], p, why, sizeof why)) {
 			bool passed_over = p->nothing && s->list;
 
@@ -283,8 +313,12 @@ static void run(session *s)
 			result_json(s, p);
 		else
 			result_text(s, p);
+		if (s->from.n)
+			take_gain(&s->from.at[i], p);
 		s->ndone++;
 	}
+	if (s->from.n)
+		from_print(&s->from, s->json);
 }
 
 static void log_line(const char *line, void *ctx)
@@ -326,10 +360,20 @@ static bool may_tune(void)
 	return false;
 }
 
+static bool take_record(session *s, const char *path)
+{
+	bool ok = from_read(path, &s->from);
+
+	for (unsigned i = 0; ok && i < s->from.n; i++)
+		ok = add_line(s, s->from.at[i].problem, strlen(s->from.at[i].problem));
+	return ok;
+}
+
 int tool_tune(args *a)
 {
 	session s = { 0 };
 	const char *list = args_value(a, "--list"), *dir = args_value(a, "--cache");
+	const char *from = args_value(a, "--from");
 	unsigned shard, shards;
 	bool warm = args_flag(a, "--warm"), cold = args_flag(a, "--cold"), ok;
 	int code = TOOL_FAILED;
@@ -337,7 +381,7 @@ int tool_tune(args *a)
 	char *text;
 
 	shard_of(a, &shard, &shards);
-	s.o.budget = args_seconds(a, "--budget", 0.1, 30);
+	s.o.budget = args_seconds(a, "--budget", 0.1, from ? 300 : 30);
 	s.o.effort = effort_of(a);
 	s.o.target = args_value(a, "--target");
 	s.o.threads = (int)args_number(a, "--threads", 1, 1024, 1);
@@ -348,7 +392,7 @@ int tool_tune(args *a)
 	s.o.seen = after_trial;
 	s.o.ctx = &s;
 	s.o.aa = args_flag(a, "--aa");
-	s.list = list != NULL;
+	s.list = list || from;
 	s.json = args_flag(a, "--json");
 	s.bar = !s.json && isatty(STDERR_FILENO);
 	s.report = args_value(a, "--report");
@@ -361,17 +405,22 @@ int tool_tune(args *a)
 		                "--cache, --record and --effort model\n");
 		a->wrong = true;
 	}
+	if (from && (list || s.o.aa)) {
+		fprintf(stderr, "kvjit: option --from has the problems and keeps what is found; "
+		                "it excludes --list and --aa\n");
+		a->wrong = true;
+	}
 	if (!list && shards > 1) {
 		fprintf(stderr, "kvjit: option --shard divides a list; name one with --list\n");
 		a->wrong = true;
 	}
 	if (s.o.target && !kir_target_find(s.o.target))
 		wrong(a, "--target", "a row that `kvjit info` lists", s.o.target);
-	if (!args_end(a, list ? 0 : 1, list ? 0 : 1 << 20))
+	if (!args_end(a, s.list ? 0 : 1, s.list ? 0 : 1 << 20))
 		return TOOL_USAGE;
 	if (!may_tune())
 		return TOOL_FAILED;
-	text = list ? NULL : tool_program(a);
+	text = s.list ? NULL : tool_program(a);
 	gpu = gpu_target(s.o.target, text ? text : "");
 	s.o.device = gpu && tune_device(gpu);
 	if (s.o.device)
@@ -381,8 +430,10 @@ int tool_tune(args *a)
 		free(text);
 		return code;
 	}
-	ok = list ? read_list(&s, list, shard, shards)
-	          : text && add_line(&s, text, strlen(text));
+	s.until = measure_now() + s.o.budget;
+	ok = list   ? read_list(&s, list, shard, shards)
+	     : from ? take_record(&s, from)
+	            : text && add_line(&s, text, strlen(text));
 	s.o.store = ok && !s.o.aa ? open_store(dir) : NULL;
 	if (ok && (s.o.aa || s.o.store)) {
 		run(&s);
@@ -395,6 +446,7 @@ int tool_tune(args *a)
 	for (unsigned i = 0; i < s.nproblem; i++)
 		free(s.problem[i]);
 	free(s.problem);
+	from_free(&s.from);
 	free(s.done);
 	free(text);
 	kt_store_close(s.o.store);

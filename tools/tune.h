@@ -2,6 +2,7 @@
 /* tune.h -- kvjit tune: what its files share.
  *
  *     tune.c        the command line, the list, shards, what is printed
+ *     tune_from.c   a record of calls in place of a list
  *     tune_place.c  one problem: space, search, what is stored
  *     tune_race.c   races in several processes
  *     tune_trial.c  one trial, in a process of its own

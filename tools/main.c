@@ -38,7 +38,7 @@ static const struct command {
 	  "[--target T] [--backend B] [--sched KNOBS] [--json]",
 	  "time, beside what the machine can do" },
 	{ "tune", tool_tune,
-	  "PROBLEM | --list FILE | --from RECORD  [--budget SECONDS] [--effort model|quick|full|exhaustive] "
+	  "PROBLEM | --list FILE | --from RECORD | --check  [--budget SECONDS] [--effort model|quick|full|exhaustive] "
 	  "[--shard I/N] [--threads N] [--cold|--warm] [--target T] [--cache DIR] [--again] "
 	  "[--seed N] [--json] [--report FILE.html] [--record FILE]",
 	  "choose schedules by measuring, and keep them in the cache" },

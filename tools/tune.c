@@ -360,6 +360,23 @@ static bool may_tune(void)
 	return false;
 }
 
+/* Place and policy of each are its record's. */
+static int check_known(args *a, const char *dir)
+{
+	tune_options o = { .budget = args_seconds(a, "--budget", 0.1, 5),
+		           .seed = (unsigned)args_number(a, "--seed", 0, 1000000, 0) };
+	bool json = args_flag(a, "--json");
+	int code = TOOL_FAILED;
+
+	if (!args_end(a, 0, 0))
+		return TOOL_USAGE;
+	o.store = open_store(dir);
+	if (o.store)
+		code = tune_check(&o, json);
+	kt_store_close(o.store);
+	return code;
+}
+
 static bool take_record(session *s, const char *path)
 {
 	bool ok = from_read(path, &s->from);
@@ -369,10 +386,10 @@ static bool take_record(session *s, const char *path)
 	return ok;
 }
 
-int tool_tune(args *a)
+static int tune(args *a, const char *dir)
 {
 	session s = { 0 };
-	const char *list = args_value(a, "--list"), *dir = args_value(a, "--cache");
+	const char *list = args_value(a, "--list");
 	const char *from = args_value(a, "--from");
 	unsigned shard, shards;
 	bool warm = args_flag(a, "--warm"), cold = args_flag(a, "--cold"), ok;
@@ -451,4 +468,11 @@ int tool_tune(args *a)
 	free(text);
 	kt_store_close(s.o.store);
 	return code;
+}
+
+int tool_tune(args *a)
+{
+	const char *dir = args_value(a, "--cache");
+
+	return args_flag(a, "--check") ? check_known(a, dir) : tune(a, dir);
 }

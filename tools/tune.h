@@ -2,6 +2,7 @@
 /* tune.h -- kvjit tune: what its files share.
  *
  *     tune.c        the command line, the list, shards, what is printed
+ *     tune_check.c  whether what was found still holds
  *     tune_from.c   a record of calls in place of a list
  *     tune_place.c  one problem: space, search, what is stored
  *     tune_race.c   races in several processes
@@ -66,6 +67,12 @@ bool tune_in_child(void (*fn)(void *ctx, tune_answer *out), void *ctx, tune_answ
 /* Whether this machine has a device that runs t's programs. It is asked in a process of its
  * own: the one that tunes forks and so mustn't open it. */
 bool tune_device(const kir_target *t);
+/* Keys and the default schedule of a problem, from the library that would compile it. */
+void tune_ask(const tune_options *o, const char *text, tune_answer *out);
+/* Bytes that cold calls rotate through; 0: warm. */
+double tune_cold_bytes(const tune_options *o);
+/* Races what o's store has of this machine once more; an exit code of tool.h. */
+int tune_check(const tune_options *o, bool json);
 /* Tunes one problem. False and a sentence in why when it can't be tuned. Release either way. */
 bool tune_one(const tune_options *o, const char *text, tune_place *out, char *why, size_t len);
 void tune_release(tune_place *p);

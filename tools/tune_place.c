@@ -77,14 +77,14 @@ static bool read_problem(job *j, const char *text, char *why, size_t len)
 
 /* Keys and the default schedule, from the library that would compile it: which tiles fit, only
  * a compile knows. */
-static void ask(const job *j, tune_answer *out)
+void tune_ask(const tune_options *options, const char *text, tune_answer *out)
 {
 	kvjit_options o = { .size = sizeof o,
-		            .target = j->o->target,
+		            .target = options->target,
 		            .cache = "off",
 		            .cache_path = "",
 		            .pins = "",
-		            .threads = j->o->device ? 0 : j->o->threads };
+		            .threads = options->device ? 0 : options->threads };
 	kvjit_compile_options c = { .size = sizeof c, .flags = KVJIT_UNTUNED };
 	kvjit *kv = NULL;
 	kvjit_kernel *k = NULL;
@@ -95,8 +95,8 @@ static void ask(const job *j, tune_answer *out)
 		snprintf(out->why, sizeof out->why, "%s", kvjit_open_error());
 		return;
 	}
-	if (kvjit_keys_of(kv, j->p->text, &c, &out->keys) == KVJIT_OK &&
-	    kvjit_compile(kv, j->p->text, &c, &k) == KVJIT_OK)
+	if (kvjit_keys_of(kv, text, &c, &out->keys) == KVJIT_OK &&
+	    kvjit_compile(kv, text, &c, &k) == KVJIT_OK)
 		sched = kvjit_kernel_text(k, "schedule");
 	if (!sched)
 		snprintf(out->why, sizeof out->why, "%s", kvjit_error(kv));
@@ -110,7 +110,9 @@ static void ask(const job *j, tune_answer *out)
 
 static void ask_of(void *ctx, tune_answer *out)
 {
-	ask(ctx, out);
+	const job *j = ctx;
+
+	tune_ask(j->o, j->p->text, out);
 }
 
 static bool ask_library(job *j, char *why, size_t len)
@@ -118,7 +120,7 @@ static bool ask_library(job *j, char *why, size_t len)
 	tune_answer a = { 0 };
 
 	if (!j->o->device)
-		ask(j, &a);
+		tune_ask(j->o, j->p->text, &a);
 	else if (!tune_in_child(ask_of, j, &a))
 		snprintf(a.why, sizeof a.why, "the process that asked the device ended badly");
 	snprintf(why, len, "%s", a.why);
@@ -595,7 +597,7 @@ static void measure_limits(job *j)
 
 /* Filling 1 GiB takes half a second, or four where the host has to find the memory first: a
  * small budget rotates through less, and never less than 64 MiB. */
-static double cold_bytes(const tune_options *o)
+double tune_cold_bytes(const tune_options *o)
 {
 	double part = o->budget / 20 < 1 ? o->budget / 20 : 1;
 	double bytes = part * LOAD_COLD, least = (double)(64u << 20);
@@ -609,7 +611,7 @@ static bool search(job *j, char *why, size_t len)
 		              .target = j->o->target,
 		              .device = j->o->device,
 		              .threads = j->o->threads,
-		              .cold = cold_bytes(j->o),
+		              .cold = tune_cold_bytes(j->o),
 		              .limit = j->o->limit,
 		              .deadline = j->p->deadline + grace,
 		              .seed = j->o->seed,

@@ -421,9 +421,13 @@ class Context:
 
     def compile(self, text, sched=None, flags=0):
         """A problem string, format declarations and one, or IR. `sched`: knobs that override the
-        text's; `flags` of FRESH, FOREIGN, UNTUNED, LATER."""
+        text's; `flags` of FRESH, FOREIGN, UNTUNED, LATER. With LATER it is None while the library's
+        own threads compile."""
         handle, options = c.c_void_p(), CompileOptions(c.sizeof(CompileOptions), _bytes(sched), flags)
-        self._check(_lib.kvjit_compile(self.handle, text.encode(), c.byref(options), c.byref(handle)))
+        status = _lib.kvjit_compile(self.handle, text.encode(), c.byref(options), c.byref(handle))
+        if status == STATUS.index("PENDING"):
+            return None
+        self._check(status)
         return Kernel(handle, self.device_name is not None)
 
     @property

@@ -266,6 +266,12 @@ class Calls(unittest.TestCase):
         attn(attn.plan(self.lens, self.starts, self.table, npages=2), **args)
         self.assertEqual(args["out"].values[5], 0x3F85)
 
+    def test_later(self):
+        text = "attn q=bf16 kv=bf16 heads=4:2 dim=48 page=16 causal"
+        self.assertIsNone(self.kv.compile(text, flags=kvjit.LATER))
+        self.assertIn("dim=48", self.kv.compile(text).problem)  # waits
+        self.assertIn("dim=48", self.kv.compile(text, flags=kvjit.LATER).problem)
+
     def test_plans_are_used_again(self):
         plan = self.attn.plan(self.lens, self.starts, self.table, npages=2)
         self.assertIs(self.attn.plan(self.lens, self.starts, self.table, npages=2, reuse=plan), plan)

@@ -171,8 +171,9 @@ KVJIT_API const char *kvjit_kernel_target(const kvjit_kernel *k);
 KVJIT_API const char *kvjit_kernel_problem(const kvjit_kernel *k); /* canonical text */
 /* Where its code came from: "compiled", "cache PATH" or "pack PATH". */
 KVJIT_API const char *kvjit_kernel_origin(const kvjit_kernel *k);
-/* Text of the kernel at a stage: "ir", "tile", "vector", "llvm", "asm", "c", "schedule".
- * free() it; NULL if the stage is unknown or the kernel has none. */
+/* Text of the kernel at a stage: "ir", "tile", "vector", "llvm", "asm", "c", "schedule",
+ * and "resolved": what was made of the knobs that the schedule leaves open. free() it; NULL if
+ * the stage is unknown or the kernel has none. */
 KVJIT_API char *kvjit_kernel_text(const kvjit_kernel *k, const char *stage);
 
 /* An argument. Tensors: data, dtype and, unless the defaults do, nstride strides; extent 0 of

@@ -34,6 +34,7 @@ kir_func *kir_func_like(const kir_func *f, kir_level level)
 	kir_func *g = bare(f->module, f->name, level);
 	g->target = f->target;
 	g->sched = f->sched;
+	memcpy(g->chosen, f->chosen, sizeof g->chosen);
 	for (unsigned i = 0; i < f->nparam; i++) {
 		const kir_param *p = &f->param[i];
 		kir_ref n = kir_add_param(g, p->name, p->type, p->dir);

@@ -162,16 +162,40 @@ extern const kir_knob_info kir_knobs[kir_nknobs];
  * them to the table. */
 #define KIR_KNOB_WORDS(X)                                                  \
 	X(tiles, off, 1)                                                   \
+	X(widen, off, 1)                                                   \
+	X(widen, on, 2)                                                    \
+	X(stream, cache, 2)                                                \
+	X(fuse, off, 1)                                                    \
+	X(fuse, on, 2)                                                     \
 	X(prefetch, off, 1)                                                \
+	X(prefetch, one, 2)                                                \
+	X(rescale, always, 1)                                              \
 	X(rescale, lazy, 2)                                                \
+	X(pipeline, off, 1)                                                \
 	X(pipeline, on, 2)                                                 \
 	X(stores, cached, 1)                                               \
+	X(stores, streamed, 2)                                             \
+	X(decode, table, 1)                                                \
 	X(decode, shift, 2)
 enum {
 #define X(knob, word, place) KIR_##knob##_##word = (place),
 	KIR_KNOB_WORDS(X)
 #undef X
 };
+
+typedef enum kir_knob {
+#define KNOB(name, dflt, values, tries, doc) KIR_KNOB_##name,
+#include "knobs.def"
+} kir_knob;
+
+/* What passes made of a knob: one value, or, where a function has several places for it, each
+ * one once; `more` than there is room for, or what the knob has no word for. */
+enum { KIR_CHOSEN = 4 };
+typedef struct kir_chosen {
+	int value[KIR_CHOSEN];
+	uint8_t n;
+	bool more;
+} kir_chosen;
 
 int *kir_sched_knob(kir_sched *s, unsigned knob);
 kir_sched kir_sched_default(void);
@@ -230,6 +254,8 @@ typedef struct kir_func {
 	kir_level level;
 	const kir_target *target;
 	kir_sched sched;
+	kir_chosen
+	    chosen[kir_nknobs]; /* for people: no part of the text, and no pass reads it */
 	kir_param *param;
 	unsigned nparam;
 	kir_node *node; /* node[0] is unused                                */
@@ -303,11 +329,17 @@ bool kir_read_float(const char *s, size_t len, double *x);
 enum { KIR_FLOAT_TEXT = 64 };
 void kir_float_digits(char buf[KIR_FLOAT_TEXT], char form, int digits, double x);
 
-/* "kv_tile=64 qk=bf16" into s; the knobs it names are marked in given. False and a message that
- * names the knob and what it takes. */
+/* "kv_tile=64 qk=bf16" into s, from ';' to the end of a line nothing; the knobs it names are
+ * marked in given. False and a message that names the knob and what it takes. */
 bool kir_sched_parse(kir_sched *s, bool *given, const char *text, kir_diag *d);
 /* Value of a knob's word of n characters; -1 if it has none such. */
 int kir_knob_word(const kir_knob_info *k, const char *word, size_t n);
+/* A pass built f with this value of a knob, whether the schedule says it or leaves it open; -1:
+ * with one that the knob has no word for. */
+void kir_chose(kir_func *f, kir_knob knob, int64_t value);
+/* "hint=t0 rows=4/2": what was made of the knobs that the schedule leaves open; nothing of
+ * those that no pass asked for. */
+void kir_chosen_print(const kir_func *f, kir_text *out);
 /* All knobs, in the table's order. */
 void kir_sched_print(const kir_sched *s, kir_text *out);
 

@@ -69,7 +69,11 @@ bool kir_sched_parse(kir_sched *s, bool *given, const char *text, kir_diag *d)
 		size_t len;
 
 		text += strspn(text, " ,\t\n");
-		len = strcspn(text, " ,\t\n");
+		if (*text == ';') {
+			text += strcspn(text, "\n");
+			continue;
+		}
+		len = strcspn(text, " ,\t\n;");
 		if (!len)
 			return true;
 		snprintf(word, sizeof(word), "%.*s", (int)(len < 99 ? len : 99), text);
@@ -80,21 +84,58 @@ bool kir_sched_parse(kir_sched *s, bool *given, const char *text, kir_diag *d)
 	return true;
 }
 
+static void print_value(const kir_knob_info *k, int x, kir_text *out)
+{
+	const char *w = k->values;
+
+	if (w[0] >= '0' && w[0] <= '9') {
+		kir_text_add(out, "%d", x);
+		return;
+	}
+	for (int j = 0; j < x && strchr(w, ','); j++)
+		w = strchr(w, ',') + 1;
+	kir_text_add(out, "%.*s", (int)strcspn(w, ","), w);
+}
+
+void kir_chose(kir_func *f, kir_knob knob, int64_t value)
+{
+	kir_chosen *c = &f->chosen[knob];
+
+	for (unsigned i = 0; i < c->n; i++)
+		if (c->value[i] == value)
+			return;
+	if (c->n == KIR_CHOSEN || value < 0)
+		c->more = true;
+	else
+		c->value[c->n++] = (int)value;
+}
+
+void kir_chosen_print(const kir_func *f, kir_text *out)
+{
+	kir_sched copy = f->sched;
+	const char *sep = "";
+
+	for (unsigned i = 0; i < kir_nknobs; i++) {
+		const kir_chosen *c = &f->chosen[i];
+
+		if (!c->n || *kir_sched_knob(&copy, i) != kir_knobs[i].dflt)
+			continue;
+		kir_text_add(out, "%s%s=", sep, kir_knobs[i].name);
+		for (unsigned v = 0; v < c->n; v++) {
+			kir_text_add(out, "%s", v ? "/" : "");
+			print_value(&kir_knobs[i], c->value[v], out);
+		}
+		kir_text_add(out, "%s", c->more ? "/..." : "");
+		sep = " ";
+	}
+}
+
 void kir_sched_print(const kir_sched *s, kir_text *out)
 {
 	kir_sched copy = *s;
 
 	for (unsigned i = 0; i < kir_nknobs; i++) {
-		const kir_knob_info *k = &kir_knobs[i];
-		const char *w = k->values;
-		int x = *kir_sched_knob(&copy, i);
-
-		if (w[0] >= '0' && w[0] <= '9') {
-			kir_text_add(out, "%s%s=%d", i ? " " : "", k->name, x);
-			continue;
-		}
-		for (int j = 0; j < x && strchr(w, ','); j++)
-			w = strchr(w, ',') + 1;
-		kir_text_add(out, "%s%s=%.*s", i ? " " : "", k->name, (int)strcspn(w, ","), w);
+		kir_text_add(out, "%s%s=", i ? " " : "", kir_knobs[i].name);
+		print_value(&kir_knobs[i], *kir_sched_knob(&copy, i), out);
 	}
 }

@@ -42,10 +42,16 @@ static void print_module(const kvjit_kernel *k, kir_text *t)
 
 static void print_kernel(const kvjit_kernel *k, kir_text *t)
 {
+	char *resolved;
+
 	kir_text_add(t, "supported: yes\nproblem: %s\ntarget: %s\nbackend: %s\nschedule: ",
 	             k->problem, k->target, k->backend_name);
 	kir_sched_print(&k->run->sched, t);
-	kir_text_add(t, "\ntiles: %s\n", kbe_tiles_text(kbe_host_tiles()));
+	resolved = kvjit_kernel_text(k, "resolved");
+	kir_text_add(t, "\nresolved: %s\n",
+	             resolved && *resolved ? resolved : "none was asked for");
+	free(resolved);
+	kir_text_add(t, "tiles: %s\n", kbe_tiles_text(kbe_host_tiles()));
 	if (k->entry)
 		kir_text_add(t, "code: %zu bytes mapped, %d phases\n", k->code.size, k->nphase);
 	if (k->module_on)

@@ -124,7 +124,8 @@ static void load_again(kvjit_kernel *k, kir_diag *d)
 		kir_error(d, 0, 0, "%s", l.why);
 }
 
-static const char *const stage_list = "ir, tile, vector, llvm, c, asm, schedule, problem";
+static const char *const stage_list =
+    "ir, tile, vector, llvm, c, asm, schedule, resolved, problem";
 
 /* backend: whose source it is; NULL: anybody's. */
 static bool dump(kvjit_kernel *k, const char *backend, kbe_dump what, kir_text *out,
@@ -151,6 +152,13 @@ static bool print_stage(kvjit_kernel *k, const char *stage, kir_text *out, kir_d
 		return dump(k, NULL, KBE_DUMP_ASM, out, d);
 	if (!strcmp(stage, "schedule"))
 		return kir_sched_print(&k->run->sched, out), true;
+	if (!strcmp(stage, "resolved")) {
+		lower_again(k, d);
+		kir_text_add(out, "%s", "");
+		if (k->vector)
+			kir_chosen_print(k->vector, out);
+		return true;
+	}
 	if (!strcmp(stage, "problem") && k->problem[0])
 		return kir_text_add(out, "%s", k->problem), true;
 	return false;

@@ -658,8 +658,7 @@ static kir_ref rewrite(const kir_func *in, kir_ref n, kir_func *f, const kir_ref
 	if (kind == A_BF16)
 		return kir_emit(f, KIR_OP_dot, t,
 		                (kir_ref[]){ half ? half : to_bf16(f, x), to_bf16(f, b), acc },
-		                acc ? 3 : 2,
-		                (int64_t[KIR_MAX_ATTRS]){ trans });
+		                acc ? 3 : 2, (int64_t[KIR_MAX_ATTRS]){ trans });
 	if (kind == A_F16 && trans)
 		return f16_scores(f, x, b, acc, t);
 	if (kind == A_F16) {
@@ -793,6 +792,11 @@ kpass_result kpass_arith(const kir_func *in, kir_func *out, kir_diag *why)
 			continue;
 		if (in->node[n].op == KIR_OP_dot)
 			kind = choose(in, n, query);
+		/* kinds are the words of the knobs, but engines' f16, which has none */
+		if (in->node[n].op == KIR_OP_dot)
+			kir_chose(
+			    out, kir_attr_of(in, n, KIR_ATTR_trans) ? KIR_KNOB_qk : KIR_KNOB_pv,
+			    kind <= A_INT8X2 ? (int)kind : -1);
 		if (in->node[n].op == KIR_OP_mul && result == KPASS_CHANGED) {
 			kir_ref joined =
 			    join_scale(out, map[kir_src(in, n, 0)], map[kir_src(in, n, 1)]);
@@ -817,8 +821,7 @@ kpass_result kpass_arith(const kir_func *in, kir_func *out, kir_diag *why)
 
 		if (kind >= A_INT8 && kind <= A_INT8X2 && !kir_attr_of(in, n, KIR_ATTR_trans))
 			d = weight_digits(in, n, out, map, kind, query, ahead);
-		map[n] = rewrite(in, n, out, map, kind, &d, &made[n],
-		                 half[kir_src(in, n, 0)]);
+		map[n] = rewrite(in, n, out, map, kind, &d, &made[n], half[kir_src(in, n, 0)]);
 		result = KPASS_CHANGED;
 	}
 	return result;

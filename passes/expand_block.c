@@ -359,5 +359,9 @@ bool attn_set_blocks(attn *a, kir_diag *why)
 	if (!a->kv_chunk)
 		a->kv_chunk =
 		    kpass_default_kv_chunk(a->f->target, key_bytes(a, wide), wide, a->kv_tile);
+	if (a->q_block > 1) {
+		kir_chose(a->f, KIR_KNOB_kv_chunk, a->kv_chunk);
+		kir_chose(a->f, KIR_KNOB_widen, wide ? KIR_widen_on : KIR_widen_off);
+	}
 	return true;
 }

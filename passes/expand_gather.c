@@ -94,6 +94,7 @@ static void touch_row(kir_func *f, const row_gather *g, unsigned i, const kir_re
 	        step = LINE / kir_elem_bytes((kir_elem)t->elem);
 	int hint = f->sched.hint ? f->sched.hint - 1 : KIR_HINT_t1;
 
+	kir_chose(f, KIR_KNOB_hint, hint + 1);
 	for (int64_t d = 0;; d += step) {
 		int64_t here = d < dim - 1 ? d : dim - 1;
 		kir_ref src[5] = { g->from[i], at[0], at[1], at[2], s64c(f, here) };
@@ -115,6 +116,8 @@ kir_ref expand_gather(kir_func *f, const row_gather *g, kir_ref row, kir_ref hea
 	kir_ref loop = kir_for(f, zero, s64c(f, g->keys), 1, false, NULL, 0), n = loop + 1;
 	kir_ref e = e2(f, KIR_OP_add, s64, j, n);
 
+	kir_chose(f, KIR_KNOB_prefetch,
+	          f->sched.prefetch ? f->sched.prefetch : KIR_prefetch_one);
 	if (f->sched.prefetch != KIR_prefetch_off) {
 		kir_ref next = e2(f, KIR_OP_add, s64, e, s64c(f, g->keys));
 

@@ -269,6 +269,8 @@ static bool choose_tiles(gemm *g, kir_diag *why)
 	g->n_tile = s->n_tile ? s->n_tile : narrow ? NARROW_N : N_TILE;
 	while (g->block > 1 && g->block % g->n_tile && g->n_tile > 1 && !s->n_tile)
 		g->n_tile /= 2;
+	kir_chose(g->f, KIR_KNOB_m_tile, g->m_tile);
+	kir_chose(g->f, KIR_KNOB_n_tile, g->n_tile);
 	if (g->block == 1 || g->block % g->n_tile == 0)
 		return true;
 	kir_error(why, 0, 0,

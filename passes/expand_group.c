@@ -100,6 +100,8 @@ static void put_codes(const write_op *w, kir_ref h, kir_ref page, kir_ref first,
 	const write_side *s = &w->side[0];
 	kir_type_id s64 = kir_scalar(f->module, KIR_s64);
 	int hint = f->sched.stores == KIR_stores_cached ? 0 : KIR_HINT_nta;
+
+	kir_chose(f, KIR_KNOB_stores, hint ? KIR_stores_streamed : KIR_stores_cached);
 	kir_ref none = s64c(f, 0);
 	kir_ref l = kir_for(f, none, s64c(f, s->side->tokens), WRITE_RUN, false, NULL, 0);
 	kir_ref x = kir_emit(f, KIR_OP_load, kir_tile(f->module, KIR_f32, WRITE_RUN, s->dim),

@@ -254,8 +254,9 @@ bool expand_index_topk(const kir_func *in, kir_ref n, kir_func *f, kir_ref *map,
 	x.dim = kir_type_of(f, x.q)->dim[2];
 	x.page = kir_type_of(f, x.k)->dim[2];
 	x.topk = kir_type_of(f, x.out)->dim[1];
-	x.keys = f->sched.kv_tile ? f->sched.kv_tile
-	                          : kpass_default_kv_tile(f, x.page, x.dim, 0, 1);
+	x.keys =
+	    f->sched.kv_tile ? f->sched.kv_tile : kpass_default_kv_tile(f, x.page, x.dim, 0, 1);
+	kir_chose(f, KIR_KNOB_kv_tile, x.keys);
 	if (x.page % x.keys) {
 		kir_error(why, 0, 0, "knob kv_tile=%d must divide the page's %d tokens",
 		          (int)x.keys, (int)x.page);

@@ -135,6 +135,8 @@ static void write_together(const write_op *of, kir_ref t, kir_ref slot)
 	int hint = f->sched.stores == KIR_stores_cached ? 0 : KIR_HINT_nta;
 	bool rows = false;
 
+	kir_chose(f, KIR_KNOB_stores, hint ? KIR_stores_streamed : KIR_stores_cached);
+
 	for (int k = 0; k < KIR_SIDES; k++) {
 		const write_side *s = &w->side[k];
 
@@ -304,6 +306,7 @@ void write_tokens(write_op *w)
 	w->page = kir_type_of(f, w->side[0].codes)->dim[2];
 	w->heads = kir_type_of(f, w->side[0].codes)->dim[1];
 	w->parts = f->sched.parts ? f->sched.parts : 4;
+	kir_chose(f, KIR_KNOB_parts, w->parts);
 	lp = kir_for(f, s64c(f, 0), s64c(f, w->parts), 1, true, NULL, 0);
 	w->part = lp + 1;
 	for (int i = 0; i < KIR_SIDES && w->page % WRITE_RUN == 0; i++)

@@ -146,6 +146,11 @@ kpass_result kpass_lazy_rescale(const kir_func *in, kir_func *out, kir_diag *why
 	kpass_result result = KPASS_SAME;
 
 	(void)why;
+	for (kir_ref n = 1; n < in->nnode; n++)
+		if (old_maximum(in, n))
+			kir_chose(out, KIR_KNOB_rescale,
+			          in->sched.rescale == KIR_rescale_lazy ? KIR_rescale_lazy
+			                                                : KIR_rescale_always);
 	if (in->sched.rescale != KIR_rescale_lazy)
 		return KPASS_SAME;
 	for (kir_ref n = 1; n < in->nnode; n++) {

@@ -201,14 +201,20 @@ static kir_func *run_one(kir_func *f, const kpass_info *p, const kpass_options *
 			forward(p, " made invalid IR", &d, why);
 			return NULL;
 		}
-		if (o->check_text && !(out = round_trip(out, p, why)))
-			return NULL;
+		if (o->check_text) {
+			const kir_func *made = out;
+
+			if (!(out = round_trip(out, p, why)))
+				return NULL;
+			memcpy(out->chosen, made->chosen, sizeof out->chosen);
+		}
 		if (o->compare && !o->compare(f, out, o->ctx, &d)) {
 			forward(p, " changed the result", &d, why);
 			return NULL;
 		}
 		replace_func(f->module, f, out);
 	} else {
+		memcpy(f->chosen, out->chosen, sizeof f->chosen);
 		out = f;
 	}
 	if (wants_print(o, "after", p))

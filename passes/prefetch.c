@@ -260,6 +260,8 @@ static kir_ref copy_loop(ahead *a, kir_ref loop)
 	kir_ref end = kir_region_end(a->in, loop), n = loop + 1;
 
 	a->hint = level(a, loop, end);
+	kir_chose(a->out, KIR_KNOB_hint, a->hint + 1);
+	kir_chose(a->out, KIR_KNOB_prefetch, a->distance + 1);
 	kir_copy(a->out, a->in, loop, a->map);
 	for (; a->in->node[n].op == KIR_OP_arg; n++)
 		kir_copy(a->out, a->in, n, a->map);
@@ -290,8 +292,10 @@ kpass_result kpass_prefetch(const kir_func *in, kir_func *out, kir_diag *why)
 	for (kir_ref n = 1; n < in->nnode; n++)
 		if (in->node[n].op == KIR_OP_prefetch)
 			return KPASS_SAME; /* somebody has already said what to touch */
-	if (!a.distance)
+	if (!a.distance) {
+		kir_chose(out, KIR_KNOB_prefetch, KIR_prefetch_off);
 		return KPASS_SAME;
+	}
 	for (kir_ref n = 1; n < in->nnode;) {
 		if (in->node[n].op == KIR_OP_param) {
 			n++;
@@ -299,6 +303,9 @@ kpass_result kpass_prefetch(const kir_func *in, kir_func *out, kir_diag *why)
 		           !runs_alone(&a, n)) {
 			n = copy_loop(&a, n);
 			result = KPASS_CHANGED;
+		} else if (in->node[n].op == KIR_OP_for && walks_table(&a, n)) {
+			kir_chose(out, KIR_KNOB_prefetch, KIR_prefetch_off);
+			kir_copy(out, in, n++, a.map);
 		} else {
 			kir_copy(out, in, n++, a.map);
 		}

@@ -153,6 +153,15 @@ static const rule *find_rule(const kir_func *f, kir_ref n)
 	return NULL;
 }
 
+/* Whether n makes wider floats of 8-bit ones. */
+static bool widens_codes(const kir_func *f, kir_ref n)
+{
+	kir_elem from = (kir_elem)kir_type_of(f, kir_src(f, n, 0))->elem;
+
+	return f->node[n].op == KIR_OP_convert && kir_type_of(f, n)->rank &&
+	       kir_is_float(from) && kir_elems[from].bits == 8 && kir_elems[from].kind != 'E';
+}
+
 kpass_result kpass_select(const kir_func *in, kir_func *out, kir_diag *why)
 {
 	kir_ref *map = kir_map_new(out, in);
@@ -165,6 +174,9 @@ kpass_result kpass_select(const kir_func *in, kir_func *out, kir_diag *why)
 		if (in->node[n].op == KIR_OP_param)
 			continue;
 		r = find_rule(in, n);
+		if (widens_codes(in, n))
+			kir_chose(out, KIR_KNOB_decode,
+			          r ? KIR_decode_table : KIR_decode_shift);
 		if (!r) {
 			kir_copy(out, in, n, map);
 			continue;

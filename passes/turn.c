@@ -187,6 +187,9 @@ kpass_result kpass_turn(const kir_func *in, kir_func *out, kir_diag *why)
 	bool any = false;
 
 	(void)why;
+	for (kir_ref n = 1; n < in->nnode; n++)
+		if (in->node[n].op == KIR_OP_dot && kir_attr_of(in, n, KIR_ATTR_trans) == 1)
+			kir_chose(out, KIR_KNOB_turn, TURN_OFF);
 	if (in->sched.turn == TURN_OFF || in->target->lanes ||
 	    (in->target->features & KIR_HAS_amx_tile && in->sched.tiles != 1))
 		return KPASS_SAME;
@@ -196,6 +199,8 @@ kpass_result kpass_turn(const kir_func *in, kir_func *out, kir_diag *why)
 	for (kir_ref n = 1; n < in->nnode; n++)
 		if (!w.turned[n] && may_turn(in, n))
 			any |= turn_web(&w, n);
+	if (any)
+		out->chosen[KIR_KNOB_turn] = (kir_chosen){ .value = { TURN_ON }, .n = 1 };
 	for (kir_ref n = 1; any && n < in->nnode; n++) {
 		const kir_node *d = &in->node[n];
 		bool reads = false;

@@ -86,7 +86,9 @@ static int64_t unroll_of(const product *d, int64_t accumulators)
 		u = accumulators * d->p.ratio > 16 ? 1 : (accumulators > 8 ? 2 : 4);
 	while (u > 1 && reads % u)
 		u /= 2;
-	return u < 1 || d->p.how == VEC_ZIP ? 1 : u;
+	u = u < 1 || d->p.how == VEC_ZIP ? 1 : u;
+	kir_chose(d->v->f, KIR_KNOB_unroll, u);
+	return u;
 }
 
 /* Steps [lo, hi) of a block, accumulators in and out. */
@@ -185,6 +187,9 @@ static void column_blocks(product *d, int64_t c0, int64_t count, int64_t rows, i
 {
 	vec *v = d->v;
 	int64_t whole = d->rows / rows * rows;
+
+	kir_chose(v->f, KIR_KNOB_rows, rows);
+	kir_chose(v->f, KIR_KNOB_cols, cols);
 	vec_loop lc = vec_loop_begin(v, count * cols * lanes, cols * lanes);
 	vec_ix c = vec_add(v, lc.i, ix(c0));
 	vec_loop lr = vec_loop_begin(v, whole, rows);
@@ -295,9 +300,10 @@ bool vec_dot(vec *v, kir_ref n)
 		return false;
 	}
 	int knob = v->in->sched.fuse; /* auto, off, on */
+	bool once = knob ? knob == 2 : decode_once(&d);
 
-	d.p = v->packed[n].tile.buf ? v->packed[n]
-	                            : vec_pack(v, &d.b, knob ? knob == 2 : decode_once(&d));
+	d.p = v->packed[n].tile.buf ? v->packed[n] : vec_pack(v, &d.b, once);
+	kir_chose(v->f, KIR_KNOB_fuse, once ? KIR_fuse_on : KIR_fuse_off);
 	d.live = d.p.how == VEC_ZIP ? vec_live_rows(v, &d.b) : 0;
 	d.left = kir_attr_of(v->in, n, KIR_ATTR_trans) == 2 ? columns_as_words(v, d.a, d.b.unit)
 	                                                    : vec_left_words(v, d.a, d.b.unit);

@@ -306,6 +306,8 @@ static int64_t hint_of(const product *p, bool cache)
 {
 	int knob = p->v->in->sched.stream; /* auto, off, cache, all */
 
+	kir_chose(p->v->f, KIR_KNOB_stream, knob ? knob : KIR_stream_cache);
+
 	return knob == 3 || (cache && knob != 1) ? KIR_HINT_t1 : KIR_HINT_t0;
 }
 
@@ -410,6 +412,9 @@ static void block(product *p, vec_ix row, vec_ix c, int mb, int nb, bool rest)
 		u = g->steps <= 8 ? g->steps : 4;
 	while (g->steps % u)
 		u--;
+	kir_chose(v->f, KIR_KNOB_unroll, u);
+	kir_chose(v->f, KIR_KNOB_rows, (int64_t)mb * KIR_AMX_ROWS);
+	kir_chose(v->f, KIR_KNOB_cols, nb);
 	for (int i = 0; i < mb; i++)
 		for (int j = 0; j < nb; j++)
 			begin_sum(p, sum[i * nb + j], vec_add(v, row, ix(i * g->m)),

@@ -22,6 +22,16 @@ static const struct gpu_word {
 	{ "counts", GPU_COUNTS },
 };
 
+/* A comment, so that the schedule can be handed back as it is. */
+static void add_resolved(const kvjit_kernel *k, kir_text *out)
+{
+	char *open = kvjit_kernel_text(k, "resolved");
+
+	if (open && *open)
+		kir_text_add(out, "; resolved: %s\n", open);
+	free(open);
+}
+
 /* False after telling why not. */
 static bool stage_of(const kvjit_kernel *k, const char *backend, const char *stage,
                      kir_text *out)
@@ -43,12 +53,14 @@ static bool stage_of(const kvjit_kernel *k, const char *backend, const char *sta
 			*out = (kir_text){ text, strlen(text), 0 };
 		if (text && out->len && text[out->len - 1] != '\n')
 			kir_text_add(out, "\n");
+		if (!strcmp(stage, "schedule"))
+			add_resolved(k, out);
 		return true;
 	}
 	fprintf(
 	    stderr,
 	    "kvjit: this kernel has no %s; --emit takes ir, tile, vector, llvm, asm, c, obj, "
-	    "schedule, and for a GPU spirv, native, native-asm, counts\n",
+	    "schedule, resolved, and for a GPU spirv, native, native-asm, counts\n",
 	    stage);
 	return false;
 }

@@ -20,7 +20,8 @@ static const struct command {
 	{ "explain", tool_explain, "PROBLEM|FILE [--target T] [--backend B]",
 	  "whether a problem runs here, why not, and what would be run" },
 	{ "compile", tool_compile,
-	  "PROGRAM [--emit ir|tile|vector|llvm|asm|c|obj|schedule|spirv|native|native-asm|"
+	  "PROGRAM [--emit "
+	  "ir|tile|vector|llvm|asm|c|obj|schedule|resolved|spirv|native|native-asm|"
 	  "counts] "
 	  "[--target T] [--backend B] [--sched KNOBS] [-o FILE] [--native]",
 	  "compile a problem string or a file, and print a stage of it" },

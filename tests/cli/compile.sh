@@ -7,7 +7,7 @@ trap 'rm -rf "$tmp"' EXIT
 mkdir -p "$tmp"
 problem="attn q=bf16 kv=int8/token-head heads=4:2 dim=64 page=16 causal"
 
-for stage in ir tile vector llvm asm c obj schedule; do
+for stage in ir tile vector llvm asm c obj schedule resolved; do
 	"$KVJIT" compile "$problem" --emit $stage -o "$tmp/$stage"
 	test -s "$tmp/$stage"
 done
@@ -15,6 +15,10 @@ grep -q 'attention q=' "$tmp/ir"
 grep -q 'level=T' "$tmp/tile"
 grep -q 'level=V' "$tmp/vector"
 grep -q 'kv_tile=' "$tmp/schedule"
+# what passes made of open knobs, in a comment: the whole is a schedule, and gives the same code
+grep -q '^; resolved: .*hint=' "$tmp/schedule"
+"$KVJIT" explain "$problem" | grep -q "^resolved: $(cat "$tmp/resolved")$"
+"$KVJIT" compile "$problem" --sched "$(cat "$tmp/schedule")" --emit vector | diff - "$tmp/vector"
 test "$(head -c 4 "$tmp/obj" | tail -c 3)" = ELF
 # the problem may also stand as words, and the text of a stage is a program
 "$KVJIT" compile $problem --emit ir | diff - "$tmp/ir"

@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* test_resolved.c -- what passes say that they made of open knobs is what they made: a schedule
+ * that says it in so many words gives the same kernel, op by op.
+ */
+#include "../ir/problem.h"
+#include "../passes/passes.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static const char *const problems[] = {
+	"attn kv=int8/token-head heads=8:2 dim=64 page=64 causal kv_tile=64",
+	"attn kv=e4m3/head heads=8:2 dim=64 page=32 causal kv_tile=32 q_tile=4",
+	"attn kv=bf16 heads=4:4 dim=64 page=32 window=100 kv_tile=16 q_tile=8 rescale=lazy",
+	"attn kv=bf16/none/hnd heads=8:2 dim=64 page=64 kv_tile=32 q_tile=4",
+	"attn q=f32 kv=int4/g32 heads=4:2 dim=64 page=32 kv_tile=16 q_tile=2",
+	"attn kv=e4m3/head heads=4:2 dim=64 page=64 causal kv_tile=32 q_tile=16 q_block=2",
+	"attn kv=fp8_ds_mla heads=4:1 dim=576:512 page=64 sparse=64 kv_tile=8",
+	"write kv=int8/token-head heads=8 dim=64 page=32",
+	"gemm acts=e4m3/g128 weights=e4m3/g128 block=128 dim=256:512",
+	"index kv=index_e4m3 heads=4 dim=64 page=16 topk=8",
+};
+
+static const char *const targets[] = { "generic",     "avx2", "avx512",
+	                               "avx512-bf16", "amx",  "xe-pvc" };
+
+/* Level V of a problem whose open knobs `set` gives; its text without the schedule. NULL: the
+ * target can't build it. */
+static const kir_func *build(kir_module *m, const char *text, const char *target,
+                             const kir_chosen *set, char **out)
+{
+	kir_diag d = { 0 };
+	kpass_options o = { .check_text = true };
+	kir_text t = { 0 };
+	kir_problem p;
+	char why[800];
+
+	if (!kir_problem_parse(m, text, strlen(text), &p, &d))
+		fail_msg("%s: %s", text, kir_diag_text(&d, why, sizeof why));
+	for (unsigned k = 0; set && k < kir_nknobs; k++)
+		if (set[k].n == 1 && !set[k].more && !*kir_sched_knob(&p.sched, k))
+			*kir_sched_knob(&p.sched, k) = set[k].value[0];
+	kir_func *f = kir_problem_expand(m, &p, kir_target_find(target), &d);
+
+	f = f ? kpass_run(f, &o, &d) : NULL;
+	if (!f && set)
+		fail_msg("%s, %s: what was chosen is refused: %s", text, target,
+		         kir_diag_text(&d, why, sizeof why));
+	if (!f)
+		return NULL;
+	kir_print(f, &t);
+	char *from = strstr(t.text, " sched("), *to = from ? strchr(from, ')') : NULL;
+
+	if (to)
+		memmove(from, to + 1, strlen(to + 1) + 1);
+	*out = t.text;
+	return f;
+}
+
+static void test_said_is_done(void **state)
+{
+	unsigned kernels = 0, knobs = 0;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof problems / sizeof *problems; i++)
+		for (size_t j = 0; j < sizeof targets / sizeof *targets; j++) {
+			kir_module *m = kir_module_new();
+			char *open, *said;
+			const kir_func *f = build(m, problems[i], targets[j], NULL, &open);
+
+			if (f) {
+				build(m, problems[i], targets[j], f->chosen, &said);
+				if (strcmp(open, said) != 0)
+					fail_msg("%s, %s: not the same kernel", problems[i],
+					         targets[j]);
+				for (unsigned k = 0; k < kir_nknobs; k++)
+					knobs += f->chosen[k].n != 0;
+				kernels++;
+				free(open);
+				free(said);
+			}
+			kir_module_free(m);
+		}
+	printf("%u kernels, %u knobs\n", kernels, knobs);
+	assert_true(kernels >= 40 && knobs >= 5 * kernels);
+}
+
+/* Only open knobs are told, each value once, no more than there is room for. */
+static void test_printing(void **state)
+{
+	kir_module *m = kir_module_new();
+	kir_func *f = kir_func_new(m, "f", KIR_A);
+	kir_text t = { 0 };
+
+	(void)state;
+	f->sched.cols = 2;
+	kir_chose(f, KIR_KNOB_hint, 1);
+	kir_chose(f, KIR_KNOB_cols, 2);
+	for (int i = 0; i < 12; i++)
+		kir_chose(f, KIR_KNOB_rows, i % 2 ? 4 : 2);
+	for (int i = 1; i < 7; i++)
+		kir_chose(f, KIR_KNOB_unroll, i);
+	kir_chosen_print(f, &t);
+	assert_string_equal(t.text, "rows=2/4 unroll=1/2/3/4/... hint=t0");
+	free(t.text);
+	kir_module_free(m);
+}
+
+/* A schedule may have comments: `--emit schedule` has one, and is handed back as it is. */
+static void test_comments(void **state)
+{
+	kir_sched s = kir_sched_default();
+	kir_diag d = { 0 };
+	bool given[kir_nknobs] = { false };
+
+	(void)state;
+	assert_true(
+	    kir_sched_parse(&s, given, "rows=4; cols=3\n;resolved: hint=t9\ncols=2;x", &d));
+	assert_int_equal(s.rows, 4);
+	assert_int_equal(s.cols, 2);
+	assert_true(given[KIR_KNOB_rows] && !given[KIR_KNOB_hint]);
+	assert_true(kir_sched_parse(&s, given, "; nothing", &d));
+	assert_false(kir_sched_parse(&s, given, "rows=4;\nhint=t9", &d));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_said_is_done),
+		cmocka_unit_test(test_printing),
+		cmocka_unit_test(test_comments),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -13,7 +13,7 @@
 # - Each environment variable is in the table of docs/api.md.
 # - Each test that docs/testing.md names as a goal's proof is there, and it names each program.
 # - The README's kernel is the one in examples/attention.c.
-# - Every link to a file leads to one.
+# - Every link to a file leads to one, and every source that is named is there.
 set -eu
 cd "$(dirname "$0")/.."
 PATH="${KVJIT:+$(dirname "$KVJIT"):}$PWD/build:$PATH"
@@ -78,6 +78,10 @@ for doc; do
 	grep -o '](\([^)#:]*\)' "$doc" | sed 's/^](//' | while read -r link; do
 		[ -e "$(dirname "$doc")/$link" ] || echo "$doc: no file $link"
 	done >"$tmp/links"
+	grep -oE '\<(ir|passes|backends|tune|jit|tools|bench)/[a-z0-9_/]+\.(c|h|cc|def)\>' "$doc" |
+		sort -u | while read -r path; do
+		[ -e "$path" ] || echo "$doc: no file $path"
+	done >>"$tmp/links"
 	[ ! -s "$tmp/links" ] || wrong "$(cat "$tmp/links")"
 done
 

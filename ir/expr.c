@@ -333,12 +333,31 @@ static const char *function_list(char *out, size_t len)
 	return out;
 }
 
-static kir_ref name(expr *x)
+static kir_ref unknown_name(expr *x, const char *from, size_t n)
 {
 	char list[100] = "";
+	kir_text known = { 0 };
+	kir_ref none;
+
+	for (unsigned i = 0; i < x->env->nname; i++)
+		kir_text_add(&known, "%s%.24s", i ? ", " : "", x->env->name[i].name);
+	for (int i = 0; i < EXPR_NLAZY; i++)
+		kir_text_add(&known, ", %s", expr_lazy_names[i]);
+	if (n > 24)
+		n = 24;
+	none = WRONG(x, from,
+	             "%s: '%.*s' is none of %s and no function (%s); an operand is "
+	             "declared by with=%.*s:s32",
+	             x->env->field, (int)n, from, known.text,
+	             function_list(list, sizeof(list)), (int)n, from);
+	free(known.text);
+	return none;
+}
+
+static kir_ref name(expr *x)
+{
 	const char *from = x->at;
-	char known[200] = "";
-	size_t n = 0, used = 0;
+	size_t n = 0;
 
 	while (isalnum((unsigned char)from[n]) || from[n] == '_')
 		n++;
@@ -352,23 +371,14 @@ static kir_ref name(expr *x)
 
 		if (strlen(s) == n && !memcmp(s, from, n))
 			return kir_type_of(x->f, ref)->buffer ? element(x, i) : ref;
-		used += (size_t)snprintf(known + used, sizeof(known) - used, "%s%.24s",
-		                         i ? ", " : "", s);
 	}
 	for (int i = 0; i < EXPR_NLAZY; i++) {
 		const char *s = expr_lazy_names[i];
 
 		if (strlen(s) == n && !memcmp(s, from, n))
 			return lazy(x, (expr_lazy)i);
-		used += (size_t)snprintf(known + used, sizeof(known) - used, ", %s", s);
 	}
-	if (n > 24)
-		n = 24;
-	return WRONG(x, from,
-	             "%s: '%.*s' is none of %s and no function (%s); an operand is "
-	             "declared by with=%.*s:s32",
-	             x->env->field, (int)n, from, known, function_list(list, sizeof(list)),
-	             (int)n, from);
+	return unknown_name(x, from, n);
 }
 
 static kir_ref atom(expr *x)

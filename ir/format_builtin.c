@@ -467,12 +467,12 @@ static const kir_format *declare(kir_module *m, const spec *f, const char *name,
 
 static void refuse(const char *name, kir_diag *d)
 {
-	char hosts[200] = "";
-	size_t used = 0;
+	kir_text hosts = { 0 }, records = { 0 };
 
 	for (size_t i = 0; i < sizeof(host_names) / sizeof(host_names[0]); i++)
-		used += (size_t)snprintf(hosts + used, sizeof(hosts) - used, "%s%s",
-		                         i ? ", " : "", host_names[i].name);
+		kir_text_add(&hosts, "%s%s", i ? ", " : "", host_names[i].name);
+	for (size_t i = 0; i < sizeof(wholes) / sizeof(wholes[0]); i++)
+		kir_text_add(&records, "%s%s", i ? ", " : "", wholes[i].name);
 	kir_error(d, 0, 0, "no format is called '%.80s'; declare it, or write one of these",
 	          name);
 	kir_error(
@@ -482,12 +482,10 @@ static void refuse(const char *name, kir_diag *d)
 	kir_error(d, 0, 0,
 	          "ELEM: bf16 f16 int8 e4m3 e5m2 e4m3fnuz e5m2fnuz int4 uint4 e2m1 "
 	          "mxfp8[/ceil|ocp] mxfp4[/ceil|ocp|near] nvfp4[/4over6]");
-	kir_error(d, 0, 0, "a host's name: %s", hosts);
-	used = 0;
-	for (size_t i = 0; i < sizeof(wholes) / sizeof(wholes[0]); i++)
-		used += (size_t)snprintf(hosts + used, sizeof(hosts) - used, "%s%s",
-		                         i ? ", " : "", wholes[i].name);
-	kir_error(d, 0, 0, "a record for one KV head: %s", hosts);
+	kir_error(d, 0, 0, "a host's name: %s", hosts.text);
+	kir_error(d, 0, 0, "a record for one KV head: %s", records.text);
+	free(hosts.text);
+	free(records.text);
 }
 
 static const kir_format *parse_whole(kir_module *m, const struct whole *w, kir_diag *d)

@@ -7,7 +7,7 @@
 #include "format_parse.h"
 #include "internal.h"
 
-#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 const char *const format_grans[] = {
@@ -33,23 +33,24 @@ static bool scale_elem(kir_elem e)
 
 static bool parse_elem(format_parser *p, const char *what, bool (*ok)(kir_elem), kir_elem *out)
 {
-	char list[200] = "";
-	size_t used = 0;
+	kir_text list = { 0 };
+	bool good;
 
-	for (int e = 1; e < KIR_NELEM; e++) {
-		if (!ok((kir_elem)e))
-			continue;
-		if (format_is(p, kir_elems[e].name)) {
+	for (int e = 1; e < KIR_NELEM; e++)
+		if (ok((kir_elem)e) && format_is(p, kir_elems[e].name)) {
 			*out = (kir_elem)e;
 			format_next(p);
 			return true;
 		}
-		used += (size_t)snprintf(list + used, sizeof(list) - used, "%s%s",
-		                         used ? ", " : "", kir_elems[e].name);
-	}
+	for (int e = 1; e < KIR_NELEM; e++)
+		if (ok((kir_elem)e))
+			kir_text_add(&list, "%s%s", list.len ? ", " : "", kir_elems[e].name);
 	if (ok == code_elem)
-		snprintf(list + used, sizeof(list) - used, ", " FORMAT_S4 ", " FORMAT_U4);
-	return FORMAT_FAIL(p, "%s '%.*s' is none of %s", what, format_shown(p), p->s, list);
+		kir_text_add(&list, ", " FORMAT_S4 ", " FORMAT_U4);
+	good =
+	    FORMAT_FAIL(p, "%s '%.*s' is none of %s", what, format_shown(p), p->s, list.text);
+	free(list.text);
+	return good;
 }
 
 static bool parse_code_elem(format_parser *p, kir_side *s)

@@ -303,7 +303,7 @@ static void print_states(const report_place *p, draw *d)
 
 static void print_place(const report_place *p, unsigned number, draw *d)
 {
-	axis axes[32];
+	axis axes[kir_nknobs];
 	unsigned n = find_axes(p, axes);
 	draw_text(d, "<section id=p%u><h2>", number);
 	draw_escaped(d, p->problem);

@@ -42,9 +42,9 @@ typedef struct search {
 	uint8_t *value;  /* of each candidate's knobs, as indices */
 	double *opinion; /* the model's, of each candidate */
 	double trust;    /* in it */
-	double effect[32][16];
-	unsigned seen[32][16];
-	int8_t alike[32][16][16]; /* 1: one program was seen for both; -1: two were */
+	double effect[kir_nknobs][16];
+	unsigned seen[kir_nknobs][16];
+	int8_t alike[kir_nknobs][16][16]; /* 1: one program was seen for both; -1: two were */
 	bool *waits;
 	unsigned incumbent;
 	kt_outcome *outcome; /* of the trial that runs */

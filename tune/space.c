@@ -227,7 +227,7 @@ static bool is_possible(const kir_sched *x)
 
 static bool fill(kt_space *s, const kir_sched *first)
 {
-	unsigned at[32] = { 0 };
+	unsigned at[kir_nknobs] = { 0 };
 
 	s->at = malloc((size_t)product(s) * sizeof(*s->at) + sizeof(*s->at));
 	if (!s->at)

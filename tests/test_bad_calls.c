@@ -161,6 +161,9 @@ static void attention(void **state)
 	assert_says(kvjit_kernel_error(x.attn), "plan is NULL|kvjit_plan_new");
 	assert_int_equal(kvjit_call(x.attn, x.plan, NULL, INT32_MAX, NULL), KVJIT_BAD_ARGUMENT);
 	assert_says(kvjit_kernel_error(x.attn), "args is NULL|2147483647");
+	attn_args(&x, a);
+	assert_int_equal(kvjit_call(x.attn, x.plan, a, NATTN, x.cache + 32), KVJIT_BAD_ARGUMENT);
+	assert_says(kvjit_kernel_error(x.attn), "scratch is|aligned to 64");
 	/* one row may have any stride, as hosts state for extents of 1 */
 	attn_args(&x, a);
 	a[Q].nstride = 2, a[Q].stride[0] = 0, a[Q].stride[1] = DIM;

@@ -10,10 +10,24 @@
  * Knobs rows and cols say how large a block is; by default as large as leaves registers for
  * the operands: 24 accumulators of 32 registers, 10 of 16. Each b_j feeds `rows` products,
  * each x_i `cols`.
+ *
+ * Where all columns are one vector (a head's group of 16), each x_i would feed one product, and
+ * loads of x_i take longer than products. Then two steps are taken side by side:
+ *
+ *     b, b' = vectors of columns of two steps
+ *     l, h = zip.lo b, b' ; zip.hi b, b'        of a column both steps' words
+ *     x_i = 8 bytes of row i in every pair of lanes
+ *     acc_i0 = dp acc_i0, x_i, l ; acc_i1 = dp acc_i1, x_i, h
+ *
+ * and neighbours are added at the end.
  */
 #include "vectorize.h"
 
-enum { READ_MAX = 64 }; /* vectors of the right factor that one step reads */
+enum {
+	READ_MAX = 64, /* vectors of the right factor that one step reads          */
+	PAIRS_MIN = 3, /* rows of two steps side by side: fewer don't pay the zips */
+	PAIRS_MAX = 8, /* more don't fit in registers                              */
+};
 
 typedef struct product {
 	vec *v;
@@ -115,6 +129,91 @@ static void step_loop(product *d, vec_ix r, vec_ix c, int64_t rows, int64_t cols
 	for (unsigned i = 0; i < n; i++)
 		acc[i] = res + i;
 }
+
+/* -- two steps side by side ---------------------------------------------------------------- */
+
+/* Whether it is worth it, zips being one instruction, and words of rows lie two by two. */
+static bool takes_pairs(const product *d)
+{
+	const kir_target *t = d->v->in->target;
+	const vec_left *l = &d->left;
+
+	return t->features & KIR_HAS_avx512 && d->b.cols == d->v->lanes && !d->b.trans &&
+	       !d->acc && d->out.elem == KIR_s32 && d->p.ratio == 1 && d->p.how != VEC_ZIP &&
+	       d->p.max_lanes >= d->v->lanes && d->rows >= PAIRS_MIN && d->rows <= PAIRS_MAX &&
+	       !d->v->in->sched.rows && d->steps % 2 == 0 && l->step == 1 &&
+	       l->first % 2 == 0 && l->row % 2 == 0;
+}
+
+/* Words k and k + 1 of row r, in every pair of lanes. */
+static kir_ref pair_of_words(product *d, kir_ref words, int64_t r, vec_ix k, int64_t lanes)
+{
+	vec *v = d->v;
+	kir_module *m = v->f->module;
+	int64_t at = (d->left.first + r * d->left.row) / 2;
+	kir_ref i = e2(v->f, KIR_OP_fdiv, kir_scalar(m, KIR_s64), k.var, s64c(v->f, 2));
+	kir_ref x = e2(v->f, KIR_OP_load, kir_scalar(m, KIR_s64), words,
+	               vec_ref(v, (vec_ix){ i, at + k.k / 2 }));
+
+	x = e1(v->f, KIR_OP_splat, kir_vector(m, KIR_s64, lanes / 2), x);
+	return e1(v->f, KIR_OP_bitcast, kir_vector(m, d->a->elem, lanes * d->b.unit), x);
+}
+
+static void pair_step(product *d, kir_ref words, vec_ix k, int64_t lanes, kir_ref *acc)
+{
+	vec *v = d->v;
+	kir_type_id wt = kir_vector(v->f->module, KIR_s32, lanes), bt;
+	kir_ref b[2], z[2];
+
+	for (int i = 0; i < 2; i++)
+		vec_factor_read(v, &d->b, &d->p, vec_add(v, k, ix(i)), ix(0), 1, lanes, NULL,
+		                &b[i]);
+	bt = v->f->node[b[0]].type;
+	for (int i = 0; i < 2; i++)
+		b[i] = e1(v->f, KIR_OP_bitcast, wt, b[i]);
+	for (int i = 0; i < 2; i++)
+		z[i] = e1(v->f, KIR_OP_bitcast, bt,
+		          e2(v->f, i ? KIR_OP_zip_hi : KIR_OP_zip_lo, wt, b[0], b[1]));
+	for (int64_t r = 0; r < d->rows; r++) {
+		kir_ref x = pair_of_words(d, words, r, k, lanes);
+
+		for (int i = 0; i < 2; i++)
+			acc[2 * r + i] = e3(v->f, KIR_OP_dp, wt, acc[2 * r + i], x, z[i]);
+	}
+}
+
+/* All rows of the one vector of columns. */
+static void pairs(product *d)
+{
+	vec *v = d->v;
+	int64_t lanes = v->lanes, u = unroll_of(d, 2 * d->rows);
+	int64_t count = kir_type_of(v->f, d->left.words)->dim[0] / 2;
+	kir_type_id t = kir_vector(v->f->module, KIR_s32, lanes);
+	unsigned n = 2 * (unsigned)d->rows;
+	kir_ref acc[2 * PAIRS_MAX];
+	kir_ref words =
+	    e1(v->f, KIR_OP_view, kir_buffer(v->f->module, KIR_s64, 1, &count), d->a->buf);
+
+	u = u % 2 ? 2 : u;
+	for (unsigned i = 0; i < n; i++)
+		acc[i] = e1(v->f, KIR_OP_splat, t, kir_const_i(v->f, KIR_s32, 0));
+	kir_ref l = kir_for(v->f, s64c(v->f, 0), s64c(v->f, d->steps), u, false, acc, n);
+
+	for (unsigned i = 0; i < n; i++)
+		acc[i] = l + 2 + i;
+	for (int64_t s = 0; s < u; s += 2)
+		pair_step(d, words, (vec_ix){ l + 1, s }, lanes, acc);
+	kir_ref res = kir_for_end(v->f, l, acc, n);
+
+	for (int64_t r = 0; r < d->rows; r++) {
+		kir_ref a = res + 2 * (kir_ref)r, even = e2(v->f, KIR_OP_unzip_lo, t, a, a + 1);
+		kir_ref odd = e2(v->f, KIR_OP_unzip_hi, t, a, a + 1);
+
+		vec_write(v, &d->out, ix(r), ix(0), e2(v->f, KIR_OP_add, t, even, odd));
+	}
+}
+
+/* -- blocks -------------------------------------------------------------------------------- */
 
 /* rows x cols vectors of the result from (r, c). Where rows of the factor end early
  * (upto), whole steps of live rows are taken first, then the one that is cut. */
@@ -308,7 +407,10 @@ bool vec_dot(vec *v, kir_ref n)
 	d.left = kir_attr_of(v->in, n, KIR_ATTR_trans) == 2 ? columns_as_words(v, d.a, d.b.unit)
 	                                                    : vec_left_words(v, d.a, d.b.unit);
 	d.out = vec_home(v, n);
-	all_columns(&d);
+	if (takes_pairs(&d))
+		pairs(&d);
+	else
+		all_columns(&d);
 	v->val[n] = d.out;
 	return true;
 }

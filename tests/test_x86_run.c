@@ -330,6 +330,7 @@ static void test_lut(void **state)
 {
 	static const kir_elem from[] = { KIR_e4m3fn, KIR_e5m2, KIR_e4m3fnuz, KIR_e5m2fnuz };
 	uint16_t y[256];
+	uint32_t z[256];
 	unsigned i = 0;
 
 	(void)state;
@@ -344,6 +345,13 @@ static void test_lut(void **state)
 				assert_true(same_code(
 				    KIR_bf16, y[c],
 				    kir_encode(KIR_bf16, kir_decode(from[k], x[c]), 0, 0, 0)));
+			run_map(t, kir_elems[from[k]].name, "f32", 64,
+			        "%m = x86.lut %v : bf16<64>\n%r = convert %m : f32<64>", x, z,
+			        n);
+			for (size_t c = 0; c < n; c++)
+				assert_true(same_code(
+				    KIR_f32, z[c],
+				    kir_encode(KIR_f32, kir_decode(from[k], x[c]), 0, 0, 0)));
 			free(x);
 		}
 }

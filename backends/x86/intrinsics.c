@@ -231,6 +231,43 @@ static LLVMValueRef lut_eights(kll *l, LLVMValueRef code, kir_elem e, unsigned u
 	                        LLVMVectorType(l->i16, 32), "");
 }
 
+/* 64 codes as f32, four registers. One permutation of the tables' results puts codes i and
+ * i + 16 into a lane, the lower and the upper half of it: one instruction more for each. */
+static void lut_f32(kll *l, LLVMValueRef code, kir_elem e, LLVMValueRef *part)
+{
+	LLVMTypeRef words = LLVMVectorType(l->i32, 16), floats = LLVMVectorType(l->f32, 16);
+	LLVMValueRef lo, hi, x, at[64], half[2];
+
+	lut_bytes(l, code, e, &lo, &hi);
+	for (unsigned q = 0; q < 2; q++) {
+		for (unsigned i = 0; i < 64; i++)
+			at[i] = LLVMConstInt(
+			    l->i8, q * 32 + i % 4 / 2 * 16 + i / 4 + (i & 1) * 64, false);
+		x = kll_call(l, "llvm.x86.avx512.vpermi2var.qi.512", NULL, 0,
+		             (LLVMValueRef[]){ lo, kx86_table(l, at), hi }, 3);
+		x = LLVMBuildBitCast(l->b, x, words, "");
+		half[0] = LLVMBuildShl(l->b, x, kll_int(l->i32, 16, x), "");
+		half[1] = LLVMBuildAnd(l->b, x, kll_int(l->i32, 0xffff0000, x), "");
+		for (unsigned h = 0; h < 2; h++)
+			part[2 * q + h] = LLVMBuildBitCast(l->b, half[h], floats, "");
+	}
+}
+
+/* A conversion to f32 of what lut made of whole registers; NULL: n isn't one. */
+static LLVMValueRef widen_lut(kll *l, kir_ref n)
+{
+	kir_ref src = kir_src(l->f, n, 0), code = kir_src(l->f, src, 0);
+	unsigned lanes = kll_lanes(l, n);
+	LLVMValueRef p[64];
+
+	if (l->f->node[src].op != KIR_OP_x86_lut || kll_elem(l, n) != KIR_f32 || lanes % 64 ||
+	    lanes > 1024)
+		return NULL;
+	for (unsigned i = 0; i < lanes; i += 64)
+		lut_f32(l, piece(l, l->val[code], i, 64), kll_elem(l, code), p + i / 16);
+	return gather(l, p, lanes / 16, lanes);
+}
+
 static LLVMValueRef lut(kll *l, kir_ref n)
 {
 	kir_ref src = kir_src(l->f, n, 0);
@@ -382,6 +419,8 @@ static LLVMValueRef convert(kll *l, kir_ref n)
 	    kir_attr_of(l->f, n, KIR_ATTR_nan) == KIR_NAN_keep &&
 	    has(l, KIR_HAS_avx512 | KIR_HAS_bf16))
 		return to_bf16(l, l->val[src], lanes);
+	if (l->f->node[src].op == KIR_OP_x86_lut)
+		return widen_lut(l, n);
 	if (!has(l, KIR_HAS_avx512) || kll_elem(l, src) != KIR_f32 ||
 	    (to != KIR_s8 && to != KIR_u8) || !lanes || lanes % 16 ||
 	    kir_attr_of(l->f, n, KIR_ATTR_round) != KIR_ROUND_even ||

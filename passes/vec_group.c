@@ -224,6 +224,8 @@ static kir_ref column(vec *v, group_run *run, kir_ref s, const place *p)
 	return x;
 }
 
+static kir_ref each(vec *v, group_run *run, kir_ref n, const place *p);
+
 /* Operand s of member n at the place: a scalar or lanes. */
 static kir_ref operand(vec *v, group_run *run, kir_ref n, kir_ref s, const place *p)
 {
@@ -239,6 +241,8 @@ static kir_ref operand(vec *v, group_run *run, kir_ref n, kir_ref s, const place
 	m = member(run->g, s);
 	if (m >= 0 && in_place(v, n, s))
 		return run->val[m][p->at];
+	if (v->again[s])
+		return each(v, run, s, p);
 	if (rows == run->g->rows && cols == run->g->cols && (st->rank > 1 || run->g->rows == 1))
 		return vec_read(v, &v->val[s], p->r, p->c, p->lanes);
 	return axis == 0 ? row_scalar(v, run, s, p) : column(v, run, s, p);
@@ -672,7 +676,7 @@ static void emit_group(vec *v, vec_group *g)
 		kir_ref n = g->node[i];
 
 		v->val[n].buf = 0;
-		if (!kir_type_of(v->in, n)->rank || !escapes(v, g, n))
+		if (!kir_type_of(v->in, n)->rank || v->again[n] || !escapes(v, g, n))
 			continue;
 		v->val[n] = vec_is_reduce(v->in, n) ? (vec_tile){ 0 } : dying_home(v, g, i);
 		if (!v->val[n].buf)

@@ -231,18 +231,6 @@ static bool may_wait(const vec *v, const vec_sum_of *s, kir_ref end)
 	return true;
 }
 
-/* Operand x is read at `end`, not before. */
-static void read_later(vec *v, kir_ref x, kir_ref end)
-{
-	if (!x)
-		return;
-	if (v->last[x] < end)
-		v->last[x] = end;
-	x = vec_value_of(v->in, x);
-	if (v->read[x] < end)
-		v->read[x] = end;
-}
-
 /* Everything of the sum but its end is left out, and its operands live on until there. */
 static void take(vec *v, const vec_sum_of *s, kir_ref end)
 {
@@ -257,13 +245,13 @@ static void take(vec *v, const vec_sum_of *s, kir_ref end)
 		n = kir_src(v->in, n, 2);
 		v->deferred[n] = true;
 	}
-	read_later(v, s->row_scale, end);
+	vec_read_later(v, s->row_scale, end);
 	for (unsigned g = 0; g < s->groups; g++) {
 		kir_ref acc = kir_src(v->in, s->dot[g], 2);
 
-		read_later(v, kir_src(v->in, s->dot[g], 0), end);
-		read_later(v, acc ? kir_src(v->in, acc, 0) : 0, end);
-		read_later(v, s->scale[g], end);
+		vec_read_later(v, kir_src(v->in, s->dot[g], 0), end);
+		vec_read_later(v, acc ? kir_src(v->in, acc, 0) : 0, end);
+		vec_read_later(v, s->scale[g], end);
 	}
 }
 

@@ -438,6 +438,17 @@ static void count_uses(vec *v)
 	}
 }
 
+void vec_read_later(vec *v, kir_ref x, kir_ref end)
+{
+	if (!x)
+		return;
+	if (v->last[x] < end)
+		v->last[x] = end;
+	x = vec_value_of(v->in, x);
+	if (v->read[x] < end)
+		v->read[x] = end;
+}
+
 /* Whether what n reads is written before `user` reads it instead, which may be in a loop that
  * n isn't in. */
 bool vec_changes(const kir_func *f, kir_ref n, kir_ref user)
@@ -584,6 +595,7 @@ kpass_result kpass_vectorize(const kir_func *in, kir_func *out, kir_diag *why)
 	v.last = kir_alloc(m, n * sizeof *v.last);
 	v.read = kir_alloc(m, n * sizeof *v.read);
 	v.deferred = kir_alloc(m, n * sizeof *v.deferred);
+	v.again = kir_alloc(m, n * sizeof *v.again);
 	v.direct = kir_alloc(m, n * sizeof *v.direct);
 	v.want = kir_alloc(m, n * sizeof *v.want);
 	v.guard = kir_alloc(m, n * sizeof *v.guard);
@@ -598,6 +610,7 @@ kpass_result kpass_vectorize(const kir_func *in, kir_func *out, kir_diag *why)
 	defer_factors(&v);
 	defer_starts(&v);
 	vec_sums_plan(&v);
+	vec_again_plan(&v);
 	find_direct(&v);
 	lower_seq(&v, 1);
 	if (why->n)

@@ -4,6 +4,7 @@
  *     vectorize.c   regions, scalars, values that outlive their region
  *     vec_home.c    indices, loops, where each tile lives
  *     vec_group.c   elementwise ops and reductions: loops over rows and vectors
+ *     vec_again.c   products that are computed twice, not kept
  *     vec_down.c    reductions over the rows of a tile
  *     vec_narrow.c  the same over rows shorter than a vector
  *     vec_memory.c  tiles to and from parameters
@@ -58,6 +59,7 @@ typedef struct vec {
 	kir_ref *last;    /* last user of each node of in                     */
 	kir_ref *read;    /* the same, of it or a part of it                  */
 	bool *deferred;   /* read by its only user, a product, from memory    */
+	bool *again;      /* computed by each loop that reads it                */
 	kir_ref *direct;  /* the load an elementwise op reads memory for, or 0  */
 	vec_tile *want;   /* where a tile should be put (buf 0: anywhere)     */
 	kir_ref *guard;   /* with want: the carried value that lives there    */
@@ -127,6 +129,10 @@ kir_ref vec_combine(vec *v, kir_op op, kir_ref acc, kir_ref x);
 bool vec_reduces_rows(const vec *v, kir_ref n);
 void vec_reduce_rows(vec *v, kir_ref n);
 
+/* Before anything is lowered. */
+void vec_again_plan(vec *v);
+/* Value x is read at `end`, not before. */
+void vec_read_later(vec *v, kir_ref x, kir_ref end);
 bool vec_group_takes(const vec *v, kir_ref n);
 void vec_group_add(vec *v, kir_ref n);
 void vec_flush(vec *v);

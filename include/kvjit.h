@@ -108,7 +108,9 @@ typedef struct kvjit_options {
 KVJIT_API kvjit_status kvjit_open(const kvjit_options *options, kvjit **out);
 KVJIT_API const char *kvjit_open_error(void);
 KVJIT_API void kvjit_close(kvjit *kv); /* NULL is fine; kernels live on */
-/* The sentence of this thread's last failure on kv (empty if none); valid until the next. */
+/* The sentence of this thread's last failure on kv (empty if none); valid until the next. Of
+ * NULL, as of kvjit_kernel_error and kvjit_queue_error: of its last call with a handle that was
+ * NULL. */
 KVJIT_API const char *kvjit_error(const kvjit *kv);
 KVJIT_API const char *kvjit_status_name(kvjit_status s);
 /* What this machine is, which backends load and why not, as lines of text. free() it. */
@@ -273,7 +275,7 @@ KVJIT_API kvjit_status kvjit_format_hash(kvjit *kv, const char *format, uint64_t
 /* The slots of the first `tokens` tokens of a sequence whose pages are blocks[0 .. nblocks):
  * what `slots` and `from_slots` of writes and transcodes are made of. A block below 0 gives
  * slots of -1, which are skipped. Returns how many slots were written: tokens, or fewer where
- * the blocks hold fewer; 0 without blocks or slots. */
+ * the blocks hold fewer; 0 without blocks or slots, or with pages beyond 2^31 - 1 tokens. */
 KVJIT_API int64_t kvjit_block_slots(const int32_t *blocks, int64_t nblocks, int64_t page,
                                     int64_t tokens, int64_t *slots);
 

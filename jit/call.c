@@ -201,6 +201,51 @@ static kvjit_status check_shape(const kvjit_frame *f, int i)
 	return KVJIT_OK;
 }
 
+/* Rows of entries that kernels look others up by: what a host wouldn't overlap or turn round,
+ * and a wrong stride is where it reads pages that it never named. */
+static kvjit_status check_list_rows(const kvjit_frame *f, int i, int s, int64_t x)
+{
+	const kvjit_kernel *k = f->k;
+	const kvjit_param *p = &k->param[i];
+	const kvjit_arg *a = f->arg[i];
+	int rows = k->slot[i].rows;
+
+	if (p->dtype != KVJIT_S32 || p->rank != 2 || (p->role & KVJIT_OUTPUT) ||
+	    (rows != KVJIT_ROWS_table && rows != KVJIT_ROWS_queries))
+		return KVJIT_OK;
+	if (x < 0)
+		return BAD("argument '%s': stride %d is %ld; rows of a list lie behind each "
+		           "other, or at one place: it must be 0 or more",
+		           p->name, s, (long)x);
+	if (a->rank && a->shape[0] > 1 && x > 0 && x < a->shape[1])
+		return BAD("argument '%s': stride %d is %ld; rows of %ld entries would overlap",
+		           p->name, s, (long)x, (long)a->shape[1]);
+	return KVJIT_OK;
+}
+
+/* Whether what stated extents and strides span is more than memory. */
+static bool beyond_memory(const kvjit_frame *f, int i)
+{
+	const kvjit_slot *slot = &f->k->slot[i];
+	const kvjit_arg *a = f->arg[i];
+	int64_t inner = slot->bytes, outer = 0, span;
+	unsigned strided = 0;
+
+	for (int s = 0; s < f->k->param[i].nstride; s++) {
+		int64_t n = a->shape[slot->axis[s]], x = f->cell[slot->cell + 1 + s].i;
+
+		strided |= 1u << slot->axis[s];
+		if (x == INT64_MIN ||
+		    __builtin_mul_overflow(n > 0 ? n - 1 : 0, x < 0 ? -x : x, &span) ||
+		    __builtin_add_overflow(outer, span, &outer))
+			return true;
+	}
+	for (int d = 0; d < a->rank; d++)
+		if (!(strided >> d & 1) && __builtin_mul_overflow(inner, a->shape[d], &inner))
+			return true;
+	return __builtin_add_overflow(inner, outer, &span);
+}
+
 /* A default that depends on extents known only now. */
 static kvjit_status follow(const kvjit_frame *f, int i, int s, int64_t *out)
 {
@@ -260,7 +305,7 @@ static bool overlaps(const kvjit_frame *f, int i, int s, int64_t x)
 		if (slot->axis[t] == last)
 			return false;
 	return (p->role & KVJIT_OUTPUT) && a->rank && a->shape[slot->axis[s]] > 1 &&
-	       x < contiguous(p, slot->axis[s]) && -x < contiguous(p, slot->axis[s]);
+	       x < contiguous(p, slot->axis[s]) && x > -contiguous(p, slot->axis[s]);
 }
 
 static kvjit_status fill_strides(kvjit_frame *f, int i)
@@ -289,6 +334,12 @@ static kvjit_status fill_strides(kvjit_frame *f, int i)
 			return BAD("argument '%s': stride %d is 0; what is written must not "
 			           "overlap",
 			           p->name, s);
+		if (a->nstride) {
+			kvjit_status st = check_list_rows(f, i, s, x);
+
+			if (st != KVJIT_OK)
+				return st;
+		}
 		if (a->nstride && overlaps(f, i, s, x))
 			return BAD("argument '%s': stride %d is %ld; what is written must not "
 			           "overlap, and %ld elements lie together",
@@ -328,7 +379,11 @@ static kvjit_status fill_tensor(kvjit_frame *f, int i)
 		    "argument '%s': data is %p; on a device it must be aligned to %d bytes",
 		    p->name, a->data, grain(k, i));
 	f->cell[k->slot[i].cell].p = a->data;
-	return fill_strides(f, i);
+	s = fill_strides(f, i);
+	if (s == KVJIT_OK && a->rank && beyond_memory(f, i))
+		return BAD("argument '%s': its extents and strides span more than memory",
+		           p->name);
+	return s;
 }
 
 static void fill_planned(kvjit_frame *f, int i)
@@ -568,7 +623,7 @@ kvjit_status kvjit_call(const kvjit_kernel *k, const kvjit_plan *plan, const kvj
 	uint64_t begin;
 
 	if (!k)
-		return KVJIT_BAD_ARGUMENT;
+		return kvjit_fail_null("kvjit_call", "k", "kvjit_compile");
 	chosen = kvjit_frame_kernel(k, plan);
 	begin = k->record ? kvjit_record_begin(k->record, plan) : 0;
 	s = run(chosen, plan, args, nargs, scratch);

@@ -103,8 +103,9 @@ static kvjit_status read_text(kvjit_job *j)
 /* Knobs that only pass expand reads can't change a function that has its loops. */
 static kvjit_status check_late_knobs(kvjit_job *j, const bool *given)
 {
-	static const char *const early[] = { "kv_tile", "q_tile", "split",  "q_block", "kv_chunk",
-		                             "widen",   "parts",  "stores", "m_tile",  "n_tile" };
+	static const char *const early[] = { "kv_tile",  "q_tile", "split", "q_block",
+		                             "kv_chunk", "widen",  "parts", "stores",
+		                             "m_tile",   "n_tile" };
 
 	for (unsigned i = 0; i < kir_nknobs; i++)
 		for (unsigned e = 0; e < sizeof(early) / sizeof(early[0]); e++)
@@ -317,8 +318,7 @@ kvjit_status kvjit_compile(kvjit *kv, const char *text, const kvjit_compile_opti
 	kvjit_kernel *k = NULL;
 	kvjit_status s;
 
-	if (!kv)
-		return KVJIT_BAD_ARGUMENT;
+	KVJIT_NEED_CONTEXT(kv);
 	if (!text || !out)
 		return kvjit_fail(&kv->errors, KVJIT_BAD_ARGUMENT,
 		                  "text and out must not be NULL");

@@ -24,9 +24,8 @@ const kvjit_env_info kvjit_env_table[KVJIT_NENV] = {
 static _Thread_local char open_error[512];
 
 static const char *const status_names[] = {
-	"ok",         "bad problem", "unsupported",    "bad argument",
-	"no backend", "no memory",   "internal error", "device lost",
-	"pending"
+	"ok",        "bad problem",    "unsupported", "bad argument", "no backend",
+	"no memory", "internal error", "device lost", "pending"
 };
 
 const char *kvjit_status_name(kvjit_status s)
@@ -43,7 +42,7 @@ const char *kvjit_open_error(void)
 
 const char *kvjit_error(const kvjit *kv)
 {
-	return kv ? kvjit_last_error((kvjit_errors *)&kv->errors) : "";
+	return kv ? kvjit_last_error((kvjit_errors *)&kv->errors) : kvjit_null_error();
 }
 
 bool kvjit_list_has(const char *list, const char *word)
@@ -389,8 +388,10 @@ char *kvjit_info(kvjit *kv)
 	kir_text t = { 0 };
 	char list[200];
 
-	if (!kv)
+	if (!kv) {
+		kvjit_fail_null("kvjit_info", "kv", "kvjit_open");
 		return NULL;
+	}
 	kir_text_add(&t, "kvjit    %d\n", KVJIT_VERSION);
 	print_target("machine", &kv->host, &t);
 	print_target("target", &kv->target, &t);

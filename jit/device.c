@@ -93,10 +93,10 @@ const char *kvjit_device_name(const kvjit *kv)
 	return kv && kv->device ? kv->device->info.name : NULL;
 }
 
-static kvjit_status need_device(kvjit *kv)
+static kvjit_status need_device(kvjit *kv, const char *call)
 {
 	if (!kv)
-		return KVJIT_BAD_ARGUMENT;
+		return kvjit_fail_null(call, "kv", "kvjit_open");
 	return kv->device
 	           ? KVJIT_OK
 	           : kvjit_fail(&kv->errors, KVJIT_BAD_ARGUMENT,
@@ -109,7 +109,7 @@ kvjit_status kvjit_device_alloc(kvjit *kv, kvjit_memory kind, size_t bytes, void
 {
 	static const kbe_memory kinds[] = { KBE_MEMORY_device, KBE_MEMORY_shared,
 		                            KBE_MEMORY_host };
-	kvjit_status s = need_device(kv);
+	kvjit_status s = need_device(kv, __func__);
 	kbe_fault fault;
 	void *p;
 
@@ -137,7 +137,7 @@ void kvjit_device_free(kvjit *kv, void *p)
 
 kvjit_status kvjit_device_copy(kvjit *kv, void *to, const void *from, size_t bytes)
 {
-	kvjit_status s = need_device(kv);
+	kvjit_status s = need_device(kv, __func__);
 	kbe_fault fault;
 
 	if (s != KVJIT_OK)

@@ -73,6 +73,20 @@ kvjit_status kvjit_fail(kvjit_errors *e, kvjit_status s, const char *fmt, ...)
 	return s;
 }
 
+/* A handle that is NULL has no place for a sentence. */
+static _Thread_local char nobodys[160];
+
+kvjit_status kvjit_fail_null(const char *call, const char *handle, const char *from)
+{
+	snprintf(nobodys, sizeof(nobodys), "%s: %s is NULL; %s makes one", call, handle, from);
+	return KVJIT_BAD_ARGUMENT;
+}
+
+const char *kvjit_null_error(void)
+{
+	return nobodys;
+}
+
 const char *kvjit_last_error(kvjit_errors *e)
 {
 	struct kvjit_error_of *p;

@@ -66,8 +66,7 @@ kvjit_status kvjit_explain(kvjit *kv, const char *text, char **out)
 	kir_text t = { 0 };
 	kvjit_status s;
 
-	if (!kv)
-		return KVJIT_BAD_ARGUMENT;
+	KVJIT_NEED_CONTEXT(kv);
 	if (!out)
 		return kvjit_fail(&kv->errors, KVJIT_BAD_ARGUMENT, "out must not be NULL");
 	s = kvjit_compile(kv, text, NULL, &k);

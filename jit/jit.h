@@ -33,6 +33,16 @@ void kvjit_errors_free(kvjit_errors *e);
 kvjit_status kvjit_fail(kvjit_errors *e, kvjit_status s, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 const char *kvjit_last_error(kvjit_errors *e);
+/* The handle of a public call is NULL: keeps a sentence for this thread, which the error calls
+ * give for a handle that is NULL. Returns KVJIT_BAD_ARGUMENT. */
+kvjit_status kvjit_fail_null(const char *call, const char *handle, const char *from);
+const char *kvjit_null_error(void);
+/* In a public call whose first argument is a context. */
+#define KVJIT_NEED_CONTEXT(kv) \
+	do { \
+		if (!(kv)) \
+			return kvjit_fail_null(__func__, "kv", "kvjit_open"); \
+	} while (0)
 
 /* -- environment (env.def) ------------------------------------------------------- */
 

@@ -57,7 +57,7 @@ const char *kvjit_kernel_origin(const kvjit_kernel *k)
 
 const char *kvjit_kernel_error(const kvjit_kernel *k)
 {
-	return k ? kvjit_last_error((kvjit_errors *)&k->errors) : "";
+	return k ? kvjit_last_error((kvjit_errors *)&k->errors) : kvjit_null_error();
 }
 
 void *kvjit_entry(const kvjit_kernel *k)
@@ -171,8 +171,15 @@ char *kvjit_kernel_text(const kvjit_kernel *k, const char *stage)
 	char why[600];
 	bool ok;
 
-	if (!k || !stage)
+	if (!k) {
+		kvjit_fail_null("kvjit_kernel_text", "k", "kvjit_compile");
 		return NULL;
+	}
+	if (!stage) {
+		kvjit_fail((kvjit_errors *)&k->errors, KVJIT_BAD_ARGUMENT,
+		           "stage must not be NULL; stages are %s", stage_list);
+		return NULL;
+	}
 	pthread_mutex_lock((pthread_mutex_t *)&k->text);
 	ok = print_stage((kvjit_kernel *)k, stage, &t, &d);
 	pthread_mutex_unlock((pthread_mutex_t *)&k->text);

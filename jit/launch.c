@@ -137,8 +137,7 @@ kvjit_status kvjit_queue_new(kvjit *kv, const kvjit_queue_options *options, kvji
 {
 	kvjit_queue_options o = { 0 };
 
-	if (!kv)
-		return KVJIT_BAD_ARGUMENT;
+	KVJIT_NEED_CONTEXT(kv);
 	if (!out || (options && (options->size < sizeof(size_t) || options->size > sizeof(o))))
 		return kvjit_fail(&kv->errors, KVJIT_BAD_ARGUMENT,
 		                  out ? "options.size must be sizeof(kvjit_queue_options), %zu"
@@ -165,7 +164,7 @@ void kvjit_queue_free(kvjit_queue *q)
 
 const char *kvjit_queue_error(const kvjit_queue *q)
 {
-	return q ? kvjit_last_error((kvjit_errors *)&q->errors) : "";
+	return q ? kvjit_last_error((kvjit_errors *)&q->errors) : kvjit_null_error();
 }
 
 kvjit_status kvjit_queue_call(kvjit_queue *q, const kvjit_kernel *k, const kvjit_plan *plan,
@@ -175,7 +174,7 @@ kvjit_status kvjit_queue_call(kvjit_queue *q, const kvjit_kernel *k, const kvjit
 	kvjit_status s;
 
 	if (!q)
-		return KVJIT_BAD_ARGUMENT;
+		return kvjit_fail_null(__func__, "q", "kvjit_queue_new");
 	if (!k)
 		return kvjit_fail(&q->errors, KVJIT_BAD_ARGUMENT, "k must not be NULL");
 	f.k = kvjit_frame_kernel(k, plan);
@@ -197,7 +196,7 @@ kvjit_status kvjit_queue_copy(kvjit_queue *q, void *to, const void *from, size_t
 	kbe_fault fault;
 
 	if (!q)
-		return KVJIT_BAD_ARGUMENT;
+		return kvjit_fail_null(__func__, "q", "kvjit_queue_new");
 	if (bytes && (!to || !from))
 		return kvjit_fail(&q->errors, KVJIT_BAD_ARGUMENT, "%s is NULL",
 		                  to ? "from" : "to");
@@ -210,7 +209,7 @@ kvjit_status kvjit_queue_wait(kvjit_queue *q)
 	kbe_fault fault;
 
 	return q ? queue_fault(q, q->device->runtime->wait(q->handle, &fault), &fault)
-	         : KVJIT_BAD_ARGUMENT;
+	         : kvjit_fail_null(__func__, "q", "kvjit_queue_new");
 }
 
 kvjit_status kvjit_queue_seconds(kvjit_queue *q, double *out)
@@ -218,7 +217,7 @@ kvjit_status kvjit_queue_seconds(kvjit_queue *q, double *out)
 	kbe_fault fault;
 
 	if (!q)
-		return KVJIT_BAD_ARGUMENT;
+		return kvjit_fail_null(__func__, "q", "kvjit_queue_new");
 	if (!out)
 		return kvjit_fail(&q->errors, KVJIT_BAD_ARGUMENT, "out must not be NULL");
 	return queue_fault(q, q->device->runtime->seconds(q->handle, out, &fault), &fault);

@@ -41,8 +41,7 @@ kvjit_status kvjit_page_bytes(kvjit *kv, const char *format, int64_t kv_heads, i
 	char text[900];
 	kir_diag d = { 0 };
 
-	if (!kv)
-		return KVJIT_BAD_ARGUMENT;
+	KVJIT_NEED_CONTEXT(kv);
 	if (!format || !out)
 		return kvjit_fail(&kv->errors, KVJIT_BAD_ARGUMENT,
 		                  "format and out must not be NULL");
@@ -64,8 +63,7 @@ kvjit_status kvjit_format_hash(kvjit *kv, const char *format, uint64_t *out)
 	char text[900];
 	kir_diag d = { 0 };
 
-	if (!kv)
-		return KVJIT_BAD_ARGUMENT;
+	KVJIT_NEED_CONTEXT(kv);
 	if (!format || !out)
 		return kvjit_fail(&kv->errors, KVJIT_BAD_ARGUMENT,
 		                  "format and out must not be NULL");
@@ -86,6 +84,8 @@ int64_t kvjit_block_slots(const int32_t *blocks, int64_t nblocks, int64_t page, 
 {
 	int64_t t = 0;
 
+	if (page > INT32_MAX) /* the last slot would be no s64 */
+		return 0;
 	for (int64_t i = 0; blocks && slots && i < nblocks; i++)
 		for (int64_t k = 0; k < page && t < tokens; k++)
 			slots[t++] = blocks[i] < 0 ? -1 : blocks[i] * page + k;

@@ -575,12 +575,13 @@ static void set_sizes(kvjit_plan *p, const kvjit_kernel *k, const kvjit_batch *b
 kvjit_status kvjit_plan_new(const kvjit_kernel *k, const kvjit_batch *batch, kvjit_plan **plan)
 {
 	const kvjit_kernel *run;
+	kvjit_plan sizes = { 0 }; /* of a plan that fails the old one keeps its own */
 	kvjit_batch b;
 	kvjit_status s;
 	kvjit_plan *p;
 
 	if (!k)
-		return KVJIT_BAD_ARGUMENT;
+		return kvjit_fail_null("kvjit_plan_new", "k", "kvjit_compile");
 	if (!plan)
 		return BAD("plan must not be NULL");
 	if (!k->planned)
@@ -592,21 +593,26 @@ kvjit_status kvjit_plan_new(const kvjit_kernel *k, const kvjit_batch *batch, kvj
 	if (!p)
 		return kvjit_fail((kvjit_errors *)&k->errors, KVJIT_NO_MEMORY,
 		                  "no memory for a plan");
-	p->id = k->id;
-	set_sizes(p, k, &b);
 	if (*plan && p->device != k->device)
 		return BAD("the plan is of another device than the kernel, or of another "
 		           "context's");
 	if (!p->device)
 		p->device = kvjit_device_retain(k->device);
-	run = kvjit_variant(k, p->pick);
+	set_sizes(&sizes, k, &b);
+	run = kvjit_variant(k, sizes.pick);
 	s = build(run, &b, p);
 	if (s != KVJIT_OK && run != k)
 		kvjit_fail((kvjit_errors *)&k->errors, s, "%s", kvjit_kernel_error(run));
-	if (s == KVJIT_OK)
+	if (s == KVJIT_OK) {
+		p->id = k->id;
+		p->ctx = sizes.ctx;
+		p->qlen = sizes.qlen;
+		p->size_class = sizes.size_class;
+		p->pick = sizes.pick;
 		*plan = p;
-	else if (!*plan)
+	} else if (!*plan) {
 		kvjit_plan_free(p);
+	}
 	return s;
 }
 

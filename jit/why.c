@@ -43,10 +43,10 @@ static kvjit_status resolve(kvjit *kv, const char *text, const kvjit_compile_opt
 	return KVJIT_OK;
 }
 
-static kvjit_status check(kvjit *kv, const char *text, const void *out)
+static kvjit_status check(kvjit *kv, const char *call, const char *text, const void *out)
 {
 	if (!kv)
-		return KVJIT_BAD_ARGUMENT;
+		return kvjit_fail_null(call, "kv", "kvjit_open");
 	if (text && out)
 		return KVJIT_OK;
 	return kvjit_fail(&kv->errors, KVJIT_BAD_ARGUMENT, "text and out must not be NULL");
@@ -55,7 +55,7 @@ static kvjit_status check(kvjit *kv, const char *text, const void *out)
 kvjit_status kvjit_keys_of(kvjit *kv, const char *text, const kvjit_compile_options *options,
                            kvjit_keys *out)
 {
-	kvjit_status s = check(kv, text, out);
+	kvjit_status s = check(kv, __func__, text, out);
 	kir_text sched = { 0 };
 	kvjit_job *j;
 	char by[40];
@@ -215,7 +215,7 @@ static void print_why(kvjit_job *j, const char *by, kir_text *out)
 kvjit_status kvjit_why(kvjit *kv, const char *text, const kvjit_compile_options *options,
                        char **out)
 {
-	kvjit_status s = check(kv, text, out);
+	kvjit_status s = check(kv, __func__, text, out);
 	kir_text t = { 0 };
 	kvjit_job *j;
 	char by[40];

@@ -135,7 +135,8 @@ static void test_memory_and_queues_want_a_device(void **state)
 	assert_int_equal(kvjit_queue_new(NULL, NULL, &q), KVJIT_BAD_ARGUMENT);
 	assert_int_equal(kvjit_queue_wait(NULL), KVJIT_BAD_ARGUMENT);
 	assert_int_equal(kvjit_queue_call(NULL, NULL, NULL, NULL, 0, NULL), KVJIT_BAD_ARGUMENT);
-	assert_string_equal(kvjit_queue_error(NULL), "");
+	assert_string_equal(kvjit_queue_error(NULL),
+	                    "kvjit_queue_call: q is NULL; kvjit_queue_new makes one");
 	assert_null(kvjit_device_name(NULL));
 	assert_string_equal(kvjit_status_name(KVJIT_DEVICE_LOST), "device lost");
 	kvjit_close(kv);

@@ -586,6 +586,10 @@ static void test_long_expressions(void **state)
 	free(text);
 }
 
+#define TURNED(name, how)                                                            \
+	"format " name " v1 {\nelem s8\nscale f32 token-head amax/127 floor 1e-06\n" \
+	"rotate " how "\ntensor c [h t] { k[d] ks v[d] vs }\n}\n"
+
 static void test_expand_errors(void **state)
 {
 	static const char *const cases[][2] = {
@@ -633,6 +637,12 @@ static void test_expand_errors(void **state)
 		  "keys in parts and shared values can't be mixed with another format" },
 		{ "transcode from=bf16 from_v=int8/token-head/rotated to=bf16 dim=64 page=64",
 		  "rotated values are moved as they are or not at all" },
+		{ TURNED("a", "hadamard signs") TURNED("b", "hadamard")
+		  "transcode from=a to=b dim=64 page=64",
+		  "rotated keys are moved as they are or not at all" },
+		{ TURNED("a", "hadamard 32") TURNED("b", "hadamard 64")
+		  "transcode from=a to=b dim=64 page=64",
+		  "rotated keys are moved as they are or not at all" },
 		{ "transcode from=int8/g48 to=bf16 dim=64 page=16",
 		  "scale group of 48 doesn't divide a head of 64" },
 		{ "transcode from=bf16 to=int8/g48 dim=64 page=16",

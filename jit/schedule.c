@@ -276,7 +276,7 @@ static void default_rescale(kir_func *f)
 static int default_q_block(const kir_func *f, kir_ref attention, const kir_problem *p,
                            const kvjit_shape *s)
 {
-	const kir_type *k = kir_type_of(f, kir_operand(f, attention, "k"));
+	const kir_type *k = kir_type_of(f, kir_operand(f, attention, "k")), *cache;
 	kir_ref value = kir_operand(f, attention, "v");
 	int64_t q_tile = f->sched.q_tile, heads = s->kv_heads;
 	kir_elem e = (kir_elem)k->elem;
@@ -287,6 +287,7 @@ static int default_q_block(const kir_func *f, kir_ref attention, const kir_probl
 		          .tiles = (p->qlen + q_tile - 1) / q_tile,
 		          .lists = heads * (p->batch ? p->batch : 1),
 		          .rows = q_tile * (s->heads / heads),
+		          .heads = k->dim[1],
 		          .dim_k = kir_type_of(f, kir_operand(f, attention, "q"))->dim[2],
 		          .dim_v = s->dim_v,
 		          .wide = f->sched.widen != 1 && kir_is_float(e) &&
@@ -295,6 +296,10 @@ static int default_q_block(const kir_func *f, kir_ref attention, const kir_probl
 	o.bytes = k->dim[3] * kir_elem_bytes(e);
 	k = kir_type_of(f, value);
 	o.bytes += k->dim[3] * kir_elem_bytes((kir_elem)k->elem);
+	o.block = o.bytes * s->page[0];
+	cache = param_type(f, "cache");
+	if (cache && cache->rank == 3 && cache->dim[2] > 0)
+		o.block = cache->dim[2] * kir_elem_bytes((kir_elem)cache->elem);
 	return (int)kpass_default_q_block(f->target, &o);
 }
 

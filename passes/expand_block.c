@@ -317,28 +317,33 @@ static bool set_widened(attn *a, kir_diag *why)
 	return false;
 }
 
-/* Of a key and its value in what is kept of a chunk: as stored, or, if wide, widened. */
-static int64_t key_bytes(const attn *a, bool wide)
+/* What is kept of a chunk for the tiles of queries: widened, or the keys as they lie. */
+static kpass_order kept(const attn *a)
 {
-	int64_t bytes = 0;
+	const kir_type *codes = kir_type_of(a->f, a->key[0].codes), *cache;
+	kpass_order o = { .wide = a->widen_key || a->widen_value, .heads = codes->dim[1] };
 
-	if (wide)
-		return (a->widen_key ? a->key[0].dim * 2 : 0) +
-		       (a->widen_value ? a->value[0].dim * 2 : 0);
-	for (unsigned i = 0; i < a->nkey + a->nvalue; i++) {
+	o.bytes =
+	    (a->widen_key ? a->key[0].dim * 2 : 0) + (a->widen_value ? a->value[0].dim * 2 : 0);
+	for (unsigned i = 0; !o.wide && i < a->nkey + a->nvalue; i++) {
 		const part *p = i < a->nkey ? &a->key[i] : &a->value[i - a->nkey];
 
 		if (i < a->nkey || !is_value(a, i - a->nkey))
-			bytes += p->dim / (p->packed ? 2 : 1) *
-			         kir_elem_bytes((kir_elem)kir_type_of(a->f, p->codes)->elem);
+			o.bytes += p->dim / (p->packed ? 2 : 1) *
+			           kir_elem_bytes((kir_elem)kir_type_of(a->f, p->codes)->elem);
 	}
-	return bytes;
+	o.block = o.bytes * a->page;
+	cache = kir_type_of(a->f, kir_root(a->f, a->key[0].codes));
+	if (cache->rank == 3 &&
+	    cache->dim[2] > 0) /* a page's blocks with all that is in them */
+		o.block = cache->dim[2] * kir_elem_bytes((kir_elem)cache->elem);
+	return o;
 }
 
 bool attn_set_blocks(attn *a, kir_diag *why)
 {
 	const kir_sched *s = &a->f->sched;
-	bool wide;
+	kpass_order o;
 
 	a->q_block = s->q_block;
 	a->kv_chunk = s->kv_chunk;
@@ -355,13 +360,12 @@ bool attn_set_blocks(attn *a, kir_diag *why)
 	}
 	if (!set_widened(a, why))
 		return false;
-	wide = a->widen_key || a->widen_value;
+	o = kept(a);
 	if (!a->kv_chunk)
-		a->kv_chunk =
-		    kpass_default_kv_chunk(a->f->target, key_bytes(a, wide), wide, a->kv_tile);
+		a->kv_chunk = kpass_default_kv_chunk(a->f->target, &o, a->kv_tile);
 	if (a->q_block > 1) {
 		kir_chose(a->f, KIR_KNOB_kv_chunk, a->kv_chunk);
-		kir_chose(a->f, KIR_KNOB_widen, wide ? KIR_widen_on : KIR_widen_off);
+		kir_chose(a->f, KIR_KNOB_widen, o.wide ? KIR_widen_on : KIR_widen_off);
 	}
 	return true;
 }

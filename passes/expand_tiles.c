@@ -65,7 +65,8 @@ int64_t kpass_default_kv_tile(const kir_func *f, int64_t run, int64_t dim_k, int
 enum {
 	SERVED = 512, /* rows that a byte of each element of a key and value serves */
 	BLOCKS = 32,  /* of a call, so that no core waits for work                  */
-	FEW = 8       /* tiles that a block has before their number counts          */
+	FEW = 8,      /* tiles that a block has before their number counts          */
+	WAYS = 16     /* of L2                                                      */
 };
 
 /* Cache sizes of the target as its row has them: a text gives the same kernel on every machine
@@ -77,6 +78,23 @@ static int64_t second_level(const kir_target *t)
 	return row ? row->l2_bytes : t->l2_bytes;
 }
 
+/* Bytes of L2 that one head's blocks can be in. Pages lie one after the other in large pages of
+ * the system, so that all blocks of a head have places modulo a way of L2 that differ by what
+ * the page's stride and the way have in common: with 8 heads of 64 KiB each lie in the same
+ * half of the sets, whatever the pages. */
+static int64_t reachable(const kir_target *t, const kpass_order *o)
+{
+	int64_t l2 = second_level(t), common = l2 / WAYS, rest = o->block * o->heads;
+
+	while (rest) {
+		int64_t over = common % rest;
+
+		common = rest;
+		rest = over;
+	}
+	return o->block < common ? l2 / common * o->block : l2;
+}
+
 /* What of a head's keys and values L2 doesn't hold comes from L3, at some 8 bytes a cycle of a
  * core, for each block of rows. An element of 2 bytes takes a quarter of a cycle then, and its
  * products with 1024 rows 2 at the tiles' peak: an eighth, which runs beside them. Half the
@@ -85,10 +103,10 @@ static int64_t second_level(const kir_target *t)
  * need the rest. */
 int64_t kpass_default_q_block(const kir_target *t, const kpass_order *o)
 {
-	int64_t l2 = second_level(t), rows = SERVED * o->bytes / (o->dim_k + o->dim_v), n;
-	int64_t fit = l2 / 4 / (o->dim_v * 4);
+	int64_t rows = SERVED * o->bytes / (o->dim_k + o->dim_v), n;
+	int64_t fit = second_level(t) / 4 / (o->dim_v * 4);
 
-	if (!o->wide && o->ctx && o->ctx * o->bytes <= l2 / 2)
+	if (!o->wide && o->ctx && o->ctx * o->bytes <= reachable(t, o) / 2)
 		return 0;
 	rows = rows < SERVED ? SERVED : rows;
 	n = (rows < fit ? rows : fit) / o->rows;
@@ -98,9 +116,10 @@ int64_t kpass_default_q_block(const kir_target *t, const kpass_order *o)
 	return n < 2 ? 0 : n;
 }
 
-int64_t kpass_default_kv_chunk(const kir_target *t, int64_t bytes, bool wide, int64_t kv_tile)
+int64_t kpass_default_kv_chunk(const kir_target *t, const kpass_order *o, int64_t kv_tile)
 {
-	int64_t keys = second_level(t) / (wide ? 8 : 4) / bytes;
+	int64_t most = second_level(t) / (o->wide ? 8 : 4), half = reachable(t, o) / 2, keys;
 
+	keys = (o->wide || most < half ? most : half) / o->bytes;
 	return keys < kv_tile ? kv_tile : keys / kv_tile * kv_tile;
 }

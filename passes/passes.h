@@ -61,14 +61,16 @@ typedef struct kpass_order {
 	int64_t tiles; /* of queries, for each of `lists` sequences and KV heads     */
 	int64_t lists, rows, dim_k, dim_v; /* rows: of a tile                        */
 	int64_t bytes; /* a key and its value as they are stored                     */
+	int64_t block; /* what a page has of a head                                  */
+	int64_t heads; /* blocks of a page, side by side                             */
 	bool wide;     /* codes are widened once a chunk                             */
 } kpass_order;
 
 /* Knob q_block where products take tile registers and nobody chose; 0: one tile. */
 int64_t kpass_default_q_block(const kir_target *t, const kpass_order *o);
 /* Knob kv_chunk where it is 0, in tokens. bytes: of a key and its value, as they are kept for
- * the tiles of queries: stored, or widened. */
-int64_t kpass_default_kv_chunk(const kir_target *t, int64_t bytes, bool wide, int64_t kv_tile);
+ * the tiles of queries: stored, or widened, which lies in one piece. */
+int64_t kpass_default_kv_chunk(const kir_target *t, const kpass_order *o, int64_t kv_tile);
 /* Query heads of a KV head that are handled together, of `group`. */
 int64_t kpass_head_tile(const kir_target *t, int64_t group, int64_t dim_v);
 /* Most rows of queries on a GPU, where they and their sums stay in registers: a block of the

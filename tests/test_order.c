@@ -14,7 +14,8 @@
 
 static const kir_target *amx;
 
-/* 32 query heads over 8 KV heads of 128 elements, 8 queries a tile. */
+/* 4 query heads for each KV head of 128 elements, 8 queries a tile. Pages of 128 tokens and 7
+ * heads, so that blocks of a head lie anywhere in L2. */
 static kpass_order usual(int64_t ctx, int64_t queries, int64_t bytes)
 {
 	return (kpass_order){ .ctx = ctx,
@@ -23,7 +24,9 @@ static kpass_order usual(int64_t ctx, int64_t queries, int64_t bytes)
 		              .rows = 32,
 		              .dim_k = 128,
 		              .dim_v = 128,
-		              .bytes = bytes };
+		              .bytes = bytes,
+		              .block = bytes * 128,
+		              .heads = 7 };
 }
 
 static int64_t block_of(kpass_order o)
@@ -34,8 +37,7 @@ static int64_t block_of(kpass_order o)
 static void long_keys_serve_many_rows(void **state)
 {
 	kpass_order o = usual(8192, 8192, 512);
-	int64_t rows = block_of(o) * o.rows,
-	        chunk = kpass_default_kv_chunk(amx, o.bytes, false, 128);
+	int64_t rows = block_of(o) * o.rows, chunk = kpass_default_kv_chunk(amx, &o, 128);
 
 	(void)state;
 	assert_int_equal(rows, 1024);
@@ -49,7 +51,8 @@ static void long_keys_serve_many_rows(void **state)
 	assert_int_equal(block_of(o) * o.rows, 1024);
 }
 
-/* Keys that L2 holds are read once whatever the order is; codes are widened once all the same. */
+/* Keys that L2 holds are read once whatever the order is; codes are widened once all the same.
+ */
 static void short_keys_need_no_chunks(void **state)
 {
 	kpass_order o = usual(2048, 2048, 512), wide = usual(2048, 2048, 256);
@@ -62,13 +65,14 @@ static void short_keys_need_no_chunks(void **state)
 	wide.wide = true;
 	assert_int_equal(block_of(wide) * 32, 512);
 	/* 512 bytes a key once they are bf16 */
-	chunk = kpass_default_kv_chunk(amx, 512, true, 128);
+	wide.bytes = 512;
+	chunk = kpass_default_kv_chunk(amx, &wide, 128);
 	assert_int_equal(chunk, 512);
 	assert_true(chunk * 512 + 512 * 128 * 4 <= amx->l2_bytes / 4);
 }
 
-/* New tokens behind a long context: at least 32 blocks of 8 KV heads, as long as they are 8 tiles
- * or more. */
+/* New tokens behind a long context: at least 32 blocks of 8 KV heads, as long as they are 8
+ * tiles or more. */
 static void few_queries_are_spread(void **state)
 {
 	(void)state;
@@ -92,8 +96,36 @@ static void sums_stay_in_l2(void **state)
 		assert_true(rows >= 256 && rows * dim * 4 <= amx->l2_bytes / 4);
 	}
 	/* a chunk is a tile of keys at least */
-	assert_int_equal(kpass_default_kv_chunk(amx, 65536, false, 128), 128);
-	assert_int_equal(kpass_default_kv_chunk(amx, 576, false, 128) % 128, 0);
+	kpass_order o = usual(8192, 8192, 65536);
+
+	assert_int_equal(kpass_default_kv_chunk(amx, &o, 128), 128);
+	o.bytes = 576;
+	assert_int_equal(kpass_default_kv_chunk(amx, &o, 128) % 128, 0);
+}
+
+/* Pages of 2^n heads: all blocks of a head lie in a few sets of L2, which then holds less of
+ * it. */
+static void blocks_of_a_head_meet(void **state)
+{
+	static const struct {
+		int64_t page, heads, chunk;
+		bool holds; /* 2048 keys of 512 bytes, a MiB */
+	} of[] = { { 128, 7, 1024, true }, { 128, 8, 1024, false }, { 64, 8, 512, false },
+		   { 16, 8, 256, false },  { 16, 1, 1024, true },   { 128, 2, 1024, false },
+		   { 256, 8, 1024, true } };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof of / sizeof *of; i++) {
+		kpass_order o = usual(2048, 2048, 512);
+
+		o.block = 512 * of[i].page;
+		o.heads = of[i].heads;
+		assert_int_equal(kpass_default_kv_chunk(amx, &o, 16), of[i].chunk);
+		assert_int_equal(block_of(o) == 0, of[i].holds);
+		/* what is widened lies in one piece */
+		o.wide = true;
+		assert_int_equal(kpass_default_kv_chunk(amx, &o, 16), 512);
+	}
 }
 
 /* Tiles of 128 keys where sums go through memory once a tile of keys, 64 with vectors. */
@@ -122,6 +154,7 @@ int main(void)
 		cmocka_unit_test(short_keys_need_no_chunks),
 		cmocka_unit_test(few_queries_are_spread),
 		cmocka_unit_test(sums_stay_in_l2),
+		cmocka_unit_test(blocks_of_a_head_meet),
 		cmocka_unit_test(tiles_of_keys_are_longer),
 	};
 

@@ -217,6 +217,9 @@ typedef struct kir_target {
 extern const kir_target kir_targets[];
 extern const unsigned kir_ntargets;
 const kir_target *kir_target_find(const char *name); /* NULL if unknown */
+/* Bytes of a second-level cache that blocks of `block` bytes can be in, `stride` apart or any
+ * multiple of it: they meet modulo a way. */
+int64_t kir_cache_room(int64_t cache, int64_t block, int64_t stride);
 /* "generic, avx2, ..." into list, which is returned: for messages. */
 const char *kir_target_names(char *list, size_t len);
 

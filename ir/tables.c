@@ -295,6 +295,20 @@ const kir_target *kir_target_find(const char *name)
 	return NULL;
 }
 
+int64_t kir_cache_room(int64_t cache, int64_t block, int64_t stride)
+{
+	enum { WAYS = 16 };
+	int64_t common = cache / WAYS;
+
+	while (stride) {
+		int64_t rest = common % stride;
+
+		common = stride;
+		stride = rest;
+	}
+	return block < common ? cache / common * block : cache;
+}
+
 const char *kir_target_names(char *list, size_t len)
 {
 	size_t used = 0;

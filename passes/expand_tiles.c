@@ -65,8 +65,7 @@ int64_t kpass_default_kv_tile(const kir_func *f, int64_t run, int64_t dim_k, int
 enum {
 	SERVED = 512, /* rows that a byte of each element of a key and value serves */
 	BLOCKS = 32,  /* of a call, so that no core waits for work                  */
-	FEW = 8,      /* tiles that a block has before their number counts          */
-	WAYS = 16     /* of L2                                                      */
+	FEW = 8       /* tiles that a block has before their number counts          */
 };
 
 /* Cache sizes of the target as its row has them: a text gives the same kernel on every machine
@@ -84,15 +83,7 @@ static int64_t second_level(const kir_target *t)
  * half of the sets, whatever the pages. */
 static int64_t reachable(const kir_target *t, const kpass_order *o)
 {
-	int64_t l2 = second_level(t), common = l2 / WAYS, rest = o->block * o->heads;
-
-	while (rest) {
-		int64_t over = common % rest;
-
-		common = rest;
-		rest = over;
-	}
-	return o->block < common ? l2 / common * o->block : l2;
+	return kir_cache_room(second_level(t), o->block, o->block * o->heads);
 }
 
 /* What of a head's keys and values L2 doesn't hold comes from L3, at some 8 bytes a cycle of a

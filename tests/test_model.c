@@ -110,6 +110,8 @@ static void tiles_have_their_order(void **state)
 	              "ctx=8192 qlen=8192",
 	    p2048[] = "attn q=bf16 kv=bf16/none/amx heads=32:8 dim=128 page=128 causal batch=1 "
 	              "ctx=2048 qlen=2048",
+	    small[] = "attn q=bf16 kv=bf16/none/amx heads=32:8 dim=128 page=16 causal batch=1 "
+	              "ctx=8192 qlen=8192",
 	    e4m3[] =
 	        "attn q=bf16 kv=e4m3/tensor/amx heads=32:8 dim=128 page=128 causal batch=1 "
 	        "ctx=8192 qlen=8192",
@@ -132,20 +134,27 @@ static void tiles_have_their_order(void **state)
 		/* a chunk that L2 doesn't hold is none */
 		{ p8192, "kv_tile=128 q_tile=8 q_block=32 kv_chunk=1024",
 		  "kv_tile=128 q_tile=8 q_block=32 kv_chunk=8192" },
+		/* pages of 8 heads leave a head half of L2, smaller ones an eighth */
+		{ p2048, "kv_tile=128 q_tile=8 q_block=16 kv_chunk=1024",
+		  "kv_tile=128 q_tile=8 q_block=16 kv_chunk=2048" },
+		{ small, "kv_tile=16 q_tile=8 q_block=32 kv_chunk=256",
+		  "kv_tile=16 q_tile=8 q_block=32 kv_chunk=1024" },
 		/* 32 rows fit L1, 64 don't; 16 load a tile of keys for one product */
-		{ p2048, "kv_tile=128 q_tile=8", "kv_tile=128 q_tile=16" },
-		{ p2048, "kv_tile=128 q_tile=8", "kv_tile=128 q_tile=4" },
+		{ p2048, "kv_tile=128 q_tile=8 q_block=32",
+		  "kv_tile=128 q_tile=16 q_block=16" },
+		{ p2048, "kv_tile=128 q_tile=8 q_block=32", "kv_tile=128 q_tile=4 q_block=64" },
 		{ p8192, "kv_tile=128 q_tile=8 q_block=32",
 		  "kv_tile=128 q_tile=16 q_block=16" },
 		/* what streams through L1 takes what lies there with it */
 		{ p8192, "kv_tile=128 q_tile=8 q_block=32 stream=cache",
 		  "kv_tile=128 q_tile=8 q_block=32 stream=off" },
-		{ p2048, "kv_tile=128 q_tile=8", "kv_tile=128 q_tile=8 stream=off" },
+		{ p2048, "kv_tile=128 q_tile=8 q_block=32",
+		  "kv_tile=128 q_tile=8 q_block=32 stream=off" },
 		/* blocks of two by two tiles: each load feeds two products */
 		{ p8192, "kv_tile=128 q_tile=8 q_block=32",
 		  "kv_tile=128 q_tile=8 q_block=32 rows=16" },
 		/* sums are loaded and stored for twice as many products */
-		{ p2048, "kv_tile=128 q_tile=8", "kv_tile=64 q_tile=8" },
+		{ p2048, "kv_tile=128 q_tile=8 q_block=32", "kv_tile=64 q_tile=8 q_block=32" },
 		/* lines touched ahead */
 		{ p8192, "kv_tile=128 q_tile=8 q_block=32 prefetch=off",
 		  "kv_tile=128 q_tile=8 q_block=32 prefetch=one" },

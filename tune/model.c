@@ -275,6 +275,7 @@ static kt_tiles_of tiles_of(const kt_model_of *m, const sizes *z, const kir_sche
 		          .qlen = (double)z->qlen,
 		          .lists = (double)(z->batch * z->kv_heads),
 		          .cold = m->cold };
+	int64_t block = 0;
 
 	for (int i = 0; i < 2; i++) {
 		enum arith a = arith_of(m, z, i, i ? s->pv : s->qk);
@@ -284,7 +285,9 @@ static kt_tiles_of tiles_of(const kt_model_of *m, const sizes *z, const kir_sche
 		t.size[i] = a == A_BF16 ? 2 : 1;
 		t.digits[i] = a == A_INT8X2 ? 2 : 1;
 		t.widened[i] = widens(m, z, s, i);
+		block += (int64_t)(t.dim[i] * t.stored[i]) * z->page;
 	}
+	t.room = (double)kir_cache_room(m->target->l2_bytes, block, block * z->kv_heads);
 	return t;
 }
 

@@ -98,6 +98,7 @@ double kt_tiles_cycles(const kt_tiles_of *t, const kir_sched *s, kt_tiles_parts 
 	    t->ctx - t->qlen / 2; /* that a query sees, of those it may see causally */
 	double met = tiles * keys / x.keys, stays = resident(t, &x), bytes = 0, chunk = 0;
 	double l2 = t->target->l2_bytes, l1 = t->target->l1_bytes, far, compute;
+	bool fits, wide = false;
 
 	*p = (kt_tiles_parts){ 0 };
 	p->product = met * products(t, &x) * (s->prefetch > OFF ? touched : 1);
@@ -109,6 +110,7 @@ double kt_tiles_cycles(const kt_tiles_of *t, const kir_sched *s, kt_tiles_parts 
 		bool shared = x.block > 1 && s->widen != OFF;
 		double codes = met * x.keys * t->dim[i];
 
+		wide |= t->widened[i] && shared;
 		if (t->widened[i])
 			p->decode += shared ? codes * code / x.block : codes * code_again;
 		bytes += t->dim[i] * t->stored[i];
@@ -125,9 +127,12 @@ double kt_tiles_cycles(const kt_tiles_of *t, const kir_sched *s, kt_tiles_parts 
 		p->near += met * x.keys / x.chunk * x.rows *
 		           (t->dim[1] * 4 * 4 + t->dim[0] * 2 * 2) / l2_bytes;
 	/* keys and values beyond L2: once for the tiles of queries of a chunk, if it stays */
-	chunk = chunk * x.chunk + x.block * x.rows * t->dim[1] * 4;
-	far = tiles * keys * bytes / (chunk <= 0.75 * l2 ? x.block : 1);
-	if (x.block < 2 && t->ctx * bytes <= 0.6 * l2)
+	chunk *= x.chunk;
+	/* what is widened lies in one piece */
+	fits = chunk + x.block * x.rows * t->dim[1] * 4 <= 0.75 * l2 &&
+	       (wide || chunk <= 0.6 * t->room);
+	far = tiles * keys * bytes / (fits ? x.block : 1);
+	if (x.block < 2 && t->ctx * bytes <= 0.6 * t->room)
 		far = lists * t->ctx * bytes;
 	p->far = far / l3_bytes;
 	if (t->cold)

@@ -39,8 +39,8 @@ static kvjit_arg tensor(const char *name, void *data, kvjit_dtype type)
 /* `calls` calls of the kernel with nseq sequences of `len` tokens, of which one is new. */
 static void call_attn(kvjit_kernel *k, int64_t nseq, int32_t len, int calls)
 {
-	static float q[MOST_SEQS][2][64], out[MOST_SEQS][2][64];
-	static int32_t table[MOST_SEQS][PAGES];
+	float q[MOST_SEQS][2][64] = { { { 0 } } }, out[MOST_SEQS][2][64];
+	int32_t table[MOST_SEQS][PAGES];
 	int32_t lens[MOST_SEQS], starts[MOST_SEQS + 1] = { 0 };
 	kvjit_plan *plan = NULL;
 	void *pool = kvjit_alloc(PAGES * 4096); /* more than pages of this format have */

@@ -50,6 +50,9 @@ static kir_ref old_maximum(const kir_func *f, kir_ref n)
 		return 0;
 	kir_ref m = kir_src(f, n, 0), x = kir_src(f, n, 1);
 
+	/* times the scores' scale, if that was taken out of them */
+	if (is_op(f, x, KIR_OP_mul) && !kir_type_of(f, kir_src(f, x, 1))->rank)
+		x = kir_src(f, x, 0);
 	return is_op(f, m, KIR_OP_arg) && is_op(f, x, KIR_OP_reduce_max) ? m : 0;
 }
 

@@ -20,9 +20,10 @@
  * -inf, weights 0 and factors 1; the pass takes loops whose select's other side is -inf, that
  * store nothing and carry nothing else.
  *
- * On GPUs, and where the mask reads memory for each pair (a tree of new tokens, say), there are
- * two such loops, one behind the other: for blocks of which the bounds say that every pair is
- * seen, without mask and bounds of loads, and for those that it cuts.
+ * On GPUs, for 16 query rows and more in tile registers, and where the mask reads memory for each
+ * pair (a tree of new tokens, say), there are two such loops, one behind the other: for blocks of
+ * which the bounds say that every pair is seen, without mask and bounds of loads, and for those
+ * that it cuts.
  *
  * Requires level T. Costs some 20 scalar ops a block, twice with two loops.
  */
@@ -317,15 +318,21 @@ static bool reads_pairs(const kir_func *f, kir_ref loop, kir_ref mask)
 
 /* Whether a loop's blocks are gone over twice: those that the mask leaves whole, then those
  * that it cuts. On GPUs, whose code of a tile is a straight line that masking is an eighth of,
- * and where the mask reads memory for each pair; but only where the tile is no more than two
- * products, as it is there twice. */
+ * where products are so fast that the vectors beside them are what time goes into, in tile
+ * registers if their rows are full (masked scores would be a second tile of them in L1, too), and
+ * where the mask reads memory for each pair; but only where the tile is no more than two products,
+ * as it is there twice. */
 static bool splits(const kir_func *f, kir_ref loop, kir_ref mask, kir_ref end)
 {
+	bool tiles = f->target->features & KIR_HAS_amx_tile && f->sched.tiles != 1;
 	unsigned products = 0;
 
 	for (kir_ref n = loop; n < end; n++)
-		products += f->node[n].op == KIR_OP_dot;
-	return products == 2 && (f->target->lanes || reads_pairs(f, loop, mask));
+		if (f->node[n].op == KIR_OP_dot) {
+			products++;
+			tiles &= kir_type_of(f, n)->dim[0] >= KIR_AMX_ROWS;
+		}
+	return products == 2 && (f->target->lanes || tiles || reads_pairs(f, loop, mask));
 }
 
 /* Whether the block is whole: every pair of the mask holds, and the loop doesn't end in it. */

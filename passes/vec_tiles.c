@@ -17,9 +17,11 @@
  * leaves the last product to vectors if none does.
  *
  *   held      few rows, as in decode: the left factor stays in registers, each tile of the
- * right one is loaded once, sums alternate between two registers, and a sum is stored behind
- * the next one's first product blocked   many rows: 2 x 2 tiles of the sum, so that each load
- * feeds two products
+ *             right one is loaded once, sums alternate between two registers, and a sum is
+ *             stored behind the next one's first product
+ *   blocked   many rows: 2 x 2 tiles of the sum, so that each load feeds two products; each
+ *             is stored before the next block's first product in its register. With knob
+ *             pipeline a block is stored at its end: there vectors stand between its products
  *
  * The right factor is read where it lies if the cache stores it so (vec_layout.c). Codes that
  * must be widened are, 16 columns at a time, once for all rows, into a tile that stays in L1.
@@ -283,6 +285,12 @@ typedef struct product {
 	vec_tile a, acc, out, whole, part[MAX_COLS];
 	bool has_acc;
 	kir_ref live; /* WIDENED: elements of the contraction that count, or 0  */
+	bool late;    /* sums of a block are stored in the next one             */
+	struct {
+		int64_t tile;
+		vec_ix row, c;
+	} due[TILES]; /* sums that are still to be stored                       */
+	unsigned ndue;
 } product;
 
 static void tile_op(vec *v, kir_op op, int64_t t, int64_t a, int64_t b)
@@ -400,12 +408,82 @@ static void held(product *p)
 	vec_loop_end(p->v, &l);
 }
 
-/* Sums of mb x nb tiles; rest: the rows left over, mb is 1. */
+/* Stores the sum that is due in a register; in all of them for -1. */
+static void store_due(product *p, int64_t tile)
+{
+	unsigned left = 0;
+
+	for (unsigned i = 0; i < p->ndue; i++)
+		if (tile < 0 || p->due[i].tile == tile)
+			end_sum(p, p->due[i].tile, p->due[i].row, p->due[i].c);
+		else
+			p->due[left++] = p->due[i];
+	p->ndue = left;
+}
+
+/* A sum is complete: it is stored at once, or where its register is needed next. */
+static void complete(product *p, int64_t tile, vec_ix row, vec_ix c)
+{
+	if (!p->late) {
+		end_sum(p, tile, row, c);
+		return;
+	}
+	p->due[p->ndue].tile = tile;
+	p->due[p->ndue].row = row;
+	p->due[p->ndue++].c = c;
+}
+
+/* A block of sums: mb x nb tiles from (row, c). */
+typedef struct sums {
+	vec_ix row, c;
+	int mb, nb;
+	const int64_t *sum, *left;
+} sums;
+
+static void begin_tile(product *p, const sums *s, int i, int j)
+{
+	int64_t tile = s->sum[i * s->nb + j];
+
+	store_due(p, tile);
+	begin_sum(p, tile, vec_add(p->v, s->row, ix(i * p->g->m)),
+	          vec_add(p->v, s->c, ix(j * p->g->n)));
+}
+
+/* One step of the contraction for all sums. begin: they start here, each before its first
+ * product, so that what was in their registers is stored between loads and products: four
+ * stores in a row cost a sixth of 16 products, stores apart nothing. */
+static void block_step(product *p, const sums *s, vec_ix step, bool begin)
+{
+	vec *v = p->v;
+	const vec_tiling *g = p->g;
+
+	for (int i = 0; i < s->mb && !begin; i++)
+		load_left(p, s->left[i], vec_add(v, s->row, ix(i * g->m)), step);
+	for (int j = 0; j < s->nb; j++) {
+		if (begin)
+			store_due(p, s->sum[j]);
+		load_right(p, g->b[j], step, vec_add(v, s->c, ix(j * g->n)), j);
+		for (int i = 0; i < s->mb; i++) {
+			if (begin)
+				store_due(p, s->sum[i * s->nb + j]);
+			if (begin && !j)
+				load_left(p, s->left[i], vec_add(v, s->row, ix(i * g->m)),
+				          step);
+			if (begin)
+				begin_tile(p, s, i, j);
+			tile_op(v, g->op, s->sum[i * s->nb + j], s->left[i], g->b[j]);
+		}
+	}
+	if (begin)
+		store_due(p, -1);
+}
+
+/* rest: the rows left over, mb is 1. */
 static void block(product *p, vec_ix row, vec_ix c, int mb, int nb, bool rest)
 {
 	vec *v = p->v;
 	const vec_tiling *g = p->g;
-	const int64_t *sum = rest ? g->c_rest : g->c, *left = rest ? &g->a_rest : g->a;
+	sums s = { row, c, mb, nb, rest ? g->c_rest : g->c, rest ? &g->a_rest : g->a };
 	int64_t u = v->in->sched.unroll;
 
 	if (!u) /* straight on, as long as the code is small beside the products */
@@ -415,43 +493,69 @@ static void block(product *p, vec_ix row, vec_ix c, int mb, int nb, bool rest)
 	kir_chose(v->f, KIR_KNOB_unroll, u);
 	kir_chose(v->f, KIR_KNOB_rows, (int64_t)mb * KIR_AMX_ROWS);
 	kir_chose(v->f, KIR_KNOB_cols, nb);
-	for (int i = 0; i < mb; i++)
+	for (int i = 0; u < g->steps && i < mb; i++)
 		for (int j = 0; j < nb; j++)
-			begin_sum(p, sum[i * nb + j], vec_add(v, row, ix(i * g->m)),
-			          vec_add(v, c, ix(j * g->n)));
+			begin_tile(p, &s, i, j);
+	if (u < g->steps)
+		store_due(p, -1);
 	vec_loop ls = vec_loop_begin(v, g->steps, u);
 
-	for (int64_t s = 0; s < u; s++) {
-		vec_ix step = vec_add(v, ls.i, ix(s));
-
-		for (int i = 0; i < mb; i++)
-			load_left(p, left[i], vec_add(v, row, ix(i * g->m)), step);
-		for (int j = 0; j < nb; j++) {
-			load_right(p, g->b[j], step, vec_add(v, c, ix(j * g->n)), j);
-			for (int i = 0; i < mb; i++)
-				tile_op(v, g->op, sum[i * nb + j], left[i], g->b[j]);
-		}
-	}
+	for (int64_t k = 0; k < u; k++)
+		block_step(p, &s, vec_add(v, ls.i, ix(k)), u == g->steps && !k);
 	vec_loop_end(v, &ls);
 	for (int i = 0; i < mb; i++)
 		for (int j = 0; j < nb; j++)
-			end_sum(p, sum[i * nb + j], vec_add(v, row, ix(i * g->m)),
-			        vec_add(v, c, ix(j * g->n)));
+			complete(p, s.sum[i * nb + j], vec_add(v, row, ix(i * g->m)),
+			         vec_add(v, c, ix(j * g->n)));
+}
+
+typedef void part(product *p, vec_ix at, vec_ix other, int nb);
+
+/* Does f for 0, step, ... below count. Where it leaves sums due, the first time stands before
+ * the loop and they are stored after it: in the loop those of the time before are due. */
+static void repeat(product *p, part *f, int64_t count, int64_t step, vec_ix other, int nb,
+                   bool rows)
+{
+	vec *v = p->v;
+	int64_t first = p->late && count > step ? step : 0;
+
+	if (!count)
+		return;
+	if (first)
+		f(p, ix(0), other, nb);
+	vec_loop l = vec_loop_begin(v, count - first, step);
+	vec_ix at = vec_add(v, l.i, ix(first));
+
+	for (unsigned i = 0; first && i < p->ndue; i++) {
+		vec_ix *x = rows ? &p->due[i].row : &p->due[i].c;
+
+		*x = vec_add(v, at, ix(x->k - step));
+	}
+	f(p, at, other, nb);
+	vec_loop_end(v, &l);
+	for (unsigned i = 0; first && i < p->ndue; i++) {
+		vec_ix *x = rows ? &p->due[i].row : &p->due[i].c;
+
+		*x = ix(count - step + x->k - at.k);
+	}
+}
+
+static void row_block(product *p, vec_ix row, vec_ix c, int nb)
+{
+	block(p, row, c, p->k.mb, nb, false);
 }
 
 /* All rows of nb tiles of columns from c. */
-static void all_rows(product *p, vec_ix c, int nb)
+static void all_rows(product *p, vec_ix c, vec_ix none, int nb)
 {
 	vec *v = p->v;
 	const vec_tiling *g = p->g;
 	int64_t mb = p->k.mb, whole = g->full / mb * mb;
 
+	(void)none;
 	for (int j = 0; j < nb; j++)
 		widen(p, vec_add(v, c, ix(j * g->n)), j);
-	vec_loop l = vec_loop_begin(v, whole * g->m, mb * g->m);
-
-	block(p, l.i, c, (int)mb, nb, false);
-	vec_loop_end(v, &l);
+	repeat(p, row_block, whole * g->m, mb * g->m, c, nb, true);
 	for (; whole < g->full; whole++)
 		block(p, ix(whole * g->m), c, 1, nb, false);
 	if (g->rest)
@@ -467,12 +571,11 @@ static void emit(product *p)
 		held(p);
 		return;
 	}
-	vec_loop l = vec_loop_begin(p->v, whole * g->n, nb * g->n);
-
-	all_rows(p, l.i, (int)nb);
-	vec_loop_end(p->v, &l);
+	p->late = p->v->in->sched.pipeline != KIR_pipeline_on;
+	repeat(p, all_rows, whole * g->n, nb * g->n, ix(0), (int)nb, false);
 	if (whole < g->ncol)
-		all_rows(p, ix(whole * g->n), (int)(g->ncol - whole));
+		all_rows(p, ix(whole * g->n), ix(0), (int)(g->ncol - whole));
+	store_due(p, -1);
 }
 
 /* -- the right factor ---------------------------------------------------------------------- */

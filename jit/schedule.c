@@ -159,6 +159,8 @@ enum { ROWS = 64, TILE_ROWS = 32, SPLIT = 2048, BUSY = 64 };
 
 enum { RESCALE_LAZY = 2 }; /* place of the word in ir/knobs.def */
 
+enum { LARGE_SUMS = 16 << 10 }; /* bytes: a third of L1 at most */
+
 /* Queries handled together share the reading of the cache, but a tile's rows live in
  * registers and first-level cache. With tile registers two tiles of rows: queries, scores,
  * weights and sums of 32 rows of 128 elements are 36 KiB, those of 64 leave L1. */
@@ -257,13 +259,15 @@ static void default_gemm(kir_func *f)
 	f->sched.qk = bf16 && a != KIR_f16 && a != KIR_f32 ? 2 : 1;
 }
 
-/* Several queries together have sums of many rows, which lie in memory: scaling them at every
- * tile of keys costs more than asking whether it is needed. On GPUs they are registers; where
- * these have products asking takes fewer instructions (docs/xpu.md), also of one query. The
- * bounds of both are one (docs/accuracy.md). */
-static void default_rescale(kir_func *f)
+/* Sums of several queries, or of one query's many heads over long values, lie in memory and are
+ * no small part of L1: scaling them at every tile of keys costs more than asking whether it is
+ * needed. On GPUs they are registers; where these have products asking takes fewer instructions
+ * (docs/xpu.md), also of one query. The bounds of both are one (docs/accuracy.md). */
+static void default_rescale(kir_func *f, const kvjit_shape *s)
 {
-	bool lazy = f->target->lanes ? f->target->features & KIR_HAS_xmx : f->sched.q_tile > 1;
+	bool large = s->heads / s->kv_heads * s->dim_v * 4 >= LARGE_SUMS;
+	bool lazy =
+	    f->target->lanes ? f->target->features & KIR_HAS_xmx : f->sched.q_tile > 1 || large;
 
 	if (!f->sched.rescale && lazy)
 		f->sched.rescale = RESCALE_LAZY;
@@ -328,7 +332,7 @@ void kvjit_default_schedule(kir_func *f, const kir_problem *p)
 		f->sched.split = default_split(p, &s);
 	if (!f->sched.q_block && p && !is_given(p->has_knob, "q_block"))
 		f->sched.q_block = default_q_block(f, n, p, &s);
-	default_rescale(f);
+	default_rescale(f, &s);
 }
 
 bool kvjit_smaller_tile(kir_func *f, const bool *given)

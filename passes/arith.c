@@ -112,15 +112,6 @@ static bool has_tiles(const kir_func *f, unsigned feature)
 	return f->target->features & feature && f->sched.tiles != KIR_tiles_off;
 }
 
-/* Processors that have FP16 too (Sapphire Rapids) take two cycles for a bf16 product of a
- * register and half a cycle for an f32 one; those with BF16 alone (Zen 4) one for either. Tiles
- * are faster than both. */
-static bool fast_bf16(const kir_func *f)
-{
-	return has_tiles(f, KIR_HAS_amx_bf16) ||
-	       (f->target->features & KIR_HAS_bf16 && !(f->target->features & KIR_HAS_fp16));
-}
-
 static bool has_int8(const kir_func *f)
 {
 	return f->target->features & KIR_HAS_vnni || has_tiles(f, KIR_HAS_amx_int8);
@@ -256,7 +247,7 @@ static enum arith_kind choose(const kir_func *f, kir_ref n, kir_elem query)
 		return choose_engine(f, n, e, query);
 	if (int8 && has_int8(f))
 		return query_exact && !digits_are_free(f, n) ? A_INT8 : A_INT8X2;
-	if (bf16 && e != KIR_s8 && query_exact && fast_bf16(f))
+	if (bf16 && e != KIR_s8 && query_exact && kpass_fast_bf16(f))
 		return A_BF16;
 	return A_F32;
 }

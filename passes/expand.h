@@ -50,6 +50,7 @@ typedef struct row_gather {
 	int64_t keys, page;     /* entries of a tile, tokens of a page                */
 	unsigned n;             /* streams                                            */
 	kir_ref from[6], to[6]; /* [pages, H, page(, D)] and, local, [1, 1, keys(, D)] */
+	bool codes[6];          /* what products take, not its scales                   */
 } row_gather;
 
 /* Emits the locals. */
@@ -60,5 +61,9 @@ kir_ref expand_gathered(const row_gather *g, kir_ref from);
  * them are rows of the cache. What isn't, or is at or past entry `end`, reads as 0. */
 kir_ref expand_gather(kir_func *f, const row_gather *g, kir_ref row, kir_ref head, kir_ref j,
                       kir_ref end);
+/* Touches share number `part` of `parts` of the rows of the tile behind that, unless it is done
+ * beside the copy. */
+void expand_gather_touch(kir_func *f, const row_gather *g, kir_ref row, kir_ref head, kir_ref j,
+                         kir_ref end, unsigned part, unsigned parts);
 
 #endif

@@ -247,14 +247,24 @@ kir_ref attn_tile(const attn *a, const part *p, const kir_ref at[5], kir_ref upt
 	return scaled(a, p, x, as_elem(f, s, KIR_f32), group);
 }
 
-/* q . k over all parts of the keys: f32<R x N>. */
-static kir_ref products(const attn *a, const item *it, const kir_ref *kt)
+/* Before product number `place` of a tile, of its keys or then its values: rows that index
+ * lists name for the next one are touched. */
+static void touch_share(const attn *a, const item *it, kir_ref j, unsigned place)
+{
+	if (a->gather.index)
+		expand_gather_touch(a->f, &a->gather, it->row, it->head, j, it->end, place,
+		                    a->nkey + a->nvalue);
+}
+
+/* q . k over all parts of the keys of the tile at j: f32<R x N>. */
+static kir_ref products(const attn *a, const item *it, kir_ref j, const kir_ref *kt)
 {
 	kir_func *f = a->f;
 	kir_type_id st = kir_tile(f->module, KIR_f32, a->rows, a->kv_tile);
 	kir_ref sum = 0;
 
 	for (unsigned i = 0; i < a->nkey; i++) {
+		touch_share(a, it, j, i);
 		kir_ref s = kir_emit(f, KIR_OP_dot, st, (kir_ref[]){ it->q[i], kt[i] }, 2,
 		                     (int64_t[KIR_MAX_ATTRS]){ 1 });
 
@@ -280,7 +290,7 @@ static kir_ref tile_scores(const attn *a, const item *it, kir_ref j, const kir_r
 	    e2(f, KIR_OP_add, kir_scalar(m, KIR_s32), end32, kir_const_i(f, KIR_s32, -1));
 
 	p.kpos = e2(f, KIR_OP_min, kt32, kpos, last);
-	kir_ref s = e2(f, KIR_OP_mul, st, products(a, it, kt), it->scale);
+	kir_ref s = e2(f, KIR_OP_mul, st, products(a, it, j, kt), it->scale);
 	if (it->mean)
 		s = e2x(f, KIR_OP_add, st, s, it->mean, 0);
 	if (!a->plain_score) {
@@ -362,6 +372,7 @@ bool attn_keys(const attn *a, const item *it, kir_ref first, kir_ref end, softma
 		    is_value(a, i) ? kt[i] : attn_tile(a, &a->value[i], at, upto, upto != 0);
 		kir_ref scaled = e2x(f, KIR_OP_mul, t, old.acc[i], al, 0);
 
+		touch_share(a, it, j, a->nkey + i);
 		now.acc[i] = e3(f, KIR_OP_dot, t, p, vt, scaled);
 	}
 	softmax_list(&now, carry);
@@ -379,7 +390,7 @@ static void use_gathered(attn *a)
 	g->page = a->page;
 	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
 		if ((g->from[g->n] = expand_operand(a->in, a->node, a->map, names[i])))
-			g->n++;
+			g->codes[g->n++] = i % 2 == 0;
 	expand_gather_begin(a->f, g);
 	for (unsigned i = 0; i < a->nkey + a->nvalue; i++) {
 		part *p = i < a->nkey ? &a->key[i] : &a->value[i - a->nkey];

@@ -3,8 +3,12 @@
  *
  *     %s = local : e4m3fn[1,1,32,512] ...                ; one for each stream
  *     for %n = 0 to 32 {                                 ; entries of a tile
- *       %x = load %index[%row,%j + %n];  prefetch the rows of entry %n of the next tile
+ *       %x = load %index[%row,%j + %n]
  *       store (load %k[page,head,token,0] upto (listed ? token + 1 : 0)), %s[0,0,%n,0] }
+ *     for %n = 0 to 16 { prefetch the rows of entry %n of the next tile }
+ *     scores
+ *     for %n = 16 to 32 { ... }
+ *     sums of values
  *
  * An entry is page * page tokens + token. One that is negative, or not below the cache's slots,
  * or at the list's end or past it, is no row: nothing is touched and zeros stand in its place,
@@ -12,11 +16,29 @@
  *
  * From the locals on, tiles are read as if they were a page of their own, in any arithmetic.
  * The copy costs a load and a store for 64 bytes, beside at least one product for each of
- * them and query head, and lets the next tile's rows come meanwhile.
+ * them and query head, and lets the next tile's rows come meanwhile. Codes of 8-bit floats
+ * become bf16 on the way, which holds them all, where products are taken in it: they are
+ * widened once for scores and values, and a row passes through registers once.
+ *
+ * The next tile's rows are touched in shares, one before each product. A processor has some
+ * tens of lines under way and waits with the next touch until one has come: touched all at
+ * once, beside the copy, rows take as long as memory takes for them, and nothing is computed
+ * meanwhile. On GPUs, whose other sub-groups run on, they are touched beside the copy.
  */
 #include "expand.h"
 
+#include "passes.h"
+
 enum { LINE = 64 };
+
+/* Element of stream i's local. */
+static kir_elem gathered_elem(const kir_func *f, const row_gather *g, unsigned i)
+{
+	kir_elem e = (kir_elem)kir_type_of(f, g->from[i])->elem;
+	bool code = g->codes[i] && kir_is_float(e) && kir_elems[e].bits == 8 && e != KIR_e8m0;
+
+	return code && kpass_fast_bf16(f) ? KIR_bf16 : e;
+}
 
 void expand_gather_begin(kir_func *f, row_gather *g)
 {
@@ -25,7 +47,7 @@ void expand_gather_begin(kir_func *f, row_gather *g)
 		int64_t dim[4] = { 1, 1, g->keys, t->dim[3] };
 
 		g->to[i] = kir_emit(f, KIR_OP_local,
-		                    kir_buffer(f->module, (kir_elem)t->elem, t->rank, dim),
+		                    kir_buffer(f->module, gathered_elem(f, g, i), t->rank, dim),
 		                    NULL, 0, NULL);
 	}
 }
@@ -82,6 +104,7 @@ static void copy_row(kir_func *f, const row_gather *g, unsigned i, const kir_ref
 	src[t->rank + 1u] = upto;
 	kir_ref x = kir_emit(f, KIR_OP_load, row, src, t->rank + 2u, NULL);
 
+	x = as_elem(f, x, (kir_elem)kir_type_of(f, g->to[i])->elem);
 	kir_emit(f, KIR_OP_store, KIR_NO_TYPE, (kir_ref[]){ x, g->to[i], zero, zero, n, zero },
 	         wide ? 6 : 5, NULL);
 }
@@ -106,6 +129,40 @@ static void touch_row(kir_func *f, const row_gather *g, unsigned i, const kir_re
 	}
 }
 
+/* Touches the row that stands `keys` entries behind entry e, or the list's last. */
+static void touch_next(kir_func *f, const row_gather *g, kir_ref row, kir_ref head, kir_ref e,
+                       kir_ref last)
+{
+	kir_type_id s64 = kir_scalar(f->module, KIR_s64);
+	kir_ref next = e2(f, KIR_OP_add, s64, e, s64c(f, g->keys)), at[4];
+
+	next = entry(f, g, row, e2(f, KIR_OP_min, s64, next, last));
+	place_of(f, g, next, head, at);
+	for (unsigned i = 0; i < g->n; i++)
+		touch_row(f, g, i, at);
+}
+
+/* Whether rows are touched between products, not beside the copy of others. */
+static bool spreads(const kir_func *f)
+{
+	return !f->target->lanes;
+}
+
+void expand_gather_touch(kir_func *f, const row_gather *g, kir_ref row, kir_ref head, kir_ref j,
+                         kir_ref end, unsigned part, unsigned parts)
+{
+	kir_type_id s64 = kir_scalar(f->module, KIR_s64);
+	int64_t from = g->keys * part / parts, to = g->keys * (part + 1) / parts;
+
+	if (f->sched.prefetch == KIR_prefetch_off || from == to || !spreads(f))
+		return;
+	kir_ref last = e2(f, KIR_OP_add, s64, end, s64c(f, -1));
+	kir_ref loop = kir_for(f, s64c(f, from), s64c(f, to), 1, false, NULL, 0);
+
+	touch_next(f, g, row, head, e2(f, KIR_OP_add, s64, j, loop + 1), last);
+	kir_for_end(f, loop, NULL, 0);
+}
+
 kir_ref expand_gather(kir_func *f, const row_gather *g, kir_ref row, kir_ref head, kir_ref j,
                       kir_ref end)
 {
@@ -118,14 +175,8 @@ kir_ref expand_gather(kir_func *f, const row_gather *g, kir_ref row, kir_ref hea
 
 	kir_chose(f, KIR_KNOB_prefetch,
 	          f->sched.prefetch ? f->sched.prefetch : KIR_prefetch_one);
-	if (f->sched.prefetch != KIR_prefetch_off) {
-		kir_ref next = e2(f, KIR_OP_add, s64, e, s64c(f, g->keys));
-
-		next = entry(f, g, row, e2(f, KIR_OP_min, s64, next, last));
-		place_of(f, g, next, head, at);
-		for (unsigned i = 0; i < g->n; i++)
-			touch_row(f, g, i, at);
-	}
+	if (f->sched.prefetch != KIR_prefetch_off && !spreads(f))
+		touch_next(f, g, row, head, e, last);
 	kir_ref x = entry(f, g, row, e2(f, KIR_OP_min, s64, e, last));
 	kir_ref ok = e2(f, KIR_OP_and, i1, is_slot(f, g, x), e2(f, KIR_OP_lt, i1, e, end));
 

@@ -60,6 +60,14 @@ int64_t kpass_default_kv_tile(const kir_func *f, int64_t run, int64_t dim_k, int
 	return run % 8 ? 1 : 8;
 }
 
+bool kpass_fast_bf16(const kir_func *f)
+{
+	unsigned has = f->target->features;
+
+	return (has & KIR_HAS_amx_bf16 && f->sched.tiles != KIR_tiles_off) ||
+	       (has & KIR_HAS_bf16 && !(has & KIR_HAS_fp16));
+}
+
 /* -- the order of attention's loops -------------------------------------------------------- */
 
 enum {

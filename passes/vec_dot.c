@@ -316,13 +316,18 @@ static void all_columns(product *d)
 	}
 }
 
-/* One block takes all rows and, for rows that are zipped, a whole line of columns. */
+/* One block takes all rows and, for rows that are zipped, a whole line of columns. Pairs of
+ * rows in a local are zipped by two shuffles a line: two blocks of 8 rows may do that each. */
 static bool decode_once(const product *d)
 {
-	int64_t line = 64 / kir_elem_bytes(d->b.stored) / d->v->lanes;
+	int64_t line = 64 / kir_elem_bytes(d->b.stored) / d->v->lanes, rows = rows_of_block(d);
 	int64_t room = d->v->in->target->vector_regs >= 32 ? 16 : 8;
+	bool local =
+	    d->b.local || d->v->in->node[kir_src(d->v->in, d->b.load, 0)].op == KIR_OP_local;
 
-	return rows_of_block(d) == d->rows && d->rows * (d->b.trans ? 1 : line) <= room;
+	if (local && !d->b.trans && !d->b.nchain && d->b.unit == 2 && rows == room / line)
+		return d->rows <= 2 * rows;
+	return rows == d->rows && rows * (d->b.trans ? 1 : line) <= room;
 }
 
 vec_left vec_left_words(vec *v, const vec_tile *t, int64_t unit)

@@ -412,6 +412,24 @@ static void store_rows(vec *v, move *m, bool pairs)
 	m->at[m->first] = at0;
 }
 
+void vec_indices(vec *v, kir_ref n, vec_ix *at)
+{
+	kir_ref buf, upto;
+	unsigned first, count;
+
+	kir_access(v->in, n, &buf, &first, &count, &upto);
+	for (unsigned i = 0; i < kir_type_of(v->in, buf)->rank; i++) {
+		kir_ref s = i < count ? kir_src(v->in, n, first + i) : 0;
+		int64_t k;
+
+		at[i] = ix(0);
+		if (s && kir_is_const(v->in, s, &k))
+			at[i] = ix(k);
+		else if (s)
+			at[i].var = as_elem(v->f, v->map[s], KIR_s64);
+	}
+}
+
 static void start(vec *v, kir_ref n, const kir_type *tile, move *m)
 {
 	kir_ref buf, upto;
@@ -424,16 +442,7 @@ static void start(vec *v, kir_ref n, const kir_type *tile, move *m)
 	m->first = m->nat - tile->rank;
 	m->along = m->nat - 1;
 	m->upto = upto ? as_elem(v->f, v->map[upto], KIR_s64) : 0;
-	for (unsigned i = 0; i < m->nat; i++) {
-		kir_ref s = i < count ? kir_src(v->in, n, first + i) : 0;
-		int64_t k;
-
-		m->at[i] = ix(0);
-		if (s && kir_is_const(v->in, s, &k))
-			m->at[i] = ix(k);
-		else if (s)
-			m->at[i].var = as_elem(v->f, v->map[s], KIR_s64);
-	}
+	vec_indices(v, n, m->at);
 }
 
 bool vec_reads_direct(const vec *v, kir_ref n)
@@ -467,6 +476,8 @@ void vec_load(vec *v, kir_ref n)
 	move m = { .store = false };
 	vec_layout l;
 
+	if (vec_is_local(v, n))
+		return;
 	start(v, n, kir_type_of(v->in, n), &m);
 	m.home = vec_home(v, n);
 	if (m.tile->rank == 2 && m.tile->dim[1] == 1 && m.home.stride == 1)
@@ -491,7 +502,7 @@ void vec_store(vec *v, kir_ref n)
 		kir_copy(v->f, v->in, n, v->map);
 		return;
 	}
-	if (vec_store_widened(v, n))
+	if (vec_store_widened(v, n) || vec_store_row(v, n))
 		return;
 	start(v, n, t, &m);
 	m.home = v->val[x];

@@ -16,7 +16,9 @@
  *
  * Where each vector is used by one block of rows only (decode: a handful of rows), widening
  * and zipping happen in the product itself, vector by vector, and no local exists: the
- * shuffles run beside the multiplications. Knob fuse forbids or forces it.
+ * shuffles run beside the multiplications. Pairs of rows that are in a local as they lie are
+ * zipped there for up to two blocks of 8 rows, as two shuffles are few beside 16 products.
+ * Knob fuse forbids or forces it.
  *
  * Rows at and past the load's `upto` are not touched and count as 0.
  */
@@ -466,6 +468,10 @@ vec_packed vec_pack(vec *v, const vec_factor *factor, bool fuse)
 		p = pack_memory(v, &b, fuse);
 	if (p.how != VEC_LOCAL || p.tile.buf)
 		return p;
+	if (b.local && !b.trans && b.unit > 1 && fuse) {
+		p.how = VEC_ZIP;
+		return p;
+	}
 	if (b.local && !b.trans && b.unit == 1 && !b.nchain) {
 		p.tile = b.tile;
 		return p;

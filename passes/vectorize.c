@@ -512,6 +512,22 @@ static void defer_starts(vec *v)
 	}
 }
 
+/* A row that is only loaded to be stored in a local isn't brought home. */
+static void find_rows(vec *v)
+{
+	for (kir_ref n = 1; n < v->in->nnode; n++) {
+		kir_ref load = v->in->node[n].op == KIR_OP_store ? vec_copies_row(v, n) : 0;
+
+		if (!load || vec_changes(v->in, load, n))
+			continue;
+		for (kir_ref x = kir_src(v->in, n, 0);; x = kir_src(v->in, x, 0)) {
+			v->direct[x] = load;
+			if (x == load)
+				break;
+		}
+	}
+}
+
 /* A tile whose only reader is an elementwise op isn't brought home either: the op reads memory,
  * also through a reshape that keeps the rows. */
 static void find_direct(vec *v)
@@ -523,7 +539,7 @@ static void find_direct(vec *v)
 		kir_ref last = n, user = v->last[n];
 
 		if (in->node[n].op != KIR_OP_load || !t->rank || v->deferred[n] ||
-		    v->nuse[n] != 1 || !user || !vec_reads_direct(v, n))
+		    v->direct[n] || v->nuse[n] != 1 || !user || !vec_reads_direct(v, n))
 			continue;
 		if (in->node[user].op == KIR_OP_reshape && v->nuse[user] == 1 &&
 		    kir_type_of(in, user)->dim[kir_type_of(in, user)->rank - 1] ==
@@ -611,6 +627,7 @@ kpass_result kpass_vectorize(const kir_func *in, kir_func *out, kir_diag *why)
 	defer_starts(&v);
 	vec_sums_plan(&v);
 	vec_again_plan(&v);
+	find_rows(&v);
 	find_direct(&v);
 	lower_seq(&v, 1);
 	if (why->n)

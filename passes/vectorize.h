@@ -8,6 +8,7 @@
  *     vec_down.c    reductions over the rows of a tile
  *     vec_narrow.c  the same over rows shorter than a vector
  *     vec_memory.c  tiles to and from parameters
+ *     vec_row.c     rows copied into a local, and tiles that are one
  *     vec_nibble.c  two codes a byte, taken apart and put together
  *     vec_pack.c    the right factor of a product, brought into product order
  *     vec_layout.c  cache tiles that are stored in that order, or nearly
@@ -146,6 +147,14 @@ void vec_store(vec *v, kir_ref n);
  * rows, contiguous columns. */
 bool vec_reads_direct(const vec *v, kir_ref load);
 kir_ref vec_read_direct(vec *v, kir_ref load, vec_ix r, vec_ix c, int64_t lanes);
+/* Index of a load's or store's first element, an entry an axis of the buffer. */
+void vec_indices(vec *v, kir_ref access, vec_ix *at);
+/* The load whose one row a store puts into a local, as it is or converted; 0: it does not. */
+kir_ref vec_copies_row(const vec *v, kir_ref store);
+/* Such a store, if the row was left where it lies. */
+bool vec_store_row(vec *v, kir_ref store);
+/* Whether the tile that n loads is part of a local as it lies; makes that its value. */
+bool vec_is_local(vec *v, kir_ref load);
 /* How many elements along the last axis lie one after the other in memory, given that the
  * first is at a multiple of that many. */
 int64_t vec_run(const kir_type *buffer);
@@ -186,7 +195,7 @@ typedef enum vec_how {
 	VEC_LOCAL,  /* from a local in product order                          */
 	VEC_DIRECT, /* from memory, which has product order                   */
 	VEC_WIDEN,  /* from memory in packed order, several steps a vector    */
-	VEC_ZIP     /* from memory, rows along the contraction, interleaved   */
+	VEC_ZIP     /* from where it lies, rows along the contraction, interleaved */
 } vec_how;
 
 typedef struct vec_packed {

@@ -173,6 +173,8 @@ extern const kir_knob_info kir_knobs[kir_nknobs];
 	X(rescale, lazy, 2)                                                \
 	X(pipeline, off, 1)                                                \
 	X(pipeline, on, 2)                                                 \
+	X(turn, off, 1)                                                    \
+	X(turn, on, 2)                                                     \
 	X(stores, cached, 1)                                               \
 	X(stores, streamed, 2)                                             \
 	X(decode, table, 1)                                                \

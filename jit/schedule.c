@@ -352,6 +352,11 @@ bool kvjit_smaller_tile(kir_func *f, const bool *given)
 		f->sched.q_tile /= 2;
 		return true;
 	}
+	/* where scores are turned each group's queries stay in product order through the loop */
+	if (f->sched.kv_tile <= 16 && !f->sched.turn && !f->target->lanes) {
+		f->sched.turn = KIR_turn_off;
+		return true;
+	}
 	if (f->sched.kv_tile < 16 || f->sched.kv_tile % 16 || is_given(given, "kv_tile"))
 		return false;
 	f->sched.kv_tile /= 2;

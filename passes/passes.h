@@ -71,15 +71,15 @@ int64_t kpass_default_q_block(const kir_target *t, const kpass_order *o);
 /* Knob kv_chunk where it is 0, in tokens. bytes: of a key and its value, as they are kept for
  * the tiles of queries: stored, or widened, which lies in one piece. */
 int64_t kpass_default_kv_chunk(const kir_target *t, const kpass_order *o, int64_t kv_tile);
-/* Whether bf16 products are worth taking. Processors that have FP16 too (Sapphire Rapids) take
- * two cycles for a bf16 product of a register and half a cycle for an f32 one; those with BF16
- * alone (Zen 4) one for either. Tiles are faster than both. */
-bool kpass_fast_bf16(const kir_func *f);
 /* Query heads of a KV head that are handled together, of `group`. */
 int64_t kpass_head_tile(const kir_target *t, int64_t group, int64_t dim_v);
 /* Most rows of queries on a GPU, where they and their sums stay in registers: a block of the
  * engine, and no more than take half of them. */
 int64_t kpass_gpu_rows(const kir_target *t, int64_t dim_k, int64_t dim_v);
+/* Whether bf16 products are worth taking. Processors that have FP16 too (Sapphire Rapids) take
+ * two cycles for a bf16 product of a register and half a cycle for an f32 one; those with BF16
+ * alone (Zen 4) one for either. Tiles are faster than both. */
+bool kpass_fast_bf16(const kir_func *f);
 
 /* Runs passes on f; NULL and messages on failure. The result lives in f's module. */
 kir_func *kpass_run(kir_func *f, const kpass_options *o, kir_diag *why);

@@ -28,8 +28,6 @@
 
 #include <string.h>
 
-enum { TURN_OFF = 1, TURN_ON = 2 }; /* places of the words in ir/knobs.def */
-
 typedef struct web {
 	const kir_func *in;
 	bool *turned;  /* tiles that change their shape, in all webs so far      */
@@ -70,7 +68,7 @@ static bool may_turn(const kir_func *f, kir_ref n)
 
 	return (q->elem == KIR_bf16 || q->elem == KIR_f32) &&
 	       kir_type_of(f, kir_src(f, n, 1))->elem == q->elem && t->dim[0] % lanes == 0 &&
-	       (vectors <= 2 || f->sched.turn == TURN_ON) && t->dim[1] > 1 &&
+	       (vectors <= 2 || f->sched.turn == KIR_turn_on) && t->dim[1] > 1 &&
 	       row_by_row(f, kir_src(f, n, 1));
 }
 
@@ -189,8 +187,8 @@ kpass_result kpass_turn(const kir_func *in, kir_func *out, kir_diag *why)
 	(void)why;
 	for (kir_ref n = 1; n < in->nnode; n++)
 		if (in->node[n].op == KIR_OP_dot && kir_attr_of(in, n, KIR_ATTR_trans) == 1)
-			kir_chose(out, KIR_KNOB_turn, TURN_OFF);
-	if (in->sched.turn == TURN_OFF || in->target->lanes ||
+			kir_chose(out, KIR_KNOB_turn, KIR_turn_off);
+	if (in->sched.turn == KIR_turn_off || in->target->lanes ||
 	    (in->target->features & KIR_HAS_amx_tile && in->sched.tiles != 1))
 		return KPASS_SAME;
 	w.turned = kir_alloc(out->module, in->nnode * sizeof *w.turned);
@@ -200,7 +198,7 @@ kpass_result kpass_turn(const kir_func *in, kir_func *out, kir_diag *why)
 		if (!w.turned[n] && may_turn(in, n))
 			any |= turn_web(&w, n);
 	if (any)
-		out->chosen[KIR_KNOB_turn] = (kir_chosen){ .value = { TURN_ON }, .n = 1 };
+		out->chosen[KIR_KNOB_turn] = (kir_chosen){ .value = { KIR_turn_on }, .n = 1 };
 	for (kir_ref n = 1; any && n < in->nnode; n++) {
 		const kir_node *d = &in->node[n];
 		bool reads = false;

@@ -29,6 +29,8 @@ attn avx512 q=e4m3 qscale out=f32 kv=mla_584 heads=32:1 dim=512 page=16 sparse=1
 attn avx2 q=s8 qscale out=bf16 kv=fp8_ds_mla_f32 heads=1:1 dim=576:512 page=16 sparse=1
 attn avx512-bf16 q=bf16 kv=mla_528 heads=4:1 dim=512 page=16 sparse=40
 attn avx512 q=bf16 kv=mla_352 heads=4:1 dim=576:512 page=16 sparse=40 lse
+# groups of 16, whose queries don't fit local memory as turned scores want them
+attn avx512-bf16 q=bf16 kv=mla_352 heads=16:1 dim=576:512 page=16 sparse=40
 attn avx512-vnni q=bf16 kv=int8/token-head heads=8:2 dim=64 page=16 sparse=77 split=32 lse
 
 # the bench knows records, index lists and what it doesn't take

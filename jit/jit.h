@@ -38,9 +38,9 @@ const char *kvjit_last_error(kvjit_errors *e);
 kvjit_status kvjit_fail_null(const char *call, const char *handle, const char *from);
 const char *kvjit_null_error(void);
 /* In a public call whose first argument is a context. */
-#define KVJIT_NEED_CONTEXT(kv) \
-	do { \
-		if (!(kv)) \
+#define KVJIT_NEED_CONTEXT(kv)                                                \
+	do {                                                                  \
+		if (!(kv))                                                    \
 			return kvjit_fail_null(__func__, "kv", "kvjit_open"); \
 	} while (0)
 

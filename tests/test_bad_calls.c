@@ -145,6 +145,17 @@ static void attention(void **state)
 	      a[OUT].stride[0] = HEADS * DIM, a[OUT].stride[1] = 8);
 	WRONG("'out': stride 0 is -31|not overlap", a[OUT].nstride = 2, a[OUT].stride[0] = -31,
 	      a[OUT].stride[1] = DIM);
+	/* rows of a list that a host wouldn't lay so */
+	WRONG("'table': stride 0 is 3|rows of 4 entries would overlap", a[TABLE].nstride = 1,
+	      a[TABLE].stride[0] = 3);
+	WRONG("'table': stride 0 is -4|0 or more", a[TABLE].nstride = 1,
+	      a[TABLE].stride[0] = -4);
+	/* each number is one, their product is more than there can be */
+	WRONG("'q': its extents and strides span more than memory",
+	      a[Q].shape[0] = INT64_C(1) << 40, a[Q].nstride = 2,
+	      a[Q].stride[0] = INT64_C(1) << 40, a[Q].stride[1] = DIM);
+	WRONG("'q': its extents and strides span more than memory", a[Q].nstride = 2,
+	      a[Q].stride[0] = INT64_MIN / 2, a[Q].stride[1] = DIM);
 	/* what a score reads: one element for each head, for each position */
 	WRONG("'bias': extent 0 is 3|needs 4", a[BIAS].shape[0] = HEADS - 1);
 	WRONG("'slope': extent 0 is 39|needs 40", a[SLOPE].shape[0] = 39);

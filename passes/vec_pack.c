@@ -468,7 +468,8 @@ vec_packed vec_pack(vec *v, const vec_factor *factor, bool fuse)
 		p = pack_memory(v, &b, fuse);
 	if (p.how != VEC_LOCAL || p.tile.buf)
 		return p;
-	if (b.local && !b.trans && b.unit > 1 && fuse) {
+	/* not what was just brought home: the product reads where its factor says */
+	if (factor->local && !b.trans && b.unit > 1 && fuse) {
 		p.how = VEC_ZIP;
 		return p;
 	}

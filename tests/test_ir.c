@@ -487,7 +487,7 @@ static void wrong_types(void **state)
 	kir_emit(f, KIR_OP_view, kir_type_intern(m, &many), (kir_ref[]){ Q }, 1, NULL);
 	kir_ref c = kir_const_f(f, KIR_f32, 0);
 	f->node[c].type = kir_vector(m, KIR_f32, 4);
-	kir_emit(f, KIR_OP_convert, kir_scalar(m, KIR_s8), &x, 1, (int64_t[]){ 3, 0, 0 });
+	kir_emit(f, KIR_OP_convert, kir_scalar(m, KIR_s8), &x, 1, (int64_t[]){ 3, 0, 0, 0 });
 	kir_ret(f);
 	f->sched.kv_tile = 5000;
 	f->sched.qk = 99;

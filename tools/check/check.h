@@ -22,6 +22,8 @@ typedef struct check {
 	unsigned nmachine;
 	check_result *result; /* one a machine */
 	attn a;               /* the problem; data of the seed at hand */
+	int scale_sign; /* of attention's scale: every third seed's is -1, so that the largest
+	                 * product is the smallest score */
 	uint64_t rng;
 	/* called after each machine's attention with its results bound, before they are
 	 * compared, or NULL */

@@ -32,6 +32,15 @@ kt_reason ks_put(kt_store *s, unsigned i, size_t size)
 	return why;
 }
 
+kt_code ks_get(kt_store *s, unsigned i)
+{
+	kt_key k = pk_key_of("code", i);
+	kt_code c;
+
+	pk_assert_reason(kt_code_get(s, &k, &c), KT_WHY_none);
+	return c;
+}
+
 unsigned ks_intact(kt_store *s, unsigned n, size_t size)
 {
 	uint8_t *bytes = malloc(size);

@@ -18,6 +18,8 @@ enum { KS_NOBODY = 65534, KS_SIZE = 700 };
 /* Of this name in the group's folder; pk_said has the lines since then. */
 kt_store *ks_open(const char *name, kt_mode mode);
 kt_reason ks_put(kt_store *s, unsigned i, size_t size);
+/* Entry i, which must be there; freed with kt_code_free. */
+kt_code ks_get(kt_store *s, unsigned i);
 /* How many of the first n are there; 1000 more for each that isn't as it was put. */
 unsigned ks_intact(kt_store *s, unsigned n, size_t size);
 /* A sound store of n entries of KS_SIZE, with nothing left in its journal. */

@@ -18,8 +18,10 @@
  *
  *   f16     on matrix engines of sub-groups only, and only by auto: codes of at most 8 bits are
  *           exact in f16. A query from bf16, or of 8-bit codes, is scaled by a power of two a
- * row so that its largest element is in [1, 2): it loses below 2^-25 of that. Weights are at
- *           most 1, and times stored scales too, once these are divided by the largest.
+ *           row so that its largest element is in [1, 2): it loses below 2^-25 of that.
+ *           Weights are at most 1, and times stored scales too, once these are divided by
+ *           the largest.
+ *
  * Codes of 4 bits are multiplied by a power of two that makes them integers of 8 bits: e2m1 by
  * 2, integers by 16, which is where their bits lie in the byte. The rows' scale takes it back.
  *
@@ -34,229 +36,18 @@
  * and so of either sign: no surplus. Matrix engines of sub-groups don't take them in integers,
  * nor f16.
  *
- * auto, for queries that came from bf16 or fewer bits: s8 codes take int8 where the target has
- * vnni or tiles (int8x2 where both digits fit one tile); other codes of at most 8 bits, and
- * bf16, take bf16 where the target has tiles, or bf16 but not fp16. For finer queries, and
- * those times a scale for each element (fold_scales.c), s8 codes take int8x2. All else f32.
- * Matrix engines of sub-groups take f16 for all but s8 scores (int8, int8x2) and bf16 caches
- * (bf16); f32 queries stay in f32. docs/accuracy.md has the bounds. Weights and stored scales
- * are not negative.
+ * What auto means stands in arith_choice.c. docs/accuracy.md has the bounds. Weights and stored
+ * scales are not negative.
  */
-#include "emit.h"
+#include "arith.h"
 
 #include <math.h>
 
-/* Words of knobs.def, and one that is only chosen. */
-enum arith_kind { A_AUTO, A_F32, A_BF16, A_INT8, A_INT8X2, A_F16 };
-
-/* Looks through a conversion to f32: what x was before it. */
-static kir_ref before_convert(const kir_func *f, kir_ref x)
-{
-	const kir_node *d = &f->node[x];
-
-	return d->op == KIR_OP_convert && kir_type_of(f, x)->elem == KIR_f32 ? kir_src(f, x, 0)
-	                                                                     : x;
-}
-
-static bool exact_in_bf16(kir_elem e)
-{
-	return e == KIR_bf16 || (kir_elems[e].bits <= 8 && e != KIR_e8m0 && e != KIR_i1);
-}
-
-/* The stored tile under the right factor of dot n, 0 if it is something else. */
-static kir_ref stored_factor(const kir_func *f, kir_ref n)
-{
-	kir_ref b = before_convert(f, kir_src(f, n, 1));
-
-	kir_ref l = f->node[b].op == KIR_OP_unpack ? kir_src(f, b, 0) : b;
-
-	return f->node[l].op == KIR_OP_load && kir_type_of(f, kir_src(f, n, 0))->elem == KIR_f32
-	           ? b
-	           : 0;
-}
-
-/* The power of two that makes the stored tile's codes integers of 8 bits, -1: none does. */
-static int shift_of(const kir_func *f, kir_ref b)
-{
-	kir_elem e = (kir_elem)kir_type_of(f, b)->elem;
-
-	if (f->node[b].op == KIR_OP_unpack)
-		return e == KIR_s8       ? 4
-		       : e == KIR_u8     ? 0
-		       : kir_is_float(e) ? kir_elems[e].bias + kir_elems[e].man - 1
-		                         : -1;
-	return e == KIR_s8 ? 0 : -1;
-}
-
-/* A scale as it is read from memory, or a column of them. */
-static bool is_scale(const kir_func *f, kir_ref s)
-{
-	/* without the bits that hold a zero point */
-	while (f->node[s].op == KIR_OP_reshape || f->node[s].op == KIR_OP_slice ||
-	       f->node[s].op == KIR_OP_convert || f->node[s].op == KIR_OP_bitcast ||
-	       f->node[s].op == KIR_OP_and)
-		s = kir_src(f, s, 0);
-	return f->node[s].op == KIR_OP_load;
-}
-
-/* Weights: powers of two, or they times a scale read from memory. Their digits are unsigned. */
-static bool is_weights(const kir_func *f, kir_ref x)
-{
-	while (f->node[x].op == KIR_OP_mul && is_scale(f, kir_src(f, x, 1)))
-		x = kir_src(f, x, 0);
-	return f->node[x].op == KIR_OP_exp2;
-}
-
-static bool has_tiles(const kir_func *f, unsigned feature)
-{
-	return f->target->features & feature && f->sched.tiles != KIR_tiles_off;
-}
-
-static bool has_int8(const kir_func *f)
-{
-	return f->target->features & KIR_HAS_vnni || has_tiles(f, KIR_HAS_amx_int8);
-}
-
-/* A tile of 16 rows takes as long as one of 4: a second digit that fits in costs nothing. */
-static bool digits_are_free(const kir_func *f, kir_ref n)
-{
-	return has_tiles(f, KIR_HAS_amx_int8) && kir_type_of(f, n)->dim[0] * 2 <= KIR_AMX_ROWS;
-}
-
-static bool has_engine(const kir_target *t)
-{
-	return t->features & KIR_HAS_xmx;
-}
-
-static bool exact_in_f16(kir_elem e)
-{
-	return e == KIR_f16 || (kir_elems[e].bits <= 8 && e != KIR_e8m0 && e != KIR_i1);
-}
-
-/* The scales, one an element, that queries x are multiplied by before each tile of keys that
- * shares them, 0 if they aren't. */
-static kir_ref column_scale(const kir_func *f, kir_ref x)
-{
-	kir_ref d = f->node[x].op == KIR_OP_mul ? kir_src(f, x, 1) : 0;
-
-	return d && kir_type_of(f, d)->rank == 1 && kir_attr_of(f, x, KIR_ATTR_axis) == 1 &&
-	               is_scale(f, d)
-	           ? d
-	           : 0;
-}
-
-/* Element of the queries: of the left factor of the function's first scores. */
-static kir_elem query_elem(const kir_func *f)
-{
-	for (kir_ref n = 1; n < f->nnode; n++)
-		if (f->node[n].op == KIR_OP_dot && kir_attr_of(f, n, KIR_ATTR_trans) == 1) {
-			kir_ref q = kir_src(f, n, 0);
-
-			q = column_scale(f, q) ? kir_src(f, q, 0) : q;
-			q = before_convert(f, f->node[q].op == KIR_OP_slice ? kir_src(f, q, 0)
-			                                                    : q);
-			return (kir_elem)kir_type_of(f, q)->elem;
-		}
-	return KIR_f32;
-}
-
-/* A column of stored scales that weights are multiplied by last, 0 if there is none. */
-static kir_ref weight_scale(const kir_func *f, kir_ref x)
-{
-	kir_ref d = f->node[x].op == KIR_OP_mul ? kir_src(f, x, 1) : 0;
-
-	return d && kir_type_of(f, d)->rank == 1 && is_scale(f, d) ? d : 0;
-}
-
-static enum arith_kind choose_engine(const kir_func *f, kir_ref n, kir_elem e, kir_elem q)
-{
-	bool scores = kir_attr_of(f, n, KIR_ATTR_trans) != 0;
-	kir_ref x = kir_src(f, n, 0);
-
-	if (q == KIR_f32 || q == KIR_f64)
-		return A_F32;
-	if (e == KIR_s8 && (scores || is_weights(f, x)) && kir_type_of(f, x)->dim[1] % 32 == 0)
-		return exact_in_bf16(q) ? A_INT8 : A_INT8X2;
-	if (e == KIR_bf16)
-		return exact_in_bf16(q) ? A_BF16 : A_F32;
-	if (!exact_in_f16(e))
-		return A_F32;
-	if (scores || f->node[x].op == KIR_OP_exp2 ||
-	    (weight_scale(f, x) && is_weights(f, x) &&
-	     f->node[kir_src(f, x, 0)].op == KIR_OP_exp2))
-		return A_F16;
-	return exact_in_bf16(e) ? A_BF16 : A_F32;
-}
-
-/* An accumulator acc - (sum of w * z's row), as fold_scales leaves it: its parts. */
-static bool less_zeros(const kir_func *f, kir_ref n, kir_ref *acc, kir_ref *z)
-{
-	kir_ref w = kir_src(f, n, 0), sub = kir_src(f, n, 2);
-	kir_ref sum = sub && f->node[sub].op == KIR_OP_sub ? kir_src(f, sub, 1) : 0;
-	kir_ref mul = sum && f->node[sum].op == KIR_OP_reduce_add ? kir_src(f, sum, 0) : 0;
-
-	if (!mul || f->node[mul].op != KIR_OP_mul || kir_src(f, mul, 0) != w)
-		return false;
-	*acc = kir_src(f, sub, 0);
-	*z = kir_src(f, mul, 1);
-	return true;
-}
-
-/* Codes with zero points, which only such codes are: unsigned. */
-static bool has_zeros(kir_elem e)
-{
-	return e == KIR_u8;
-}
-
-static enum arith_kind choose(const kir_func *f, kir_ref n, kir_elem query)
-{
-	bool scores = kir_attr_of(f, n, KIR_ATTR_trans) != 0;
-
-	if (kir_attr_of(f, n, KIR_ATTR_trans) > 1) /* who wrote that chose already */
-		return A_F32;
-	/* products of queries and scales are as fine as scales are */
-	if (scores && column_scale(f, kir_src(f, n, 0)))
-		query = KIR_f32;
-	bool query_exact = exact_in_bf16(query);
-	int knob = scores ? f->sched.qk : f->sched.pv;
-	kir_ref b = stored_factor(f, n);
-	kir_elem e = b ? (kir_elem)kir_type_of(f, b)->elem : KIR_VOID;
-	/* a step takes 4 bytes of the contraction */
-	int64_t depth = kir_type_of(f, kir_src(f, n, 0))->dim[1];
-	bool bf16 = b && exact_in_bf16(e) && depth % 2 == 0;
-	bool int8 = b && shift_of(f, b) >= 0 && depth % 4 == 0 &&
-	            !(has_zeros(e) && has_engine(f->target)) &&
-	            (scores || is_weights(f, kir_src(f, n, 0)));
-
-	if (b && has_zeros(e) && !scores) {
-		kir_ref acc, z;
-
-		if (!less_zeros(f, n, &acc, &z))
-			return A_F32;
-	}
-	switch (knob) {
-	case A_F32: return A_F32;
-	case A_BF16: return bf16 ? A_BF16 : A_F32;
-	case A_INT8:
-	case A_INT8X2: return int8 ? (enum arith_kind)knob : A_F32;
-	default: break;
-	}
-	if (b && has_engine(f->target) && has_zeros(e))
-		return scores ? choose_engine(f, n, e, query) : A_F32;
-	if (b && has_engine(f->target))
-		return choose_engine(f, n, e, query);
-	if (int8 && has_int8(f))
-		return query_exact && !digits_are_free(f, n) ? A_INT8 : A_INT8X2;
-	if (bf16 && e != KIR_s8 && query_exact && kpass_fast_bf16(f))
-		return A_BF16;
-	return A_F32;
-}
-
 static kir_ref to_bf16(kir_func *f, kir_ref x)
 {
-	kir_ref s = before_convert(f, x);
+	kir_ref s = arith_before_convert(f, x);
 
-	if (exact_in_bf16((kir_elem)kir_type_of(f, s)->elem))
+	if (arith_exact_in_bf16((kir_elem)kir_type_of(f, s)->elem))
 		x = s;
 	return as_elem(f, x, KIR_bf16);
 }
@@ -278,12 +69,12 @@ static bool is_bf16_left(const kir_func *f, kir_ref n, kir_elem query)
 {
 	kir_ref acc, z;
 
-	if (kir_type_of(f, n)->rank != 2 || !is_weights(f, n))
+	if (kir_type_of(f, n)->rank != 2 || !arith_is_weights(f, n))
 		return false;
 	for (kir_ref k = n + 1; k < f->nnode; k++)
 		if (f->node[k].op == KIR_OP_dot && kir_src(f, k, 0) == n &&
-		    !kir_attr_of(f, k, KIR_ATTR_trans) && choose(f, k, query) == A_BF16 &&
-		    !less_zeros(f, k, &acc, &z))
+		    !kir_attr_of(f, k, KIR_ATTR_trans) && arith_choose(f, k, query) == A_BF16 &&
+		    !arith_less_zeros(f, k, &acc, &z))
 			return true;
 	return false;
 }
@@ -305,7 +96,7 @@ static kir_ref bf16_zeros(kir_func *f, kir_ref w, kir_ref v, kir_ref acc, kir_re
 /* The codes as s8, and the rows' scale of what they are multiplied with to match. */
 static kir_ref as_s8(kir_func *f, kir_ref k, kir_ref *scale)
 {
-	int shift = shift_of(f, k);
+	int shift = arith_shift_of(f, k);
 	kir_type_id t = kir_with_elem(f->module, f->node[k].type, KIR_s8);
 
 	if (kir_type_of(f, k)->elem == KIR_u8)
@@ -449,7 +240,7 @@ static kir_ref int_scores(kir_func *f, kir_ref x, kir_ref k, int count, kir_type
 {
 	kir_module *m = f->module;
 	bool part = f->node[x].op == KIR_OP_slice;
-	kir_ref codes = before_convert(f, x);
+	kir_ref codes = arith_before_convert(f, x);
 	bool exact = kir_type_of(f, codes)->elem == KIR_s8;
 	digits d = { .tile = codes, .rows = kir_type_of(f, x)->dim[0], .count = 1 };
 
@@ -463,13 +254,13 @@ static kir_ref int_scores(kir_func *f, kir_ref x, kir_ref k, int count, kir_type
 	if (exact)
 		d.scale = e1(f, KIR_OP_splat, kir_vector(m, KIR_f32, d.rows), f32c(f, 1));
 	bool below16 = kir_type_of(f, k)->elem == KIR_u8;
-	exact = exact && !shift_of(f, k) && !below16;
+	exact = exact && !arith_shift_of(f, k) && !below16;
 	k = as_s8(f, k, &d.scale);
 	kir_type_id kt = f->node[k].type;
 	int64_t rows = d.rows * count, dim = kir_type_of(f, x)->dim[1];
 	int64_t keys = kir_type_at(m, t)->dim[1];
 	kir_type_id rt = kir_vector(m, KIR_s32, rows), pt = kir_tile(m, KIR_s32, rows, keys);
-	bool both_signed = has_engine(f->target) || has_tiles(f, KIR_HAS_amx_int8);
+	bool both_signed = arith_has_engine(f->target) || arith_has_tiles(f, KIR_HAS_amx_int8);
 	kir_ref ku = k, p, sum = 0;
 
 	if (part)
@@ -516,10 +307,10 @@ static kir_ref scaled_weights(kir_func *f, kir_ref w, kir_ref scale)
 static split weights_scale(const kir_func *in, kir_ref n, kir_func *f, const kir_ref *map,
                            int count)
 {
-	kir_ref w = kir_src(in, n, 0), d = weight_scale(in, w);
+	kir_ref w = kir_src(in, n, 0), d = arith_weight_scale(in, w);
 
 	return split_scale(f,
-	                   d && has_engine(f->target)
+	                   d && arith_has_engine(f->target)
 	                       ? scaled_weights(f, map[kir_src(in, w, 0)], map[d])
 	                       : map[w],
 	                   count, true);
@@ -531,7 +322,7 @@ static kir_ref next_weights(const kir_func *in, kir_ref n, const kir_ref *map,
 {
 	for (n++; !(kir_ops[in->node[n].op].flags & (KIR_REGION | KIR_REGION2 | KIR_ENDS)); n++)
 		if (in->node[n].op == KIR_OP_dot && !kir_attr_of(in, n, KIR_ATTR_trans) &&
-		    choose(in, n, query) == kind)
+		    arith_choose(in, n, query) == kind)
 			return map[kir_src(in, n, 0)] ? n : 0;
 	return 0;
 }
@@ -596,12 +387,13 @@ static kir_ref reciprocal(kir_func *f, kir_ref x)
  * might not be finite, is scaled a row. */
 static kir_ref f16_scores(kir_func *f, kir_ref x, kir_ref k, kir_ref acc, kir_type_id t)
 {
-	bool plain = exact_in_f16((kir_elem)kir_type_of(f, before_convert(f, x))->elem);
+	bool plain =
+	    arith_exact_in_f16((kir_elem)kir_type_of(f, arith_before_convert(f, x))->elem);
 	int64_t attr[KIR_MAX_ATTRS] = { 1 };
 	kir_ref src[3] = { 0, as_elem(f, k, KIR_f16), acc }, s = 0;
 
 	if (plain) {
-		src[0] = as_elem(f, before_convert(f, x), KIR_f16);
+		src[0] = as_elem(f, arith_before_convert(f, x), KIR_f16);
 		return kir_emit(f, KIR_OP_dot, t, src, acc ? 3 : 2, attr);
 	}
 	s = row_power(f, x);
@@ -637,14 +429,14 @@ static kir_ref f16_weights(kir_func *f, kir_ref w, kir_ref scale, kir_ref v, kir
 static kir_ref rewrite(const kir_func *in, kir_ref n, kir_func *f, const kir_ref *map,
                        enum arith_kind kind, const digits *d, scores *made, kir_ref half)
 {
-	kir_ref x = map[kir_src(in, n, 0)], b = map[stored_factor(in, n)];
+	kir_ref x = map[kir_src(in, n, 0)], b = map[arith_stored_factor(in, n)];
 	kir_ref acc = kir_src(in, n, 2) ? map[kir_src(in, n, 2)] : 0;
 	int64_t trans = kir_attr_of(in, n, KIR_ATTR_trans);
 	kir_type_id t = in->node[n].type;
 	int count = kind == A_INT8X2 ? 2 : 1;
 	kir_ref zacc, z;
 
-	if (kind == A_BF16 && !trans && less_zeros(in, n, &zacc, &z))
+	if (kind == A_BF16 && !trans && arith_less_zeros(in, n, &zacc, &z))
 		return bf16_zeros(f, x, b, map[zacc], map[z], t);
 	if (kind == A_BF16)
 		return kir_emit(f, KIR_OP_dot, t,
@@ -653,12 +445,12 @@ static kir_ref rewrite(const kir_func *in, kir_ref n, kir_func *f, const kir_ref
 	if (kind == A_F16 && trans)
 		return f16_scores(f, x, b, acc, t);
 	if (kind == A_F16) {
-		kir_ref w = kir_src(in, n, 0), by = weight_scale(in, w);
+		kir_ref w = kir_src(in, n, 0), by = arith_weight_scale(in, w);
 
 		return f16_weights(f, by ? map[kir_src(in, w, 0)] : x, by ? map[by] : 0, b, acc,
 		                   t);
 	}
-	if (!trans && less_zeros(in, n, &zacc, &z))
+	if (!trans && arith_less_zeros(in, n, &zacc, &z))
 		return int_weights(f, *d, b, map[zacc], map[z], t);
 	if (!trans)
 		return int_weights(f, *d, b, acc, 0, t);
@@ -673,7 +465,8 @@ static kir_ref join_scale(kir_func *f, kir_ref x, kir_ref s)
 {
 	kir_ref c = 0, r = x;
 
-	if (!has_engine(f->target) || kir_type_of(f, s)->rank || kir_type_of(f, x)->rank != 2)
+	if (!arith_has_engine(f->target) || kir_type_of(f, s)->rank ||
+	    kir_type_of(f, x)->rank != 2)
 		return 0;
 	if (f->node[r].op == KIR_OP_mul && kir_type_of(f, kir_src(f, r, 1))->rank == 1 &&
 	    kir_attr_of(f, r, KIR_ATTR_axis) == 1) {
@@ -705,8 +498,8 @@ static kir_ref scores_zeros(const kir_func *in, kir_ref n, kir_func *f, const ki
 
 		src[i] = map[x];
 		if (in->node[x].op == KIR_OP_reduce_add &&
-		    before_convert(in, kir_src(in, x, 0)) ==
-		        before_convert(in, kir_src(in, s, 0)))
+		    arith_before_convert(in, kir_src(in, x, 0)) ==
+		        arith_before_convert(in, kir_src(in, s, 0)))
 			sums = i;
 	}
 	if (sums == 2)
@@ -722,7 +515,7 @@ static kir_ref scores_zeros(const kir_func *in, kir_ref n, kir_func *f, const ki
  * normal, whatever else they are multiplied with. */
 static bool near_one(const kir_func *f, kir_ref s)
 {
-	if (kir_type_of(f, s)->rank != 1 || !is_scale(f, s))
+	if (kir_type_of(f, s)->rank != 1 || !arith_is_scale(f, s))
 		return false;
 	while (f->node[s].op != KIR_OP_load)
 		s = kir_src(f, s, 0);
@@ -772,7 +565,7 @@ kpass_result kpass_arith(const kir_func *in, kir_func *out, kir_diag *why)
 	scores *made = kir_alloc(out->module, in->nnode * sizeof *made);
 	split *ahead = kir_alloc(out->module, in->nnode * sizeof *ahead);
 	kir_ref *half = kir_alloc(out->module, in->nnode * sizeof *half); /* weights in bf16 */
-	kir_elem query = query_elem(in);
+	kir_elem query = arith_query_elem(in);
 	kpass_result result = KPASS_SAME;
 
 	(void)why;
@@ -782,7 +575,7 @@ kpass_result kpass_arith(const kir_func *in, kir_func *out, kir_diag *why)
 		if (in->node[n].op == KIR_OP_param)
 			continue;
 		if (in->node[n].op == KIR_OP_dot)
-			kind = choose(in, n, query);
+			kind = arith_choose(in, n, query);
 		/* kinds are the words of the knobs, but engines' f16, which has none */
 		if (in->node[n].op == KIR_OP_dot)
 			kir_chose(

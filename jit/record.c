@@ -2,8 +2,7 @@
 /* record.c -- which problems are called with which sizes, and how long that takes
  * (KVJIT_RECORD).
  *
- *     PROBLEM batch=B ctx=C qlen=Q :: calls=N us=T        a line for each size class, dearest
- * first
+ *     PROBLEM batch=B ctx=C qlen=Q :: calls=N us=T     a line for each size class, dearest first
  *
  * is what `kvjit tune --from` reads, and `--list`, to which `::` ends a line. A class is that
  * of schedules (kt_bucket); B, C and Q are means of its calls. A problem that states its sizes

@@ -344,10 +344,7 @@ static void print_json(bench *b, const char *problem)
 	cJSON_AddNumberToObject(root, "compile_ms", b->kernel.compile_ms);
 	if (!isnan(b->call_us))
 		cJSON_AddNumberToObject(root, "call_us", b->call_us);
-	char *text = cJSON_PrintUnformatted(root);
-	puts(text);
-	free(text);
-	cJSON_Delete(root);
+	tool_print_json(root);
 }
 
 static void row(const char *name, const kt_spread *s, double rate, const char *unit)

@@ -186,18 +186,13 @@ static void print_text(const table *t, const total *x)
 static void print_json(const table *t, const total *x)
 {
 	cJSON *o = cJSON_CreateObject(), *rows = cJSON_AddArrayToObject(o, "gains");
-	char *text;
 
 	for (unsigned i = 0; i < t->n; i++)
 		cJSON_AddItemToArray(rows, row_json(&t->at[i]));
 	cJSON_AddNumberToObject(o, "geomean", x->mean);
 	cJSON_AddNumberToObject(o, "faster", x->faster);
 	cJSON_AddNumberToObject(o, "slower", x->slower);
-	text = cJSON_PrintUnformatted(o);
-	if (text)
-		puts(text);
-	free(text);
-	cJSON_Delete(o);
+	tool_print_json(o);
 }
 
 int cache_gains(args *a, const char *dir)

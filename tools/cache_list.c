@@ -255,16 +255,6 @@ static bool each(kt_store *s, unsigned kinds, walk *w)
 	       (!(kinds & PINS) || kt_each_pin(s, take_pin, w));
 }
 
-static void print_json(cJSON *json)
-{
-	char *text = json ? cJSON_PrintUnformatted(json) : NULL;
-
-	if (text)
-		puts(text);
-	free(text);
-	cJSON_Delete(json);
-}
-
 static int report(kt_store *s, unsigned kinds, walk *w, bool json)
 {
 	if (json)
@@ -272,7 +262,7 @@ static int report(kt_store *s, unsigned kinds, walk *w, bool json)
 	bool ok = each(s, kinds, w);
 
 	if (json)
-		print_json(w->list);
+		tool_print_json(w->list);
 	return ok ? TOOL_OK : cache_fail("%s couldn't be read to its end", kt_store_path(s));
 }
 
@@ -436,7 +426,7 @@ int cache_stats(args *a, const char *dir)
 	          kt_each_pin(s, count_pin, &t);
 	cJSON *o = summary(s, &t);
 	if (json) {
-		print_json(o);
+		tool_print_json(o);
 	} else {
 		print_summary(o);
 		cJSON_Delete(o);

@@ -20,10 +20,7 @@ static void print_json(char *text)
 		cJSON_AddItemToArray(lines, cJSON_CreateString(line));
 		line = more ? end + 1 : end;
 	}
-	char *out = cJSON_PrintUnformatted(root);
-	puts(out);
-	free(out);
-	cJSON_Delete(root);
+	tool_print_json(root);
 }
 
 int tool_info(args *a)

@@ -30,5 +30,8 @@ char *tool_read(const char *path, size_t *len);
 char *tool_program(const args *a);
 /* A context for --target and --backend (NULL: defaults); NULL after telling why not. */
 kvjit *tool_open(const char *target, const char *backend);
+struct cJSON;
+/* One line of JSON, which readers of a pipe see at once; json is deleted. */
+void tool_print_json(struct cJSON *json);
 
 #endif

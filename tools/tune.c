@@ -112,7 +112,6 @@ static bool read_list(session *s, const char *path, unsigned shard, unsigned sha
 static void tell_json(const tune_place *p, const kt_trial *t, double best)
 {
 	cJSON *o = cJSON_CreateObject();
-	char *text;
 
 	cJSON_AddStringToObject(o, "event", "trial");
 	cJSON_AddStringToObject(o, "problem", p->problem);
@@ -124,12 +123,7 @@ static void tell_json(const tune_place *p, const kt_trial *t, double best)
 	cJSON_AddNumberToObject(o, "ratio", t->ratio);
 	cJSON_AddNumberToObject(o, "best", best);
 	cJSON_AddNumberToObject(o, "left", p->deadline - measure_now());
-	text = cJSON_PrintUnformatted(o);
-	if (text)
-		puts(text);
-	free(text);
-	cJSON_Delete(o);
-	fflush(stdout);
+	tool_print_json(o);
 }
 
 /* One line that is written over: how far, the best so far, time left. */
@@ -161,7 +155,6 @@ static void after_trial(const tune_place *p, const kt_trial *t, double best, voi
 static void result_json(const session *s, const tune_place *p)
 {
 	cJSON *o = cJSON_CreateObject();
-	char *text;
 
 	cJSON_AddStringToObject(o, "event", "result");
 	cJSON_AddStringToObject(o, "problem", p->problem);
@@ -179,12 +172,7 @@ static void result_json(const session *s, const tune_place *p)
 	cJSON_AddStringToObject(o, "ended",
 	                        p->done_before || p->model[0] ? "" : kt_end_names[p->ended]);
 	cJSON_AddNumberToObject(o, "seconds", measure_now() - p->started);
-	text = cJSON_PrintUnformatted(o);
-	if (text)
-		puts(text);
-	free(text);
-	cJSON_Delete(o);
-	fflush(stdout);
+	tool_print_json(o);
 }
 
 /* Only the knobs in which the winner differs from the default. */

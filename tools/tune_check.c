@@ -170,7 +170,6 @@ static bool check_one(tune_options *o, const known *k, check *c)
 static void tell_json(const known *k, const check *c)
 {
 	cJSON *o = cJSON_CreateObject();
-	char *text;
 
 	cJSON_AddStringToObject(o, "event", "check");
 	cJSON_AddStringToObject(o, "problem", k->problem);
@@ -186,12 +185,7 @@ static void tell_json(const known *k, const check *c)
 	cJSON_AddNumberToObject(o, "lo", c->now.lo);
 	cJSON_AddNumberToObject(o, "hi", isfinite(c->now.hi) ? c->now.hi : 0);
 	cJSON_AddNumberToObject(o, "times", c->times);
-	text = cJSON_PrintUnformatted(o);
-	if (text)
-		puts(text);
-	free(text);
-	cJSON_Delete(o);
-	fflush(stdout);
+	tool_print_json(o);
 }
 
 static void tell_text(const known *k, const check *c)

@@ -42,10 +42,7 @@ static void print_json(const check *c, int seeds, bool ok)
 		cJSON_AddStringToObject(one, "failure", c->result[i].text);
 		cJSON_AddItemToArray(list, one);
 	}
-	char *text = cJSON_PrintUnformatted(root);
-	puts(text);
-	free(text);
-	cJSON_Delete(root);
+	tool_print_json(root);
 }
 
 static void print_text(const check *c, int seeds)

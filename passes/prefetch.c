@@ -17,7 +17,7 @@
  *
  * Knob hint is the level fetched into. auto: L1 where what an iteration reads is at most NEAR,
  * else L2. On Zen 5 (48 KiB of L1) that is the same or up to 15 % faster from DRAM in all but
- * one of 72 cases, and the same from L2 (docs/performance.md); more than NEAR wasn't
+ * one of 72 cases, and the same from L2 (docs/experiments.md); more than NEAR wasn't
  * measured. Processors with tile registers take L2: on one decode of 8-bit floats got 0.79 of
  * the streaming rate so, with L1 0.68, with vectors 0.71 and 0.57.
  *

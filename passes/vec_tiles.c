@@ -14,7 +14,10 @@
  * bytes of the contraction. Columns and contraction are cut into equal tiles; of the rows the
  * last tile may have fewer. Registers belong to a shape, not to a product: the plan takes for
  * each product the richest blocking with which the shapes of all of them fit into eight, and
- * leaves the last product to vectors if none does.
+ * leaves the last product to vectors if none does. Before any comes down, products of less than
+ * a tile of rows are left to vectors where another one has tiles enough for 2 x 2: a tile takes
+ * as long for 4 rows as for 16, and every product of the many rows would load two tiles, not
+ * one.
  *
  *   held      few rows, as in decode: the left factor stays in registers, each tile of the
  *             right one is loaded once, sums alternate between two registers, and a sum is
@@ -229,6 +232,24 @@ static void declare(vec *v, shapes *x)
 	}
 }
 
+/* Leaves those of less than a tile of rows out, if another has two tiles of rows; how many
+ * are left. */
+static unsigned without_few(vec_tiling **g, kir_ref *node, unsigned n)
+{
+	unsigned left = 0;
+	bool many = false;
+
+	for (unsigned i = 0; i < n; i++)
+		many = many || g[i]->full > 1;
+	for (unsigned i = 0; i < n; i++) {
+		if (many && g[i]->m < KIR_AMX_ROWS)
+			continue;
+		node[left] = node[i];
+		g[left++] = g[i];
+	}
+	return left;
+}
+
 void vec_tiles_plan(vec *v)
 {
 	vec_tiling *g[16];
@@ -241,6 +262,8 @@ void vec_tiles_plan(vec *v)
 	for (kir_ref k = 1; k < v->in->nnode && n < 16; k++)
 		if (v->in->node[k].op == KIR_OP_dot && (g[n] = tiling_of(v, k)))
 			node[n++] = k;
+	if (n && total(&x, g, n) > TILES)
+		n = without_few(g, node, n);
 	while (n && total(&x, g, n) > TILES) {
 		unsigned poorer = n;
 

@@ -6,8 +6,8 @@
  *       codes and scales mean the same in both formats:
  *         load both as integers of their size, store both             ; bit for bit
  *       else:
- *         %x = (code - zero) * (scale as f32, times the handed-over one)     ; what a reader
- * sees scales, codes of %x, store                                  ; what a writer does
+ *         %x = (code - zero) * (scale as f32, times the handed-over one)
+ *         scales, codes of %x, store                              ; %x is what a reader sees
  *
  * So no pair of formats or layouts has code of its own: the one is taken apart as attention
  * does, the other put together as a write does. Codes of 4 bits whose bytes hold other
@@ -285,7 +285,7 @@ static kir_ref as_bits(kir_func *f, kir_ref buf)
 static write_side make_side(const kir_func *in, kir_ref n, kir_func *f, const kir_ref *map,
                             int i)
 {
-	static const char *const names[KIR_SIDES][8] = {
+	static const char *const names[KIR_SIDES][6] = {
 		{ "from_k", "k", "from_ks", "ks", "from_kd", "kd" },
 		{ "from_v", "v", "from_vs", "vs", "from_vd", "vd" },
 		{ "from_r", "r", "from_rs", "rs", "from_kd", "kd" }

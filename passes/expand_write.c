@@ -460,8 +460,8 @@ static void quantize_part(const quant_op *o, kir_ref t, kir_ref h, kir_ref c, in
 static void quantize_rows(const quant_op *o, kir_ref t, int64_t heads, int64_t dim)
 {
 	kir_func *f = o->f;
-	int64_t part = dim <= PART || o->group > PART ? (dim <= PART ? dim : o->group)
-	                                              : PART / o->group * o->group;
+	int64_t some = o->group > PART ? o->group : PART / o->group * o->group;
+	int64_t part = dim <= PART ? dim : some;
 	kir_ref lh = kir_for(f, s64c(f, 0), s64c(f, heads), o->heads, false, NULL, 0);
 
 	if (part < dim) {

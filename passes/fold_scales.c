@@ -12,8 +12,8 @@
  * A scale for each element of the head, one for all tokens of the tile, moves to the other
  * factor in the first form, and stays in the second:
  *
- *     dot(x, dequant(q, d) {axis=1}) {trans=1}  =>  dot(mul(x, d) {axis=1}, convert(q))
- * {trans=1}
+ *     dot(x, dequant(q, d) {axis=1}) {trans=1}
+ *                                   =>  dot(mul(x, d) {axis=1}, convert(q)) {trans=1}
  *
  * A scale for each group of the head is constant along neither, but inside a group it is. With
  * x_g, q_g the columns of group g and d_g its scales, one a token:

@@ -207,13 +207,10 @@ kpass_result kpass_late_scale(const kir_func *in, kir_func *out, kir_diag *why)
 	(void)why;
 	if (!(in->target->features & KIR_HAS_avx2))
 		return KPASS_SAME;
-	l.nuse = kir_alloc(m, n * sizeof *l.nuse);
+	l.nuse = kir_count_uses(in);
 	l.scores = kir_alloc(m, n * sizeof *l.scores);
 	l.sign = kir_alloc(m, n * sizeof *l.sign);
 	l.gone = kir_alloc(m, n * sizeof *l.gone);
-	for (kir_ref k = 1; k < n; k++)
-		for (unsigned i = 0; i < in->node[k].nsrc; i++)
-			l.nuse[kir_src(in, k, i)]++;
 	for (kir_ref k = 1; k < n; k++)
 		find(&l, k);
 	for (kir_ref k = 1; k < n; k++) {

@@ -297,18 +297,18 @@ kpass_result kpass_prefetch(const kir_func *in, kir_func *out, kir_diag *why)
 		return KPASS_SAME;
 	}
 	for (kir_ref n = 1; n < in->nnode;) {
-		if (in->node[n].op == KIR_OP_param) {
-			n++;
-		} else if (in->node[n].op == KIR_OP_for && walks_table(&a, n) &&
-		           !runs_alone(&a, n)) {
+		bool walks = in->node[n].op == KIR_OP_for && walks_table(&a, n);
+
+		if (walks && !runs_alone(&a, n)) {
 			n = copy_loop(&a, n);
 			result = KPASS_CHANGED;
-		} else if (in->node[n].op == KIR_OP_for && walks_table(&a, n)) {
-			kir_chose(out, KIR_KNOB_prefetch, KIR_prefetch_off);
-			kir_copy(out, in, n++, a.map);
-		} else {
-			kir_copy(out, in, n++, a.map);
+			continue;
 		}
+		if (walks)
+			kir_chose(out, KIR_KNOB_prefetch, KIR_prefetch_off);
+		if (in->node[n].op != KIR_OP_param)
+			kir_copy(out, in, n, a.map);
+		n++;
 	}
 	return result;
 }

@@ -31,7 +31,6 @@ enum {
 
 typedef struct product {
 	vec *v;
-	kir_ref n;
 	const vec_tile *a, *acc; /* acc NULL: starts at 0                      */
 	bool acc_rows;           /* acc has one number a row                   */
 	vec_left left;
@@ -41,6 +40,12 @@ typedef struct product {
 	kir_ref live; /* VEC_ZIP: rows before the load's upto, 0: all */
 	int64_t rows, steps;
 } product;
+
+/* rows x cols vectors of `lanes` columns each of the result, from (r, c). */
+typedef struct area {
+	vec_ix r, c;
+	int64_t rows, cols, lanes;
+} area;
 
 static kir_ref start_value(product *d, vec_ix r, vec_ix c, int64_t lanes)
 {
@@ -70,23 +75,22 @@ kir_ref vec_left_word(vec *v, const vec_left *l, vec_ix r, vec_ix k, int64_t lan
 }
 
 /* p.ratio steps of the contraction from k. */
-static void block_step(product *d, vec_ix r, vec_ix c, vec_ix k, int64_t rows, int64_t cols,
-                       int64_t lanes, const kir_ref *live, kir_ref *acc)
+static void block_step(product *d, const area *a, vec_ix k, const kir_ref *live, kir_ref *acc)
 {
 	vec *v = d->v;
 	kir_ref b[READ_MAX];
 
-	vec_factor_read(v, &d->b, &d->p, k, c, cols, lanes, live, b);
+	vec_factor_read(v, &d->b, &d->p, k, a->c, a->cols, a->lanes, live, b);
 	for (int64_t s = 0; s < d->p.ratio; s++)
-		for (int64_t i = 0; i < rows; i++) {
-			kir_ref x = vec_left_word(v, &d->left, vec_add(v, r, ix(i)),
-			                          vec_add(v, k, ix(s)), lanes);
+		for (int64_t i = 0; i < a->rows; i++) {
+			kir_ref x = vec_left_word(v, &d->left, vec_add(v, a->r, ix(i)),
+			                          vec_add(v, k, ix(s)), a->lanes);
 
-			for (int64_t j = 0; j < cols; j++) {
-				kir_ref *at = &acc[i * cols + j];
+			for (int64_t j = 0; j < a->cols; j++) {
+				kir_ref *at = &acc[i * a->cols + j];
 
 				*at = e3(v->f, KIR_OP_dp, v->f->node[*at].type, *at, x,
-				         b[s * cols + j]);
+				         b[s * a->cols + j]);
 			}
 		}
 }
@@ -106,12 +110,12 @@ static int64_t unroll_of(const product *d, int64_t accumulators)
 }
 
 /* Steps [lo, hi) of a block, accumulators in and out. */
-static void step_loop(product *d, vec_ix r, vec_ix c, int64_t rows, int64_t cols, int64_t lanes,
-                      kir_ref lo, kir_ref hi, kir_ref live, kir_ref *acc)
+static void step_loop(product *d, const area *a, kir_ref lo, kir_ref hi, kir_ref live,
+                      kir_ref *acc)
 {
 	vec *v = d->v;
-	unsigned n = (unsigned)(rows * cols);
-	int64_t u = unroll_of(d, rows * cols), step = u * d->p.ratio;
+	unsigned n = (unsigned)(a->rows * a->cols);
+	int64_t u = unroll_of(d, n), step = u * d->p.ratio;
 	kir_ref loop = kir_for(v->f, lo, hi, step, false, acc, n), ok[4];
 
 	for (unsigned i = 0; i < n; i++)
@@ -122,8 +126,7 @@ static void step_loop(product *d, vec_ix r, vec_ix c, int64_t rows, int64_t cols
 		ok[i] = e2(v->f, KIR_OP_lt, kir_scalar(v->f->module, KIR_i1),
 		           vec_ref(v, vec_add(v, row, ix(i))), live);
 	for (int64_t s = 0; s < u; s++)
-		block_step(d, r, c, vec_add(v, k, ix(s * d->p.ratio)), rows, cols, lanes,
-		           live ? ok : NULL, acc);
+		block_step(d, a, vec_add(v, k, ix(s * d->p.ratio)), live ? ok : NULL, acc);
 	kir_ref res = kir_for_end(v->f, loop, acc, n);
 
 	for (unsigned i = 0; i < n; i++)
@@ -215,32 +218,40 @@ static void pairs(product *d)
 
 /* -- blocks -------------------------------------------------------------------------------- */
 
-/* rows x cols vectors of the result from (r, c). Where rows of the factor end early
- * (upto), whole steps of live rows are taken first, then the one that is cut. */
-static void block(product *d, vec_ix r, vec_ix c, int64_t rows, int64_t cols, int64_t lanes)
+/* Where a sum of the area is: its vectors are numbered row by row. */
+static vec_ix row_of(vec *v, const area *a, unsigned i)
+{
+	return vec_add(v, a->r, ix(i / a->cols));
+}
+
+static vec_ix column_of(vec *v, const area *a, unsigned i)
+{
+	return vec_add(v, a->c, ix(i % a->cols * a->lanes));
+}
+
+/* Where rows of the factor end early (upto), whole steps of live rows are taken first, then the
+ * one that is cut. */
+static void block(product *d, const area *a)
 {
 	vec *v = d->v;
 	kir_type_id s64 = kir_scalar(v->f->module, KIR_s64);
 	kir_ref acc[KIR_MAX_SRC], zero = s64c(v->f, 0), all = s64c(v->f, d->steps);
-	unsigned n = (unsigned)(rows * cols);
+	unsigned n = (unsigned)(a->rows * a->cols);
 
 	for (unsigned i = 0; i < n; i++)
-		acc[i] = start_value(d, vec_add(v, r, ix(i / cols)),
-		                     vec_add(v, c, ix((int64_t)(i % cols) * lanes)), lanes);
+		acc[i] = start_value(d, row_of(v, a, i), column_of(v, a, i), a->lanes);
 	if (d->p.how == VEC_ZIP && d->live) {
 		kir_ref unit = s64c(v->f, d->b.unit);
 		kir_ref full = e2(v->f, KIR_OP_fdiv, s64, d->live, unit);
 		kir_ref up = e2(v->f, KIR_OP_add, s64, d->live, s64c(v->f, d->b.unit - 1));
 
-		step_loop(d, r, c, rows, cols, lanes, zero, full, 0, acc);
-		step_loop(d, r, c, rows, cols, lanes, full,
-		          e2(v->f, KIR_OP_fdiv, s64, up, unit), d->live, acc);
+		step_loop(d, a, zero, full, 0, acc);
+		step_loop(d, a, full, e2(v->f, KIR_OP_fdiv, s64, up, unit), d->live, acc);
 	} else {
-		step_loop(d, r, c, rows, cols, lanes, zero, all, 0, acc);
+		step_loop(d, a, zero, all, 0, acc);
 	}
 	for (unsigned i = 0; i < n; i++)
-		vec_write(v, &d->out, vec_add(v, r, ix(i / cols)),
-		          vec_add(v, c, ix((int64_t)(i % cols) * lanes)), acc[i]);
+		vec_write(v, &d->out, row_of(v, a, i), column_of(v, a, i), acc[i]);
 }
 
 /* Rows a block holds: a divisor of all rows where one from 4 to 8 exists. */
@@ -293,10 +304,10 @@ static void column_blocks(product *d, int64_t c0, int64_t count, int64_t rows, i
 	vec_ix c = vec_add(v, lc.i, ix(c0));
 	vec_loop lr = vec_loop_begin(v, whole, rows);
 
-	block(d, lr.i, c, rows, cols, lanes);
+	block(d, &(area){ lr.i, c, rows, cols, lanes });
 	vec_loop_end(v, &lr);
 	if (d->rows > whole)
-		block(d, ix(whole), c, d->rows - whole, cols, lanes);
+		block(d, &(area){ ix(whole), c, d->rows - whole, cols, lanes });
 	vec_loop_end(v, &lc);
 }
 
@@ -380,13 +391,13 @@ void vec_pack_before(vec *v, kir_ref loop)
 	}
 }
 
-bool vec_dot(vec *v, kir_ref n)
+void vec_dot(vec *v, kir_ref n)
 {
 	kir_ref an = kir_src(v->in, n, 0), accn = kir_src(v->in, n, 2);
-	product d = { .v = v, .n = n };
+	product d = { .v = v };
 
 	if (vec_tiles_dot(v, n))
-		return true;
+		return;
 	vec_flush(v);
 	d.a = vec_value(v, an);
 	d.acc_rows = accn && v->deferred[accn];
@@ -394,14 +405,14 @@ bool vec_dot(vec *v, kir_ref n)
 		accn = kir_src(v->in, accn, 0);
 	d.acc = accn ? vec_value(v, accn) : NULL;
 	if (!vec_factor_of(v, n, &d.b))
-		return false;
+		return;
 	d.rows = kir_type_of(v->in, n)->dim[0];
 	d.steps = d.b.depth / d.b.unit;
 	if (kir_elem_bytes(d.a->elem) != kir_elem_bytes(d.b.elem)) {
 		kir_error(v->why, (int)v->in->node[n].line, 0,
 		          "dot of %s and %s: the factors' elements must have one size",
 		          kir_elems[d.a->elem].name, kir_elems[d.b.elem].name);
-		return false;
+		return;
 	}
 	int knob = v->in->sched.fuse; /* auto, off, on */
 	bool once = knob ? knob == 2 : decode_once(&d);
@@ -417,5 +428,4 @@ bool vec_dot(vec *v, kir_ref n)
 	else
 		all_columns(&d);
 	v->val[n] = d.out;
-	return true;
 }

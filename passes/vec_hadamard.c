@@ -31,7 +31,7 @@ static void stage(kir_func *f, kir_ref *x, int64_t n)
 	memcpy(x, y, (size_t)n * sizeof *x);
 }
 
-bool vec_hadamard(vec *v, kir_ref n)
+void vec_hadamard(vec *v, kir_ref n)
 {
 	int64_t block = kir_attr_of(v->in, n, KIR_ATTR_group);
 	int64_t lanes = block / 2 < v->lanes ? block / 2 : v->lanes, count = block / lanes;
@@ -42,7 +42,7 @@ bool vec_hadamard(vec *v, kir_ref n)
 		kir_error(v->why, 0, 0,
 		          "hadamard: blocks of %lld are more than %d vectors of %lld elements",
 		          (long long)block, VECTORS_MAX, (long long)lanes);
-		return false;
+		return;
 	}
 	vec_loop rows = vec_loop_begin(v, from.rows, 1);
 	vec_loop blocks = vec_loop_begin(v, from.cols, block);
@@ -56,5 +56,4 @@ bool vec_hadamard(vec *v, kir_ref n)
 	vec_loop_end(v, &blocks);
 	vec_loop_end(v, &rows);
 	v->val[n] = to;
-	return true;
 }

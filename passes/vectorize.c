@@ -261,7 +261,7 @@ static void lower_concat(vec *v, kir_ref n)
 }
 
 /* Rows or columns of a tile: the same memory. */
-static bool lower_slice(vec *v, kir_ref n)
+static void lower_slice(vec *v, kir_ref n)
 {
 	const kir_type *t = kir_type_of(v->in, n);
 	int64_t start = kir_attr_of(v->in, n, KIR_ATTR_start), rows, cols;
@@ -272,12 +272,11 @@ static bool lower_slice(vec *v, kir_ref n)
 	if (t->rank > 2 && axis > 0) {
 		kir_error(v->why, (int)v->in->node[n].line, 0, "slice along axis %d of rank %d",
 		          (int)axis, t->rank);
-		return false;
+		return;
 	}
 	v->val[n] = t->rank > 1 && axis <= 0
 	                ? vec_part(from, start * (rows / t->dim[0]), rows, 0, cols)
 	                : vec_part(from, 0, rows, start, cols);
-	return true;
 }
 
 /* The same elements in other rows, which must follow each other for that. */
@@ -345,58 +344,48 @@ static void count_local(vec *v, kir_ref n)
 	v->local_bytes += (bytes + 63) / 64 * 64;
 }
 
-static bool lower_op(vec *v, kir_ref n)
+static void lower_op(vec *v, kir_ref n)
 {
 	if (v->deferred[n] || v->direct[n])
-		return true;
+		return;
 	if (v->sum[n]) {
 		vec_sum(v, n);
-		return true;
+		return;
 	}
 	switch (v->in->node[n].op) {
 	case KIR_OP_local:
 		count_local(v, n);
 		lower_scalar(v, n);
-		return true;
+		return;
 	case KIR_OP_store:
 		flush_readers(v, n);
 		vec_store(v, n);
-		return true;
-	case KIR_OP_dot: return vec_dot(v, n);
-	case KIR_OP_hadamard: return vec_hadamard(v, n);
+		return;
+	case KIR_OP_dot: vec_dot(v, n); return;
+	case KIR_OP_hadamard: vec_hadamard(v, n); return;
 	case KIR_OP_unpack:
-	case KIR_OP_pack: lower_nibbles(v, n); return true;
-	case KIR_OP_concat: lower_concat(v, n); return true;
-	case KIR_OP_slice: return lower_slice(v, n);
-	case KIR_OP_reshape: lower_reshape(v, n); return true;
-	case KIR_OP_load:
-		if (is_tile(v, n)) {
-			vec_load(v, n);
-			return true;
-		}
-		lower_scalar(v, n);
-		return true;
+	case KIR_OP_pack: lower_nibbles(v, n); return;
+	case KIR_OP_concat: lower_concat(v, n); return;
+	case KIR_OP_slice: lower_slice(v, n); return;
+	case KIR_OP_reshape: lower_reshape(v, n); return;
 	default: break;
 	}
-	if (vec_reduces_rows(v, n)) {
+	if (v->in->node[n].op == KIR_OP_load && is_tile(v, n))
+		vec_load(v, n);
+	else if (vec_reduces_rows(v, n))
 		vec_reduce_rows(v, n);
-		return true;
-	}
-	if (vec_group_takes(v, n)) {
+	else if (vec_group_takes(v, n))
 		vec_group_add(v, n);
-		return true;
-	}
-	if (is_tile(v, n)) {
+	else if (!is_tile(v, n))
+		lower_scalar(v, n);
+	else
 		kir_error(v->why, (int)v->in->node[n].line, 0,
 		          "op '%s' has no vector form for this shape",
 		          kir_ops[v->in->node[n].op].name);
-		return false;
-	}
-	lower_scalar(v, n);
-	return true;
 }
 
-/* Lowers up to the yield or ret that closes the region; returns it. */
+/* Lowers up to the yield or ret that closes the region, or the first op that can't be, of which
+ * v->why says why; returns that yield or ret. */
 static kir_ref lower_seq(vec *v, kir_ref n)
 {
 	for (; !(kir_ops[v->in->node[n].op].flags & KIR_ENDS);) {

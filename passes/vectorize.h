@@ -162,9 +162,10 @@ int64_t vec_run(const kir_type *buffer);
 void vec_unpack(vec *v, const vec_tile *from, const vec_tile *to, int64_t run, int64_t half);
 void vec_pack_codes(vec *v, const vec_tile *from, const vec_tile *to, int64_t run);
 
-bool vec_hadamard(vec *v, kir_ref n);
+void vec_hadamard(vec *v, kir_ref n);
 
-bool vec_dot(vec *v, kir_ref n);
+/* What can't be lowered leaves a message in v->why. */
+void vec_dot(vec *v, kir_ref n);
 /* Before a loop: what its products need that is there already, in product order. */
 void vec_pack_before(vec *v, kir_ref loop);
 /* Transposes n vectors x of n 4-byte words each, in place: log2(n) rounds of zips. */

@@ -4,6 +4,7 @@
  * Elementwise ops share one rule for shapes and a class of elements each; the others have a
  * function of their own.
  */
+#include "exp2.h"
 #include "verify.h"
 
 #include <string.h>
@@ -178,6 +179,18 @@ static bool check_each(kir_checker *c, kir_ref n)
 			return false;
 	}
 	return true;
+}
+
+static bool check_exp2(kir_checker *c, kir_ref n)
+{
+	int64_t degree = kir_attr_of(c->f, n, KIR_ATTR_degree);
+
+	if (degree && !kir_exp2_of(degree))
+		return kir_complain(c, n, "degree=%lld must be 3, 4 or, for the full one, 0",
+		                    (long long)degree);
+	if (degree && kir_type_of(c->f, n)->elem != KIR_f32)
+		return kir_complain(c, n, "degree=%lld is for f32 only", (long long)degree);
+	return check_each(c, n);
 }
 
 /* -- moving elements -- */
@@ -503,6 +516,7 @@ bool kir_check_op(kir_checker *c, kir_ref n)
 	case KIR_OP_ne: return check_compare(c, n);
 	case KIR_OP_convert: return check_convert(c, n);
 	case KIR_OP_fixed: return check_fixed(c, n);
+	case KIR_OP_exp2: return check_exp2(c, n);
 	case KIR_OP_bitcast: return check_bitcast(c, n);
 	case KIR_OP_splat: return check_splat(c, n);
 	case KIR_OP_iota: return check_iota(c, n);

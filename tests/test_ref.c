@@ -92,6 +92,7 @@ static const op_case cases[] = {
 	  { 2, -8, 1, 5 } },
 	{ 'T', 'o', "%e = load %x[4] : f32<4>\n%r = exp2 %e : f32<4>\n" O, 4, { 2, 4, 8, 16 } },
 	{ 'T', 'o', "%r = exp2 -inf : f32\n" O, 1, { 0 } },
+	{ 'T', 'o', "%e = load %x[4] : f32<4>\n%r = exp2 %e : f32<4> {degree=3}\n" O, 4, { 2, 4, 8, 16 } },
 	{ 'T',
 	  'o',
 	  "%e = abs %a : f32<4>\n%r = log2 %e : f32<4>\nstore %r, %o[0]",

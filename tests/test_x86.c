@@ -4,6 +4,8 @@
  */
 #include "x86.h"
 
+#include "../ir/exp2.h"
+
 /* -- conversions ---------------------------------------------------------------------- */
 
 static void check_convert(kir_elem from, kir_elem to, const void *x, size_t n, int round,
@@ -313,14 +315,69 @@ static void test_math_corners(void **state)
 	}
 }
 
+/* What the table of ir/exp2.def says of each polynomial holds for code: all mantissas, and what
+ * lies on the borders. */
+static void test_short_exp2(void **state)
+{
+	enum { N = 1 << 20 };
+	static const float corner[16] = { -INFINITY, INFINITY, NAN,    0,      -0.0f,     128,
+		                          -150,      -126,     -1e9f,  -1e-9f, -0x1p-24f, 1,
+		                          -1,        2,        127.5f, 8 };
+	float *x = malloc(N * sizeof *x), *y = malloc(N * sizeof *y);
+	unsigned i = 0;
+
+	(void)state;
+	for (const kir_target *t; (t = runnable(&i));)
+		for (int degree = 3; degree <= KIR_EXP2_MOST; degree++) {
+			double most = kir_exp2_of(degree)->error, worst = 0;
+			char body[80];
+
+			snprintf(body, sizeof body, "%%r = exp2 %%v : f32<32> {degree=%d}",
+			         degree);
+			/* [1, 2) eight times a million, then [-8, 0) */
+			for (int part = 0; part < 9; part++) {
+				for (int k = 0; k < N; k++)
+					x[k] = part < 8
+					           ? 1 + ((float)k + (float)part * N) / 0x1p23f
+					           : (float)k / N * 8 - 8;
+				run_map(t, "f32", "f32", 32, body, x, y, N);
+				for (int k = 0; k < N; k++)
+					worst =
+					    fmax(worst, fabs((double)y[k] / exp2(x[k]) - 1));
+			}
+			print_message("%s: degree %d, %.4g at most\n", t->name, degree, worst);
+			assert_true(worst < most && worst > most / 2);
+			snprintf(body, sizeof body, "%%r = exp2 %%v : f32<16> {degree=%d}",
+			         degree);
+			run_map(t, "f32", "f32", 16, body, corner, y, 16);
+			for (int k = 0; k < 16; k++) {
+				double want = (double)(float)exp2(corner[k]);
+
+				if (isnan(want) || isinf(want))
+					assert_true(isnan(want) ? isnan(y[k]) : y[k] == want);
+				else
+					assert_true(fabs(y[k] - want) <=
+					            most * want + 0x1p-149);
+			}
+			assert_true(y[3] == 1 && y[4] == 1 && y[0] == 0 && y[8] == 0);
+			assert_true(y[11] == 2 && y[12] == 0.5 && y[15] == 256);
+		}
+	free(x);
+	free(y);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_bf16_subnormals),
-		cmocka_unit_test(test_decode_all),   cmocka_unit_test(test_narrow_16),
-		cmocka_unit_test(test_encode_f32),   cmocka_unit_test(test_golden),
-		cmocka_unit_test(test_integers),     cmocka_unit_test(test_math),
+		cmocka_unit_test(test_decode_all),
+		cmocka_unit_test(test_narrow_16),
+		cmocka_unit_test(test_encode_f32),
+		cmocka_unit_test(test_golden),
+		cmocka_unit_test(test_integers),
+		cmocka_unit_test(test_math),
 		cmocka_unit_test(test_math_corners),
+		cmocka_unit_test(test_short_exp2),
 	};
 
 	return cmocka_run_group_tests_name("x86", tests, NULL, NULL);

@@ -104,7 +104,8 @@ static LLVMValueRef float_op(kll *l, kir_ref n, LLVMValueRef *x)
 	if (!f32)
 		return kll_fail(l, n, "not available in f64");
 	switch (op) {
-	case KIR_OP_exp2: return kll_exp2(l, x[0]);
+	case KIR_OP_exp2:
+		return kll_exp2(l, x[0], kir_exp2_of(kir_attr_of(l->f, n, KIR_ATTR_degree)));
 	case KIR_OP_log2: return kll_log2(l, x[0]);
 	case KIR_OP_tanh: return kll_tanh(l, x[0]);
 	default: return kll_fail(l, n, "not defined on floats");

@@ -27,6 +27,7 @@
 #ifndef KVJIT_BACKENDS_LLVM_LOWER_H
 #define KVJIT_BACKENDS_LLVM_LOWER_H
 
+#include "../../ir/exp2.h"
 #include "../../ir/kir.h"
 
 #include <llvm-c/Core.h>
@@ -55,7 +56,8 @@ typedef struct kll_options {
 	LLVMValueRef (*hook)(kll *l, kir_ref n);
 	/* Which of the iterations is to be run, counted from `begin`: one a call. NULL: all. */
 	LLVMValueRef (*group)(kll *l);
-	LLVMValueRef (*exp2)(kll *l, LLVMValueRef x); /* of float; or NULL likewise */
+	/* of float; or NULL likewise. p: what may stand for it, or NULL */
+	LLVMValueRef (*exp2)(kll *l, LLVMValueRef x, const kir_exp2 *p);
 	/* One of the elements of x combined as reduction n says; NULL: by halves. */
 	LLVMValueRef (*across)(kll *l, kir_ref n, LLVMValueRef x);
 	void *own; /* the hooks' own data */
@@ -157,11 +159,11 @@ LLVMValueRef kll_from_f32(kll *l, LLVMValueRef v, kir_elem e, int round, int nan
 LLVMValueRef kll_small_decode(kll *l, LLVMValueRef code, kir_elem e);
 LLVMValueRef kll_small_encode(kll *l, LLVMValueRef x, kir_elem e, int round, int nan, int over);
 
-/* math.c: on float */
-LLVMValueRef kll_exp2(kll *l, LLVMValueRef x);
+/* math.c: on float. p: polynomial that is near enough, or NULL */
+LLVMValueRef kll_exp2(kll *l, LLVMValueRef x, const kir_exp2 *p);
 LLVMValueRef kll_log2(kll *l, LLVMValueRef x);
 LLVMValueRef kll_tanh(kll *l, LLVMValueRef x);
 /* The polynomial of kll_exp2 for r in [0, 1]; 1 at 0. */
-LLVMValueRef kll_exp2_poly(kll *l, LLVMValueRef r);
+LLVMValueRef kll_exp2_poly(kll *l, LLVMValueRef r, const kir_exp2 *p);
 
 #endif

@@ -58,7 +58,7 @@ static LLVMValueRef fcmp(kll *l, LLVMRealPredicate p, LLVMValueRef x, double y)
 
 /* -- exp2 ------------------------------------------------------------------------------- */
 
-LLVMValueRef kll_exp2_poly(kll *l, LLVMValueRef r)
+LLVMValueRef kll_exp2_poly(kll *l, LLVMValueRef r, const kir_exp2 *p)
 {
 	static const double c[] = { 1,
 		                    0.693147182,
@@ -68,7 +68,7 @@ LLVMValueRef kll_exp2_poly(kll *l, LLVMValueRef r)
 		                    0.00126921665,
 		                    0.000208179146 };
 
-	return poly(l, r, c, 7);
+	return p ? poly(l, r, p->c, (unsigned)p->degree + 1) : poly(l, r, c, 7);
 }
 
 static LLVMValueRef power(kll *l, LLVMValueRef n)
@@ -79,17 +79,17 @@ static LLVMValueRef power(kll *l, LLVMValueRef n)
 
 /* 2^floor(x) is multiplied in two halves, so that results below the normal range round once
  * and those above it overflow. NaN passes the limits, since both comparisons fail on it. */
-LLVMValueRef kll_exp2(kll *l, LLVMValueRef x)
+LLVMValueRef kll_exp2(kll *l, LLVMValueRef x, const kir_exp2 *near)
 {
 	LLVMBuilderRef b = l->b;
 	LLVMValueRef whole, p, n, half;
 
-	if (l->o->exp2 && (p = l->o->exp2(l, x)) != NULL)
+	if (l->o->exp2 && (p = l->o->exp2(l, x, near)) != NULL)
 		return p;
 	x = kll_select(l, fcmp(l, LLVMRealOLT, x, -152), real(l, -152, x), x);
 	x = kll_select(l, fcmp(l, LLVMRealOGT, x, 129), real(l, 129, x), x);
 	whole = floor_of(l, x);
-	p = kll_exp2_poly(l, LLVMBuildFSub(b, x, whole, ""));
+	p = kll_exp2_poly(l, LLVMBuildFSub(b, x, whole, ""), near);
 	/* the integer, from the low bits of a sum: defined for NaN too */
 	n = kll_as(l, LLVMBuildFAdd(b, whole, real(l, 12582912, x), ""), l->i32);
 	n = LLVMBuildSub(b, n, word(l, 0x4b400000, x), "");
@@ -139,7 +139,7 @@ LLVMValueRef kll_tanh(kll *l, LLVMValueRef x)
 
 	near = step(l, LLVMBuildFMul(b, x, z, ""), poly(l, z, c, 6), x);
 	/* (1 - e) / (1 + e) with e = exp(-2|x|) */
-	e = kll_exp2(l, LLVMBuildFMul(b, a, real(l, -2.8853900817779268, x), ""));
+	e = kll_exp2(l, LLVMBuildFMul(b, a, real(l, -2.8853900817779268, x), ""), NULL);
 	far = LLVMBuildFDiv(b, LLVMBuildFSub(b, real(l, 1, x), e, ""),
 	                    LLVMBuildFAdd(b, e, real(l, 1, x), ""), "");
 	far = kll_call(l, "llvm.copysign", &t, 1, (LLVMValueRef[]){ far, x }, 2);

@@ -64,7 +64,7 @@ LLVMValueRef kspv_load(kll *l, LLVMTypeRef t, LLVMValueRef at, unsigned align);
 
 /* xe.c: ops of a sub-group. */
 LLVMValueRef kspv_xe(kll *l, kir_ref n);
-LLVMValueRef kspv_exp2(kll *l, LLVMValueRef x);
+LLVMValueRef kspv_exp2(kll *l, LLVMValueRef x, const kir_exp2 *near);
 /* Whether products of t's own elements are one call, on vectors as an engine takes them. */
 bool kspv_has_engine(const kir_target *t);
 

@@ -48,8 +48,9 @@ static LLVMValueRef gather(kll *l, LLVMValueRef *p, unsigned n, unsigned lanes)
 
 /* One register: x - floor(x) by vreduceps, which gives 0 for infinities, the polynomial, and
  * vscalefps, which takes the floor of the exponent itself, and overflows, goes subnormal
- * and passes NaN as it should. Nine instructions. */
-static LLVMValueRef exp2_register(kll *l, LLVMValueRef x, unsigned lanes)
+ * and passes NaN as it should. Two instructions and the polynomial's degree: six, if no other
+ * is near enough. */
+static LLVMValueRef exp2_register(kll *l, LLVMValueRef x, unsigned lanes, const kir_exp2 *p)
 {
 	LLVMTypeRef t = LLVMTypeOf(x);
 	LLVMTypeRef mt = lanes == 16 ? l->i16 : l->i8;
@@ -62,13 +63,13 @@ static LLVMValueRef exp2_register(kll *l, LLVMValueRef x, unsigned lanes)
 	snprintf(name, sizeof name, "llvm.x86.avx512.mask.reduce.ps.%u", lanes * 32);
 	r = kll_call(l, name, NULL, 0, (LLVMValueRef[]){ x, control, zero, mask, current },
 	             4 + extra);
-	r = kll_exp2_poly(l, r);
+	r = kll_exp2_poly(l, r, p);
 	snprintf(name, sizeof name, "llvm.x86.avx512.mask.scalef.ps.%u", lanes * 32);
 	return kll_call(l, name, NULL, 0, (LLVMValueRef[]){ r, x, zero, mask, current },
 	                4 + extra);
 }
 
-LLVMValueRef kx86_exp2(kll *l, LLVMValueRef x)
+LLVMValueRef kx86_exp2(kll *l, LLVMValueRef x, const kir_exp2 *near)
 {
 	unsigned lanes = kll_width(x), w = lanes > 8 ? 16 : lanes > 4 ? 8 : 4, n;
 	LLVMValueRef p[64];
@@ -79,12 +80,12 @@ LLVMValueRef kx86_exp2(kll *l, LLVMValueRef x)
 		LLVMValueRef v = LLVMConstNull(LLVMVectorType(l->f32, 4));
 		LLVMValueRef first = LLVMConstInt(l->i32, 0, false);
 
-		v = exp2_register(l, LLVMBuildInsertElement(l->b, v, x, first, ""), 4);
+		v = exp2_register(l, LLVMBuildInsertElement(l->b, v, x, first, ""), 4, near);
 		return LLVMBuildExtractElement(l->b, v, first, "");
 	}
 	n = (lanes + w - 1) / w;
 	for (unsigned i = 0; i < n; i++)
-		p[i] = exp2_register(l, piece(l, x, i * w, w), w);
+		p[i] = exp2_register(l, piece(l, x, i * w, w), w, near);
 	return gather(l, p, n, lanes);
 }
 

@@ -8,7 +8,7 @@
 
 /* intrinsics.c: what one instruction does and the common lowering takes several for. */
 LLVMValueRef kx86_hook(kll *l, kir_ref n);
-LLVMValueRef kx86_exp2(kll *l, LLVMValueRef x);
+LLVMValueRef kx86_exp2(kll *l, LLVMValueRef x, const kir_exp2 *near);
 
 /* tiles.c: amx.* ops; NULL for any other. leave: before the function returns. */
 LLVMValueRef kx86_tiles(kll *l, kir_ref n);

@@ -666,6 +666,32 @@ static void test_refusals(void **state)
 	    "4: exp2: not available in f64");
 }
 
+/* Lanes are kept in arrays: more of them were written past the end. */
+static void test_too_many_lanes(void **state)
+{
+	static const char *const first[] = { "%a = vload %x[0] : f32<513>",
+		                             "%a = splat 1.0 : f32<1024>",
+		                             "%a = iota : f32<65536>" };
+	static const char *const sentence[] = {
+		"3: vload: a vector of 513 lanes; there are at most 512",
+		"a vector of 1024 lanes", "a vector of 65536 lanes"
+	};
+	char text[400];
+
+	(void)state;
+	for (unsigned i = 0; i < 3; i++) {
+		const char *type = strchr(first[i], ':');
+
+		snprintf(text, sizeof text,
+		         "func @f(%%x: inout f32[?], %%n: s64) level=V target=avx2 {\nfor %%i "
+		         "= 0 to "
+		         "%%n par {\n%s\n%%b = mul %%a, 2.0 %s\nvstore %%b, "
+		         "%%x[0]\nyield\n}\nret\n}\n",
+		         first[i], type);
+		refuse(text, sentence[i]);
+	}
+}
+
 /* -- the machine, threads, time ------------------------------------------------------------ */
 
 static void test_host(void **state)
@@ -720,6 +746,7 @@ int main(void)
 		cmocka_unit_test(test_dump),
 		cmocka_unit_test(test_self_contained),
 		cmocka_unit_test(test_refusals),
+		cmocka_unit_test(test_too_many_lanes),
 		cmocka_unit_test(test_host),
 		cmocka_unit_test(test_threads),
 	};

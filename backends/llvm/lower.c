@@ -216,21 +216,22 @@ static kir_ref emit_region(kll *l, kir_ref n)
 
 /* -- the function ------------------------------------------------------------------ */
 
-static void count_arguments(const kir_func *f, unsigned *total)
+/* Of the LLVM function: each parameter with its run-time strides, then phase, begin, end. */
+static unsigned count_arguments(const kir_func *f)
 {
-	*total = 3;
+	unsigned total = 3;
+
 	for (unsigned i = 0; i < f->nparam; i++)
-		*total +=
+		total +=
 		    1 + (kir_type_at(f->module, f->param[i].type)->buffer ? f->param[i].nstride
 		                                                          : 0);
+	return total;
 }
 
 static bool make_function(kll *l)
 {
 	const kir_func *f = l->f;
-	unsigned n, at = 0;
-
-	count_arguments(f, &n);
+	unsigned n = count_arguments(f), at = 0;
 	LLVMTypeRef *t = malloc(n * sizeof *t);
 
 	if (!t) {
@@ -380,7 +381,24 @@ static bool hook_knows(kir_op op)
 	       op == KIR_OP_bitcast;
 }
 
-/* Values are scalars and vectors here; tiles are for level T. */
+/* Whether n's value has a place in LLVM: tiles are for level T, and this folder keeps lanes in
+ * arrays. */
+static bool check_value(kll *l, kir_ref n)
+{
+	unsigned lanes = kll_lanes(l, n);
+
+	if (kir_type_of(l->f, n)->rank > 1)
+		kll_fail(l, n, "a value at level V is a scalar or a vector, not a tile");
+	else if (!l->o->spread && lanes > KLL_MAX_LANES)
+		kll_fail(l, n, "a vector of %u lanes; there are at most %d", lanes,
+		         KLL_MAX_LANES);
+	else if (l->o->spread && kll_own(l, n) > KLL_MAX_OWN &&
+	         !hook_knows((kir_op)l->f->node[n].op))
+		kll_fail(l, n, "a vector of more than %u elements for each of %u lanes",
+		         KLL_MAX_OWN, l->o->spread);
+	return !l->failed;
+}
+
 static bool check_types(kll *l)
 {
 	const kir_func *f = l->f;
@@ -392,17 +410,8 @@ static bool check_types(kll *l)
 	}
 	for (kir_ref n = 1; n < f->nnode; n++)
 		if (f->node[n].type != KIR_NO_TYPE && !kir_type_of(f, n)->buffer &&
-		    kir_type_of(f, n)->rank > 1) {
-			kll_fail(l, n,
-			         "a value at level V is a scalar or a vector, not a tile");
+		    !check_value(l, n))
 			return false;
-		} else if (f->node[n].type != KIR_NO_TYPE && !kir_type_of(f, n)->buffer &&
-		           l->o->spread && kll_own(l, n) > KLL_MAX_OWN &&
-		           !hook_knows((kir_op)f->node[n].op)) {
-			kll_fail(l, n, "a vector of more than %u elements for each of %u lanes",
-			         KLL_MAX_OWN, l->o->spread);
-			return false;
-		}
 	return true;
 }
 

@@ -170,7 +170,7 @@ static kir_ref load_rows(frag *g, const factor *x, int64_t c, int64_t r, int64_t
 		                        c * g->lanes / x->run };
 	kir_ref upto = x->upto;
 
-	if (upto && x->run > 1) { /* of every so manieth row */
+	if (upto && x->run > 1) { /* of every `run`th row */
 		upto = e2(g->f, KIR_OP_add, s64, upto, s64c(g->f, x->run - 1 - r));
 		upto = e2(g->f, KIR_OP_shr, s64, upto, s64c(g->f, __builtin_ctz(x->run)));
 	}
@@ -187,7 +187,7 @@ static kir_ref each(frag *g, kir_ref x, int64_t r, int64_t run)
 	                (int64_t[KIR_MAX_ATTRS]){ r, run });
 }
 
-enum { MOST_BYTES = 64 /* of one load, in a lane */, MOST_RUN = 8 };
+enum { MOST_BYTES = 64 /* of one load, in a lane */ };
 
 /* Packed keys: a load gives each lane the words of `run` keys. */
 static void load_words(frag *g, const factor *x, int64_t c, int64_t k, kir_ref *out)
@@ -237,7 +237,7 @@ static void load_row_words(frag *g, const factor *x, int64_t c, int64_t k, int64
 static void load_quads(frag *g, const factor *x, int64_t c, int64_t k, kir_ref *out)
 {
 	for (int64_t at = 0; at < x->step; at += 16) {
-		kir_ref words[MOST_RUN / 4], column[4];
+		kir_ref words[FRAG_RUN / 4], column[4];
 
 		load_row_words(g, x, c, k + at, 16, words);
 		for (unsigned w = 0; w < x->run / 4; w++) {
@@ -282,9 +282,8 @@ static void load_blocks(frag *g, const factor *x, int64_t c, int64_t k, kir_ref 
 /* What every block of the product begins as. */
 static void begin(frag *g, kir_ref n, kir_ref acc)
 {
-	bool ints = kir_type_of(g->in, n)->elem == KIR_s32;
-	kir_ref *val = frag_new(g, n),
-	        zero = ints ? kir_const_i(g->f, KIR_s32, 0) : f32c(g->f, 0);
+	kir_elem e = (kir_elem)kir_type_of(g->in, n)->elem;
+	kir_ref *val = frag_new(g, n), zero = zero_of(g->f, e);
 
 	zero = acc ? 0 : e1(g->f, KIR_OP_splat, frag_type(g, n), zero);
 	for (int64_t i = 0; i < frag_blocks(g, n); i++)
@@ -346,7 +345,7 @@ static void finish(frag *g, kir_ref n, int64_t c, kir_ref by)
 static unsigned load_codes(frag *g, const factor *x, int64_t c, int64_t k, kir_ref *out)
 {
 	unsigned count = x->trans ? x->run : 1;
-	kir_ref words[MOST_RUN / 4];
+	kir_ref words[FRAG_RUN / 4];
 
 	if (x->quads) {
 		load_row_words(g, x, c, k * 16, 16, words);
@@ -375,7 +374,7 @@ static void widened(frag *g, kir_ref n, factor *x)
 	if (!trans && !x->quads) /* two columns' codes together are one load */
 		x->unit = 2, x->run = 1;
 	for (int64_t c = 0; c < cb; c += columns) {
-		kir_ref any[MOST_RUN] = { 0 }, block[MOST_RUN];
+		kir_ref any[FRAG_RUN] = { 0 }, block[FRAG_RUN];
 		unsigned count = 0;
 		double by = 1;
 
@@ -408,7 +407,7 @@ static void widened(frag *g, kir_ref n, factor *x)
 void frag_dot(frag *g, kir_ref n)
 {
 	kir_elem ae = (kir_elem)kir_type_of(g->in, kir_src(g->in, n, 0))->elem;
-	kir_ref *left, block[MOST_RUN];
+	kir_ref *left, block[FRAG_RUN];
 	factor x = { 0 };
 	bool bytes = kir_elem_bytes(ae) == 1;
 	int64_t k = frag_depth(g, n);

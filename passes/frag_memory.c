@@ -152,9 +152,9 @@ static bool contiguous(const frag *g, kir_ref n, int64_t lanes)
 	return follow(b, b->rank - 1u, lanes);
 }
 
-/* A bounded vector that lies in one record of its buffer, a column a lane: where
- * one of its elements exists the others are memory too, so whole rows are read and what is past
- * the bound is made 0. One load and no branches. */
+/* A bounded vector that lies in one record of its buffer, a column a lane: where one of its
+ * elements exists the others are memory too, so whole rows are read and what is past the bound
+ * is made 0. One load and no branches. */
 static bool load_record(frag *g, kir_ref n, const place *p, unsigned axis)
 {
 	const kir_type *b = kir_type_of(g->f, p->buf), *t = p->tile;
@@ -194,13 +194,10 @@ static bool load_record(frag *g, kir_ref n, const place *p, unsigned axis)
 		int64_t first = frag_first(g, run, c);
 		kir_ref i =
 		    c ? e2(g->f, KIR_OP_add, it, at, kir_const_i(g->f, KIR_s32, first)) : at;
-		kir_ref zero = kir_is_float((kir_elem)t->elem)
-		                   ? kir_const_f(g->f, (kir_elem)t->elem, 0)
-		                   : kir_const_i(g->f, (kir_elem)t->elem, 0);
 
 		i = e2(g->f, KIR_OP_lt, ct, i, live);
-		val[c] =
-		    e3(g->f, KIR_OP_select, frag_type(g, n), i, frag_part(g, x, c, 1), zero);
+		val[c] = e3(g->f, KIR_OP_select, frag_type(g, n), i, frag_part(g, x, c, 1),
+		            zero_of(g->f, (kir_elem)t->elem));
 	}
 	return true;
 }
@@ -261,11 +258,6 @@ static int64_t apart(const kir_type *t, unsigned axis)
 	return found;
 }
 
-static kir_ref zero_of(frag *g, kir_elem e)
-{
-	return kir_is_float(e) ? kir_const_f(g->f, e, 0) : kir_const_i(g->f, e, 0);
-}
-
 /* The rows of a block; rows that only fill it up are the last one. */
 static kir_ref read_block(frag *g, kir_ref n, const place *p, int64_t r, int64_t c)
 {
@@ -285,7 +277,7 @@ static kir_ref read_block(frag *g, kir_ref n, const place *p, int64_t r, int64_t
 		if (p->last && at / below) /* the first is there */
 			row[i] = e3(g->f, KIR_OP_select, g->f->node[row[i]].type,
 			            row_exists(g, p, at / below), row[i],
-			            zero_of(g, (kir_elem)p->tile->elem));
+			            zero_of(g->f, (kir_elem)p->tile->elem));
 	}
 	return stack(g, row, h);
 }
@@ -334,7 +326,8 @@ static void read_guarded(frag *g, kir_ref n, place *p)
 	p->last = plus(g, p->upto, -1);
 	read_blocks(g, n, p);
 	kir_else(g->f, val, count);
-	val[0] = e1(g->f, KIR_OP_splat, frag_type(g, n), zero_of(g, (kir_elem)p->tile->elem));
+	val[0] =
+	    e1(g->f, KIR_OP_splat, frag_type(g, n), zero_of(g->f, (kir_elem)p->tile->elem));
 	for (unsigned i = 1; i < count; i++)
 		val[i] = val[0];
 	res = kir_if_end(g->f, branch, val, count);
@@ -392,7 +385,7 @@ static kir_ref stored_row(frag *g, kir_ref x, int64_t i, int64_t c)
 {
 	int64_t h = frag_height(frag_nrows(g, x)), cb = frag_col_blocks(g, x);
 	const kir_ref *val = &g->val[x][i / h * cb + c];
-	kir_ref row[4];
+	kir_ref row[FRAG_RUN];
 
 	for (int64_t k = 0; k < g->run[x]; k++)
 		row[k] = frag_part(g, val[k], i % h, 1);

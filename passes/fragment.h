@@ -25,7 +25,11 @@ typedef enum frag_kind {
 	FRAG_COL   /* one element a column: a block has one in each lane             */
 } frag_kind;
 
-enum { FRAG_CHAIN = 12, FRAG_WIDE = 16 /* lanes of the wider engines */ };
+enum {
+	FRAG_CHAIN = 12,
+	FRAG_WIDE = 16, /* lanes of the wider engines           */
+	FRAG_RUN = 8    /* most columns that lie side by side in a lane */
+};
 
 /* The right factor of a product: what is loaded, and what is done to it before it is used. */
 typedef struct frag_factor {
@@ -37,10 +41,10 @@ typedef struct frag_factor {
 typedef struct frag {
 	const kir_func *in;
 	kir_func *f;
-	kir_ref *map;   /* scalars and buffers: in -> f                        */
-	kir_ref **val;  /* blocks of other values, row by row                  */
-	uint8_t *kind;  /* frag_kind, by node of in                            */
-	uint8_t *run;   /* columns l run + i lie in lane l of block i of run   */
+	kir_ref *map;  /* scalars and buffers: in -> f                        */
+	kir_ref **val; /* blocks of other values, row by row                  */
+	uint8_t *kind; /* frag_kind, by node of in                            */
+	uint8_t *run;  /* columns l run + i lie in lane l of block i of run; at most FRAG_RUN */
 	bool *deferred; /* read by a product, from memory                      */
 	bool *partial;  /* sums of rows, of which a lane has its own part      */
 	bool *gathers;  /* loops' results that were partial in them            */

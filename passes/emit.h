@@ -56,6 +56,12 @@ static inline kir_ref f32c(kir_func *f, double x)
 	return kir_const_f(f, KIR_f32, x);
 }
 
+/* 0 of any element. */
+static inline kir_ref zero_of(kir_func *f, kir_elem e)
+{
+	return kir_is_float(e) ? kir_const_f(f, e, 0) : kir_const_i(f, e, 0);
+}
+
 /* A comparison's type: i1 in the shape of t. */
 static inline kir_type_id i1_like(kir_func *f, kir_type_id t)
 {

@@ -163,9 +163,9 @@ static void join_columns(const attn *a, const join_item *t, const part *list,
  * registers there (of 8 or 16 KiB), with a piece's beside them and addresses of both. */
 static bool join_cuts(const attn *a)
 {
-	bool wide = a->f->target->lanes ? a->rows * a->dim_v * 4 > 2048 : a->dim_v > 256;
+	bool many = a->f->target->lanes && a->rows * a->dim_v * 4 > 2048;
 
-	return (wide || a->dim_v > 256) && !a->rotated[1]; /* blocks of a rotation aren't cut */
+	return (many || a->dim_v > 256) && !a->rotated[1]; /* blocks of a rotation aren't cut */
 }
 
 /* The most columns up to 64 that divide them. */

@@ -10,10 +10,10 @@
  *
  *   e5m2   is the upper half of f16: nothing is left to do.
  *   e4m3   has a bit of exponent less: the seven bits go one to the right, what comes out is
- * the value / 256, subnormals included, as f16's are 2^-24 wide. The code of NaN, all ones,
- *          comes out as a number. A NaN makes its whole column of the product NaN, whatever it
- * is multiplied by: so it is enough to know which lanes had one. s8     c + 128 as the lower
- * bits of 1024 + 128 + c, less 1152: both exact.
+ *          the value / 256, subnormals included, as f16's are 2^-24 wide. The code of NaN, all
+ *          ones, comes out as a number. A NaN makes its whole column of the product NaN,
+ *          whatever it is multiplied by: so it is enough to know which lanes had one.
+ *   s8     c + 128 as the lower bits of 1024 + 128 + c, less 1152: both exact.
  *
  * A left factor's rows of codes, two columns a lane, are words of two rows: the same gives its
  * block of even and that of odd columns. Few of them meet many columns, so that NaN and the

@@ -18,10 +18,9 @@
  *
  * First stage: products that depend on no carried value, with all they are computed from, and
  * what adds them up where there are several; it runs one iteration ahead, and its one result is
- * carried. Nothing of an iteration that isn't
- * there is computed, nor of its memory touched: the last one takes a copy without the first
- * stage. Where skip_blocks put the body inside an if, what decides that is computed ahead too
- * and carried; blocks that are skipped stay untouched.
+ * carried. Nothing of an iteration that isn't there is computed, nor of its memory touched: the
+ * last one takes a copy without the first stage. Where skip_blocks put the body inside an if,
+ * what decides that is computed ahead too and carried; blocks that are skipped stay untouched.
  *
  * The next iteration's index is this one's in the last: a pass that computes addresses ahead
  * (prefetch.c) then finds none outside of the loop.
@@ -230,8 +229,7 @@ static kir_ref products_if(pipe *p, kir_ref there, kir_ref j, kir_ref idle)
 
 	kir_else(out, &x, 1);
 	if (!idle)
-		idle = e1(out, KIR_OP_splat, t,
-		          kir_is_float(e) ? kir_const_f(out, e, 0) : kir_const_i(out, e, 0));
+		idle = e1(out, KIR_OP_splat, t, zero_of(out, e));
 	return kir_if_end(out, c, &idle, 1);
 }
 

@@ -11,19 +11,19 @@
  * The bounds come from interval arithmetic over the ops that compute the mask: positions are
  * ranges, comparisons of ranges are decided or not, remainders are ranges where no multiple
  * cuts that of the dividend, a tensor read at the positions of the tile (a document's number,
- * say) is read for the whole tile and reduced. Whatever isn't
- * understood is "maybe": a mask written by anybody is skipped as far as it can be decided,
- * and never wrongly. The block's keys and values are not touched when it is skipped.
+ * say) is read for the whole tile and reduced. Whatever isn't understood is "maybe": a mask
+ * written by anybody is skipped as far as it can be decided, and never wrongly. The block's
+ * keys and values are not touched when it is skipped.
  *
  * An iteration that is skipped must leave the carried values as they were. That holds where
  * every value that reaches the yield comes from the masked scores: rows of -inf give maximum
  * -inf, weights 0 and factors 1; the pass takes loops whose select's other side is -inf, that
  * store nothing and carry nothing else.
  *
- * On GPUs, for 16 query rows and more in tile registers, and where the mask reads memory for each
- * pair (a tree of new tokens, say), there are two such loops, one behind the other: for blocks of
- * which the bounds say that every pair is seen, without mask and bounds of loads, and for those
- * that it cuts.
+ * On GPUs, for 16 query rows and more in tile registers, and where the mask reads memory for
+ * each pair (a tree of new tokens, say), there are two such loops, one behind the other: for
+ * blocks of which the bounds say that every pair is seen, without mask and bounds of loads, and
+ * for those that it cuts.
  *
  * Requires level T. Costs some 20 scalar ops a block, twice with two loops.
  */
@@ -319,9 +319,9 @@ static bool reads_pairs(const kir_func *f, kir_ref loop, kir_ref mask)
 /* Whether a loop's blocks are gone over twice: those that the mask leaves whole, then those
  * that it cuts. On GPUs, whose code of a tile is a straight line that masking is an eighth of,
  * where products are so fast that the vectors beside them are what time goes into, in tile
- * registers if their rows are full (masked scores would be a second tile of them in L1, too), and
- * where the mask reads memory for each pair; but only where the tile is no more than two products,
- * as it is there twice. */
+ * registers if their rows are full (masked scores would be a second tile of them in L1, too),
+ * and where the mask reads memory for each pair; but only where the tile is no more than two
+ * products, as it is there twice. */
 static bool splits(const kir_func *f, kir_ref loop, kir_ref mask, kir_ref end)
 {
 	bool tiles = f->target->features & KIR_HAS_amx_tile && f->sched.tiles != KIR_tiles_off;

@@ -56,8 +56,7 @@ static kir_ref start_value(product *d, vec_ix r, vec_ix c, int64_t lanes)
 		return e1(v->f, KIR_OP_splat, t, vec_read1(v, d->acc, ix(0), r));
 	if (d->acc)
 		return vec_read(v, d->acc, r, c, lanes);
-	return e1(v->f, KIR_OP_splat, t,
-	          d->out.elem == KIR_s32 ? kir_const_i(v->f, KIR_s32, 0) : f32c(v->f, 0));
+	return e1(v->f, KIR_OP_splat, t, zero_of(v->f, d->out.elem));
 }
 
 kir_ref vec_left_word(vec *v, const vec_left *l, vec_ix r, vec_ix k, int64_t lanes)

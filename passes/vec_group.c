@@ -326,7 +326,7 @@ kir_ref vec_identity(vec *v, kir_ref n)
 	kir_elem e = (kir_elem)kir_type_of(v->in, n)->elem;
 
 	if (op == KIR_OP_reduce_add || op == KIR_OP_reduce_amax)
-		return kir_is_float(e) ? kir_const_f(v->f, e, 0) : kir_const_i(v->f, e, 0);
+		return zero_of(v->f, e);
 	if (kir_is_float(e))
 		return kir_const_f(v->f, e, op == KIR_OP_reduce_max ? -INFINITY : INFINITY);
 	int64_t hi = INT64_MAX >> (64 - kir_elems[e].bits), lo = -hi - 1;

@@ -164,7 +164,7 @@ static void zero_fill(vec *v, const move *m, kir_ref from)
 		size *= m->tile->dim[i];
 	kir_elem e = vec_stored(m->home.elem);
 	int64_t lanes = vec_chunk(size, 64 / kir_elem_bytes(e));
-	kir_ref zero = kir_is_int(e) ? kir_const_i(v->f, e, 0) : kir_const_f(v->f, e, 0);
+	kir_ref zero = zero_of(v->f, e);
 	vec_tile flat = { m->home.buf, m->home.off, m->tile->dim[0], size, e, size };
 	kir_ref l = kir_for(v->f, from, s64c(v->f, m->tile->dim[0]), 1, false, NULL, 0);
 	vec_ix row = { l + 1, 0 };

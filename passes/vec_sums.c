@@ -312,7 +312,7 @@ static kir_ref splat(vec *v, kir_elem e, int64_t lanes, kir_ref x)
 static void products(vec *v, const sum_run *r, vec_ix g, vec_ix c, kir_ref *acc)
 {
 	kir_elem e = (kir_elem)kir_type_of(v->in, r->s->dot[0])->elem;
-	kir_ref b[SUM_GROUPS], none = e == KIR_s32 ? kir_const_i(v->f, e, 0) : f32c(v->f, 0);
+	kir_ref b[SUM_GROUPS], none = zero_of(v->f, e);
 	vec_ix word = vec_mul(v, g, r->words);
 
 	for (int64_t i = 0; i < r->rows; i++)

@@ -279,6 +279,34 @@ static bool check_plan_rows(kir_checker *c, kir_ref n)
 	       check_rows(c, n, "part", dim_v + KIR_PART_HEAD);
 }
 
+/* Heads and their sizes are known, and query heads share KV heads evenly: all that is made of
+ * an attention divides by these. */
+static bool check_heads(kir_checker *c, kir_ref n)
+{
+	static const char *const names[] = { "q", "out", "k", "v", "r" };
+	const kir_type *q = kir_type_of(c->f, kir_operand(c->f, n, "q"));
+	const kir_type *k = kir_type_of(c->f, kir_operand(c->f, n, "k"));
+	const kir_type *out = kir_type_of(c->f, kir_operand(c->f, n, "out"));
+
+	for (unsigned i = 0; i < sizeof names / sizeof *names; i++) {
+		kir_ref x = kir_operand(c->f, n, names[i]);
+		const kir_type *t = kir_type_of(c->f, x);
+
+		for (unsigned d = 1; x && d < t->rank; d++)
+			if (t->dim[d] <= 0)
+				return kir_complain(
+				    c, n,
+				    "%s=%s: only its first extent may be known at run time",
+				    names[i], kir_value_text(c, x));
+	}
+	if (q->dim[1] % k->dim[1])
+		return kir_complain(c, n, "%lld query heads are no multiple of %lld KV heads",
+		                    (long long)q->dim[1], (long long)k->dim[1]);
+	return out->dim[1] == q->dim[1] ||
+	       kir_complain(c, n, "out has %lld heads, q has %lld", (long long)out->dim[1],
+	                    (long long)q->dim[1]);
+}
+
 bool kir_check_wanted(kir_checker *c, kir_ref n, const char *name, bool wanted, const char *why)
 {
 	if (wanted == (kir_operand(c->f, n, name) != 0))
@@ -346,9 +374,14 @@ static bool check_quantize(kir_checker *c, kir_ref n)
 	int64_t k = kir_attr_of(c->f, n, KIR_ATTR_format);
 	const kir_type *x = kir_type_of(c->f, kir_operand(c->f, n, "x"));
 
-	return k < 0 || k >= c->f->module->nformat ||
-	       check_mean(c, n, &c->f->module->format[k]->side[0], "mean", x->dim[1],
-	                  x->dim[2]);
+	if (k < 0 || k >= c->f->module->nformat)
+		return true;
+	const kir_side *s = &c->f->module->format[k]->side[0];
+
+	if (s->group && (x->dim[2] <= 0 || x->dim[2] % s->group))
+		return kir_complain(c, n, "x: rows of %lld elements aren't whole groups of %d",
+		                    (long long)x->dim[2], (int)s->group);
+	return check_mean(c, n, s, "mean", x->dim[1], x->dim[2]);
 }
 
 bool kir_check_token_scales(kir_checker *c, kir_ref n, const kir_side *s, const char *codes,
@@ -460,7 +493,7 @@ bool kir_check_named(kir_checker *c, kir_ref n)
 	if (!check_token_groups(c, n))
 		return false;
 	switch (f->node[n].op) {
-	case KIR_OP_attention: return check_plan_rows(c, n);
+	case KIR_OP_attention: return check_heads(c, n) && check_plan_rows(c, n);
 	case KIR_OP_quantize: return check_quantize(c, n);
 	case KIR_OP_index_topk: return check_key_groups(c, n);
 	case KIR_OP_gemm: return kir_check_gemm(c, n);

@@ -586,14 +586,7 @@ static bool set_up(attn *a, kir_diag *why)
 		;
 	a->plain_score = kir_src(in, end, 0) == n + 1;
 	a->mask_region = end + 1;
-	if (!check_tiles(a, why) || !attn_set_blocks(a, why))
-		return false;
-	if (a->heads % kv_heads) {
-		kir_error(why, 0, 0, "heads: %d query heads are no multiple of %d KV heads",
-		          (int)a->heads, (int)kv_heads);
-		return false;
-	}
-	return true;
+	return check_tiles(a, why) && attn_set_blocks(a, why);
 }
 
 bool expand_attention(const kir_func *in, kir_ref n, kir_func *f, kir_ref *map, kir_diag *why)

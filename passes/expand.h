@@ -61,9 +61,8 @@ kir_ref expand_gathered(const row_gather *g, kir_ref from);
  * them are rows of the cache. What isn't, or is at or past entry `end`, reads as 0. */
 kir_ref expand_gather(kir_func *f, const row_gather *g, kir_ref row, kir_ref head, kir_ref j,
                       kir_ref end);
-/* Touches share number `part` of `parts` of the rows of the tile behind that, unless it is done
- * beside the copy. */
+/* Touches rows [from, to) of the tile behind that, unless it is done beside the copy. */
 void expand_gather_touch(kir_func *f, const row_gather *g, kir_ref row, kir_ref head, kir_ref j,
-                         kir_ref end, unsigned part, unsigned parts);
+                         kir_ref end, int64_t from, int64_t to);
 
 #endif

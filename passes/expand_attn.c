@@ -247,24 +247,38 @@ kir_ref attn_tile(const attn *a, const part *p, const kir_ref at[5], kir_ref upt
 	return scaled(a, p, x, as_elem(f, s, KIR_f32), group);
 }
 
-/* Before product number `place` of a tile, of its keys or then its values: rows that index
- * lists name for the next one are touched. */
-static void touch_share(const attn *a, const item *it, kir_ref j, unsigned place)
+/* Whether the last part of the keys is no part of the values' stream. */
+static bool has_rest(const attn *a)
 {
-	if (a->gather.index)
-		expand_gather_touch(a->f, &a->gather, it->row, it->head, j, it->end, place,
-		                    a->nkey + a->nvalue);
+	return a->nkey > 1 && a->key[a->nkey - 1].codes != a->key[0].codes;
 }
 
-/* q . k over all parts of the keys of the tile at j: f32<R x N>. */
+/* Before product number `place` of a tile, of its keys or then its values: rows that index
+ * lists name for the next one are touched. As many before each, so that copies of a product
+ * are alike (roll.c); what can't be shared comes first, where the short product of a key's
+ * rest is. */
+static void touch_share(const attn *a, const item *it, kir_ref j, unsigned place)
+{
+	unsigned rest = has_rest(a), parts = a->nkey + a->nvalue - rest;
+	int64_t share = a->kv_tile / parts, left = a->kv_tile - share * parts;
+	int64_t from = place ? left + (place - rest) * share : 0,
+	        to = left + (place + 1 - rest) * share;
+
+	if (a->gather.index)
+		expand_gather_touch(a->f, &a->gather, it->row, it->head, j, it->end, from, to);
+}
+
+/* q . k over all parts of the keys of the tile at j, the rest first: f32<R x N>. */
 static kir_ref products(const attn *a, const item *it, kir_ref j, const kir_ref *kt)
 {
 	kir_func *f = a->f;
 	kir_type_id st = kir_tile(f->module, KIR_f32, a->rows, a->kv_tile);
 	kir_ref sum = 0;
 
-	for (unsigned i = 0; i < a->nkey; i++) {
-		touch_share(a, it, j, i);
+	for (unsigned place = 0; place < a->nkey; place++) {
+		unsigned i = (place + a->nkey - has_rest(a)) % a->nkey;
+
+		touch_share(a, it, j, place);
 		kir_ref s = kir_emit(f, KIR_OP_dot, st, (kir_ref[]){ it->q[i], kt[i] }, 2,
 		                     (int64_t[KIR_MAX_ATTRS]){ 1 });
 

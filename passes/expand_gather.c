@@ -149,10 +149,9 @@ static bool spreads(const kir_func *f)
 }
 
 void expand_gather_touch(kir_func *f, const row_gather *g, kir_ref row, kir_ref head, kir_ref j,
-                         kir_ref end, unsigned part, unsigned parts)
+                         kir_ref end, int64_t from, int64_t to)
 {
 	kir_type_id s64 = kir_scalar(f->module, KIR_s64);
-	int64_t from = g->keys * part / parts, to = g->keys * (part + 1) / parts;
 
 	if (f->sched.prefetch == KIR_prefetch_off || from == to || !spreads(f))
 		return;

@@ -209,6 +209,26 @@ static LLVMValueRef step_on(kll *l, LLVMValueRef at, LLVMValueRef by)
 	return by ? LLVMBuildGEP2(l->b, l->i8, at, &by, 1, "") : at;
 }
 
+/* What buf is a view of that is there before each index from outside the innermost loop;
+ * *offset bytes on. */
+static kir_ref before_indices(const kll *l, kir_ref n, kir_ref buf, unsigned first,
+                              unsigned nindex, int64_t *offset)
+{
+	kir_ref least = l->loop;
+
+	for (unsigned i = 0; i < nindex; i++) {
+		kir_ref x = index_node(l, kir_src(l->f, n, first + i));
+
+		if (x < least && l->f->node[x].op != KIR_OP_const)
+			least = x;
+	}
+	for (;
+	     l->o->hoist && least < l->loop && buf > least && l->f->node[buf].op == KIR_OP_view;
+	     buf = kir_src(l->f, buf, 0))
+		*offset += kir_attr_of(l->f, buf, KIR_ATTR_offset);
+	return buf;
+}
+
 /* Of the indexed element; of a gather, of its given lane. */
 static LLVMValueRef address(kll *l, kir_ref n, kir_ref buf, unsigned first, unsigned nindex,
                             unsigned lane)
@@ -216,9 +236,9 @@ static LLVMValueRef address(kll *l, kir_ref n, kir_ref buf, unsigned first, unsi
 	const kir_type *t = kir_type_of(l->f, buf);
 	int root = root_of(l, buf);
 	LLVMBasicBlockRef here = LLVMGetInsertBlock(l->b);
-	LLVMValueRef var = NULL, at = l->val[buf];
 	kll_place last = { NULL, NULL };
 	int64_t offset = 0;
+	LLVMValueRef var = NULL, at = l->val[before_indices(l, n, buf, first, nindex, &offset)];
 	kir_ref after = 0;
 
 	/* nodes from outside the innermost loop, in their order */

@@ -255,9 +255,9 @@ TRANSPOSE(u32_k4, uint4, 4)
 TRANSPOSE(u32_k8, uint8, 8)
 
 /* The newer spelling: sizes are operands, and the lane's part is written through a pointer. */
-void OVER __spirv_Subgroup2DBlockLoadINTEL(int size, int columns, int rows, int blocks,
-                                           const __global void *base, int width, int height,
-                                           int pitch, int2 at, __private void *to)
+void OVER ONCE __spirv_Subgroup2DBlockLoadINTEL(
+    int size, int columns, int rows, int blocks, const __global void *base, int width, int height,
+    int pitch, int2 at, __private void *to)
 {
 	struct surface s = { (long)base, width, height, pitch };
 	int lane = (int)get_sub_group_local_id(), part = columns * size / 16, n = 0;
@@ -278,10 +278,9 @@ void OVER __spirv_Subgroup2DBlockLoadINTEL(int size, int columns, int rows, int 
 		}
 }
 
-void OVER __spirv_Subgroup2DBlockLoadTransformINTEL(int size, int columns, int rows, int blocks,
-                                                    const __global void *base, int width,
-                                                    int height, int pitch, int2 at,
-                                                    __private void *to)
+void OVER ONCE __spirv_Subgroup2DBlockLoadTransformINTEL(
+    int size, int columns, int rows, int blocks, const __global void *base, int width, int height,
+    int pitch, int2 at, __private void *to)
 {
 	struct surface s = { (long)base, width, height, pitch };
 	int lane = (int)get_sub_group_local_id(), n = 0;
@@ -300,10 +299,9 @@ void OVER __spirv_Subgroup2DBlockLoadTransformINTEL(int size, int columns, int r
 		}
 }
 
-void OVER __spirv_Subgroup2DBlockLoadTransposeINTEL(int size, int columns, int rows, int blocks,
-                                                    const __global void *base, int width,
-                                                    int height, int pitch, int2 at,
-                                                    __private void *to)
+void OVER ONCE __spirv_Subgroup2DBlockLoadTransposeINTEL(
+    int size, int columns, int rows, int blocks, const __global void *base, int width, int height,
+    int pitch, int2 at, __private void *to)
 {
 	struct surface s = { (long)base, width, height, pitch };
 	int lane = (int)get_sub_group_local_id();

@@ -29,12 +29,20 @@ const kbe_backend *support_backend(const char *name)
 	return get();
 }
 
+const char *support_only(void)
+{
+	const char *only = getenv("KVJIT_TEST_TARGET");
+
+	return only && *only ? only : NULL;
+}
+
 bool support_runs(const char *target)
 {
 	kvjit_options o = { .size = sizeof o, .target = target };
 	kvjit *kv = NULL;
 
-	if (kvjit_open(&o, &kv) != KVJIT_OK)
+	if ((support_only() && strcmp(target, support_only()) != 0) ||
+	    kvjit_open(&o, &kv) != KVJIT_OK)
 		return false;
 	kvjit_close(kv);
 	return true;

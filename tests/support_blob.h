@@ -10,7 +10,10 @@
 
 /* The backend of libkvjit-NAME.so in KVJIT_BACKEND_DIR; NULL if it isn't there. */
 const kbe_backend *support_backend(const char *name);
-/* Whether this machine runs code for the row of targets.def. */
+/* The one target a test shall run, when others have been run without what it needs (the emulator of
+ * tiles, say): KVJIT_TEST_TARGET. NULL: all that the machine runs. */
+const char *support_only(void);
+/* Whether this machine runs code for the row of targets.def, and the test shall. */
 bool support_runs(const char *target);
 /* Runs all phases of f with the same arguments kref_run takes. False: no memory, or a
  * parameter that no blob takes. */

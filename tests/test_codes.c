@@ -9,6 +9,7 @@
  * 32 runs put the codes at 32 places along the contraction. kir_decode says what is right.
  */
 #include "support_api.h"
+#include "support_blob.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -322,6 +323,8 @@ static void test_x86(void **state)
 			            .backend = "x86" };
 		kvjit *kv = NULL;
 
+		if (support_only() && strcmp(o.target, support_only()) != 0)
+			continue;
 		if (kvjit_open(&o, &kv) == KVJIT_UNSUPPORTED) {
 			print_message("this machine isn't %s\n", o.target);
 			continue;
@@ -334,6 +337,8 @@ static void test_x86(void **state)
 static void test_c(void **state)
 {
 	(void)state;
+	if (support_only())
+		skip();
 	products("c", "generic");
 }
 

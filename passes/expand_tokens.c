@@ -10,8 +10,9 @@
  *           for %i: %slot = load %slots[%i]; if it is p's: the same for one token } }
  *
  * Input is taken in the order it lies in, all heads of a token at once. A layout that puts
- * 4 bytes of each of 16 tokens side by side gets its codes through a local: 16 tokens fill
- * whole cache lines, where one by one they would touch each line 16 times. So is a source of
+ * 4 bytes of each of 16 tokens side by side gets its codes through a local, a head at a time
+ * (expand_run.c): 16 tokens fill whole cache lines, where one by one they would touch each line
+ * 16 times. So is a source of
  * that kind read, and what is moved as it is goes 16 tokens at a time without rows; then the
  * source's 16 slots must follow each other too.
  *
@@ -89,19 +90,6 @@ static void write_singly(const write_op *w, kir_ref t, kir_ref end)
 	kir_for_end(f, l, NULL, 0);
 }
 
-static bool interleaves(const kir_type *t)
-{
-	int64_t size = kir_elem_bytes((kir_elem)t->elem);
-
-	for (unsigned i = 0; i < t->npieces; i++) {
-		const kir_piece *p = &t->piece[i];
-
-		if (p->axis + 1 == t->rank && p->stride == size && !p->dyn && p->div <= 1)
-			return p->mod && p->mod * size < 16;
-	}
-	return true;
-}
-
 /* The run of sources whose first slot is `slot` of one page, as rows in from_stage: a layout
  * that holds 4 bytes of each token side by side is read in whole lines. */
 static void stage_source(const write_op *w, const write_side *s, kir_ref slot)
@@ -160,7 +148,7 @@ static void write_together(const write_op *of, kir_ref t, kir_ref slot)
 	for (int k = 0; k < KIR_SIDES; k++) {
 		const write_side *s = &w->side[k];
 
-		if (!s->stage)
+		if (!s->stage || s->whole)
 			continue;
 		int64_t dim = kir_type_of(f, s->codes)->dim[3];
 		kir_ref lh = kir_for(f, zero, s64c(f, w->heads), 1, false, NULL, 0);
@@ -239,10 +227,10 @@ static kir_ref make_stage(const write_op *w, const write_side *s)
 {
 	kir_func *f = w->f;
 	const kir_type *t = kir_type_of(f, s->codes);
-	int64_t dim[3] = { w->heads, WRITE_RUN, t->dim[3] };
+	int64_t dim[3] = { s->whole ? 1 : w->heads, WRITE_RUN, t->dim[3] };
 	kir_elem e = (kir_elem)t->elem;
 
-	if (s->whole || !interleaves(t) ||
+	if ((s->whole && s->move) || !write_interleaves(t) ||
 	    dim[0] * dim[1] * dim[2] * kir_elem_bytes(e) > 64 * 1024)
 		return 0;
 	return kir_emit(f, KIR_OP_local, kir_buffer(f->module, e, 3, dim), NULL, 0, NULL);
@@ -255,7 +243,7 @@ static kir_ref make_from_stage(kir_func *f, const write_side *s)
 	int64_t dim[3] = { t->dim[1], WRITE_RUN, t->dim[3] };
 	kir_elem e = (kir_elem)t->elem;
 
-	if (!s->from || s->whole || t->dim[2] % WRITE_RUN || !interleaves(t) ||
+	if (!s->from || s->whole || t->dim[2] % WRITE_RUN || !write_interleaves(t) ||
 	    dim[0] * dim[1] * dim[2] * kir_elem_bytes(e) > 32 * 1024)
 		return 0;
 	return kir_emit(f, KIR_OP_local, kir_buffer(f->module, e, 3, dim), NULL, 0, NULL);

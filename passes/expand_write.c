@@ -403,7 +403,10 @@ bool expand_cache_write(const kir_func *in, kir_ref n, kir_func *f, kir_ref *map
 		{ "value", "v", "vs", "vd", "vsign" },
 		{ "rest", "r", "rs", "kd", NULL } /* what is handed over is for the whole key */
 	};
-	write_op w = { .f = f, .slots = expand_operand(in, n, map, "slots"), .put = put_row };
+	write_op w = { .f = f,
+		       .slots = expand_operand(in, n, map, "slots"),
+		       .put = put_row,
+		       .put_run = write_heads };
 
 	(void)why;
 	for (int i = 0; i < KIR_SIDES; i++) {
@@ -419,6 +422,8 @@ bool expand_cache_write(const kir_func *in, kir_ref n, kir_func *f, kir_ref *map
 			w.side[i].mean = expand_operand(in, n, map, "kmean");
 		if (fmt->side[i].signs && names[i][4])
 			w.side[i].signs = expand_operand(in, n, map, names[i][4]);
+		if (w.side[i].in)
+			w.side[i].whole = write_by_heads(f, &w.side[i]);
 	}
 	w.n = expand_operand(in, n, map, "n");
 	write_tokens(&w);

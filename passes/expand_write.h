@@ -76,6 +76,12 @@ struct write_op {
 	kir_ref part;               /* the partition whose pages are taken            */
 };
 
+/* put_run of rows (expand_run.c), and whether a side's may be taken so. */
+void write_heads(const write_op *w, const write_side *s, kir_ref t, kir_ref page, kir_ref first,
+                 int hint);
+bool write_interleaves(const kir_type *t);
+bool write_by_heads(const kir_func *f, const write_side *s);
+
 /* The loops over partitions and tokens (expand_tokens.c). */
 void write_tokens(write_op *w);
 enum { WRITE_RUN = 16 }; /* tokens written together */

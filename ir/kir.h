@@ -158,26 +158,50 @@ enum {
 };
 extern const kir_knob_info kir_knobs[kir_nknobs];
 
-/* Words of knobs that code asks for: X(knob, word, its place in the row). tests/test_ir.c holds
- * them to the table. */
-#define KIR_KNOB_WORDS(X)                                                  \
-	X(tiles, off, 1)                                                   \
-	X(widen, off, 1)                                                   \
-	X(widen, on, 2)                                                    \
-	X(stream, cache, 2)                                                \
-	X(fuse, off, 1)                                                    \
-	X(fuse, on, 2)                                                     \
-	X(prefetch, off, 1)                                                \
-	X(prefetch, one, 2)                                                \
-	X(rescale, always, 1)                                              \
-	X(rescale, lazy, 2)                                                \
-	X(pipeline, off, 1)                                                \
-	X(pipeline, on, 2)                                                 \
-	X(turn, off, 1)                                                    \
-	X(turn, on, 2)                                                     \
-	X(stores, cached, 1)                                               \
-	X(stores, streamed, 2)                                             \
-	X(decode, table, 1)                                                \
+/* Arithmetic of a product: the words of knobs qk and pv, and one that is only chosen. */
+typedef enum kir_arith {
+	KIR_ARITH_auto,
+	KIR_ARITH_f32,
+	KIR_ARITH_bf16,
+	KIR_ARITH_int8,
+	KIR_ARITH_int8x2,
+	KIR_ARITH_f16
+} kir_arith;
+
+/* Words of knobs that code asks for: X(knob, word, its place in the row). Place 0 is auto.
+ * tests/test_ir.c holds them to the table. */
+#define KIR_KNOB_WORDS(X)               \
+	X(qk, f32, KIR_ARITH_f32)       \
+	X(qk, bf16, KIR_ARITH_bf16)     \
+	X(qk, int8, KIR_ARITH_int8)     \
+	X(qk, int8x2, KIR_ARITH_int8x2) \
+	X(pv, f32, KIR_ARITH_f32)       \
+	X(pv, bf16, KIR_ARITH_bf16)     \
+	X(pv, int8, KIR_ARITH_int8)     \
+	X(pv, int8x2, KIR_ARITH_int8x2) \
+	X(tiles, off, 1)                \
+	X(widen, off, 1)                \
+	X(widen, on, 2)                 \
+	X(stream, off, 1)               \
+	X(stream, cache, 2)             \
+	X(stream, all, 3)               \
+	X(fuse, off, 1)                 \
+	X(fuse, on, 2)                  \
+	X(prefetch, off, 1)             \
+	X(prefetch, one, 2)             \
+	X(hint, t0, KIR_HINT_t0 + 1)    \
+	X(hint, t1, KIR_HINT_t1 + 1)    \
+	X(hint, t2, KIR_HINT_t2 + 1)    \
+	X(hint, nta, KIR_HINT_nta + 1)  \
+	X(rescale, always, 1)           \
+	X(rescale, lazy, 2)             \
+	X(pipeline, off, 1)             \
+	X(pipeline, on, 2)              \
+	X(turn, off, 1)                 \
+	X(turn, on, 2)                  \
+	X(stores, cached, 1)            \
+	X(stores, streamed, 2)          \
+	X(decode, table, 1)             \
 	X(decode, shift, 2)
 enum {
 #define X(knob, word, place) KIR_##knob##_##word = (place),

@@ -157,8 +157,6 @@ bool kvjit_layout_of(const kir_func *f, int cache, kir_layout *out)
 
 enum { ROWS = 64, TILE_ROWS = 32, SPLIT = 2048, BUSY = 64 };
 
-enum { RESCALE_LAZY = 2 }; /* place of the word in ir/knobs.def */
-
 enum { LARGE_SUMS = 16 << 10 }; /* bytes: a third of L1 at most */
 
 /* Queries handled together share the reading of the cache, but a tile's rows live in
@@ -222,7 +220,7 @@ static void default_index(kir_func *f)
 		return;
 	s = &f->module->format[format]->side[0];
 	if (s->bits == 4 || kir_is_int(s->elem))
-		f->sched.qk = 1;
+		f->sched.qk = KIR_ARITH_f32;
 }
 
 /* What the codes of a product's factor are, and whether they lie two a byte. */
@@ -256,7 +254,7 @@ static void default_gemm(kir_func *f)
 		return; /* they take it in f16 */
 	bf16 = engine || (features & KIR_HAS_amx_bf16 && kpass_has_tiles(f)) ||
 	       (features & KIR_HAS_bf16 && !(features & KIR_HAS_fp16));
-	f->sched.qk = bf16 && a != KIR_f16 && a != KIR_f32 ? 2 : 1;
+	f->sched.qk = bf16 && a != KIR_f16 && a != KIR_f32 ? KIR_ARITH_bf16 : KIR_ARITH_f32;
 }
 
 /* Sums of several queries, or of one query's many heads over long values, lie in memory and are
@@ -270,7 +268,7 @@ static void default_rescale(kir_func *f, const kvjit_shape *s)
 	    f->target->lanes ? f->target->features & KIR_HAS_xmx : f->sched.q_tile > 1 || large;
 
 	if (!f->sched.rescale && lazy)
-		f->sched.rescale = RESCALE_LAZY;
+		f->sched.rescale = KIR_rescale_lazy;
 }
 
 /* Beside products in tile registers, which take as long for a byte as for two, widening codes
@@ -294,7 +292,7 @@ static int default_q_block(const kir_func *f, kir_ref attention, const kir_probl
 		          .heads = k->dim[1],
 		          .dim_k = kir_type_of(f, kir_operand(f, attention, "q"))->dim[2],
 		          .dim_v = s->dim_v,
-		          .wide = f->sched.widen != 1 && kir_is_float(e) &&
+		          .wide = f->sched.widen != KIR_widen_off && kir_is_float(e) &&
 		                  kir_elems[e].bits == 8 };
 
 	o.bytes = k->dim[3] * kir_elem_bytes(e);
@@ -352,7 +350,8 @@ bool kvjit_smaller_tile(kir_func *f, const bool *given)
 		f->sched.q_tile /= 2;
 		return true;
 	}
-	/* where scores are turned each group's queries stay in product order through the loop */
+	/* where scores are turned each group's queries stay in product order through the loop
+	 */
 	if (f->sched.kv_tile <= 16 && !f->sched.turn && !f->target->lanes) {
 		f->sched.turn = KIR_turn_off;
 		return true;

@@ -73,7 +73,8 @@ static bool is_bf16_left(const kir_func *f, kir_ref n, kir_elem query)
 		return false;
 	for (kir_ref k = n + 1; k < f->nnode; k++)
 		if (f->node[k].op == KIR_OP_dot && kir_src(f, k, 0) == n &&
-		    !kir_attr_of(f, k, KIR_ATTR_trans) && arith_choose(f, k, query) == A_BF16 &&
+		    !kir_attr_of(f, k, KIR_ATTR_trans) &&
+		    arith_choose(f, k, query) == KIR_ARITH_bf16 &&
 		    !arith_less_zeros(f, k, &acc, &z))
 			return true;
 	return false;
@@ -317,8 +318,8 @@ static split weights_scale(const kir_func *in, kir_ref n, kir_func *f, const kir
 }
 
 /* The product of weights after n in its region whose weights are there, 0 if none is. */
-static kir_ref next_weights(const kir_func *in, kir_ref n, const kir_ref *map,
-                            enum arith_kind kind, kir_elem query)
+static kir_ref next_weights(const kir_func *in, kir_ref n, const kir_ref *map, kir_arith kind,
+                            kir_elem query)
 {
 	for (n++; !(kir_ops[in->node[n].op].flags & (KIR_REGION | KIR_REGION2 | KIR_ENDS)); n++)
 		if (in->node[n].op == KIR_OP_dot && !kir_attr_of(in, n, KIR_ATTR_trans) &&
@@ -329,9 +330,9 @@ static kir_ref next_weights(const kir_func *in, kir_ref n, const kir_ref *map,
 
 /* Digits of the weights of product n, and ahead of it the scales of the next one's. */
 static digits weight_digits(const kir_func *in, kir_ref n, kir_func *f, const kir_ref *map,
-                            enum arith_kind kind, kir_elem query, split *ahead)
+                            kir_arith kind, kir_elem query, split *ahead)
 {
-	int count = kind == A_INT8X2 ? 2 : 1;
+	int count = kind == KIR_ARITH_int8x2 ? 2 : 1;
 	kir_ref next =
 	    f->target->features & KIR_HAS_xe ? 0 : next_weights(in, n, map, kind, query);
 
@@ -427,24 +428,24 @@ static kir_ref f16_weights(kir_func *f, kir_ref w, kir_ref scale, kir_ref v, kir
 }
 
 static kir_ref rewrite(const kir_func *in, kir_ref n, kir_func *f, const kir_ref *map,
-                       enum arith_kind kind, const digits *d, scores *made, kir_ref half)
+                       kir_arith kind, const digits *d, scores *made, kir_ref half)
 {
 	kir_ref x = map[kir_src(in, n, 0)], b = map[arith_stored_factor(in, n)];
 	kir_ref acc = kir_src(in, n, 2) ? map[kir_src(in, n, 2)] : 0;
 	int64_t trans = kir_attr_of(in, n, KIR_ATTR_trans);
 	kir_type_id t = in->node[n].type;
-	int count = kind == A_INT8X2 ? 2 : 1;
+	int count = kind == KIR_ARITH_int8x2 ? 2 : 1;
 	kir_ref zacc, z;
 
-	if (kind == A_BF16 && !trans && arith_less_zeros(in, n, &zacc, &z))
+	if (kind == KIR_ARITH_bf16 && !trans && arith_less_zeros(in, n, &zacc, &z))
 		return bf16_zeros(f, x, b, map[zacc], map[z], t);
-	if (kind == A_BF16)
+	if (kind == KIR_ARITH_bf16)
 		return kir_emit(f, KIR_OP_dot, t,
 		                (kir_ref[]){ half ? half : to_bf16(f, x), to_bf16(f, b), acc },
 		                acc ? 3 : 2, (int64_t[KIR_MAX_ATTRS]){ trans });
-	if (kind == A_F16 && trans)
+	if (kind == KIR_ARITH_f16 && trans)
 		return f16_scores(f, x, b, acc, t);
-	if (kind == A_F16) {
+	if (kind == KIR_ARITH_f16) {
 		kir_ref w = kir_src(in, n, 0), by = arith_weight_scale(in, w);
 
 		return f16_weights(f, by ? map[kir_src(in, w, 0)] : x, by ? map[by] : 0, b, acc,
@@ -570,7 +571,7 @@ kpass_result kpass_arith(const kir_func *in, kir_func *out, kir_diag *why)
 
 	(void)why;
 	for (kir_ref n = 1; n < in->nnode; n++) {
-		enum arith_kind kind = A_F32;
+		kir_arith kind = KIR_ARITH_f32;
 
 		if (in->node[n].op == KIR_OP_param)
 			continue;
@@ -580,7 +581,7 @@ kpass_result kpass_arith(const kir_func *in, kir_func *out, kir_diag *why)
 		if (in->node[n].op == KIR_OP_dot)
 			kir_chose(
 			    out, kir_attr_of(in, n, KIR_ATTR_trans) ? KIR_KNOB_qk : KIR_KNOB_pv,
-			    kind <= A_INT8X2 ? (int)kind : -1);
+			    kind <= KIR_ARITH_int8x2 ? (int)kind : -1);
 		if (in->node[n].op == KIR_OP_mul && result == KPASS_CHANGED) {
 			kir_ref joined =
 			    join_scale(out, map[kir_src(in, n, 0)], map[kir_src(in, n, 1)]);
@@ -594,7 +595,7 @@ kpass_result kpass_arith(const kir_func *in, kir_func *out, kir_diag *why)
 		    (map[n] = sum_of_groups(in, n, out, map, made)) != 0 ||
 		    (map[n] = scaled_sum(in, n, out, map, made)) != 0)
 			continue;
-		if (kind == A_F32) {
+		if (kind == KIR_ARITH_f32) {
 			kir_copy(out, in, n, map);
 			/* beside what they are computed from: f32 weights live in no memory */
 			if (is_bf16_left(in, n, query))
@@ -603,7 +604,8 @@ kpass_result kpass_arith(const kir_func *in, kir_func *out, kir_diag *why)
 		}
 		digits d = { 0 };
 
-		if (kind >= A_INT8 && kind <= A_INT8X2 && !kir_attr_of(in, n, KIR_ATTR_trans))
+		if (kind >= KIR_ARITH_int8 && kind <= KIR_ARITH_int8x2 &&
+		    !kir_attr_of(in, n, KIR_ATTR_trans))
 			d = weight_digits(in, n, out, map, kind, query, ahead);
 		map[n] = rewrite(in, n, out, map, kind, &d, &made[n], half[kir_src(in, n, 0)]);
 		result = KPASS_CHANGED;

@@ -5,9 +5,6 @@
 
 #include "emit.h"
 
-/* Words of knobs.def, and one that is only chosen. */
-enum arith_kind { A_AUTO, A_F32, A_BF16, A_INT8, A_INT8X2, A_F16 };
-
 /* Looks through a conversion to f32: what x was before it. */
 kir_ref arith_before_convert(const kir_func *f, kir_ref x);
 bool arith_exact_in_bf16(kir_elem e);
@@ -28,6 +25,6 @@ kir_elem arith_query_elem(const kir_func *f);
 kir_ref arith_weight_scale(const kir_func *f, kir_ref x);
 /* An accumulator acc - (sum of w * z's row), as fold_scales leaves it: its parts. */
 bool arith_less_zeros(const kir_func *f, kir_ref n, kir_ref *acc, kir_ref *z);
-enum arith_kind arith_choose(const kir_func *f, kir_ref n, kir_elem query);
+kir_arith arith_choose(const kir_func *f, kir_ref n, kir_elem query);
 
 #endif

@@ -124,25 +124,25 @@ kir_ref arith_weight_scale(const kir_func *f, kir_ref x)
 	return d && kir_type_of(f, d)->rank == 1 && arith_is_scale(f, d) ? d : 0;
 }
 
-static enum arith_kind choose_engine(const kir_func *f, kir_ref n, kir_elem e, kir_elem q)
+static kir_arith choose_engine(const kir_func *f, kir_ref n, kir_elem e, kir_elem q)
 {
 	bool scores = kir_attr_of(f, n, KIR_ATTR_trans) != 0;
 	kir_ref x = kir_src(f, n, 0);
 
 	if (q == KIR_f32 || q == KIR_f64)
-		return A_F32;
+		return KIR_ARITH_f32;
 	if (e == KIR_s8 && (scores || arith_is_weights(f, x)) &&
 	    kir_type_of(f, x)->dim[1] % 32 == 0)
-		return arith_exact_in_bf16(q) ? A_INT8 : A_INT8X2;
+		return arith_exact_in_bf16(q) ? KIR_ARITH_int8 : KIR_ARITH_int8x2;
 	if (e == KIR_bf16)
-		return arith_exact_in_bf16(q) ? A_BF16 : A_F32;
+		return arith_exact_in_bf16(q) ? KIR_ARITH_bf16 : KIR_ARITH_f32;
 	if (!arith_exact_in_f16(e))
-		return A_F32;
+		return KIR_ARITH_f32;
 	if (scores || f->node[x].op == KIR_OP_exp2 ||
 	    (arith_weight_scale(f, x) && arith_is_weights(f, x) &&
 	     f->node[kir_src(f, x, 0)].op == KIR_OP_exp2))
-		return A_F16;
-	return arith_exact_in_bf16(e) ? A_BF16 : A_F32;
+		return KIR_ARITH_f16;
+	return arith_exact_in_bf16(e) ? KIR_ARITH_bf16 : KIR_ARITH_f32;
 }
 
 bool arith_less_zeros(const kir_func *f, kir_ref n, kir_ref *acc, kir_ref *z)
@@ -164,12 +164,12 @@ static bool has_zeros(kir_elem e)
 	return e == KIR_u8;
 }
 
-enum arith_kind arith_choose(const kir_func *f, kir_ref n, kir_elem query)
+kir_arith arith_choose(const kir_func *f, kir_ref n, kir_elem query)
 {
 	bool scores = kir_attr_of(f, n, KIR_ATTR_trans) != 0;
 
 	if (kir_attr_of(f, n, KIR_ATTR_trans) > 1) /* who wrote that chose already */
-		return A_F32;
+		return KIR_ARITH_f32;
 	/* products of queries and scales are as fine as scales are */
 	if (scores && column_scale(f, kir_src(f, n, 0)))
 		query = KIR_f32;
@@ -188,22 +188,23 @@ enum arith_kind arith_choose(const kir_func *f, kir_ref n, kir_elem query)
 		kir_ref acc, z;
 
 		if (!arith_less_zeros(f, n, &acc, &z))
-			return A_F32;
+			return KIR_ARITH_f32;
 	}
 	switch (knob) {
-	case A_F32: return A_F32;
-	case A_BF16: return bf16 ? A_BF16 : A_F32;
-	case A_INT8:
-	case A_INT8X2: return int8 ? (enum arith_kind)knob : A_F32;
+	case KIR_ARITH_f32: return KIR_ARITH_f32;
+	case KIR_ARITH_bf16: return bf16 ? KIR_ARITH_bf16 : KIR_ARITH_f32;
+	case KIR_ARITH_int8:
+	case KIR_ARITH_int8x2: return int8 ? (kir_arith)knob : KIR_ARITH_f32;
 	default: break;
 	}
 	if (b && arith_has_engine(f->target) && has_zeros(e))
-		return scores ? choose_engine(f, n, e, query) : A_F32;
+		return scores ? choose_engine(f, n, e, query) : KIR_ARITH_f32;
 	if (b && arith_has_engine(f->target))
 		return choose_engine(f, n, e, query);
 	if (int8 && has_int8(f))
-		return query_exact && !digits_are_free(f, n) ? A_INT8 : A_INT8X2;
+		return query_exact && !digits_are_free(f, n) ? KIR_ARITH_int8
+		                                             : KIR_ARITH_int8x2;
 	if (bf16 && e != KIR_s8 && query_exact && kpass_fast_bf16(f))
-		return A_BF16;
-	return A_F32;
+		return KIR_ARITH_bf16;
+	return KIR_ARITH_f32;
 }

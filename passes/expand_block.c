@@ -33,8 +33,6 @@ enum {
 	STEP = 32 /* keys that are widened at a time, or half of them */
 };
 
-enum { ARITH_BF16 = 2 }; /* place of the word in ir/knobs.def */
-
 /* The states of the items of a block, side by side in locals. */
 typedef struct block {
 	kir_ref m, l, acc[PARTS];
@@ -161,7 +159,7 @@ static bool is_wide(const attn *a, const part *p, int arithmetic)
 		return false;
 	if (grouped)
 		n += digits((kir_elem)kir_type_of(a->f, p->scales)->elem);
-	if (arithmetic != ARITH_BF16)
+	if (arithmetic != KIR_ARITH_bf16)
 		return kir_is_float(e) && !p->packed && !grouped;
 	return n <= digits(KIR_bf16) && !(grouped && p->zero);
 }
@@ -301,9 +299,9 @@ static bool set_widened(attn *a, kir_diag *why)
 {
 	const kir_sched *s = &a->f->sched;
 	bool plain = a->nkey == 1 && a->nvalue == 1 && !is_value(a, 0) && a->kv_tile % 16 == 0;
-	bool tiles = a->f->target->features & KIR_HAS_amx_bf16 && s->tiles != 1;
+	bool tiles = a->f->target->features & KIR_HAS_amx_bf16 && s->tiles != KIR_tiles_off;
 
-	if (a->q_block < 2 || s->widen == 1 || (!s->widen && !tiles))
+	if (a->q_block < 2 || s->widen == KIR_widen_off || (!s->widen && !tiles))
 		return true;
 	a->widen_key = plain && is_wide(a, &a->key[0], s->qk) && a->key[0].dim % 2 == 0;
 	a->widen_value = plain && is_wide(a, &a->value[0], s->pv) && a->value[0].dim % 16 == 0;

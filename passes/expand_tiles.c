@@ -37,9 +37,7 @@ int64_t kpass_head_tile(const kir_target *t, int64_t group, int64_t dim_v)
 
 bool kpass_has_tiles(const kir_func *f)
 {
-	enum { OFF = 1 }; /* place of the word in ir/knobs.def */
-
-	return f->target->features & KIR_HAS_amx_tile && f->sched.tiles != OFF;
+	return f->target->features & KIR_HAS_amx_tile && f->sched.tiles != KIR_tiles_off;
 }
 
 /* In tile registers sums are read and written once a tile of keys: of 128 that is once for 16

@@ -348,7 +348,7 @@ static bool reads_pairs(const kir_func *f, kir_ref loop, kir_ref mask)
  * products, as it is there twice. */
 static bool splits(const kir_func *f, kir_ref loop, kir_ref mask, kir_ref end)
 {
-	bool tiles = f->target->features & KIR_HAS_amx_tile && f->sched.tiles != KIR_tiles_off;
+	bool tiles = kpass_has_tiles(f);
 	unsigned products = 0;
 
 	for (kir_ref n = loop; n < end; n++)

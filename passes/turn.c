@@ -188,8 +188,7 @@ kpass_result kpass_turn(const kir_func *in, kir_func *out, kir_diag *why)
 	for (kir_ref n = 1; n < in->nnode; n++)
 		if (in->node[n].op == KIR_OP_dot && kir_attr_of(in, n, KIR_ATTR_trans) == 1)
 			kir_chose(out, KIR_KNOB_turn, KIR_turn_off);
-	if (in->sched.turn == KIR_turn_off || in->target->lanes ||
-	    (in->target->features & KIR_HAS_amx_tile && in->sched.tiles != 1))
+	if (in->sched.turn == KIR_turn_off || in->target->lanes || kpass_has_tiles(in))
 		return KPASS_SAME;
 	w.turned = kir_alloc(out->module, in->nnode * sizeof *w.turned);
 	w.seen = kir_alloc(out->module, in->nnode * sizeof *w.seen);

@@ -413,8 +413,8 @@ void vec_dot(vec *v, kir_ref n)
 		          kir_elems[d.a->elem].name, kir_elems[d.b.elem].name);
 		return;
 	}
-	int knob = v->in->sched.fuse; /* auto, off, on */
-	bool once = knob ? knob == 2 : decode_once(&d);
+	int knob = v->in->sched.fuse;
+	bool once = knob ? knob == KIR_fuse_on : decode_once(&d);
 
 	d.p = v->packed[n].tile.buf ? v->packed[n] : vec_pack(v, &d.b, once);
 	kir_chose(v->f, KIR_KNOB_fuse, once ? KIR_fuse_on : KIR_fuse_off);

@@ -201,7 +201,7 @@ static bool fits(vec *v, vec_sum_of *s)
 	int64_t unit = 4 / kir_elem_bytes((kir_elem)kir_type_of(v->in, k)->elem);
 	int64_t depth = kir_type_of(v->in, kir_src(v->in, dot, 0))->dim[1], rows, lanes, cols;
 
-	if (!v->deferred[k] || unit < 1 || depth % unit || v->in->sched.fuse == 1 ||
+	if (!v->deferred[k] || unit < 1 || depth % unit || v->in->sched.fuse == KIR_fuse_off ||
 	    !vec_factor_of(v, dot, &s->b) || s->b.local || vec_upto_of(v, &s->b) ||
 	    !vec_find_layout(v, &s->b, &s->layout) || s->layout.pairs ||
 	    (s->b.unpack && !vec_nibbles_fit(v, &s->b, &s->layout)))

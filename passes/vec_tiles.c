@@ -257,7 +257,7 @@ void vec_tiles_plan(vec *v)
 	unsigned n = 0;
 	shapes x;
 
-	if (!(v->in->target->features & KIR_HAS_amx_tile) || v->in->sched.tiles == 1)
+	if (!kpass_has_tiles(v->in))
 		return;
 	for (kir_ref k = 1; k < v->in->nnode && n < 16; k++)
 		if (v->in->node[k].op == KIR_OP_dot && (g[n] = tiling_of(v, k)))
@@ -335,11 +335,11 @@ static void move_local(vec *v, kir_op op, int64_t t, const vec_tile *l, vec_ix r
 /* Knob stream: auto takes what is read from the cache as it lies past L1. */
 static int64_t hint_of(const product *p, bool cache)
 {
-	int knob = p->v->in->sched.stream; /* auto, off, cache, all */
+	int knob = p->v->in->sched.stream;
 
 	kir_chose(p->v->f, KIR_KNOB_stream, knob ? knob : KIR_stream_cache);
-
-	return knob == 3 || (cache && knob != 1) ? KIR_HINT_t1 : KIR_HINT_t0;
+	return knob == KIR_stream_all || (cache && knob != KIR_stream_off) ? KIR_HINT_t1
+	                                                                   : KIR_HINT_t0;
 }
 
 static void load_left(product *p, int64_t tile, vec_ix row, vec_ix step)

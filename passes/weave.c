@@ -21,8 +21,6 @@
  */
 #include "emit.h"
 
-enum { PIPELINE_ON = 2 }; /* place of the word in ir/knobs.def */
-
 enum { TURNS = 8 }; /* most copies of a body */
 
 typedef struct span {
@@ -244,7 +242,7 @@ kpass_result kpass_weave(const kir_func *in, kir_func *out, kir_diag *why)
 	kpass_result result = KPASS_SAME;
 
 	(void)why;
-	if (in->sched.pipeline != PIPELINE_ON)
+	if (in->sched.pipeline != KIR_pipeline_on)
 		return KPASS_SAME;
 	for (kir_ref n = 1; n < in->nnode; n++) {
 		kir_ref b =

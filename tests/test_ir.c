@@ -556,6 +556,7 @@ static void words_of_knobs(void **state)
 			found++;
 		}
 	assert_int_equal(found, sizeof words / sizeof *words);
+	assert_string_equal(kir_knobs[KIR_KNOB_qk].values, kir_knobs[KIR_KNOB_pv].values);
 }
 
 int main(void)

@@ -138,7 +138,7 @@ static void tiles_of_keys_are_longer(void **state)
 	f->target = amx;
 	assert_int_equal(kpass_default_kv_tile(f, 128, 128, 128, 8), 128);
 	assert_int_equal(kpass_default_kv_tile(f, 64, 128, 128, 8), 64);
-	f->sched.tiles = 1; /* off */
+	f->sched.tiles = KIR_tiles_off;
 	assert_int_equal(kpass_default_kv_tile(f, 128, 128, 128, 8), 64);
 	f->sched.tiles = 0;
 	f->target = kir_target_find("avx512-bf16");

@@ -13,9 +13,6 @@
 #include <math.h>
 #include <string.h>
 
-enum arith { A_AUTO, A_F32, A_BF16, A_INT8, A_INT8X2 }; /* words of knobs.def */
-enum { OFF = 1, FUSE_OFF = 1, TABLE = 1, WIDEN_OFF = 1 };
-
 static const double hz = 3e9;
 static const double stream = 20e9, most_stream = 80e9; /* bytes/s of a core, of all */
 static const double l2_rate = 60e9, l3_rate = 25e9;
@@ -85,51 +82,51 @@ static bool look(const kt_model_of *m, sizes *z)
 }
 
 /* What passes/arith.c takes for auto. */
-static enum arith arith_of(const kt_model_of *m, const sizes *z, int side, int knob)
+static kir_arith arith_of(const kt_model_of *m, const sizes *z, int side, int knob)
 {
 	unsigned has = m->target->features;
 
-	if (knob != A_AUTO)
-		return (enum arith)knob;
+	if (knob != KIR_ARITH_auto)
+		return (kir_arith)knob;
 	if (z->elem[side] == KIR_s8 && has & KIR_HAS_vnni)
-		return z->query_exact ? A_INT8 : A_INT8X2;
+		return z->query_exact ? KIR_ARITH_int8 : KIR_ARITH_int8x2;
 	if (z->elem[side] != KIR_s8 && z->query_exact && has & KIR_HAS_bf16 &&
 	    !(has & KIR_HAS_fp16))
-		return A_BF16;
-	return A_F32;
+		return KIR_ARITH_bf16;
+	return KIR_ARITH_f32;
 }
 
 /* Cycles to make 16 f32 of stored elements: loads, permutations, shifts. */
-static double decode_cycles(const kt_model_of *m, kir_elem e, enum arith a, int how)
+static double decode_cycles(const kt_model_of *m, kir_elem e, kir_arith a, int how)
 {
-	bool table = m->target->features & KIR_HAS_vbmi && how != TABLE + 1;
+	bool table = m->target->features & KIR_HAS_vbmi && how != KIR_decode_shift;
 
-	if (a == A_INT8 || a == A_INT8X2)
+	if (a == KIR_ARITH_int8 || a == KIR_ARITH_int8x2)
 		return 0.3; /* the codes themselves: 64 a load */
 	if (e == KIR_bf16 || e == KIR_f16)
-		return a == A_BF16 ? 0.3 : 1;
+		return a == KIR_ARITH_bf16 ? 0.3 : 1;
 	if (e == KIR_s8)
-		return a == A_BF16 ? 2.5 : 2;
+		return a == KIR_ARITH_bf16 ? 2.5 : 2;
 	return table ? 2.5 : 5;
 }
 
 /* Cycles of a product of 16 elements of one row. */
-static double product_cycles(const kt_model_of *m, enum arith a)
+static double product_cycles(const kt_model_of *m, kir_arith a)
 {
 	bool slow_bf16 = m->target->features & KIR_HAS_fp16;
 
 	switch (a) {
-	case A_INT8: return 0.13;
-	case A_INT8X2: return 0.26;
-	case A_BF16: return slow_bf16 ? 1 : 0.5;
+	case KIR_ARITH_int8: return 0.13;
+	case KIR_ARITH_int8x2: return 0.26;
+	case KIR_ARITH_bf16: return slow_bf16 ? 1 : 0.5;
 	default: return 0.5;
 	}
 }
 
 /* Elements of a row that one instruction multiplies in each lane of 32 bits. */
-static double depth_of(enum arith a)
+static double depth_of(kir_arith a)
 {
-	return a == A_INT8 || a == A_INT8X2 ? 4 : a == A_BF16 ? 2 : 1;
+	return a == KIR_ARITH_int8 || a == KIR_ARITH_int8x2 ? 4 : a == KIR_ARITH_bf16 ? 2 : 1;
 }
 
 /* -- a product of tiles, as passes/vec_dot.c cuts it --------------------------------------- */
@@ -152,13 +149,13 @@ static blocks blocks_of(const kt_model_of *m, const kir_sched *s, double rows, d
 	if (b.cols > vectors)
 		b.cols = vectors;
 	b.n = ceil(rows / b.rows);
-	b.fused = s->fuse ? s->fuse != FUSE_OFF : b.n <= 1;
+	b.fused = s->fuse ? s->fuse != KIR_fuse_off : b.n <= 1;
 	return b;
 }
 
 /* Cycles of one vector of codes times all rows: multiplications, unless loading their factors
  * takes longer; more where there are too few sums to hide an instruction's latency. */
-static double times_rows(const kt_model_of *m, const blocks *b, double rows, enum arith a)
+static double times_rows(const kt_model_of *m, const blocks *b, double rows, kir_arith a)
 {
 	double sums = b->rows * b->cols, stall = sums < CHAINS ? CHAINS / sums : 1;
 	double loads = 0.5 * (1 / b->cols + 1 / b->rows) / depth_of(a);
@@ -168,7 +165,7 @@ static double times_rows(const kt_model_of *m, const blocks *b, double rows, enu
 }
 
 /* Cycles of widening one vector: again for each block, or once, then stored and read again. */
-static double widened(const kt_model_of *m, const blocks *b, kir_elem e, enum arith a, int how)
+static double widened(const kt_model_of *m, const blocks *b, kir_elem e, kir_arith a, int how)
 {
 	double decode = decode_cycles(m, e, a, how);
 
@@ -195,22 +192,22 @@ static double memory_time(const kt_model_of *m, const sizes *z, double once, dou
 /* Whether both products take tile registers. */
 static bool in_tiles(const kt_model_of *m, const sizes *z, const kir_sched *s)
 {
-	enum arith k = arith_of(m, z, 0, s->qk), v = arith_of(m, z, 1, s->pv);
+	kir_arith k = arith_of(m, z, 0, s->qk), v = arith_of(m, z, 1, s->pv);
 
-	return m->target->features & KIR_HAS_amx_tile && s->tiles != OFF && k != A_F32 &&
-	       v != A_F32;
+	return m->target->features & KIR_HAS_amx_tile && s->tiles != KIR_tiles_off &&
+	       k != KIR_ARITH_f32 && v != KIR_ARITH_f32;
 }
 
 /* A product in tile registers of 16 elements with all rows of queries, which are few. */
-static double tile_cycles(enum arith a)
+static double tile_cycles(kir_arith a)
 {
-	return a == A_BF16 ? 0.5 : 0.25;
+	return a == KIR_ARITH_bf16 ? 0.5 : 0.25;
 }
 
 /* Whether a side's codes become bf16 before their products. */
 static bool widens(const kt_model_of *m, const sizes *z, const kir_sched *s, int side)
 {
-	return arith_of(m, z, side, side ? s->pv : s->qk) == A_BF16 &&
+	return arith_of(m, z, side, side ? s->pv : s->qk) == KIR_ARITH_bf16 &&
 	       z->elem[side] != KIR_bf16;
 }
 
@@ -223,14 +220,14 @@ static void count(const kt_model_of *m, const sizes *z, const kir_sched *s, part
 	double passes = ceil((double)z->qlen / q_tile) * (double)(z->batch * z->kv_heads);
 	double tokens = passes * (double)z->ctx * (z->qlen > 1 ? 0.6 : 1);
 	/* tiles of queries that share what is widened, if auto or on */
-	double shared = s->q_block > 1 && s->widen != WIDEN_OFF ? s->q_block : 1;
+	double shared = s->q_block > 1 && s->widen != KIR_widen_off ? s->q_block : 1;
 	double chunk = s->kv_chunk ? s->kv_chunk : 256;
 	double pieces = s->split ? ceil((double)z->ctx / s->split) : 1, local = 0, bytes = 0;
 	double work, each;
 
 	for (int side = 0; side < 2; side++) {
 		double vectors = tokens * (double)z->dim[side] / lanes;
-		enum arith a = arith_of(m, z, side, side ? s->pv : s->qk);
+		kir_arith a = arith_of(m, z, side, side ? s->pv : s->qk);
 		blocks b = blocks_of(m, s, rows, (side ? (double)z->dim[1] : kv_tile) / lanes);
 
 		bytes += (double)z->dim[side] * z->bits[side] / 8;
@@ -258,7 +255,7 @@ static void count(const kt_model_of *m, const sizes *z, const kir_sched *s, part
 	bool straight =
 	    in_tiles(m, z, s) && !widens(m, z, s, 0) && !widens(m, z, s, 1) && q_tile <= 1;
 
-	p->early = straight || (s->prefetch ? s->prefetch != OFF : q_tile <= 1);
+	p->early = straight || (s->prefetch ? s->prefetch != KIR_prefetch_off : q_tile <= 1);
 	p->memory = memory_time(m, z, (double)(z->batch * z->kv_heads * z->ctx) * bytes,
 	                        tokens * bytes, p->early);
 	if (in_tiles(m, z, s) && m->cold)
@@ -278,12 +275,12 @@ static kt_tiles_of tiles_of(const kt_model_of *m, const sizes *z, const kir_sche
 	int64_t block = 0;
 
 	for (int i = 0; i < 2; i++) {
-		enum arith a = arith_of(m, z, i, i ? s->pv : s->qk);
+		kir_arith a = arith_of(m, z, i, i ? s->pv : s->qk);
 
 		t.dim[i] = (double)z->dim[i];
 		t.stored[i] = z->bits[i] / 8.0;
-		t.size[i] = a == A_BF16 ? 2 : 1;
-		t.digits[i] = a == A_INT8X2 ? 2 : 1;
+		t.size[i] = a == KIR_ARITH_bf16 ? 2 : 1;
+		t.digits[i] = a == KIR_ARITH_int8x2 ? 2 : 1;
 		t.widened[i] = widens(m, z, s, i);
 		block += (int64_t)(t.dim[i] * t.stored[i]) * z->page;
 	}
@@ -363,7 +360,7 @@ static bool look_at_product(const kt_model_of *m, matrices *z)
 static double tiles_of_rows(const kt_model_of *m, const matrices *z, const kir_sched *s,
                             double n, double rows)
 {
-	enum arith a = m->target->features & KIR_HAS_bf16 ? A_BF16 : A_F32;
+	kir_arith a = m->target->features & KIR_HAS_bf16 ? KIR_ARITH_bf16 : KIR_ARITH_f32;
 	double lanes = m->target->vector_bits / 32.0, n_tile = s->n_tile ? s->n_tile : N_TILE;
 	double vectors = z->cols * z->depth / lanes, bands = ceil(z->cols / n_tile);
 	double local = (rows + n_tile) * z->step * 4 / depth_of(a), cycles;

@@ -11,10 +11,6 @@
 
 #include <math.h>
 
-enum { OFF = 1 };         /* of tiles, widen, stream, prefetch */
-enum { PIPELINE_ON = 2 }; /* words of knobs.def                 */
-enum { H_AUTO, H_T0, H_T1, H_T2, H_NTA };
-
 /* 16 cycles a product of whatever rows; a tile of it from L2 costs 0.38 of the 20 cycles that
  * its bytes take: measured 19.6 cycles a product where a tile serves two, 24.5 where one. */
 static const double product = 16, tile = 1024, l2_bytes = 50, l3_bytes = 8.3, dram_bytes = 4.7;
@@ -49,7 +45,7 @@ static shape shape_of(const kt_tiles_of *t, const kir_sched *s)
 	x.nb = s->cols == 1 ? 1 : 2;
 	x.block = s->q_block > 1 ? s->q_block : 1;
 	for (int i = 0; i < 2; i++) {
-		wide |= t->widened[i] && s->widen != OFF;
+		wide |= t->widened[i] && s->widen != KIR_widen_off;
 		bytes += t->dim[i] * t->stored[i];
 	}
 	if (wide)
@@ -101,13 +97,13 @@ double kt_tiles_cycles(const kt_tiles_of *t, const kir_sched *s, kt_tiles_parts 
 	bool fits, wide = false;
 
 	*p = (kt_tiles_parts){ 0 };
-	p->product = met * products(t, &x) * (s->prefetch > OFF ? touched : 1);
+	p->product = met * products(t, &x) * (s->prefetch > KIR_prefetch_off ? touched : 1);
 	p->sums = met * (sums(t, &x) + 200); /* and a loop's own work */
 	p->softmax = met * x.rows * x.keys * weight;
-	if (s->pipeline == PIPELINE_ON)
+	if (s->pipeline == KIR_pipeline_on)
 		p->softmax = fmax(0, p->softmax - p->product / beside) + 0.1 * p->softmax;
 	for (int i = 0; i < 2; i++) {
-		bool shared = x.block > 1 && s->widen != OFF;
+		bool shared = x.block > 1 && s->widen != KIR_widen_off;
 		double codes = met * x.keys * t->dim[i];
 
 		wide |= t->widened[i] && shared;
@@ -117,7 +113,7 @@ double kt_tiles_cycles(const kt_tiles_of *t, const kir_sched *s, kt_tiles_parts 
 		chunk += t->dim[i] * (t->widened[i] && shared ? 2 : t->stored[i]);
 	}
 	/* what L1 doesn't hold of it, or loses to what streams through, comes back from L2 */
-	if (s->stream == OFF)
+	if (s->stream == KIR_stream_off)
 		p->near += met * 1.5 * fmin(stays, l1) / l2_bytes;
 	if (stays > l1)
 		p->near += met * 1.5 * fmin(stays, 2 * (stays - l1)) / l2_bytes;
@@ -145,14 +141,12 @@ double kt_tiles_cycles(const kt_tiles_of *t, const kir_sched *s, kt_tiles_parts 
  * codes and bf16 that are loaded as they lie 0.91 without and 0.89 with. */
 double kt_tiles_ahead(const kir_sched *s, bool straight, double bytes)
 {
-	static const double of[] = { [H_AUTO] = 1,
-		                     [H_T0] = 0.79 / 0.68,
-		                     [H_T1] = 1,
-		                     [H_T2] = 1,
-		                     [H_NTA] = 0.79 / 0.45 };
-	bool none = s->prefetch == OFF || (!s->prefetch && straight && bytes >= 64 * 1024);
+	static const double of[] = { 1, [KIR_hint_t0] = 0.79 / 0.68, [KIR_hint_t1] = 1,
+		                     [KIR_hint_t2] = 1, [KIR_hint_nta] = 0.79 / 0.45 };
+	bool none =
+	    s->prefetch == KIR_prefetch_off || (!s->prefetch && straight && bytes >= 64 * 1024);
 
 	if (straight)
 		return none ? 1 : 0.91 / 0.89;
-	return none ? 1 : of[s->hint >= 0 && s->hint <= H_NTA ? s->hint : 0];
+	return none ? 1 : of[s->hint >= 0 && s->hint <= KIR_hint_nta ? s->hint : 0];
 }

@@ -14,7 +14,7 @@ static const char tables[] =
 #include "attrs.def"
 #define OP(name, lvl, src, attr, flags, doc) #name "(" src ";" attr ") "
 #include "ops.def"
-#define KNOB(name, dflt, values, tries, doc) #name "=" values " "
+#define KNOB(name, dflt, last, values, tries, doc) #name "=" values " "
 #include "knobs.def"
 #define FEATURE(name, bit, doc) #name "=" #bit " "
 #include "targets.def"

@@ -31,6 +31,7 @@ typedef uint16_t kir_type_id; /* index of an interned type; == is equality     *
 #define KIR_NO_TYPE 0         /* the type of ops that give no value            */
 
 typedef enum kir_level { KIR_A = 1, KIR_T = 2, KIR_V = 4 } kir_level;
+const char *kir_level_name(kir_level l); /* as it is written */
 
 /* -- tables ----------------------------------------------------------------- */
 
@@ -139,13 +140,14 @@ typedef struct kir_type {
 /* How a kernel is to be built: part of the function and of its text, so that a pass
  * depends on nothing that isn't written in the file it is tested with. */
 typedef struct kir_sched {
-#define KNOB(name, dflt, values, tries, doc) int name;
+#define KNOB(name, dflt, last, values, tries, doc) int name;
 #include "knobs.def"
 } kir_sched;
 
 typedef struct kir_knob_info {
 	const char *name;
 	int dflt;
+	kir_level last;     /* at which it can be given: below it is written            */
 	const char *values; /* "a,b,c" words (stored as their index) or "16:128" numbers */
 	const char *tries;  /* "attn 16,32": kind of program and what a tuner tries      */
 	const char *doc;
@@ -153,7 +155,7 @@ typedef struct kir_knob_info {
 
 enum {
 	kir_nknobs = 0
-#define KNOB(name, dflt, values, tries, doc) +1
+#define KNOB(name, dflt, last, values, tries, doc) +1
 #include "knobs.def"
 };
 extern const kir_knob_info kir_knobs[kir_nknobs];
@@ -210,7 +212,7 @@ enum {
 };
 
 typedef enum kir_knob {
-#define KNOB(name, dflt, values, tries, doc) KIR_KNOB_##name,
+#define KNOB(name, dflt, last, values, tries, doc) KIR_KNOB_##name,
 #include "knobs.def"
 } kir_knob;
 
@@ -361,6 +363,8 @@ void kir_float_digits(char buf[KIR_FLOAT_TEXT], char form, int digits, double x)
 /* "kv_tile=64 qk=bf16" into s, from ';' to the end of a line nothing; the knobs it names are
  * marked in given. False and a message that names the knob and what it takes. */
 bool kir_sched_parse(kir_sched *s, bool *given, const char *text, kir_diag *d);
+/* Whether the knobs given can still change f. False and a message that names one that can't. */
+bool kir_sched_in_time(const kir_func *f, const bool *given, kir_diag *d);
 /* Value of a knob's word of n characters; -1 if it has none such. */
 int kir_knob_word(const kir_knob_info *k, const char *word, size_t n);
 /* A pass built f with this value of a knob, whether the schedule says it or leaves it open; -1:

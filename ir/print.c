@@ -380,10 +380,7 @@ void kir_print(const kir_func *f, kir_text *out)
 	struct printer p = { .f = f, .out = out, .indent = 2 };
 	kir_names_make(&p.names, f);
 	print_params(&p);
-	kir_text_add(out, "     level=%s",
-	             f->level == KIR_A   ? "A"
-	             : f->level == KIR_T ? "T"
-	                                 : "V");
+	kir_text_add(out, "     level=%s", kir_level_name(f->level));
 	if (f->target->features || strcmp(f->target->name, kir_targets[0].name)) {
 		kir_text_add(out, " target=");
 		kir_target_print(f->target, out);

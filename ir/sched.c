@@ -84,6 +84,23 @@ bool kir_sched_parse(kir_sched *s, bool *given, const char *text, kir_diag *d)
 	return true;
 }
 
+bool kir_sched_in_time(const kir_func *f, const bool *given, kir_diag *d)
+{
+	for (unsigned i = 0; i < kir_nknobs; i++) {
+		const kir_knob_info *k = &kir_knobs[i];
+
+		if (!given[i] || f->level <= k->last)
+			continue;
+		kir_error(
+		    d, 0, 0,
+		    "knob %s can't be given for a function at level %s: it shapes what is "
+		    "written there; it takes one at level A%s",
+		    k->name, kir_level_name(f->level), k->last == KIR_T ? " or T" : "");
+		return false;
+	}
+	return true;
+}
+
 static void print_value(const kir_knob_info *k, int x, kir_text *out)
 {
 	const char *w = k->values;

@@ -108,12 +108,13 @@ const kir_op_info kir_ops[KIR_NOP] = {
 };
 
 const kir_knob_info kir_knobs[kir_nknobs] = {
-#define KNOB(name, dflt, values, tries, doc) { #name, dflt, values, tries, doc },
+#define KNOB(name, dflt, last, values, tries, doc) \
+	{ #name, dflt, KIR_##last, values, tries, doc },
 #include "knobs.def"
 };
 
 static const size_t knob_offset[] = {
-#define KNOB(name, dflt, values, tries, doc) offsetof(kir_sched, name),
+#define KNOB(name, dflt, last, values, tries, doc) offsetof(kir_sched, name),
 #include "knobs.def"
 };
 
@@ -260,6 +261,11 @@ const char *kir_word_at(const char *words, int64_t i, size_t *len)
 
 /* -- schedule -- */
 
+const char *kir_level_name(kir_level l)
+{
+	return l == KIR_A ? "A" : l == KIR_T ? "T" : "V";
+}
+
 int *kir_sched_knob(kir_sched *s, unsigned knob)
 {
 	assert(knob < kir_nknobs);
@@ -269,7 +275,7 @@ int *kir_sched_knob(kir_sched *s, unsigned knob)
 kir_sched kir_sched_default(void)
 {
 	return (kir_sched){
-#define KNOB(name, dflt, values, tries, doc) .name = dflt,
+#define KNOB(name, dflt, last, values, tries, doc) .name = dflt,
 #include "knobs.def"
 	};
 }

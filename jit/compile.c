@@ -100,36 +100,17 @@ static kvjit_status read_text(kvjit_job *j)
 
 /* -- schedule ------------------------------------------------------------------------ */
 
-/* Knobs that only pass expand reads can't change a function that has its loops. */
-static kvjit_status check_late_knobs(kvjit_job *j, const bool *given)
-{
-	static const char *const early[] = { "kv_tile",  "q_tile", "split", "q_block",
-		                             "kv_chunk", "widen",  "parts", "stores",
-		                             "m_tile",   "n_tile" };
-
-	for (unsigned i = 0; i < kir_nknobs; i++)
-		for (unsigned e = 0; e < sizeof(early) / sizeof(early[0]); e++)
-			if (given[i] && !strcmp(kir_knobs[i].name, early[e]))
-				return kvjit_fail(&j->kv->errors, KVJIT_BAD_ARGUMENT,
-				                  "knob %s can't be given for a function at "
-				                  "level T or V: its loops are written",
-				                  early[e]);
-	return KVJIT_OK;
-}
-
 static kvjit_status set_schedule(kvjit_job *j)
 {
 	bool given[kir_nknobs] = { 0 };
-	kvjit_status s = KVJIT_OK;
 
-	if (j->sched && !kir_sched_parse(&j->f->sched, given, j->sched, &j->d))
+	if (j->sched && (!kir_sched_parse(&j->f->sched, given, j->sched, &j->d) ||
+	                 !kir_sched_in_time(j->f, given, &j->d)))
 		return kvjit_job_fail(j, KVJIT_BAD_ARGUMENT, "options.sched: ");
-	if (j->f->level != KIR_A)
-		s = check_late_knobs(j, given);
 	for (unsigned i = 0; i < kir_nknobs; i++)
 		j->given[i] |= given[i] || *kir_sched_knob(&j->f->sched, i);
 	memcpy(j->problem.has_knob, j->given, sizeof(j->given));
-	return s;
+	return KVJIT_OK;
 }
 
 bool kvjit_job_chosen(const kvjit_job *j)
@@ -253,8 +234,8 @@ static kvjit_status build(kvjit_job *j)
 	if (s != KVJIT_OK)
 		return s;
 	if (j->kv->recorder && j->is_problem && !kvjit_job_chosen(j))
-		j->k->record = kvjit_record_of(j->kv->recorder, j->k->problem,
-		                               kvjit_job_sized(j));
+		j->k->record =
+		    kvjit_record_of(j->kv->recorder, j->k->problem, kvjit_job_sized(j));
 	n = kvjit_choose(j, choice, &sized);
 	s = sized && n ? build_chosen(j, &choice[0]) : kvjit_job_finish(j);
 	if (s == KVJIT_OK && !sized)

@@ -150,7 +150,8 @@ static void test_backend_of_another_build(void **state)
 	(void)state;
 	refuse_backend("KVJIT_OTHER_BUILD",
 	               "'c'|libkvjit-c.so|another build|install both from one");
-	refuse_backend("KVJIT_OTHER_VERSION", "'c'|libkvjit-c.so|isn't version|of this backend");
+	refuse_backend("KVJIT_OTHER_VERSION",
+	               "'c'|libkvjit-c.so|isn't version|of this backend");
 }
 
 static bool maps_have(const char *word)
@@ -194,13 +195,30 @@ static void refuse_text(kvjit *kv, const char *text, const char *sched, kvjit_st
 	assert_says(kvjit_error(kv), words);
 }
 
+/* Knobs that nothing would read any more are refused by name, the others taken. */
+static void refuse_late_knobs(kvjit *kv, kir_level level)
+{
+	char text[200], knob[60], words[60];
+
+	snprintf(text, sizeof text, "func @f(%%n: s64) level=%s {\n  ret\n}\n",
+	         kir_level_name(level));
+	for (unsigned i = 0; i < kir_nknobs; i++) {
+		const kir_knob_info *k = &kir_knobs[i];
+		const char *last = strrchr(k->values, ',');
+
+		snprintf(knob, sizeof knob, "%s=%s", k->name,
+		         last ? last + 1 : strchr(k->values, ':') + 1);
+		snprintf(words, sizeof words, "options.sched|knob %s|level %s", k->name,
+		         kir_level_name(level));
+		if (level > k->last)
+			refuse_text(kv, text, knob, KVJIT_BAD_ARGUMENT, words);
+		else
+			kvjit_release(compile(kv, text, knob));
+	}
+}
+
 static void test_compile_refuses(void **state)
 {
-	/* what nothing would read any more */
-	static const char *const early[] = { "kv_tile=16", "q_tile=4",      "split=512",
-		                             "q_block=2",  "kv_chunk=128",  "widen=on",
-		                             "parts=2",    "stores=cached", "m_tile=8",
-		                             "n_tile=32" };
 	kvjit *kv = open_with("ref", "generic");
 	kvjit_compile_options o = { 0 };
 	kvjit_kernel *k = NULL;
@@ -217,8 +235,8 @@ static void test_compile_refuses(void **state)
 	            "options.sched|kv_tilt|kv_tile");
 	refuse_text(kv, attn_problem, "qk=f64", KVJIT_BAD_ARGUMENT, "qk|int8|f64");
 	refuse_text(kv, attn_problem, "q_tile=65", KVJIT_BAD_ARGUMENT, "q_tile|0:64|65");
-	for (size_t i = 0; i < sizeof(early) / sizeof(*early); i++)
-		refuse_text(kv, scale_ir, early[i], KVJIT_BAD_ARGUMENT, "knob|level T or V");
+	refuse_late_knobs(kv, KIR_T);
+	refuse_late_knobs(kv, KIR_V);
 	refuse_text(kv,
 	            "attn q=f32 kv=int8/token-head heads=8:2 dim=64 page=16 causal target=vax",
 	            NULL, KVJIT_BAD_PROBLEM, "vax|generic");

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* test_resolved.c -- what passes say that they made of open knobs is what they made: a schedule
- * that says it in so many words gives the same kernel, op by op.
+ * that says it in so many words gives the same kernel, op by op. And knobs are read as far down
+ * as ir/knobs.def says.
  */
 #include "../ir/problem.h"
 #include "../passes/passes.h"
@@ -24,10 +25,19 @@ static const char *const problems[] = {
 	"write kv=int8/token-head heads=8 dim=64 page=32",
 	"gemm acts=e4m3/g128 weights=e4m3/g128 block=128 dim=256:512",
 	"index kv=index_e4m3 heads=4 dim=64 page=16 topk=8",
+	"attn kv=bf16 heads=8:2 dim=64 page=64 kv_tile=64 q_tile=8 pipeline=on",
 };
 
 static const char *const targets[] = { "generic",     "avx2", "avx512",
 	                               "avx512-bf16", "amx",  "xe-pvc" };
+
+static void without_schedule(char *text)
+{
+	char *from = strstr(text, " sched("), *to = from ? strchr(from, ')') : NULL;
+
+	if (to)
+		memmove(from, to + 1, strlen(to + 1) + 1);
+}
 
 /* Level V of a problem whose open knobs `set` gives; its text without the schedule. NULL: the
  * target can't build it. */
@@ -54,10 +64,7 @@ static const kir_func *build(kir_module *m, const char *text, const char *target
 	if (!f)
 		return NULL;
 	kir_print(f, &t);
-	char *from = strstr(t.text, " sched("), *to = from ? strchr(from, ')') : NULL;
-
-	if (to)
-		memmove(from, to + 1, strlen(to + 1) + 1);
+	without_schedule(t.text);
 	*out = t.text;
 	return f;
 }
@@ -128,10 +135,93 @@ static void test_comments(void **state)
 	assert_false(kir_sched_parse(&s, given, "rows=4;\nhint=t9", &d));
 }
 
+/* A value of knob k that isn't `now`: its last word or the one before, or its largest number.
+ */
+static int other_value(unsigned k, int now)
+{
+	const char *v = kir_knobs[k].values;
+	long lo, hi;
+	int words = 0;
+
+	if (sscanf(v, "%ld:%ld", &lo, &hi) == 2)
+		return (int)hi;
+	for (; (v = strchr(v, ',')) != NULL; v++)
+		words++;
+	return words == now ? words - 1 : words;
+}
+
+/* What is left of the passes makes of f, whose knob k `value` is, as text without a schedule;
+ * to `level` only, if that isn't 0. */
+static char *rest(kir_func *f, unsigned k, int value, unsigned level, kir_func **out)
+{
+	kpass_options o = { .stop_level = level };
+	int *knob = kir_sched_knob(&f->sched, k), old = *knob;
+	kir_text t = { 0 };
+	kir_diag d = { 0 };
+	kir_func *g;
+
+	*knob = value;
+	g = kpass_run(f, &o, &d);
+	*knob = old;
+	if (out)
+		*out = g;
+	if (!g)
+		return NULL;
+	kir_print(g, &t);
+	without_schedule(t.text);
+	return t.text;
+}
+
+/* Column `last` of ir/knobs.def: past it no pass asks for the knob, and up to it one does. That
+ * prefetch takes from the header for how many queries a tile was made is no choice of it. */
+static void test_last_level(void **state)
+{
+	bool heard[kir_nknobs] = { false };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof problems / sizeof *problems; i++)
+		for (size_t j = 0; j < sizeof targets / sizeof *targets; j++)
+			for (unsigned level = KIR_T; level <= KIR_V; level *= 2) {
+				kir_module *m = kir_module_new();
+				kir_diag d = { 0 };
+				kir_func *f = NULL;
+				kir_problem p;
+				char *open;
+
+				assert_true(kir_problem_parse(m, problems[i],
+				                              strlen(problems[i]), &p, &d));
+				f = kir_problem_expand(m, &p, kir_target_find(targets[j]), &d);
+				free(f ? rest(f, 0, f->sched.kv_tile, level, &f) : NULL);
+				open = f ? rest(f, 0, f->sched.kv_tile, 0, NULL) : NULL;
+				for (unsigned k = 0; open && k < kir_nknobs; k++) {
+					int now = *kir_sched_knob(&f->sched, k);
+					char *set = rest(f, k, other_value(k, now), 0, NULL);
+					bool same = set && !strcmp(open, set);
+
+					if (level == kir_knobs[k].last)
+						heard[k] |= !same;
+					if (level > kir_knobs[k].last && k != KIR_KNOB_q_tile &&
+					    !same)
+						fail_msg("%s, %s: %s is read at level %s",
+						         problems[i], targets[j],
+						         kir_knobs[k].name,
+						         kir_level_name(level));
+					free(set);
+				}
+				free(open);
+				kir_module_free(m);
+			}
+	for (unsigned k = 0; k < kir_nknobs; k++)
+		if (!heard[k] && kir_knobs[k].last != KIR_A)
+			fail_msg("%s: no pass asks for it at level %s", kir_knobs[k].name,
+			         kir_level_name(kir_knobs[k].last));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_said_is_done),
+		cmocka_unit_test(test_last_level),
 		cmocka_unit_test(test_printing),
 		cmocka_unit_test(test_comments),
 	};

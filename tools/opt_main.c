@@ -237,7 +237,8 @@ static bool set_up(kir_func *f, const options *o, kir_diag *d)
 {
 	bool given[kir_nknobs] = { false };
 
-	if (o->sched && !kir_sched_parse(&f->sched, given, o->sched, d))
+	if (o->sched && (!kir_sched_parse(&f->sched, given, o->sched, d) ||
+	                 !kir_sched_in_time(f, given, d)))
 		return false;
 	return !o->target || (f->target = target_of(f->module, o->target, d)) != NULL;
 }

@@ -41,6 +41,13 @@ refuse 1 "no knob 'frob'; there are $knobs" --sched=frob=1
 refuse 1 "$knobs" --sched=a_word_that_is_longer_than_what_is_shown_of_it=1
 refuse 1 "knob kv_tile takes" --sched=kv_tile=-1
 refuse 1 "knob qk takes auto,f32" --sched=qk=int3
+printf 'func @f(%%n: s64) level=V {\n  ret\n}\n' >"$tmp"
+for knob in kv_tile=16 qk=f32; do
+	"$opt" --sched=$knob "$tmp" >"$tmp.err" 2>&1 && exit 1
+	grep -q "knob ${knob%=*} can't be given for a function at level V" "$tmp.err"
+done
+rm "$tmp.err"
+"$opt" --sched=hint=t0 "$tmp" | grep -q hint=t0
 status=0
 "$opt" --passes=expand 2>"$tmp" || status=$?
 [ "$status" = 2 ] && grep -q "a file is missing" "$tmp"

@@ -8,11 +8,10 @@
  */
 #include "frame.h"
 #include "record.h"
+#include "refuse.h"
 
 #include <stdio.h>
 #include <string.h>
-
-#define BAD(...) kvjit_fail((kvjit_errors *)&k->errors, KVJIT_BAD_ARGUMENT, __VA_ARGS__)
 
 static const char *dtype_name(kvjit_dtype d)
 {
@@ -630,6 +629,6 @@ kvjit_status kvjit_call(const kvjit_kernel *k, const kvjit_plan *plan, const kvj
 	if (k->record && s == KVJIT_OK)
 		kvjit_record_end(k->record, plan, begin);
 	if (s != KVJIT_OK && chosen != k)
-		kvjit_fail((kvjit_errors *)&k->errors, s, "%s", kvjit_kernel_error(chosen));
+		kvjit_fail(kvjit_errors_of(k), s, "%s", kvjit_kernel_error(chosen));
 	return s;
 }

@@ -76,6 +76,6 @@ kvjit_status kvjit_interpret(const kvjit_frame *f)
 	pthread_mutex_unlock((pthread_mutex_t *)&k->text);
 	if (ok)
 		return KVJIT_OK;
-	return kvjit_fail((kvjit_errors *)&k->errors, KVJIT_BAD_ARGUMENT,
-	                  "the interpreter stopped: %s", kir_diag_text(&d, text, sizeof(text)));
+	return kvjit_fail(kvjit_errors_of(k), KVJIT_BAD_ARGUMENT, "the interpreter stopped: %s",
+	                  kir_diag_text(&d, text, sizeof(text)));
 }

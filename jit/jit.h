@@ -267,6 +267,12 @@ struct kvjit_kernel {
 	const kir_func *ir, *tile, *vector, *run;
 };
 
+/* A kernel that is only looked at keeps its callers' errors all the same. */
+static inline kvjit_errors *kvjit_errors_of(const kvjit_kernel *k)
+{
+	return (kvjit_errors *)&k->errors;
+}
+
 static inline kvjit_kernel *kvjit_retain(kvjit_kernel *k)
 {
 	atomic_fetch_add_explicit(&k->refs, 1, memory_order_relaxed);

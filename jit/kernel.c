@@ -57,7 +57,7 @@ const char *kvjit_kernel_origin(const kvjit_kernel *k)
 
 const char *kvjit_kernel_error(const kvjit_kernel *k)
 {
-	return k ? kvjit_last_error((kvjit_errors *)&k->errors) : kvjit_null_error();
+	return k ? kvjit_last_error(kvjit_errors_of(k)) : kvjit_null_error();
 }
 
 void *kvjit_entry(const kvjit_kernel *k)
@@ -176,7 +176,7 @@ char *kvjit_kernel_text(const kvjit_kernel *k, const char *stage)
 		return NULL;
 	}
 	if (!stage) {
-		kvjit_fail((kvjit_errors *)&k->errors, KVJIT_BAD_ARGUMENT,
+		kvjit_fail(kvjit_errors_of(k), KVJIT_BAD_ARGUMENT,
 		           "stage must not be NULL; stages are %s", stage_list);
 		return NULL;
 	}
@@ -186,7 +186,7 @@ char *kvjit_kernel_text(const kvjit_kernel *k, const char *stage)
 	if (ok)
 		return t.text;
 	free(t.text);
-	kvjit_fail((kvjit_errors *)&k->errors, KVJIT_BAD_ARGUMENT,
+	kvjit_fail(kvjit_errors_of(k), KVJIT_BAD_ARGUMENT,
 	           "this kernel, of backend %s, has no text '%.40s'; stages are %s%s%s",
 	           k->backend_name, stage, stage_list, d.n ? ": " : "",
 	           kir_diag_text(&d, why, sizeof(why)));

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* launch.c -- calls on a device: where their memory lies, and the queues they go to. */
 #include "frame.h"
+#include "refuse.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-#define BAD(...) kvjit_fail((kvjit_errors *)&k->errors, KVJIT_BAD_ARGUMENT, __VA_ARGS__)
 
 /* -- memory ---------------------------------------------------------------------------- */
 
@@ -34,7 +33,7 @@ static kvjit_status check_place(const kvjit_frame *f, int i)
 	if (!p)
 		return KVJIT_OK;
 	if (!d->runtime->place(d->handle, p, &at, &fault))
-		return kvjit_fault((kvjit_errors *)&k->errors, &fault);
+		return kvjit_fault(kvjit_errors_of(k), &fault);
 	if (!at.readable)
 		return BAD("%s'%s' is %p, ordinary memory of the host, which %s can't read: "
 		           "take kvjit_device_alloc's, or copy it there",
@@ -88,7 +87,7 @@ static kvjit_status launch(const kvjit_frame *f, kbe_queue *queue)
 		count[i] = kvjit_phase_count(f, &k->phase[i]);
 	if (k->device->runtime->launch(queue, k->module_on, &l, &fault))
 		return KVJIT_OK;
-	return kvjit_fault((kvjit_errors *)&k->errors, &fault);
+	return kvjit_fault(kvjit_errors_of(k), &fault);
 }
 
 kvjit_status kvjit_launch_and_wait(const kvjit_frame *f)
@@ -98,7 +97,7 @@ kvjit_status kvjit_launch_and_wait(const kvjit_frame *f)
 	kbe_fault fault;
 
 	if (s == KVJIT_OK && !d->runtime->wait(d->queue, &fault))
-		s = kvjit_fault((kvjit_errors *)&f->k->errors, &fault);
+		s = kvjit_fault(kvjit_errors_of(f->k), &fault);
 	return s;
 }
 

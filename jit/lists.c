@@ -6,8 +6,7 @@
  * and shape.
  */
 #include "frame.h"
-
-#define BAD(...) kvjit_fail((kvjit_errors *)&k->errors, KVJIT_BAD_ARGUMENT, __VA_ARGS__)
+#include "refuse.h"
 
 /* -- slots -------------------------------------------------------------------------- */
 

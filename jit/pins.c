@@ -84,12 +84,16 @@ static void add_pin(struct kvjit_places *p, kt_schedule *line, unsigned i)
 	p->pins.at[p->pins.n++] = pin;
 }
 
+/* Whatever order the file has them in: which of two pins of one program and size is taken, and
+ * the digest, don't depend on it. */
 static int by_program(const void *a, const void *b)
 {
 	const kt_pin *x = a, *y = b;
 	int c = memcmp(&x->program, &y->program, sizeof(x->program));
 
-	return c ? c : memcmp(&x->bucket, &y->bucket, sizeof(x->bucket));
+	if (!c)
+		c = memcmp(&x->bucket, &y->bucket, sizeof(x->bucket));
+	return c ? c : strcmp(x->sched, y->sched);
 }
 
 static void digest(kvjit_pins *pins)

@@ -21,6 +21,7 @@
  */
 #include "device.h"
 #include "record.h"
+#include "refuse.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -30,8 +31,6 @@ enum { KVJIT_MAX_LEN = 1 << 30 };
 enum { MAX_WORK = INT32_MAX / KIR_ITEM };
 
 /* -- checking -------------------------------------------------------------------- */
-
-#define BAD(...) kvjit_fail((kvjit_errors *)&k->errors, KVJIT_BAD_ARGUMENT, __VA_ARGS__)
 
 /* What a batch says of one of a kernel's caches, and how its fields are called. */
 typedef struct source {
@@ -447,7 +446,7 @@ static kvjit_status to_device(const kvjit_kernel *k, kvjit_plan *p, size_t bytes
 	if (ok && d->runtime->copy(d->queue, there, p->memory, bytes, &why) &&
 	    d->runtime->wait(d->queue, &why))
 		return KVJIT_OK;
-	return kvjit_fault((kvjit_errors *)&k->errors, &why);
+	return kvjit_fault(kvjit_errors_of(k), &why);
 }
 
 static bool reserve_scratch(const kvjit_kernel *k, kvjit_plan *p, size_t bytes, kvjit_status *s)
@@ -460,13 +459,13 @@ static bool reserve_scratch(const kvjit_kernel *k, kvjit_plan *p, size_t bytes, 
 	}
 	if (reserve_there(p->device, &p->scratch, &p->scratch_cap, bytes, &why))
 		return true;
-	*s = kvjit_fault((kvjit_errors *)&k->errors, &why);
+	*s = kvjit_fault(kvjit_errors_of(k), &why);
 	return false;
 }
 
 static kvjit_status no_memory(const kvjit_kernel *k, int64_t items, size_t scratch)
 {
-	return kvjit_fail((kvjit_errors *)&k->errors, KVJIT_NO_MEMORY,
+	return kvjit_fail(kvjit_errors_of(k), KVJIT_NO_MEMORY,
 	                  "no memory for a plan with %ld work items and %zu bytes of scratch",
 	                  (long)items, scratch);
 }
@@ -591,8 +590,7 @@ kvjit_status kvjit_plan_new(const kvjit_kernel *k, const kvjit_batch *batch, kvj
 		return s;
 	p = *plan ? *plan : calloc(1, sizeof(*p));
 	if (!p)
-		return kvjit_fail((kvjit_errors *)&k->errors, KVJIT_NO_MEMORY,
-		                  "no memory for a plan");
+		return kvjit_fail(kvjit_errors_of(k), KVJIT_NO_MEMORY, "no memory for a plan");
 	if (*plan && p->device != k->device)
 		return BAD("the plan is of another device than the kernel, or of another "
 		           "context's");
@@ -602,7 +600,7 @@ kvjit_status kvjit_plan_new(const kvjit_kernel *k, const kvjit_batch *batch, kvj
 	run = kvjit_variant(k, sizes.pick);
 	s = build(run, &b, p);
 	if (s != KVJIT_OK && run != k)
-		kvjit_fail((kvjit_errors *)&k->errors, s, "%s", kvjit_kernel_error(run));
+		kvjit_fail(kvjit_errors_of(k), s, "%s", kvjit_kernel_error(run));
 	if (s == KVJIT_OK) {
 		p->id = k->id;
 		p->ctx = sizes.ctx;

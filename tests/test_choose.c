@@ -140,6 +140,41 @@ static void a_pin_file_decides(void **state)
 	kvjit_close(kv);
 }
 
+/* A pin file's kernel and digest for these lines. */
+static int pinned(const char *lines, char digest[100])
+{
+	char path[400];
+	kvjit_kernel *k;
+	kvjit *kv;
+	char *info, *at;
+	int tile;
+
+	snprintf(path, sizeof(path), "%s/pins", ct_folder);
+	ct_put(path, lines);
+	kv = ct_open("off", NULL, path);
+	k = ct_get(kv, BASE, 0);
+	tile = k->ir->sched.kv_tile;
+	info = kvjit_info(kv);
+	at = strstr(info, "digest ");
+	assert_non_null(at);
+	snprintf(digest, 100, "%.*s", (int)strcspn(at, "\n"), at);
+	free(info);
+	kvjit_release(k);
+	kvjit_close(kv);
+	return tile;
+}
+
+/* Of two lines for one program and size it was the first that the sort left in front. */
+static void the_order_of_a_pin_file_says_nothing(void **state)
+{
+	char a[100], b[100];
+
+	(void)state;
+	assert_int_equal(pinned(BASE " :: kv_tile=32\n" BASE " :: kv_tile=16\n", a),
+	                 pinned(BASE " :: kv_tile=16\n" BASE " :: kv_tile=32\n", b));
+	assert_string_equal(a, b);
+}
+
 /* 0 is a choice, too: what is unsplit by a record isn't split by default. */
 static void what_is_chosen_to_be_whole_stays_whole(void **state)
 {
@@ -249,6 +284,7 @@ int main(void)
 		CT_TEST(a_tuned_schedule_is_taken_near_its_size),
 		CT_TEST(an_unsized_kernel_picks_by_the_batch),
 		CT_TEST(a_pin_file_decides),
+		CT_TEST(the_order_of_a_pin_file_says_nothing),
 		CT_TEST(what_is_chosen_to_be_whole_stays_whole),
 		CT_TEST(what_can_not_be_compiled_is_told),
 		CT_TEST(a_schedule_of_another_machine_is_by_transfer),

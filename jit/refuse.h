@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* refuse.h -- for files that hold against a kernel what its caller handed over: BAD("...")
+ * keeps the sentence as the error of kernel `k`, and is KVJIT_BAD_ARGUMENT.
+ */
+#ifndef KVJIT_JIT_REFUSE_H
+#define KVJIT_JIT_REFUSE_H
+
+#include "jit.h"
+
+#define BAD(...) kvjit_fail(kvjit_errors_of(k), KVJIT_BAD_ARGUMENT, __VA_ARGS__)
+
+#endif

@@ -31,12 +31,12 @@ static unsigned tile_features(void)
 	return has;
 }
 
-/* Everything that code for a feature may use has to be there: see feature_text in
- * x86/x86.c. */
-static unsigned features(void)
+/* Under a system that saves so much: everything that code for a feature may use has to be
+ * there, see feature_text in x86/x86.c. */
+static unsigned features_under(unsigned saved)
 {
 	kbe_regs one = kbe_cpuid(1, 0), seven = kbe_cpuid(7, 0), more = kbe_cpuid(7, 1);
-	unsigned saved = kbe_saved_state(), has = 0;
+	unsigned has = 0;
 	bool ymm = (saved & 0x6) == 0x6, zmm = (saved & 0xe6) == 0xe6;
 
 	if (ymm && bit(one.c, 12) && bit(one.c, 23) && bit(one.c, 28) && bit(one.c, 29) &&
@@ -55,6 +55,11 @@ static unsigned features(void)
 	if (bit(seven.d, 23))
 		has |= KIR_HAS_fp16;
 	return has | tile_features();
+}
+
+static unsigned features(void)
+{
+	return features_under(kbe_saved_state());
 }
 
 static bool runs_anything(void)

@@ -82,6 +82,23 @@ static void test_saved(void **state)
 	assert_int_equal(saved & ~asked(13, 0).a, 0);
 }
 
+/* Registers that the system doesn't save are no feature, whatever the processor has: upper
+ * halves of ymm with 4; masks, upper halves of zmm, and zmm16 to 31 with 0xe0. */
+static void test_unsaved_state(void **state)
+{
+	unsigned all = features_under(0xe6), ymm = features_under(0x6);
+
+	(void)state;
+	assert_int_equal(features_under(0), 0);
+	assert_int_equal(features_under(0x2), 0);
+	assert_int_equal(features_under(0x4), 0);
+	assert_int_equal(ymm, all & KIR_HAS_avx2);
+	for (unsigned b = 0x20; b <= 0x80; b *= 2)
+		assert_int_equal(features_under(0xe6 & ~b), ymm);
+	if (!(all & KIR_HAS_avx512))
+		print_message("this processor has no AVX-512: only ymm is tested\n");
+}
+
 /* A row is the machine's exactly if its bit is set and its state is saved. */
 static void test_rows(void **state)
 {
@@ -190,8 +207,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_leaves), cmocka_unit_test(test_absent),
-		cmocka_unit_test(test_saved),  cmocka_unit_test(test_rows),
-		cmocka_unit_test(test_bits),   cmocka_unit_test(test_caches),
+		cmocka_unit_test(test_saved),  cmocka_unit_test(test_unsaved_state),
+		cmocka_unit_test(test_rows),   cmocka_unit_test(test_bits),
+		cmocka_unit_test(test_caches),
 	};
 
 	return cmocka_run_group_tests_name("cpuid", tests, NULL, NULL);

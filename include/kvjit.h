@@ -194,7 +194,10 @@ typedef struct kvjit_arg {
 
 /* -- plans ------------------------------------------------------------------------ */
 
-/* A step's sequences, in the host's own arrays; they are read, not kept. */
+/* A step's sequences, in the host's own arrays; they are read, not kept. A call's lens and
+ * starts must say the same, which is checked where the host can read them. Its table may be
+ * another one with as many pages, as layers with pools of their own have: what that one holds
+ * is the host's word. */
 typedef struct kvjit_batch {
 	size_t size; /* sizeof(kvjit_batch)                          */
 	int64_t nseq;
@@ -244,8 +247,8 @@ KVJIT_API kvjit_status kvjit_explain(kvjit *kv, const char *text, char **out);
 KVJIT_API kvjit_status kvjit_why(kvjit *kv, const char *text,
                                  const kvjit_compile_options *options, char **out);
 
-/* Writes what was called so far to KVJIT_RECORD's file, as kvjit_close and the end of the process
- * do, for kvjit tune --from. KVJIT_UNSUPPORTED where the variable wasn't set. */
+/* Writes what was called so far to KVJIT_RECORD's file, as kvjit_close and the end of the
+ * process do, for kvjit tune --from. KVJIT_UNSUPPORTED where the variable wasn't set. */
 KVJIT_API kvjit_status kvjit_record_write(kvjit *kv);
 
 /* The names that caches know a kernel by, in hex. Processes that must run the same code

@@ -130,6 +130,7 @@ static int64_t rows_needed(const kvjit_frame *f, int i)
 	switch (f->k->slot[i].rows) {
 	case KVJIT_ROWS_queries: return p ? p->nrows : -1;
 	case KVJIT_ROWS_table:
+	case KVJIT_ROWS_lens:
 	case KVJIT_ROWS_seqs: return p ? p->nseq : -1;
 	case KVJIT_ROWS_starts: return p && p->nseq ? p->nseq + 1 : -1;
 	case KVJIT_ROWS_pages:

@@ -55,7 +55,7 @@ static const struct {
 	{ "out", KVJIT_PLAN_none, KVJIT_ROWS_queries },
 	{ "lse", KVJIT_PLAN_none, KVJIT_ROWS_queries },
 	{ "table", KVJIT_PLAN_none, KVJIT_ROWS_table },
-	{ "lens", KVJIT_PLAN_none, KVJIT_ROWS_seqs },
+	{ "lens", KVJIT_PLAN_none, KVJIT_ROWS_lens },
 	{ "starts", KVJIT_PLAN_none, KVJIT_ROWS_starts },
 	{ "qd", KVJIT_PLAN_none, KVJIT_ROWS_seqs },
 	{ "kd", KVJIT_PLAN_none, KVJIT_ROWS_seqs },

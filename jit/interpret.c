@@ -41,6 +41,7 @@ int64_t kvjit_planned_bytes(const kvjit_frame *f, int i)
 	default: break;
 	}
 	switch (f->k->slot[i].rows) {
+	case KVJIT_ROWS_lens:
 	case KVJIT_ROWS_seqs: return f->k->param[i].rank == 1 ? p->nseq * 4 : kvjit_reach(f, i);
 	case KVJIT_ROWS_starts: return (p->nseq + 1) * 4;
 	default: return kvjit_reach(f, i);

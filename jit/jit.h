@@ -160,6 +160,7 @@ typedef enum kvjit_rows {
 	KVJIT_ROWS_any,
 	KVJIT_ROWS_queries,    /* query_starts[nseq] */
 	KVJIT_ROWS_seqs,       /* nseq */
+	KVJIT_ROWS_lens,       /* nseq, of the lengths themselves */
 	KVJIT_ROWS_starts,     /* nseq + 1 */
 	KVJIT_ROWS_table,      /* nseq, and the pages of the longest in extent 1 */
 	KVJIT_ROWS_pages,      /* npages, when the plan knows them */
@@ -338,6 +339,8 @@ struct kvjit_plan {
 	size_t both, both_lse; /* from the start of scratch */
 	void *memory;
 	size_t capacity;
+	const int32_t *lens[2],
+	    *starts; /* as the batch had them, in memory; NULL: no sequence */
 	size_t scratch_bytes, scratch_cap;
 	void *scratch;        /* the device's memory, if there is one */
 	kvjit_device *device; /* NULL: none */

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* lists.c -- what the host's lists hold: slots of cache writes and transcodes, and the
- * sequences and lengths of an indexer. They change with every call, and what they name is read
- * or written, so they are held against the extents that the call states. Lists that the host
- * can't read, in a device's memory, are its word; so is everything about a tensor without rank
- * and shape.
+/* lists.c -- what the host's lists hold: slots of cache writes and transcodes, the sequences
+ * and lengths of an indexer, and lengths beside those of a plan. They change with every call,
+ * and what they name is read or written, so they are held against the extents that the call
+ * states. Lists that the host can't read, in a device's memory, are its word; so is everything
+ * about a tensor without rank and shape.
  */
 #include "frame.h"
 #include "refuse.h"
+
+#include <string.h>
 
 /* -- slots -------------------------------------------------------------------------- */
 
@@ -127,11 +129,52 @@ static kvjit_status check_indexer(const kvjit_frame *f)
 	return check_rows(f, width);
 }
 
+/* -- a plan's ------------------------------------------------------------------------ */
+
+/* Whether the n numbers of argument i are those that the plan was made from; of lengths (i is
+ * not `starts`), where the sequence has new tokens. */
+static kvjit_status check_same(const kvjit_frame *f, int i, const int32_t *planned, int64_t n)
+{
+	const kvjit_kernel *k = f->k;
+	const int32_t *now = f->arg[i]->data, *starts = f->plan->starts;
+	bool all = planned == starts;
+
+	if (!memcmp(now, planned, (size_t)n * sizeof(*now)))
+		return KVJIT_OK;
+	for (int64_t s = 0; s < n; s++)
+		if (now[s] != planned[s] && (all || starts[s + 1] > starts[s]))
+			return BAD("argument '%s': element %ld is %d; the plan was made with "
+			           "%d: make one for each step",
+			           k->param[i].name, (long)s, now[s], planned[s]);
+	return KVJIT_OK;
+}
+
+/* A plan's items say which keys and queries there are; where a query stands is computed from
+ * lens and starts. With others than the plan's it would be taken for another position. */
+static kvjit_status check_planned(const kvjit_frame *f)
+{
+	const kvjit_kernel *k = f->k;
+	const kvjit_plan *p = f->plan;
+	kvjit_status s = KVJIT_OK;
+
+	for (int i = 0; p && p->nseq && i < k->nparam && s == KVJIT_OK; i++) {
+		bool lens = k->slot[i].rows == KVJIT_ROWS_lens;
+
+		if ((!lens && k->slot[i].rows != KVJIT_ROWS_starts) || !kvjit_host_reads(f, i))
+			continue;
+		s = lens ? check_same(f, i, p->lens[k->slot[i].cache], p->nseq)
+		         : check_same(f, i, p->starts, p->nseq + 1);
+	}
+	return s;
+}
+
 kvjit_status kvjit_check_lists(const kvjit_frame *f)
 {
 	kvjit_status s = check_list(f, 0);
 
 	if (s == KVJIT_OK)
 		s = check_list(f, 1);
+	if (s == KVJIT_OK)
+		s = check_planned(f);
 	return s == KVJIT_OK && f->k->indexer.page ? check_indexer(f) : s;
 }

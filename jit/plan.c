@@ -493,6 +493,22 @@ static void fill_lists(const kvjit_batch *b, kvjit_plan *p, int cache, const sou
 	l->seq_pages = from->sparse ? 0 : pages_needed(b, from);
 }
 
+/* Keeps what the lists were made from, at `at`: calls are held against it. */
+static void keep_batch(kvjit_plan *p, const kvjit_kernel *k, const kvjit_batch *b, int32_t *at)
+{
+	size_t n = (size_t)b->nseq;
+
+	p->lens[0] = p->lens[1] = p->starts = NULL;
+	if (!n)
+		return;
+	for (int i = 0; i < p->shape.ncache; i++, at += n) {
+		memcpy(at, source_of(k, b, i).lens, n * sizeof(*at));
+		p->lens[i] = at;
+	}
+	memcpy(at, b->query_starts, (n + 1) * sizeof(*at));
+	p->starts = at;
+}
+
 static void adopt(kvjit_plan *p, const kvjit_plan *next)
 {
 	p->shape = next->shape;
@@ -509,7 +525,7 @@ static void adopt(kvjit_plan *p, const kvjit_plan *next)
 static kvjit_status build(const kvjit_kernel *k, const kvjit_batch *b, kvjit_plan *p)
 {
 	const kvjit_shape *sh = &k->shape;
-	size_t item = KIR_ITEM * sizeof(int32_t), scratch;
+	size_t item = KIR_ITEM * sizeof(int32_t), scratch, bytes;
 	int64_t items = 0, most = 0;
 	bool sort = b->nseq > 1;
 	kvjit_status s = KVJIT_OK;
@@ -537,8 +553,10 @@ static kvjit_status build(const kvjit_kernel *k, const kvjit_batch *b, kvjit_pla
 	next.scratch_bytes = scratch = lay_out(sh, &next);
 	if (!reserve_scratch(k, p, scratch, &s) && s != KVJIT_NO_MEMORY)
 		return s;
+	bytes = (size_t)(items + (sort ? most : 0)) * item;
 	if (scratch > p->scratch_cap ||
-	    !reserve(&p->memory, &p->capacity, (size_t)(items + (sort ? most : 0) + 1) * item))
+	    !reserve(&p->memory, &p->capacity,
+	             bytes + (size_t)(b->nseq + 1) * (size_t)(sh->ncache + 1) * sizeof(*at)))
 		return no_memory(k, most, scratch);
 	adopt(p, &next);
 	at = p->memory;
@@ -549,6 +567,7 @@ static kvjit_status build(const kvjit_kernel *k, const kvjit_batch *b, kvjit_pla
 		           sort ? (int32_t *)p->memory + items * KIR_ITEM : NULL);
 		at += (room_for(p, c[i].work) + room_for(p, c[i].join)) * KIR_ITEM;
 	}
+	keep_batch(p, k, b, (int32_t *)p->memory + bytes / sizeof(*at));
 	return p->device ? to_device(k, p, (size_t)items * item) : KVJIT_OK;
 }
 

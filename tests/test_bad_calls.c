@@ -139,6 +139,12 @@ static void attention(void **state)
 	WRONG("'table' is s64|s32[?,?]", a[TABLE].dtype = KVJIT_S64);
 	WRONG("'lens': extent 0 is 1|needs 2", a[LENS].shape[0] = 1);
 	WRONG("'starts': extent 0 is 2|needs 3", a[STARTS].shape[0] = 2);
+	/* the plan's items are of other lengths */
+	WRONG("'lens': element 1 is 41; the plan was made with 40|each step", x.lens[1] = 41);
+	WRONG("'lens': element 1 is 39|with 40", x.lens[1] = 39);
+	x.lens[1] = 40;
+	WRONG("'starts': element 2 is 1|with 2", x.starts[2] = 1);
+	x.starts[2] = 2;
 	WRONG("'out'|aligned to 2 bytes", a[OUT].data = (char *)x.out + 1);
 	/* heads that write over each other */
 	WRONG("'out': stride 1 is 8|not overlap|32 elements", a[OUT].nstride = 2,
@@ -173,7 +179,8 @@ static void attention(void **state)
 	assert_int_equal(kvjit_call(x.attn, x.plan, NULL, INT32_MAX, NULL), KVJIT_BAD_ARGUMENT);
 	assert_says(kvjit_kernel_error(x.attn), "args is NULL|2147483647");
 	attn_args(&x, a);
-	assert_int_equal(kvjit_call(x.attn, x.plan, a, NATTN, x.cache + 32), KVJIT_BAD_ARGUMENT);
+	assert_int_equal(kvjit_call(x.attn, x.plan, a, NATTN, x.cache + 32),
+	                 KVJIT_BAD_ARGUMENT);
 	assert_says(kvjit_kernel_error(x.attn), "scratch is|aligned to 64");
 	/* one row may have any stride, as hosts state for extents of 1 */
 	attn_args(&x, a);
@@ -181,6 +188,32 @@ static void attention(void **state)
 	assert_int_equal(kvjit_call(x.attn, x.plan, a, NATTN, NULL), KVJIT_OK);
 	a[Q].shape[0] = 1;
 	assert_int_equal(kvjit_call(x.attn, x.plan, a, NATTN, NULL), KVJIT_OK);
+	tear_down(&x);
+}
+
+/* What nothing reads may change between plan and call, and layers have tables of their own. */
+static void not_the_plans_own(void **state)
+{
+	int32_t other[SEQS * COLUMNS];
+	kvjit_arg a[NATTN];
+	kvjit_batch b;
+	host x;
+
+	(void)state;
+	set_up(&x);
+	x.starts[1] = 0;
+	x.starts[2] = 1;
+	b = batch_of(&x);
+	assert_int_equal(kvjit_plan_new(x.attn, &b, &x.plan), KVJIT_OK);
+	attn_args(&x, a);
+	x.lens[0] = -1; /* no new token of it */
+	for (int i = 0; i < SEQS * COLUMNS; i++)
+		other[i] = PAGES - 1 - x.table[i];
+	a[TABLE].data = other;
+	assert_int_equal(kvjit_call(x.attn, x.plan, a, NATTN, NULL), KVJIT_OK);
+	x.lens[1] = 41;
+	assert_int_equal(kvjit_call(x.attn, x.plan, a, NATTN, NULL), KVJIT_BAD_ARGUMENT);
+	assert_says(kvjit_kernel_error(x.attn), "'lens': element 1 is 41|with 40");
 	tear_down(&x);
 }
 
@@ -483,13 +516,10 @@ static void own_scratch_is_for_one_call(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(attention),
-		cmocka_unit_test(pairs),
-		cmocka_unit_test(cache_write),
-		cmocka_unit_test(indexer),
-		cmocka_unit_test(batches),
-		cmocka_unit_test(asking),
-		cmocka_unit_test(own_scratch_is_for_one_call),
+		cmocka_unit_test(attention), cmocka_unit_test(not_the_plans_own),
+		cmocka_unit_test(pairs),     cmocka_unit_test(cache_write),
+		cmocka_unit_test(indexer),   cmocka_unit_test(batches),
+		cmocka_unit_test(asking),    cmocka_unit_test(own_scratch_is_for_one_call),
 	};
 
 	return cmocka_run_group_tests_name("bad_calls", tests, NULL, NULL);

@@ -134,7 +134,7 @@ enum {
 	KVJIT_LATER = 8    /* don't wait: KVJIT_PENDING, while a thread of kvjit compiles it;
 	                    * the same words again give KVJIT_PENDING, in the end the kernel
 	                    * or what was wrong. Without it they wait for that thread, and
-	                    * so does kvjit_close, which comes before exit               */
+	                    * so do kvjit_close and, as docs/api.md says, exit           */
 };
 
 /* text: a problem string, format declarations and then a problem string, or IR (functions at

@@ -60,6 +60,18 @@ void kvjit_later_free(kvjit_later *l);
 kvjit_status kvjit_later_ask(kvjit *kv, const char *text, const kvjit_compile_options *o,
                              kvjit_kernel **out);
 
+/* -- leave.c --------------------------------------------------------------------------- */
+
+/* Whether the process ends: no thread of ours is to begin anything. */
+bool kvjit_leaving(void);
+/* Before a thread that compiles is started; false: it mustn't be. */
+bool kvjit_leave_enter(void);
+void kvjit_leave_begin(void); /* on that thread */
+void kvjit_leave_done(void);  /* the last that it does, or instead of starting it */
+void kvjit_leave_compiled(void);
+/* By who asks for something for later: if it is the process's first thread, its end waits. */
+void kvjit_leave_watch(void);
+
 /* -- choose.c -------------------------------------------------------------------------- */
 
 /* A schedule for a size; where it comes from, for people. */

@@ -10,8 +10,7 @@
  * for a running one, so that one text is compiled once. The last one who is interested in a
  * request that has ended frees it.
  *
- * exit tears down what LLVM built on its way, under a thread that is in it: a host closes its
- * contexts first. (A handler of exit can't wait: those of what LLVM builds later run before.)
+ * exit waits for what runs (leave.c).
  */
 #include "job.h"
 
@@ -126,6 +125,7 @@ static void run(kvjit *kv, request *r)
 	if (s != KVJIT_OK)
 		why = strdup(kvjit_error(kv));
 	kvjit_release(k);
+	kvjit_leave_compiled();
 	pthread_mutex_lock(&l->lock);
 	r->status = s;
 	r->why = why;
@@ -141,11 +141,13 @@ static void *work(void *arg)
 	kvjit_later *l = w->kv->later;
 	request *r;
 
+	kvjit_leave_begin();
 	pthread_mutex_lock(&l->lock);
-	while (!l->closing && (r = next_queued(l)))
+	while (!l->closing && !kvjit_leaving() && (r = next_queued(l)))
 		run(w->kv, r);
 	w->ended = true;
 	pthread_mutex_unlock(&l->lock);
+	kvjit_leave_done();
 	return NULL;
 }
 
@@ -157,8 +159,12 @@ static bool start(worker *w)
 	int failed;
 
 	w->started = w->ended = false;
-	if (pthread_attr_init(&attr) != 0)
+	if (!kvjit_leave_enter())
 		return false;
+	if (pthread_attr_init(&attr) != 0) {
+		kvjit_leave_done();
+		return false;
+	}
 	pthread_attr_setstacksize(&attr, STACK);
 	sigfillset(&every);
 	pthread_sigmask(SIG_SETMASK, &every, &old);
@@ -166,6 +172,8 @@ static bool start(worker *w)
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	pthread_attr_destroy(&attr);
 	w->started = !failed;
+	if (failed)
+		kvjit_leave_done();
 	return w->started;
 }
 
@@ -254,13 +262,15 @@ static kvjit_status await(kvjit *kv, request *r)
 kvjit_status kvjit_later_ask(kvjit *kv, const char *text, const kvjit_compile_options *o,
                              kvjit_kernel **out)
 {
-	bool later = o->flags & KVJIT_LATER;
+	bool later = o->flags & KVJIT_LATER && !kvjit_leaving();
 	unsigned flags = o->flags & ~(unsigned)KVJIT_LATER;
 	kvjit_later *l = kv->later;
 	kvjit_status s = KVJIT_OK;
 	kvjit_kernel *k;
 	request *r;
 
+	if (later)
+		kvjit_leave_watch();
 	pthread_mutex_lock(&l->lock);
 	after_fork(l);
 	r = find(l, text, o->sched, flags);

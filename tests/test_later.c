@@ -214,6 +214,53 @@ static void a_context_may_be_closed_meanwhile(void **state)
 	}
 }
 
+static int exit_of(pid_t pid);
+
+static void *call_exit(void *unused)
+{
+	(void)unused;
+	exit(0);
+}
+
+/* A child that asks for all, and ends in `us` microseconds: its first thread, or another one
+ * after the first compilation. */
+static void ask_and_exit(long us, bool other)
+{
+	static kvjit *kv; /* not lost, for those who look for that */
+	kvjit_kernel *k = NULL;
+	pthread_t thread;
+
+	kv = open_for(3);
+	for (int i = 0; i < NTEXT; i++)
+		later(kv, texts[i], &k);
+	if (other) {
+		later_done(kv, texts[0], &k);
+		kvjit_release(k);
+	}
+	nanosleep(&(struct timespec){ 0, us * 1000 }, NULL);
+	if (!other)
+		exit(0);
+	pthread_create(&thread, NULL, call_exit, NULL);
+	pthread_join(thread, NULL);
+}
+
+/* exit destroyed what LLVM had built under the threads that were in it. */
+static void a_process_may_end_meanwhile(void **state)
+{
+	(void)state;
+#ifdef __SANITIZE_THREAD__
+	skip(); /* allows no threads in a child */
+#endif
+	for (int n = 0; n < 50; n++) {
+		pid_t pid = fork();
+
+		if (!pid)
+			ask_and_exit(n * 7919 % 40000, n % 2);
+		if (exit_of(pid) != 0)
+			fail_msg("child %d", n);
+	}
+}
+
 static int exit_of(pid_t pid)
 {
 	int status = -1;
@@ -301,6 +348,7 @@ static void without_a_thread_it_is_said(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_process_may_end_meanwhile), /* first: LLVM isn't loaded */
 		cmocka_unit_test(without_a_thread_it_is_said),
 		cmocka_unit_test(a_child_asks_as_its_parent_did),
 		cmocka_unit_test(asking_again_gives_the_kernel),

@@ -94,6 +94,11 @@ static void op_range(kir_op op, const region_value *a, unsigned n, region_value 
 	case KIR_OP_min: set_range(r, fmin(x->lo, y->lo), fmin(x->hi, y->hi)); break;
 	case KIR_OP_max: set_range(r, fmax(x->lo, y->lo), fmax(x->hi, y->hi)); break;
 	case KIR_OP_fdiv:
+		if (y->lo <= 0) { /* it may turn the sign */
+			set_range(r, -fmax(-x->lo, x->hi), fmax(-x->lo, x->hi));
+			break;
+		}
+		/* fall through */
 	case KIR_OP_shr: set_range(r, fmin(x->lo, 0), fmax(x->hi, 0)); break;
 	case KIR_OP_mod:
 		if (y->lo > 0)

@@ -1,10 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# For the scripts in cli/ to read, after set -eu: a folder of the test's own, $tmp, and what check
-# and compile must say of a problem.
-tmp=${KVJIT_TMP:-/tmp}/$(basename "$0" .sh).$$
-trap 'rm -rf "$tmp"' EXIT
-mkdir -p "$tmp"
+# For the scripts in cli/ to read, after set -eu: what check and compile must say of a problem, and
+# cli_tmp.sh.
+. "$KVJIT_SOURCE_DIR/tests/cli_tmp.sh"
 
 right() { # a problem, and options of kvjit check
 	"$KVJIT" check "$@" --seeds 1 >"$tmp/out" || { cat "$tmp/out"; exit 1; }

@@ -2,25 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 # cache.sh -- what a cache holds is shown, checked, joined, and taken out and in as text.
 set -eu
-tmp=${KVJIT_TMP:-/tmp}/cache.$$
-trap 'rm -rf "$tmp"' EXIT
-mkdir -p "$tmp"
+. "$KVJIT_SOURCE_DIR/tests/cli_tmp.sh"
+of=cache
 unset KVJIT_CACHE_PATH KVJIT_PINS KVJIT_TRUSTED
 export KVJIT_CACHE_DIR="$tmp/user"
 problem="attn q=bf16 kv=int8/token-head heads=4:2 dim=64 page=16 causal"
-
-# refuse CODE WORD COMMAND...: exits with CODE and says WORD on stderr.
-refuse() {
-	code=$1 word=$2
-	shift 2
-	status=0
-	"$KVJIT" cache "$@" >"$tmp/out" 2>"$tmp/err" || status=$?
-	if [ "$status" != "$code" ] || ! grep -q -- "$word" "$tmp/err"; then
-		echo "kvjit cache $*: exit code $status, not $code with '$word':"
-		cat "$tmp/out" "$tmp/err"
-		exit 1
-	fi
-}
 
 # looking at a cache makes none
 refuse 1 "there is no cache in" ls

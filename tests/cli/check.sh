@@ -3,9 +3,7 @@
 # check.sh -- check passes what is right, on every backend and target, and says so in both
 # forms; golden cases with an unknown op, fmt or feature, or a wrong byte, fail.
 set -eu
-tmp=${KVJIT_TMP:-/tmp}/check.$$
-trap 'rm -rf "$tmp"' EXIT
-mkdir -p "$tmp"
+. "$KVJIT_SOURCE_DIR/tests/cli_tmp.sh"
 
 "$KVJIT" check "attn q=bf16 kv=int8/token-head heads=4:2 dim=32 page=16 causal lse" --seeds 1 \
 	>"$tmp/out" || { cat "$tmp/out"; exit 1; }

@@ -2,9 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # compile.sh -- every stage is printed, and what is printed can be compiled again.
 set -eu
-tmp=${KVJIT_TMP:-/tmp}/compile.$$
-trap 'rm -rf "$tmp"' EXIT
-mkdir -p "$tmp"
+. "$KVJIT_SOURCE_DIR/tests/cli_tmp.sh"
 problem="attn q=bf16 kv=int8/token-head heads=4:2 dim=64 page=16 causal"
 
 for stage in ir tile vector llvm asm c obj schedule resolved; do

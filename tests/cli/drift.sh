@@ -4,17 +4,10 @@
 # isn't there is to be tuned again; one of faster calls is the machine's; other machines' are
 # counted; wrong command lines.
 set -u
-tmp=$(mktemp -d "${KVJIT_TMP:-/tmp}/drift.XXXXXX")
-trap 'rm -rf "$tmp"' EXIT
+. "$KVJIT_SOURCE_DIR/tests/cli_tmp.sh"
 mkdir -m 700 "$tmp/a" "$tmp/c"
 unset KVJIT_CACHE_PATH KVJIT_PINS
 problem="attn q=bf16 kv=int8/token-head heads=4:1 dim=64 page=64 causal batch=1 ctx=512"
-
-fail() {
-	echo "$1"
-	tail -n 5 "$tmp"/*.out "$tmp"/*.err "$tmp"/*.txt 2>/dev/null
-	exit 1
-}
 
 # check CODE DIR FINDING: the one schedule of DIR is found so
 check() {

@@ -2,23 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # errors.sh -- a wrong command line, program or file: a sentence and an exit code, no crash.
 set -eu
-tmp=${KVJIT_TMP:-/tmp}/errors.$$
-trap 'rm -rf "$tmp"' EXIT
-mkdir -p "$tmp"
+. "$KVJIT_SOURCE_DIR/tests/cli_tmp.sh"
 good="attn q=bf16 kv=bf16 heads=2 dim=16 page=16"
-
-# refuse CODE WORD COMMAND...: exits with CODE and says WORD on stderr.
-refuse() {
-	code=$1 word=$2
-	shift 2
-	status=0
-	"$KVJIT" "$@" >"$tmp/out" 2>"$tmp/err" || status=$?
-	if [ "$status" != "$code" ] || ! grep -q -- "$word" "$tmp/err"; then
-		echo "kvjit $*: exit code $status, not $code with '$word':"
-		cat "$tmp/out" "$tmp/err"
-		exit 1
-	fi
-}
 
 refuse 2 usage
 refuse 2 "no subcommand 'frob'" frob

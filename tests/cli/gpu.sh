@@ -3,9 +3,7 @@
 # gpu.sh -- code for GPUs that aren't there: SPIR-V, native code, its counts, and why there are
 # none.
 set -eu
-tmp=${KVJIT_TMP:-/tmp}/gpu.$$
-trap 'rm -rf "$tmp"' EXIT
-mkdir -p "$tmp"
+. "$KVJIT_SOURCE_DIR/tests/cli_tmp.sh"
 problem="attn q=f16 kv=int8/token-head heads=4:2 dim=64 page=64 causal"
 
 # what no GPU has

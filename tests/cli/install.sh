@@ -4,8 +4,7 @@
 # found by pkg-config and by CMake, and its backends by itself.
 set -eu
 build=$(dirname "$KVJIT")
-tmp=${KVJIT_TMP:-/tmp}/install.$$
-trap 'rm -rf "$tmp"' EXIT
+. "$KVJIT_SOURCE_DIR/tests/cli_tmp.sh"
 mkdir -p "$tmp/host"
 unset KVJIT_BACKEND_DIR
 

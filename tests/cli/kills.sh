@@ -11,8 +11,7 @@ set -u
 	exit 77
 }
 kills=${KVJIT_KILLS:-5}
-tmp=$(mktemp -d "${KVJIT_TMP:-/tmp}/kills.XXXXXX")
-trap 'rm -rf "$tmp"' EXIT
+. "$KVJIT_SOURCE_DIR/tests/cli_tmp.sh"
 problem="attn q=bf16 kv=int8/token-head heads=4:1 dim=64 page=64 causal batch=1 ctx=512"
 
 fail() {

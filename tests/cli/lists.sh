@@ -5,9 +5,7 @@
 # signed pack that says which schedule was measured.
 set -eu
 umask 077
-tmp=${KVJIT_TMP:-/tmp}/lists.$$
-trap 'rm -rf "$tmp"' EXIT
-mkdir -p "$tmp"
+. "$KVJIT_SOURCE_DIR/tests/cli_tmp.sh"
 unset KVJIT_CACHE_PATH KVJIT_PINS
 export OMP_NUM_THREADS=1 KVJIT_CACHE_DIR="$tmp/user" KVJIT_TRUSTED="$tmp/trusted"
 

@@ -3,8 +3,7 @@
 # packs.sh -- a pack is made alike twice, signed so that minisign agrees, and refused when
 # anything about it is wrong.
 set -eu
-tmp=${KVJIT_TMP:-/tmp}/packs.$$
-trap 'rm -rf "$tmp"' EXIT
+. "$KVJIT_SOURCE_DIR/tests/cli_tmp.sh"
 umask 077
 mkdir -p "$tmp/one" "$tmp/two"
 unset KVJIT_CACHE_PATH KVJIT_PINS

@@ -3,28 +3,12 @@
 # record.sh -- KVJIT_RECORD and kvjit tune --from: a record of real calls is tuned, the dearest
 # problem first, within one budget; records are put together; wrong ones are refused by line.
 set -u
-tmp=$(mktemp -d "${KVJIT_TMP:-/tmp}/record.XXXXXX")
-trap 'rm -rf "$tmp"' EXIT
+. "$KVJIT_SOURCE_DIR/tests/cli_tmp.sh"
+of=tune
 mkdir -m 700 "$tmp/c"
 unset KVJIT_CACHE_PATH KVJIT_PINS
 attn="attn q=bf16 kv=int8/token-head heads=4:1 dim=64 page=64 causal batch=1 ctx=512"
 write="write in=bf16 kv=int8/token-head heads=1 dim=64 page=64"
-
-fail() {
-	echo "$1"
-	tail -n 5 "$tmp"/*.out "$tmp"/*.err "$tmp"/*.txt 2>/dev/null
-	exit 1
-}
-
-# refuse CODE TEXT ARGS...: that exit code, and a sentence with that text on stderr
-refuse() {
-	code=$1 text=$2
-	shift 2
-	"$KVJIT" tune "$@" >"$tmp/refuse.out" 2>"$tmp/refuse.err"
-	got=$?
-	[ $got = "$code" ] || fail "tune $*: exit code $got, not $code"
-	grep -q -- "$text" "$tmp/refuse.err" || fail "tune $*: doesn't say '$text'"
-}
 
 # what a process called, written at its end
 KVJIT_RECORD="$tmp/calls.%p.txt" "$KVJIT" bench "$attn" --seconds 0.2 --vs none --threads 1 \

@@ -13,9 +13,7 @@ command -v python3 >/dev/null && command -v taskset >/dev/null || {
 	echo "SKIPPED: there is no python3 or no taskset here"
 	exit 77
 }
-tmp=${KVJIT_TMP:-/tmp}/repeat.$$
-mkdir -p "$tmp"
-trap 'rm -rf "$tmp"' EXIT
+. "$KVJIT_SOURCE_DIR/tests/cli_tmp.sh"
 repeat=$KVJIT_SOURCE_DIR/bench/tune/repeat.py
 
 python3 "$repeat" aa --kvjit "$KVJIT" --count 4 --budget 6 --json >"$tmp/aa"

@@ -6,9 +6,7 @@
 set -eu
 replay=$(dirname "$KVJIT")/kvjit-replay
 compare=$KVJIT_SOURCE_DIR/bench/search/compare.py
-tmp=${KVJIT_TMP:-/tmp}/replay.$$
-mkdir -p "$tmp"
-trap 'rm -rf "$tmp"' EXIT
+. "$KVJIT_SOURCE_DIR/tests/cli_tmp.sh"
 
 # kv_tile, rows, unroll, prefetch, fuse: 4 x 4 x 4 x 4 x 3 = 768. kv_tile 32 and rows 4 are fast
 # and more so together; the model thinks that rows 8 is. fuse=on (2) has the program of off (1).

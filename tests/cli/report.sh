@@ -11,8 +11,7 @@ command -v python3 >/dev/null || {
 	echo "SKIPPED: python3, which looks at the picture, isn't installed"
 	exit 77
 }
-tmp=$(mktemp -d "${KVJIT_TMP:-/tmp}/report.XXXXXX")
-[ -n "${KVJIT_KEEP:-}" ] || trap 'rm -rf "$tmp"' EXIT
+. "$KVJIT_SOURCE_DIR/tests/cli_tmp.sh"
 mkdir -m 700 "$tmp/c"
 cat >"$tmp/list" <<'END'
 attn q=bf16 kv=int8/token-head heads=4:1 dim=64 page=64 causal batch=1 ctx=1024

@@ -2,9 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # run.sh -- arrays in, arrays out: rows are quantized and read back.
 set -eu
-tmp=${KVJIT_TMP:-/tmp}/run.$$
-trap 'rm -rf "$tmp"' EXIT
-mkdir -p "$tmp"
+. "$KVJIT_SOURCE_DIR/tests/cli_tmp.sh"
 
 # npy FILE DTYPE SHAPE: the header of a .npy file; its data is standard input.
 npy() {

@@ -3,25 +3,9 @@
 # kvjit tune: lists and shards, JSON lines, budgets, runs that are killed and go on, what is used
 # afterwards, and wrong command lines.
 set -u
-tmp=$(mktemp -d "${KVJIT_TMP:-/tmp}/tune.XXXXXX")
-trap 'rm -rf "$tmp"' EXIT
+. "$KVJIT_SOURCE_DIR/tests/cli_tmp.sh"
+of=tune
 problem="attn q=bf16 kv=int8/token-head heads=4:1 dim=64 page=64 causal batch=1 ctx=512"
-
-fail() {
-	echo "$1"
-	tail -n 5 "$tmp"/*.out "$tmp"/*.err "$tmp"/*.jsonl 2>/dev/null
-	exit 1
-}
-
-# refuse CODE TEXT ARGS...: that exit code, and a sentence with that text on stderr
-refuse() {
-	code=$1 text=$2
-	shift 2
-	"$KVJIT" tune "$@" >"$tmp/refuse.out" 2>"$tmp/refuse.err"
-	got=$?
-	[ $got = "$code" ] || fail "tune $*: exit code $got, not $code"
-	grep -q -- "$text" "$tmp/refuse.err" || fail "tune $*: doesn't say '$text'"
-}
 
 # trials FILE: how many lines of trials it has
 trials() {

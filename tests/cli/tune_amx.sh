@@ -5,9 +5,7 @@
 # nothing crashes, and what is taken was checked. bench/search/record.sh does the same for its
 # list, and without tiles says what it leaves out.
 set -eu
-tmp=${KVJIT_TMP:-/tmp}/tune_amx.$$
-trap 'rm -rf "$tmp"' EXIT
-mkdir -p "$tmp"
+. "$KVJIT_SOURCE_DIR/tests/cli_tmp.sh"
 record=$KVJIT_SOURCE_DIR/bench/search/record.sh
 export SPACES="$tmp/spaces" SECONDS_EACH=10
 cat >"$SPACES" <<END

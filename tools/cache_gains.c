@@ -6,6 +6,7 @@
  * the ratio has an interval that holds for both.
  */
 #include "cache.h"
+#include "measured.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -13,46 +14,16 @@
 #include <string.h>
 
 typedef struct gain {
-	kt_where where;
-	char *problem, *sched, *target;
+	const kt_schedule *r;
 	char *fallback; /* the default's schedule, of its trial; "": no trial is there */
-	double tuned, ratio, lo, hi;
-	long long n;
 } gain;
 
 typedef struct table {
 	gain *at;
 	unsigned n;
-	bool failed; /* memory is out */
 } table;
 
 /* -- collecting ----------------------------------------------------------------------- */
-
-static bool take(const kt_schedule *r, void *ctx)
-{
-	table *t = ctx;
-	gain *more;
-
-	if (r->source != KT_BY_trial || r->ratio <= 0)
-		return true;
-	more = cache_grow(t->at, t->n, sizeof *t->at);
-	if (more) {
-		t->at = more;
-		t->at[t->n] = (gain){ .where = r->where,
-			              .problem = strdup(r->problem),
-			              .sched = strdup(r->sched),
-			              .target = strdup(r->target),
-			              .tuned = r->median,
-			              .ratio = r->ratio,
-			              .lo = r->ratio_lo,
-			              .hi = r->ratio_hi,
-			              .n = (long long)r->n };
-		t->n++;
-	}
-	t->failed |= !more || !t->at[t->n - 1].problem || !t->at[t->n - 1].sched ||
-	             !t->at[t->n - 1].target;
-	return !t->failed;
-}
 
 /* The default is the first of a run, and the one trial that is its own measure. */
 static char *find_default(kt_store *s, const kt_where *w)
@@ -73,9 +44,24 @@ static char *find_default(kt_store *s, const kt_where *w)
 	return found ? found : strdup("");
 }
 
+static bool collect(kt_store *s, const measured *m, table *t)
+{
+	t->at = calloc(m->n, sizeof *t->at);
+	for (; t->at && t->n < m->n; t->n++) {
+		gain *g = &t->at[t->n];
+
+		*g = (gain){ &m->at[t->n], find_default(s, &m->at[t->n].where) };
+		if (!g->fallback)
+			break;
+	}
+	if (t->n < m->n)
+		cache_fail("out of memory");
+	return t->n == m->n;
+}
+
 static int by_problem(const void *a, const void *b)
 {
-	const gain *x = a, *y = b;
+	const kt_schedule *x = ((const gain *)a)->r, *y = ((const gain *)b)->r;
 	int c = strcmp(x->problem, y->problem);
 
 	c = c ? c : strcmp(x->target, y->target);
@@ -89,12 +75,12 @@ static int by_problem(const void *a, const void *b)
 
 static bool is_faster(const gain *g)
 {
-	return g->hi < 1 && g->ratio < 1;
+	return g->r->ratio_hi < 1 && g->r->ratio < 1;
 }
 
 static bool is_slower(const gain *g)
 {
-	return g->lo > 1;
+	return g->r->ratio_lo > 1;
 }
 
 /* -- showing -------------------------------------------------------------------------- */
@@ -102,7 +88,7 @@ static bool is_slower(const gain *g)
 /* The knobs in which the schedule differs from the default, or all, if that isn't known. */
 static void changes(const gain *g, kir_text *out)
 {
-	const char *a = g->fallback, *b = g->sched;
+	const char *a = g->fallback, *b = g->r->sched;
 
 	if (!*a)
 		kir_text_add(out, "%s", b);
@@ -119,39 +105,41 @@ static void changes(const gain *g, kir_text *out)
 static void print_row(const gain *g)
 {
 	char bucket[48];
+	const kt_schedule *r = g->r;
 	kir_text knobs = { 0 };
 
-	cache_bucket_text(g->where.bucket, bucket);
+	cache_bucket_text(r->where.bucket, bucket);
 	changes(g, &knobs);
 	printf("%12.4f %12.4f  %.3f (%.3f to %.3f)  %-12s %3d %s  %-4s  %-12s %s :: %s\n",
-	       1e3 * g->tuned / g->ratio, 1e3 * g->tuned, g->ratio, g->lo, g->hi, g->target,
-	       g->where.threads, g->where.threads == 1 ? "thread " : "threads",
-	       kt_policy_names[g->where.policy], bucket, g->problem,
+	       1e3 * r->median / r->ratio, 1e3 * r->median, r->ratio, r->ratio_lo, r->ratio_hi,
+	       r->target, r->where.threads, r->where.threads == 1 ? "thread " : "threads",
+	       kt_policy_names[r->where.policy], bucket, r->problem,
 	       knobs.text ? knobs.text : "the default");
 	free(knobs.text);
 }
 
 static cJSON *row_json(const gain *g)
 {
+	const kt_schedule *r = g->r;
 	cJSON *o = cJSON_CreateObject();
 	char bucket[48], hex[KT_HEX];
 
-	cache_bucket_text(g->where.bucket, bucket);
-	kt_key_hex(&g->where.machine, hex);
-	cJSON_AddStringToObject(o, "problem", g->problem);
-	cJSON_AddStringToObject(o, "target", g->target);
+	cache_bucket_text(r->where.bucket, bucket);
+	kt_key_hex(&r->where.machine, hex);
+	cJSON_AddStringToObject(o, "problem", r->problem);
+	cJSON_AddStringToObject(o, "target", r->target);
 	cJSON_AddStringToObject(o, "machine_key", hex);
-	cJSON_AddNumberToObject(o, "threads", g->where.threads);
-	cJSON_AddStringToObject(o, "policy", kt_policy_names[g->where.policy]);
+	cJSON_AddNumberToObject(o, "threads", r->where.threads);
+	cJSON_AddStringToObject(o, "policy", kt_policy_names[r->where.policy]);
 	cJSON_AddStringToObject(o, "sizes", bucket);
 	cJSON_AddStringToObject(o, "default", g->fallback);
-	cJSON_AddStringToObject(o, "schedule", g->sched);
-	cJSON_AddNumberToObject(o, "default_ms", 1e3 * g->tuned / g->ratio);
-	cJSON_AddNumberToObject(o, "tuned_ms", 1e3 * g->tuned);
-	cJSON_AddNumberToObject(o, "ratio", g->ratio);
-	cJSON_AddNumberToObject(o, "ratio_lo", g->lo);
-	cJSON_AddNumberToObject(o, "ratio_hi", g->hi);
-	cJSON_AddNumberToObject(o, "pairs", (double)g->n);
+	cJSON_AddStringToObject(o, "schedule", r->sched);
+	cJSON_AddNumberToObject(o, "default_ms", 1e3 * r->median / r->ratio);
+	cJSON_AddNumberToObject(o, "tuned_ms", 1e3 * r->median);
+	cJSON_AddNumberToObject(o, "ratio", r->ratio);
+	cJSON_AddNumberToObject(o, "ratio_lo", r->ratio_lo);
+	cJSON_AddNumberToObject(o, "ratio_hi", r->ratio_hi);
+	cJSON_AddNumberToObject(o, "pairs", (double)r->n);
 	return o;
 }
 
@@ -165,7 +153,7 @@ static total sum_up(const table *t)
 	total x = { 0 };
 
 	for (unsigned i = 0; i < t->n; i++) {
-		x.mean += log(t->at[i].ratio) / t->n;
+		x.mean += log(t->at[i].r->ratio) / t->n;
 		x.faster += is_faster(&t->at[i]);
 		x.slower += is_slower(&t->at[i]);
 	}
@@ -198,8 +186,9 @@ static void print_json(const table *t, const total *x)
 int cache_gains(args *a, const char *dir)
 {
 	bool json = args_flag(a, "--json");
+	measured m;
 	table t = { 0 };
-	int status = TOOL_OK;
+	int status = TOOL_FAILED;
 	kt_store *s;
 
 	if (!args_end(a, 0, 0))
@@ -207,31 +196,17 @@ int cache_gains(args *a, const char *dir)
 	s = cache_open(dir, false);
 	if (!s)
 		return TOOL_FAILED;
-	if (!kt_each_schedule(s, take, &t))
-		status = cache_fail("%s couldn't be read to its end", kt_store_path(s));
-	for (unsigned i = 0; i < t.n; i++) {
-		t.at[i].fallback = find_default(s, &t.at[i].where);
-		t.failed |= !t.at[i].fallback;
-	}
-	if (t.failed)
-		status = cache_fail("out of memory");
-	else if (!t.n && status == TOOL_OK)
-		status = cache_fail("%s has no schedule that was measured: run kvjit tune",
-		                    kt_store_path(s));
-	if (status == TOOL_OK) {
+	if (measured_read(s, &m) && collect(s, &m, &t)) {
 		total x = sum_up(&t);
 
 		qsort(t.at, t.n, sizeof *t.at, by_problem);
 		(json ? print_json : print_text)(&t, &x);
 		status = x.slower ? TOOL_FAILED : TOOL_OK;
 	}
-	for (unsigned i = 0; i < t.n; i++) {
-		free(t.at[i].problem);
-		free(t.at[i].sched);
-		free(t.at[i].target);
+	for (unsigned i = 0; i < t.n; i++)
 		free(t.at[i].fallback);
-	}
 	free(t.at);
+	measured_free(&m);
 	kt_store_close(s);
 	return status;
 }

@@ -193,16 +193,6 @@ static bool add_job(pack *p, const char *problem, const char *sched, const char 
 	return !(p->failed = true);
 }
 
-static bool copy_schedule(const kt_schedule *from, kt_schedule *to)
-{
-	*to = *from;
-	to->problem = strdup(from->problem);
-	to->sched = strdup(from->sched);
-	to->target = strdup(from->target);
-	to->machine = strdup(from->machine);
-	return to->problem && to->sched && to->target && to->machine;
-}
-
 static bool take_schedule(const kt_schedule *r, void *ctx)
 {
 	pack *p = ctx;
@@ -215,7 +205,7 @@ static bool take_schedule(const kt_schedule *r, void *ctx)
 	kt_schedule *more = cache_grow(p->schedule, p->nschedule, sizeof *p->schedule);
 	if (more)
 		p->schedule = more;
-	if (!more || !copy_schedule(r, &p->schedule[p->nschedule++]))
+	if (!more || !kt_schedule_copy(r, &p->schedule[p->nschedule++]))
 		return !(p->failed = true);
 	return add_job(p, r->problem, r->sched, r->target);
 }

@@ -52,19 +52,6 @@ static bool same_choice(const kt_key *p, kt_bucket b, const kt_key *q, kt_bucket
 	return kt_key_equal(p, q) && !memcmp(&b, &c, sizeof b);
 }
 
-static bool copy_schedule(const kt_schedule *from, kt_schedule *to)
-{
-	*to = *from;
-	to->problem = strdup(from->problem);
-	to->sched = strdup(from->sched);
-	to->target = strdup(from->target);
-	to->machine = strdup(from->machine);
-	if (to->problem && to->sched && to->target && to->machine)
-		return true;
-	kt_schedule_free(to);
-	return false;
-}
-
 static bool keep_best(export *e, const kt_schedule *r)
 {
 	kt_schedule copy, *at = NULL;
@@ -75,7 +62,7 @@ static bool keep_best(export *e, const kt_schedule *r)
 			at = &e->best[i];
 	if (at && !kt_schedule_better(r, at))
 		return true;
-	if (!copy_schedule(r, &copy))
+	if (!kt_schedule_copy(r, &copy))
 		return !(e->failed = true);
 	if (at) {
 		kt_schedule_free(at);

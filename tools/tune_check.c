@@ -7,6 +7,7 @@
  * it was and the calls take longer, the machine has changed (frequency, memory, other load),
  * and tuning anew doesn't change that.
  */
+#include "measured.h"
 #include "tool.h"
 #include "tune.h"
 #include "tune_race.h"
@@ -25,48 +26,6 @@ static const double tie = 1.01;   /* closer is a tie, as for the tuner */
 typedef enum finding { HOLDS, MACHINE, RETUNE, UNKNOWN } finding;
 static const char *const finding_names[] = { "holds", "machine", "retune", "unknown" };
 
-typedef struct known {
-	char *problem, *sched, *target;
-	kt_where where;
-	kt_ratio was;
-	double median, hi;
-	int codegen;
-} known;
-
-typedef struct list {
-	known *at;
-	unsigned n;
-	bool failed; /* memory is out */
-} list;
-
-/* -- what is checked ------------------------------------------------------------------------
- */
-
-static bool take(const kt_schedule *r, void *ctx)
-{
-	list *l = ctx;
-	known *more;
-
-	if (r->source != KT_BY_trial || r->ratio <= 0)
-		return true;
-	more = realloc(l->at, (l->n + 1) * sizeof *more);
-	if (more) {
-		l->at = more;
-		more[l->n++] =
-		    (known){ .problem = strdup(r->problem),
-			     .sched = strdup(r->sched),
-			     .target = strdup(r->target),
-			     .where = r->where,
-			     .was = { r->ratio, r->ratio_lo, r->ratio_hi, KT_PAIRED, 0 },
-			     .median = r->median,
-			     .hi = r->hi,
-			     .codegen = r->codegen };
-		more = &more[l->n - 1];
-	}
-	l->failed |= !more || !more->problem || !more->sched || !more->target;
-	return !l->failed;
-}
-
 /* -- one ------------------------------------------------------------------------------------
  */
 
@@ -77,20 +36,20 @@ typedef struct check {
 	char why[600];
 } check;
 
-static finding find(const known *k, const kt_ratio *now, const kt_spread *s)
+static finding find(const kt_schedule *k, const kt_ratio *now, const kt_spread *s)
 {
-	if (now->lo > tie || now->lo > k->was.hi * tie || now->hi * tie < k->was.lo)
+	if (now->lo > tie || now->lo > k->ratio_hi * tie || now->hi * tie < k->ratio_lo)
 		return RETUNE;
 	return s->lo > longer * k->hi ? MACHINE : HOLDS;
 }
 
-static void say(const known *k, check *c, double default_times)
+static void say(const kt_schedule *k, check *c, double default_times)
 {
 	const char *what;
 
 	if (c->now.lo > tie)
 		what = "the default is faster now: tune with --again";
-	else if (c->found == RETUNE && c->now.ratio > k->was.ratio)
+	else if (c->found == RETUNE && c->now.ratio > k->ratio)
 		what = "it gains less than it did: tune with --again";
 	else if (c->found == RETUNE)
 		what = "it gains more than it did: others may, too; tune with --again";
@@ -107,7 +66,7 @@ static void say(const known *k, check *c, double default_times)
 	             : "");
 }
 
-static void race(const tune_options *o, const known *k, const char *fallback, check *c)
+static void race(const tune_options *o, const kt_schedule *k, const char *fallback, check *c)
 {
 	static race_finalist f;
 	trial_setup setup = { .text = k->problem,
@@ -137,11 +96,11 @@ static void race(const tune_options *o, const known *k, const char *fallback, ch
 	other = kt_spread_of(f.races.all.b, f.races.all.n);
 	c->times = mine.median / k->median;
 	c->found = find(k, &c->now, &mine);
-	say(k, c, other.median * k->was.ratio / k->median);
+	say(k, c, other.median * k->ratio / k->median);
 }
 
 /* False: it is another machine's, or a device's. */
-static bool check_one(tune_options *o, const known *k, check *c)
+static bool check_one(tune_options *o, const kt_schedule *k, check *c)
 {
 	const kir_target *t = kir_target_find(k->target);
 	tune_answer a = { 0 };
@@ -167,7 +126,7 @@ static bool check_one(tune_options *o, const known *k, check *c)
 /* -- what is told -----------------------------------------------------------------------------
  */
 
-static void tell_json(const known *k, const check *c)
+static void tell_json(const kt_schedule *k, const check *c)
 {
 	cJSON *o = cJSON_CreateObject();
 
@@ -178,9 +137,9 @@ static void tell_json(const known *k, const check *c)
 	cJSON_AddStringToObject(o, "policy", kt_policy_names[k->where.policy]);
 	cJSON_AddStringToObject(o, "finding", finding_names[c->found]);
 	cJSON_AddStringToObject(o, "why", c->why);
-	cJSON_AddNumberToObject(o, "was", k->was.ratio);
-	cJSON_AddNumberToObject(o, "was_lo", k->was.lo);
-	cJSON_AddNumberToObject(o, "was_hi", k->was.hi);
+	cJSON_AddNumberToObject(o, "was", k->ratio);
+	cJSON_AddNumberToObject(o, "was_lo", k->ratio_lo);
+	cJSON_AddNumberToObject(o, "was_hi", k->ratio_hi);
 	cJSON_AddNumberToObject(o, "ratio", c->now.ratio);
 	cJSON_AddNumberToObject(o, "lo", c->now.lo);
 	cJSON_AddNumberToObject(o, "hi", isfinite(c->now.hi) ? c->now.hi : 0);
@@ -188,14 +147,14 @@ static void tell_json(const known *k, const check *c)
 	tool_print_json(o);
 }
 
-static void tell_text(const known *k, const check *c)
+static void tell_text(const kt_schedule *k, const check *c)
 {
 	printf("%s  [%s, %d thread%s, %s]\n  ", k->problem, k->target, k->where.threads,
 	       k->where.threads == 1 ? "" : "s", kt_policy_names[k->where.policy]);
 	if (c->now.n)
 		printf("%.3f of the default's time (%.3f to %.3f), was %.3f (%.3f to %.3f); "
 		       "%.2f of its own time then: ",
-		       c->now.ratio, c->now.lo, c->now.hi, k->was.ratio, k->was.lo, k->was.hi,
+		       c->now.ratio, c->now.lo, c->now.hi, k->ratio, k->ratio_lo, k->ratio_hi,
 		       c->times);
 	printf("%s\n", c->why);
 }
@@ -204,17 +163,9 @@ int tune_check(const tune_options *options, bool json)
 {
 	unsigned count[4] = { 0 }, elsewhere = 0;
 	tune_options o = *options;
-	list l = { 0 };
-	int code = TOOL_FAILED;
+	measured l;
+	int code = measured_read(o.store, &l) ? TOOL_OK : TOOL_FAILED;
 
-	if (!kt_each_schedule(o.store, take, &l) || l.failed)
-		fprintf(stderr, "kvjit: %s couldn't be read to its end\n",
-		        kt_store_path(o.store));
-	else if (!l.n)
-		fprintf(stderr, "kvjit: %s has no schedule that was measured: run kvjit tune\n",
-		        kt_store_path(o.store));
-	else
-		code = TOOL_OK;
 	for (unsigned i = 0; code == TOOL_OK && i < l.n; i++) {
 		check c;
 
@@ -233,11 +184,6 @@ int tune_check(const tune_options *options, bool json)
 		    elsewhere);
 	if (count[MACHINE] || count[RETUNE] || count[UNKNOWN])
 		code = TOOL_FAILED;
-	for (unsigned i = 0; i < l.n; i++) {
-		free(l.at[i].problem);
-		free(l.at[i].sched);
-		free(l.at[i].target);
-	}
-	free(l.at);
+	measured_free(&l);
 	return code;
 }

@@ -23,6 +23,19 @@ void kt_schedule_free(kt_schedule *r)
 	memset(r, 0, sizeof(*r));
 }
 
+bool kt_schedule_copy(const kt_schedule *from, kt_schedule *to)
+{
+	*to = *from;
+	to->problem = strdup(from->problem);
+	to->sched = strdup(from->sched);
+	to->target = strdup(from->target);
+	to->machine = strdup(from->machine);
+	if (to->problem && to->sched && to->target && to->machine)
+		return true;
+	kt_schedule_free(to);
+	return false;
+}
+
 void kt_trial_free(kt_trial *r)
 {
 	free(r->sched);

@@ -2,12 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # clients.sh -- each program of examples/clients checks what it computes, and docs/clients.md names it.
 set -eu
-command -v python3 >/dev/null || { echo "SKIPPED: no python3"; exit 77; }
-if "$KVJIT" info | grep "^backend  x86" | grep -q "can't be"; then
-	export KVJIT_BACKEND=c
-fi
-LIBKVJIT=$(dirname "$KVJIT")/libkvjit.so
-export LIBKVJIT PYTHONDONTWRITEBYTECODE=1
+. "$KVJIT_SOURCE_DIR/tests/cli_python.sh"
 for program in "$KVJIT_SOURCE_DIR"/examples/clients/*.py; do
 	name=$(basename "$program")
 	[ "$name" = host.py ] && continue

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* check_seed.c -- one seed of a problem on every machine: random data, counting of results. */
 #include "check.h"
+#include "first.h"
 #include "../random.h"
 
 #include <math.h>
-#include <stdarg.h>
 #include <stdio.h>
 
 /* -- random ------------------------------------------------------------------------------ */
@@ -54,17 +54,11 @@ void check_mean(check *c, bind *b, const char *name, const kir_side *s, int64_t 
 
 void check_fail(check_result *r, const char *fmt, ...)
 {
-	if (!r->failed) {
-		va_list ap;
-		va_start(ap, fmt);
-		vsnprintf(r->text, sizeof r->text, fmt, ap);
-		va_end(ap);
-		/* one line a failure, whatever a message holds */
-		for (char *p = r->text; *p; p++)
-			if (*p == '\n')
-				*p = ' ';
-	}
-	r->failed = true;
+	va_list ap;
+
+	va_start(ap, fmt);
+	first_keep(&r->failed, r->text, sizeof r->text, fmt, ap);
+	va_end(ap);
 }
 
 void check_value(check_result *r, const char *what, int64_t i, double got, double want,

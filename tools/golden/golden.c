@@ -8,10 +8,10 @@
  * or a feature that isn't in the tables here fails: nothing is ignored.
  */
 #include "golden.h"
+#include "../check/first.h"
 #include "../tool.h"
 
 #include <math.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -117,17 +117,11 @@ bool golden_get(const golden_case *c, const char *name, golden_array *out)
 
 bool golden_fail(golden_result *r, const char *fmt, ...)
 {
-	if (!r->failed) {
-		va_list ap;
-		va_start(ap, fmt);
-		vsnprintf(r->text, sizeof r->text, fmt, ap);
-		va_end(ap);
-		/* one line a failure, whatever a message holds */
-		for (char *p = r->text; *p; p++)
-			if (*p == '\n')
-				*p = ' ';
-	}
-	r->failed = true;
+	va_list ap;
+
+	va_start(ap, fmt);
+	first_keep(&r->failed, r->text, sizeof r->text, fmt, ap);
+	va_end(ap);
 	return false;
 }
 

@@ -79,7 +79,7 @@ static void block_step(product *d, const area *a, vec_ix k, const kir_ref *live,
 	vec *v = d->v;
 	kir_ref b[READ_MAX];
 
-	vec_factor_read(v, &d->b, &d->p, k, a->c, a->cols, a->lanes, live, b);
+	vec_factor_read(v, &d->b, &d->p, &(vec_read_at){ k, a->c, a->cols, a->lanes, live }, b);
 	for (int64_t s = 0; s < d->p.ratio; s++)
 		for (int64_t i = 0; i < a->rows; i++) {
 			kir_ref x = vec_left_word(v, &d->left, vec_add(v, a->r, ix(i)),
@@ -168,7 +168,8 @@ static void pair_step(product *d, kir_ref words, vec_ix k, int64_t lanes, kir_re
 	kir_ref b[2], z[2];
 
 	for (int i = 0; i < 2; i++)
-		vec_factor_read(v, &d->b, &d->p, vec_add(v, k, ix(i)), ix(0), 1, lanes, NULL,
+		vec_factor_read(v, &d->b, &d->p,
+		                &(vec_read_at){ vec_add(v, k, ix(i)), ix(0), 1, lanes, NULL },
 		                &b[i]);
 	bt = v->f->node[b[0]].type;
 	for (int i = 0; i < 2; i++)

@@ -187,17 +187,17 @@ static vec_ix byte_of(vec *v, vec_ix k, int64_t unit)
 	return k;
 }
 
-void vec_nibbles_read(vec *v, const vec_factor *b, const vec_packed *p, vec_ix k, vec_ix c,
-                      int64_t cols, int64_t lanes, kir_ref *out)
+void vec_nibbles_read(vec *v, const vec_factor *b, const vec_packed *p, const vec_read_at *r,
+                      kir_ref *out)
 {
 	kir_elem e = (kir_elem)kir_type_of(v->in, b->unpack)->elem;
-	int64_t ratio = b->trans ? p->ratio / 2 : p->ratio;
-	vec_ix deep = b->trans ? byte_of(v, k, b->unit) : vec_mul(v, k, b->unit);
+	int64_t ratio = b->trans ? p->ratio / 2 : p->ratio, lanes = r->lanes;
+	vec_ix deep = b->trans ? byte_of(v, r->k, b->unit) : vec_mul(v, r->k, b->unit);
 	kir_ref word[VEC_RATIO_MAX];
 
-	for (int64_t j = 0; j < cols; j++) {
+	for (int64_t j = 0; j < r->cols; j++) {
 		bool high = false;
-		vec_ix at = vec_add(v, c, ix(j * lanes));
+		vec_ix at = vec_add(v, r->c, ix(j * lanes));
 
 		if (!b->trans)
 			at = ix(byte_column(v, b, at.k, &high));
@@ -205,11 +205,11 @@ void vec_nibbles_read(vec *v, const vec_factor *b, const vec_packed *p, vec_ix k
 		                            lanes * b->unit * ratio, 0);
 
 		for (int h = high; h < (b->trans ? 2 : high + 1); h++) {
-			kir_ref *to = out + (b->trans ? h * ratio * cols : 0) + j;
+			kir_ref *to = out + (b->trans ? h * ratio * r->cols : 0) + j;
 
 			vec_words(v, b, nibble(v, x, h, e), lanes, ratio, false, word);
 			for (int64_t s = 0; s < ratio; s++)
-				to[s * cols] = word[s];
+				to[s * r->cols] = word[s];
 		}
 	}
 }

@@ -234,9 +234,10 @@ static void transpose_area(vec *v, const vec_factor *b, const vec_tile *t, int64
 
 void vec_interleave(vec *v, int64_t unit, kir_type_id t, kir_ref *x)
 {
+	bool one = kir_type_at(v->f->module, t)->dim[0] == 1; /* they are in order already */
 	kir_ref y[4];
 
-	for (int64_t s = 1; s < unit; s *= 2) {
+	for (int64_t s = 1; s < unit && !one; s *= 2) {
 		for (int64_t i = 0; i < unit / 2; i++) {
 			y[2 * i] = e2(v->f, KIR_OP_zip_lo, t, x[i], x[i + unit / 2]);
 			y[2 * i + 1] = e2(v->f, KIR_OP_zip_hi, t, x[i], x[i + unit / 2]);
@@ -332,20 +333,20 @@ static void pack_zipped(vec *v, const vec_factor *b, const vec_tile *t)
 
 /* -- inside the product ------------------------------------------------------------------- */
 
-static void read_widened(vec *v, const vec_factor *b, const vec_packed *p, vec_ix k, vec_ix c,
-                         int64_t cols, int64_t lanes, kir_ref *out)
+static void read_widened(vec *v, const vec_factor *b, const vec_packed *p, const vec_read_at *r,
+                         kir_ref *out)
 {
-	vec_ix deep = vec_mul(v, k, b->unit);
+	vec_ix deep = vec_mul(v, r->k, b->unit);
 	kir_ref word[VEC_RATIO_MAX];
 
-	for (int64_t j = 0; j < cols; j++) {
-		vec_ix at = vec_add(v, c, ix(j * lanes));
+	for (int64_t j = 0; j < r->cols; j++) {
+		vec_ix at = vec_add(v, r->c, ix(j * r->lanes));
 		kir_ref x = vec_read_stored(v, b, b->trans ? at : deep, b->trans ? deep : at,
-		                            lanes * b->unit * p->ratio, 0);
+		                            r->lanes * b->unit * p->ratio, 0);
 
-		vec_words(v, b, x, lanes, p->ratio, p->pairs, word);
+		vec_words(v, b, x, r->lanes, p->ratio, p->pairs, word);
 		for (int64_t s = 0; s < p->ratio; s++)
-			out[s * cols + j] = word[s];
+			out[s * r->cols + j] = word[s];
 	}
 }
 
@@ -378,49 +379,50 @@ static void blocks_of(vec *v, const vec_factor *b, kir_ref *x, int64_t width, in
 	}
 }
 
-static void read_zipped(vec *v, const vec_factor *b, vec_ix k, vec_ix c, int64_t cols,
-                        int64_t lanes, const kir_ref *live, kir_ref *out)
+static void read_zipped(vec *v, const vec_factor *b, const vec_read_at *r, kir_ref *out)
 {
 	kir_type_id s64 = kir_scalar(v->f->module, KIR_s64);
-	int64_t most = 64 / kir_elem_bytes(b->stored) / lanes;
-	vec_ix row = vec_mul(v, k, b->unit);
+	int64_t most = 64 / kir_elem_bytes(b->stored) / r->lanes;
+	vec_ix row = vec_mul(v, r->k, b->unit);
 
-	for (int64_t j = 0; j < cols;) {
-		int64_t n = vec_chunk(cols - j, most < 1 ? 1 : most), width = n * lanes;
+	for (int64_t j = 0; j < r->cols;) {
+		int64_t n = vec_chunk(r->cols - j, most < 1 ? 1 : most), width = n * r->lanes;
 		kir_ref x[4];
 
 		for (int64_t i = 0; i < b->unit; i++) {
-			kir_ref limit = live ? e3(v->f, KIR_OP_select, s64, live[i],
-			                          s64c(v->f, width), s64c(v->f, 0))
-			                     : 0;
+			kir_ref limit = r->live ? e3(v->f, KIR_OP_select, s64, r->live[i],
+			                             s64c(v->f, width), s64c(v->f, 0))
+			                        : 0;
 
-			x[i] = vec_read_stored(v, b, vec_add(v, row, ix(i)),
-			                       vec_add(v, c, ix(j * lanes)), width, limit);
+			x[i] =
+			    vec_read_stored(v, b, vec_add(v, row, ix(i)),
+			                    vec_add(v, r->c, ix(j * r->lanes)), width, limit);
 		}
 		vec_interleave(v, b->unit, kir_vector(v->f->module, b->stored, width), x);
-		blocks_of(v, b, x, width, lanes, out + j);
+		blocks_of(v, b, x, width, r->lanes, out + j);
 		j += n;
 	}
 }
 
-void vec_factor_read(vec *v, const vec_factor *b, const vec_packed *p, vec_ix k, vec_ix c,
-                     int64_t cols, int64_t lanes, const kir_ref *live, kir_ref *out)
+void vec_factor_read(vec *v, const vec_factor *b, const vec_packed *p, const vec_read_at *r,
+                     kir_ref *out)
 {
 	switch (p->how) {
 	case VEC_LOCAL:
-		for (int64_t j = 0; j < cols; j++)
-			out[j] = vec_read(v, &p->tile, k,
-			                  vec_mul(v, vec_add(v, c, ix(j * lanes)), b->unit),
-			                  lanes * b->unit);
+		for (int64_t j = 0; j < r->cols; j++)
+			out[j] =
+			    vec_read(v, &p->tile, r->k,
+			             vec_mul(v, vec_add(v, r->c, ix(j * r->lanes)), b->unit),
+			             r->lanes * b->unit);
 		return;
 	case VEC_DIRECT:
 	case VEC_WIDEN:
 		if (b->unpack)
-			vec_nibbles_read(v, b, p, k, c, cols, lanes, out);
+			vec_nibbles_read(v, b, p, r, out);
 		else
-			read_widened(v, b, p, k, c, cols, lanes, out);
+			read_widened(v, b, p, r, out);
 		return;
-	case VEC_ZIP: read_zipped(v, b, k, c, cols, lanes, live, out); return;
+	case VEC_ZIP: read_zipped(v, b, r, out); return;
 	}
 }
 

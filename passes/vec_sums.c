@@ -321,8 +321,9 @@ static void products(vec *v, const sum_run *r, vec_ix g, vec_ix c, kir_ref *acc)
 			    splat(v, e, r->lanes,
 			          r->starts.buf ? vec_read1(v, &r->starts, g, ix(i)) : none);
 	for (int64_t w = 0; w < r->words; w += r->p.ratio) {
-		vec_factor_read(v, &r->s->b, &r->p, vec_add(v, word, ix(w)), c, r->cols,
-		                r->lanes, NULL, b);
+		vec_factor_read(
+		    v, &r->s->b, &r->p,
+		    &(vec_read_at){ vec_add(v, word, ix(w)), c, r->cols, r->lanes, NULL }, b);
 		for (int64_t k = 0; k < r->p.ratio * r->rows; k++) {
 			int64_t at = k / r->rows, i = k % r->rows;
 			kir_ref x = vec_left_word(v, &r->left, ix(i),

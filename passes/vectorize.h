@@ -208,14 +208,21 @@ typedef struct vec_packed {
 	bool columns_known; /* columns must be literals                       */
 } vec_packed;
 
+/* What a product reads of it at once: `cols` blocks of `lanes` columns from c, of as many steps
+ * of the contraction from k (counted in units) as one read gives. live: for each row of a step
+ * whether it may be read (VEC_ZIP), or NULL. */
+typedef struct vec_read_at {
+	vec_ix k, c;
+	int64_t cols, lanes;
+	const kir_ref *live;
+} vec_read_at;
+
 bool vec_factor_of(vec *v, kir_ref dot, vec_factor *b);
 /* fuse: decoding is done in the product, vector by vector, not into a local first. */
 vec_packed vec_pack(vec *v, const vec_factor *b, bool fuse);
-/* The vectors of `cols` blocks of `lanes` columns from c, for p->ratio steps from k (counted
- * in units): out[step * cols + block]. live: for each row of the step whether it may be
- * read (VEC_ZIP), or NULL. */
-void vec_factor_read(vec *v, const vec_factor *b, const vec_packed *p, vec_ix k, vec_ix c,
-                     int64_t cols, int64_t lanes, const kir_ref *live, kir_ref *out);
+/* The vectors there, of p->ratio steps: out[step * cols + block]. */
+void vec_factor_read(vec *v, const vec_factor *b, const vec_packed *p, const vec_read_at *at,
+                     kir_ref *out);
 /* Of a factor in memory: the buffer's type, the load's upto or 0, operands of an access to the
  * element at (row, col) of the stored tile, lanes from there (at most `limit`, or 0), and the
  * conversions between memory and product. */
@@ -308,7 +315,7 @@ bool vec_tiles_dot(vec *v, kir_ref n);
 bool vec_nibbles_fit(const vec *v, const vec_factor *b, vec_layout *l);
 void vec_nibbles_pack(vec *v, const vec_factor *b, const vec_layout *l, const vec_tile *t);
 /* As vec_factor_read. Columns of values must be literals. */
-void vec_nibbles_read(vec *v, const vec_factor *b, const vec_packed *p, vec_ix k, vec_ix c,
-                      int64_t cols, int64_t lanes, kir_ref *out);
+void vec_nibbles_read(vec *v, const vec_factor *b, const vec_packed *p, const vec_read_at *r,
+                      kir_ref *out);
 
 #endif

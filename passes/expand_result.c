@@ -6,6 +6,12 @@
 
 #include <math.h>
 
+enum {                   /* pieces are joined some columns at a time */
+       JOIN_DIM = 256,   /* where values have more elements */
+       JOIN_GPU = 2048,  /* and on GPUs where sums have more bytes */
+       JOIN_COLUMNS = 64 /* so many */
+};
+
 /* rows<R> of the sink's logits in base 2, or 0. */
 static kir_ref sink_rows(const attn *a, kir_ref hq)
 {
@@ -163,15 +169,16 @@ static void join_columns(const attn *a, const join_item *t, const part *list,
  * registers there (of 8 or 16 KiB), with a piece's beside them and addresses of both. */
 static bool join_cuts(const attn *a)
 {
-	bool many = a->f->target->lanes && a->rows * a->dim_v * 4 > 2048;
+	bool many = a->f->target->lanes && a->rows * a->dim_v * 4 > JOIN_GPU;
 
-	return (many || a->dim_v > 256) && !a->rotated[1]; /* blocks of a rotation aren't cut */
+	/* blocks of a rotation aren't cut */
+	return (many || a->dim_v > JOIN_DIM) && !a->rotated[1];
 }
 
-/* The most columns up to 64 that divide them. */
+/* The most columns up to JOIN_COLUMNS that divide them. */
 static int64_t join_width(int64_t dim)
 {
-	int64_t n = 64;
+	int64_t n = JOIN_COLUMNS;
 
 	while (dim % n)
 		n -= n > 16 ? 16 : 1;

@@ -260,6 +260,70 @@ static const struct {
 	{ KIR_OP_merge, "sink", KIR_f32, 1, 1, KIR_IN },
 };
 
+/* Extents that are one number, wherever both are known: passes make tiles of the one and access
+ * the other with them. */
+static const struct {
+	kir_op op;
+	const char *a;
+	unsigned at;
+	const char *b;
+	unsigned bt;
+	const char *what;
+} agree[] = {
+	{ KIR_OP_attention, "out", 1, "q", 1, "heads" },
+	{ KIR_OP_attention, "lse", 1, "q", 1, "heads" },
+	{ KIR_OP_attention, "sink", 0, "q", 1, "heads" },
+	{ KIR_OP_attention, "v", 1, "k", 1, "heads" },
+	{ KIR_OP_attention, "r", 1, "k", 1, "heads" },
+	{ KIR_OP_attention, "ks", 1, "k", 1, "heads" },
+	{ KIR_OP_attention, "vs", 1, "k", 1, "heads" },
+	{ KIR_OP_attention, "rs", 1, "k", 1, "heads" },
+	{ KIR_OP_attention, "v", 2, "k", 2, "tokens a page" },
+	{ KIR_OP_attention, "r", 2, "k", 2, "tokens a page" },
+	{ KIR_OP_attention, "vs", 2, "k", 2, "tokens a page" },
+	{ KIR_OP_attention, "rs", 2, "k", 2, "tokens a page" },
+	{ KIR_OP_cache_write, "k", 1, "key", 1, "heads" },
+	{ KIR_OP_cache_write, "v", 1, "value", 1, "heads" },
+	{ KIR_OP_cache_write, "r", 1, "rest", 1, "heads" },
+	{ KIR_OP_cache_write, "ks", 1, "key", 1, "heads" },
+	{ KIR_OP_cache_write, "vs", 1, "value", 1, "heads" },
+	{ KIR_OP_cache_write, "rs", 1, "rest", 1, "heads" },
+	{ KIR_OP_cache_write, "kd", 0, "key", 1, "heads" },
+	{ KIR_OP_cache_write, "vd", 0, "value", 1, "heads" },
+	{ KIR_OP_cache_write, "v", 2, "k", 2, "tokens a page" },
+	{ KIR_OP_cache_write, "r", 2, "k", 2, "tokens a page" },
+	{ KIR_OP_cache_write, "ks", 2, "k", 2, "tokens a page" },
+	{ KIR_OP_cache_write, "vs", 2, "k", 2, "tokens a page" },
+	{ KIR_OP_cache_write, "rs", 2, "k", 2, "tokens a page" },
+	{ KIR_OP_quantize, "q", 1, "x", 1, "heads" },
+	{ KIR_OP_quantize, "d", 0, "x", 1, "heads" },
+	{ KIR_OP_index_topk, "w", 1, "q", 1, "heads" },
+	{ KIR_OP_index_topk, "ks", 2, "k", 2, "tokens a page" },
+	{ KIR_OP_merge, "parts", 2, "out", 1, "heads" },
+	{ KIR_OP_merge, "lses", 2, "out", 1, "heads" },
+	{ KIR_OP_merge, "lse", 1, "out", 1, "heads" },
+	{ KIR_OP_merge, "sink", 0, "out", 1, "heads" },
+	{ KIR_OP_merge, "parts", 3, "out", 2, "elements a head" },
+};
+
+static bool check_agree(kir_checker *c, kir_ref n)
+{
+	for (unsigned i = 0; i < sizeof agree / sizeof *agree; i++) {
+		if (c->f->node[n].op != agree[i].op)
+			continue;
+		kir_ref a = kir_operand(c->f, n, agree[i].a);
+		kir_ref b = kir_operand(c->f, n, agree[i].b);
+		int64_t x = a ? kir_type_of(c->f, a)->dim[agree[i].at] : 0;
+		int64_t y = b ? kir_type_of(c->f, b)->dim[agree[i].bt] : 0;
+
+		if (x > 0 && y > 0 && x != y)
+			return kir_complain(c, n, "%s has %lld %s, %s %lld", agree[i].a,
+			                    (long long)x, agree[i].what, agree[i].b,
+			                    (long long)y);
+	}
+	return true;
+}
+
 /* Rows as wide as a plan makes them: nobody checks that again. */
 static bool check_rows(kir_checker *c, kir_ref n, const char *name, int64_t width)
 {
@@ -286,7 +350,6 @@ static bool check_heads(kir_checker *c, kir_ref n)
 	static const char *const names[] = { "q", "out", "k", "v", "r" };
 	const kir_type *q = kir_type_of(c->f, kir_operand(c->f, n, "q"));
 	const kir_type *k = kir_type_of(c->f, kir_operand(c->f, n, "k"));
-	const kir_type *out = kir_type_of(c->f, kir_operand(c->f, n, "out"));
 
 	for (unsigned i = 0; i < sizeof names / sizeof *names; i++) {
 		kir_ref x = kir_operand(c->f, n, names[i]);
@@ -299,12 +362,9 @@ static bool check_heads(kir_checker *c, kir_ref n)
 				    "%s=%s: only its first extent may be known at run time",
 				    names[i], kir_value_text(c, x));
 	}
-	if (q->dim[1] % k->dim[1])
-		return kir_complain(c, n, "%lld query heads are no multiple of %lld KV heads",
-		                    (long long)q->dim[1], (long long)k->dim[1]);
-	return out->dim[1] == q->dim[1] ||
-	       kir_complain(c, n, "out has %lld heads, q has %lld", (long long)out->dim[1],
-	                    (long long)q->dim[1]);
+	return q->dim[1] % k->dim[1] == 0 ||
+	       kir_complain(c, n, "%lld query heads are no multiple of %lld KV heads",
+	                    (long long)q->dim[1], (long long)k->dim[1]);
 }
 
 bool kir_check_wanted(kir_checker *c, kir_ref n, const char *name, bool wanted, const char *why)
@@ -467,6 +527,19 @@ static bool check_key_groups(kir_checker *c, kir_ref n)
 	                    kir_value_text(c, ks), (long long)t->dim[3], (long long)dim);
 }
 
+static bool check_sizes(kir_checker *c, kir_ref n)
+{
+	switch (c->f->node[n].op) {
+	case KIR_OP_attention: return check_heads(c, n) && check_plan_rows(c, n);
+	case KIR_OP_quantize: return check_quantize(c, n);
+	case KIR_OP_index_topk: return check_key_groups(c, n);
+	case KIR_OP_gemm: return kir_check_gemm(c, n);
+	case KIR_OP_relayout: return kir_check_relayout(c, n);
+	case KIR_OP_transcode: return kir_check_transcode(c, n);
+	default: return true;
+	}
+}
+
 bool kir_check_named(kir_checker *c, kir_ref n)
 {
 	const kir_func *f = c->f;
@@ -490,15 +563,5 @@ bool kir_check_named(kir_checker *c, kir_ref n)
 	if ((f->node[n].op == KIR_OP_attention || f->node[n].op == KIR_OP_cache_write) &&
 	    !check_parts(c, n))
 		return false;
-	if (!check_token_groups(c, n))
-		return false;
-	switch (f->node[n].op) {
-	case KIR_OP_attention: return check_heads(c, n) && check_plan_rows(c, n);
-	case KIR_OP_quantize: return check_quantize(c, n);
-	case KIR_OP_index_topk: return check_key_groups(c, n);
-	case KIR_OP_gemm: return kir_check_gemm(c, n);
-	case KIR_OP_relayout: return kir_check_relayout(c, n);
-	case KIR_OP_transcode: return kir_check_transcode(c, n);
-	default: return true;
-	}
+	return check_token_groups(c, n) && check_sizes(c, n) && check_agree(c, n);
 }

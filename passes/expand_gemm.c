@@ -16,10 +16,18 @@
  * as they are stored: which arithmetic takes them is arith's business, and a tile of w is
  * widened once for all rows of a.
  *
- * Rows are taken m_tile at a time, what is left 4 at a time, then singly: no row is computed
- * that nobody asked for, and one row (decode) reads w once. Columns past the last whole n_tile
- * and the end of the contraction have static sizes, so they are loops and tiles of their own.
- * Where w is padded (a packed layout) the last tile is a whole one, cut when it is stored.
+ * Rows are taken m_tile at a time. What is left is a tile of 8 rows (with tile registers 16, as
+ * many as one has) where it is more than 4, a tile of 4 where it is more than 1, and one row:
+ *
+ *       for %i = %whole to %whole + (%n - %whole + 3) / 8 * 8 step 8 {
+ *         ... load %a[%i,%k] upto %n ... store ..., %c[%i,%j] upto %n
+ *
+ * so that a batch of decode (2 to 16 rows) reads and widens w once or twice, and not once for 4
+ * rows; one row reads w once. Rows of such a tile past n are read as 0 and not stored. GPUs,
+ * whose tiles stay in registers, take whole tiles of 4 and single rows. Columns past the last
+ * whole n_tile and the end of the contraction have static sizes, so they are loops and tiles of
+ * their own. Where w is padded (a packed layout) the last tile is a whole one, cut when it is
+ * stored.
  *
  * relayout copies BAND rows and STRIPE columns at once.
  *
@@ -32,6 +40,7 @@ enum {
 	BLOCK = 128,
 	WORD = 4,
 	FEW = 4,
+	SOME = 8,
 	M_TILE = 32,
 	GPU_M_TILE = 16,
 	NARROW_M = 8,
@@ -111,17 +120,18 @@ typedef struct where {
 	kir_ref i, j, k;
 	int64_t rows, cols, depth;
 	int64_t keep; /* columns that exist: fewer than cols in what pads w */
+	kir_ref upto; /* rows of a that exist; 0: all of these do           */
 } where;
 
 /* Codes from element k of rows from i, as values. two: they lie two a byte. */
 static kir_ref codes_at(kir_func *f, kir_ref buf, const kir_side *two, kir_ref i, kir_ref k,
-                        int64_t rows, int64_t n)
+                        int64_t rows, int64_t n, kir_ref upto)
 {
 	kir_ref x;
 
 	if (!two)
-		return as_elem(f, tile_at(f, buf, i, k, rows, n, 0), KIR_f32);
-	x = tile_at(f, buf, i, quotient(f, k, 2), rows, n / 2, 0);
+		return as_elem(f, tile_at(f, buf, i, k, rows, n, upto), KIR_f32);
+	x = tile_at(f, buf, i, quotient(f, k, 2), rows, n / 2, upto);
 	x = kir_emit(f, KIR_OP_unpack, kir_tile(f->module, two->elem, rows, n), &x, 1,
 	             (int64_t[KIR_MAX_ATTRS]){ two->pack });
 	return as_elem(f, x, KIR_f32);
@@ -138,15 +148,17 @@ static kir_ref products(const gemm *g, const where *at, kir_ref acc)
 	kir_type_id t = kir_tile(m, KIR_f32, at->rows, at->cols);
 
 	if (whole) {
-		kir_ref a = codes_at(f, g->a, g->a_two, at->i, at->k, at->rows, whole);
-		kir_ref w = codes_at(f, g->w, g->w_two, at->j, at->k, at->cols, whole);
+		kir_ref a =
+		    codes_at(f, g->a, g->a_two, at->i, at->k, at->rows, whole, at->upto);
+		kir_ref w = codes_at(f, g->w, g->w_two, at->j, at->k, at->cols, whole, 0);
 
 		acc = kir_emit(f, KIR_OP_dot, t, (kir_ref[]){ a, w, acc }, acc ? 3 : 2,
 		               (int64_t[KIR_MAX_ATTRS]){ 1 });
 	}
 	for (int64_t d = whole; d < at->depth; d++) {
 		kir_ref k = s64_op(f, KIR_OP_add, at->k, s64c(f, d));
-		kir_ref a = as_elem(f, column_at(f, g->a, at->i, k, at->rows, 0), KIR_f32);
+		kir_ref a =
+		    as_elem(f, column_at(f, g->a, at->i, k, at->rows, at->upto), KIR_f32);
 		kir_ref w = as_elem(f, column_at(f, g->w, at->j, k, at->cols, 0), KIR_f32);
 		kir_ref p = e2x(f, KIR_OP_mul, t, e1x(f, KIR_OP_spread, t, a, 0), w, 1);
 
@@ -167,8 +179,8 @@ static kir_ref one_block(const gemm *g, const where *at, kir_ref acc)
 	if (!scaled)
 		return p;
 	if (g->as)
-		row = widen_scale(
-		    f, column_at(f, g->as, at->i, part_at(f, at->k, g->group), at->rows, 0));
+		row = widen_scale(f, column_at(f, g->as, at->i, part_at(f, at->k, g->group),
+		                               at->rows, at->upto));
 	if (g->ws && g->block == 1) {
 		kir_ref upto = at->keep < at->cols ? s64c(f, g->cols) : 0;
 		kir_ref w =
@@ -219,29 +231,57 @@ static void one_tile(const gemm *g, where at)
 
 		acc = kir_emit(f, KIR_OP_slice, kt, &acc, 1, (int64_t[KIR_MAX_ATTRS]){ 1, 0 });
 	}
-	kir_emit(f, KIR_OP_store, KIR_NO_TYPE, (kir_ref[]){ acc, g->c, at.i, at.j }, 4, NULL);
+	kir_emit(f, KIR_OP_store, KIR_NO_TYPE, (kir_ref[]){ acc, g->c, at.i, at.j, at.upto },
+	         at.upto ? 5 : 4, NULL);
+}
+
+/* The rows [from, to) of the columns from j, `rows` at a time. */
+static void some_rows(const gemm *g, kir_ref from, kir_ref to, where at)
+{
+	kir_ref l = kir_for(g->f, from, to, at.rows, false, NULL, 0);
+
+	at.i = l + 1;
+	one_tile(g, at);
+	kir_for_end(g->f, l, NULL, 0);
+}
+
+/* Where tiles of `rows` rows from `from` end, if the last is cut and leaves what has a smaller
+ * tile, of at most `less` rows. */
+static kir_ref cut_end(const gemm *g, kir_ref from, int64_t rows, int64_t less)
+{
+	kir_func *f = g->f;
+	kir_ref left = s64_op(f, KIR_OP_sub, g->n, from), n;
+
+	n = s64_op(f, KIR_OP_add, left, s64c(f, rows - 1 - less));
+	n = s64_op(f, KIR_OP_max, quotient(f, n, rows), s64c(f, 0));
+	return s64_op(f, KIR_OP_add, from, s64_op(f, KIR_OP_mul, n, s64c(f, rows)));
 }
 
 /* All rows of the columns from j. */
 static void all_rows(const gemm *g, kir_ref j, int64_t cols, int64_t keep)
 {
 	kir_func *f = g->f;
-	int64_t sizes[3] = { g->m_tile, FEW, 1 };
-	kir_ref from = s64c(f, 0);
+	const kir_target *t = f->target;
+	int64_t some = t->features & KIR_HAS_amx_tile ? KIR_AMX_ROWS : SOME;
+	int64_t sizes[4] = { g->m_tile, t->lanes ? FEW : some, FEW, 1 }, size = 0;
+	kir_ref from = s64c(f, 0), step, to;
 
-	for (int i = 0; i < 3; i++) {
-		kir_ref step = s64c(f, sizes[i]), to = g->n;
+	for (int i = 0; i < 4; i++) {
+		where at = { .j = j, .rows = sizes[i], .cols = cols, .keep = keep };
 
-		if (i && sizes[i] >= sizes[0])
+		if (size && sizes[i] >= size)
 			continue;
-		if (sizes[i] > 1)
+		size = sizes[i];
+		step = s64c(f, size);
+		if (size == 1) {
+			to = g->n;
+		} else if (!i || t->lanes) {
 			to = s64_op(f, KIR_OP_mul, s64_op(f, KIR_OP_fdiv, g->n, step), step);
-		kir_ref l = kir_for(f, from, to, sizes[i], false, NULL, 0);
-
-		one_tile(
-		    g, (where){
-		           .i = l + 1, .j = j, .rows = sizes[i], .cols = cols, .keep = keep });
-		kir_for_end(f, l, NULL, 0);
+		} else {
+			to = cut_end(g, from, size, size > FEW ? FEW : 1);
+			at.upto = g->n;
+		}
+		some_rows(g, from, to, at);
 		from = to;
 	}
 }

@@ -11,7 +11,7 @@ enum {
 	LINE = 64,
 	RUN = 8 * LINE, /* less an iteration isn't worth a look                          */
 	AHEAD = 4096,   /* bytes of a run that are on their way                          */
-	BUSY = 32,      /* products a line: more take longer than it takes to come       */
+	BUSY = 80,      /* products a line: more take longer than it takes to come       */
 	MANY = 1 << 30
 };
 
@@ -228,7 +228,8 @@ bool prefetch_run(ahead *a, kir_ref loop)
 		a->bytes[n] = 0;
 	count_bytes(a, loop + 1, end, 1, false);
 	for (kir_ref n = 1; n < end; n++)
-		most = a->bytes[n] > a->bytes[most] ? n : most;
+		if (a->bytes[n] > a->bytes[most] && a->bytes[n] < MANY)
+			most = n;
 	if (!most || a->bytes[most] < RUN)
 		return false;
 	int64_t lines = a->bytes[most] / LINE, made = count_products(f, loop + 1, end, 1);

@@ -146,6 +146,96 @@ static void test_fused(void **state)
 	kvjit_close(kv);
 }
 
+/* What row i gives with column j: codes are 0, 1, 2, -1 and -2, scales powers of two, so every
+ * order of sums gives this exactly. */
+enum { MOST = 70, DEEP = 70, PARTS = 3, WIDE = 72 };
+
+static const unsigned char small_code[5] = { 0x00, 0x38, 0x40, 0xb8, 0xc0 };
+static const float small_value[5] = { 0, 1, 2, -1, -2 };
+
+static int pick_code(int row, int k)
+{
+	return (row * 7 + k * 3 + row * k) % 5;
+}
+
+static float scale_at(int row, int part)
+{
+	return (row + part) % 2 ? 0.5F : 2.0F;
+}
+
+static float exact(int i, int j, int block)
+{
+	float sum = 0;
+
+	for (int k = 0; k < DEEP; k++)
+		sum += small_value[pick_code(i, k)] * small_value[pick_code(j + 100, k)] *
+		       scale_at(i, k / GROUP) * scale_at(j / block, k / GROUP);
+	return sum;
+}
+
+/* Any number of rows: tiles that are cut at the last row give each row what it has, read no row
+ * behind it (there NaN lies) and store none. */
+static void any_rows(kvjit *kv, const char *text, int block)
+{
+	static unsigned char a[MOST][DEEP], w[WIDE][DEEP];
+	static float as[MOST][PARTS], ws[WIDE][PARTS], c[MOST][WIDE];
+	kvjit_kernel *k = compile(kv, text, NULL);
+	kvjit_arg arg[6] = { tensor("a", KVJIT_E4M3FN, MOST, DEEP, a),
+		             tensor("as", KVJIT_F32, MOST, PARTS, as),
+		             tensor("w", KVJIT_E4M3FN, WIDE, DEEP, w),
+		             tensor("ws", KVJIT_F32, WIDE / block, PARTS, ws),
+		             tensor("c", KVJIT_F32, MOST, WIDE, c),
+		             { .name = "n" } };
+
+	for (int j = 0; j < WIDE; j++)
+		for (int d = 0; d < DEEP; d++)
+			w[j][d] = small_code[pick_code(j + 100, d)];
+	for (int j = 0; j < WIDE / block; j++)
+		for (int p = 0; p < PARTS; p++)
+			ws[j][p] = scale_at(j, p);
+	memset(a, 0x7f, sizeof a);
+	memset(as, 0xff, sizeof as);
+	for (int n = 1; n <= MOST; n++) {
+		for (int d = 0; d < DEEP; d++)
+			a[n - 1][d] = small_code[pick_code(n - 1, d)];
+		for (int p = 0; p < PARTS; p++)
+			as[n - 1][p] = scale_at(n - 1, p);
+		memset(c, 0xff, sizeof c);
+		arg[5].i = n;
+		assert_int_equal(kvjit_call(k, NULL, arg, 6, NULL), KVJIT_OK);
+		for (int i = 0; i < MOST; i++)
+			for (int j = 0; j < WIDE; j++)
+				if (i < n ? c[i][j] != exact(i, j, block) : c[i][j] == c[i][j])
+					fail_msg("%s: %d rows: c[%d,%d] is %g, must be %g",
+					         text, n, i, j, (double)c[i][j],
+					         (double)exact(i, j, block));
+	}
+	kvjit_release(k);
+}
+
+static void test_rows(void **state)
+{
+	kvjit *kv[2] = { open_code(), NULL };
+	kvjit_kernel *k = NULL;
+
+	(void)state;
+	kv[1] = open_with("x86", NULL); /* all that this machine has */
+	if (kvjit_compile(kv[1], FORMAT "pack weights=f dim=64:8", NULL, &k) != KVJIT_OK) {
+		print_message("only generic code: %s\n", kvjit_error(kv[1]));
+		kvjit_close(kv[1]);
+		kv[1] = NULL;
+	}
+	kvjit_release(k);
+	for (int i = 0; i < 2 && kv[i]; i++) {
+		any_rows(kv[i], FORMAT "gemm out=f32 acts=f weights=f block=24 dim=70:72", 24);
+		any_rows(kv[i], FORMAT "gemm out=f32 acts=f weights=f dim=70:72", 1);
+		any_rows(kv[i],
+		         FORMAT "gemm out=f32 acts=f weights=f dim=70:72 m_tile=16 n_tile=16",
+		         1);
+		kvjit_close(kv[i]);
+	}
+}
+
 /* A schedule that can't be built is refused in terms of its knob. */
 static void test_knobs(void **state)
 {
@@ -171,6 +261,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_columns),
 		cmocka_unit_test(test_fused),
+		cmocka_unit_test(test_rows),
 		cmocka_unit_test(test_knobs),
 	};
 

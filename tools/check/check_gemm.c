@@ -331,14 +331,14 @@ static int64_t row_gap(check *c)
 
 bool check_gemm(check *c, char *why, size_t len)
 {
-	static const int rows[] = { 1, 37, 4, 70, 3, 33, 0 };
+	static const int rows[] = { 1, 37, 4, 70, 3, 33, 0, 14, 55, 2 };
 	bind want = { 0 };
 	product g;
 	bool ok = open_product(c, &g, why, len);
 
 	if (!ok)
 		return false;
-	g.rows = rows[check_int(c, 0, 6)];
+	g.rows = rows[check_int(c, 0, 9)];
 	g.stride = g.depth + (c->a.p.fused ? 0 : row_gap(c));
 	g.columns = !c->a.p.fused && check_int(c, 0, 1);
 	g.left = calloc((size_t)(g.rows * g.depth + 1), sizeof *g.left);

@@ -18,15 +18,22 @@
  * reductions over keys and in left factors. Any other reader or maker of a tile in it, and the
  * product stays.
  *
+ * Tile registers too take keys as they lie as the left factor, and queries packed once; their
+ * weights are transposed for the second product (vec_tiles.c): some 100 shuffles for 32 keys
+ * and 16 rows, beside 64 for 16 keys of 32 elements.
+ *
  * Requires level T, products of floats, rows that fill whole vectors, keys that don't lie in
  * product order. Knob turn: auto takes one or two vectors of rows; of more, transposed keys
- * serve so many rows that it doesn't matter. Not for engines and tile registers, which lay out
- * their factors themselves. Costs vectors half as full where a tile has fewer keys than
- * accumulators hide the products' latency for.
+ * serve so many rows that it doesn't matter. In tile registers auto takes keys of at least four
+ * times as many elements as there are rows. Not for GPUs, whose engines lay out their factors
+ * themselves. Costs vectors half as full where a tile has fewer keys than accumulators hide the
+ * products' latency for.
  */
 #include "vectorize.h"
 
 #include <string.h>
+
+enum { TILE_KEYS = 4 }; /* elements of a key for each row, in tile registers */
 
 typedef struct web {
 	const kir_func *in;
@@ -65,10 +72,12 @@ static bool may_turn(const kir_func *f, kir_ref n)
 		return false;
 	const kir_type *q = kir_type_of(f, kir_src(f, n, 0)), *t = kir_type_of(f, n);
 	int64_t lanes = f->target->vector_bits / 32, vectors = q->dim[0] / lanes;
+	bool tiles = kpass_has_tiles(f) && q->elem == KIR_bf16;
+	bool pays = vectors <= 2 && (!tiles || q->dim[1] >= TILE_KEYS * q->dim[0]);
 
 	return (q->elem == KIR_bf16 || q->elem == KIR_f32) &&
 	       kir_type_of(f, kir_src(f, n, 1))->elem == q->elem && t->dim[0] % lanes == 0 &&
-	       (vectors <= 2 || f->sched.turn == KIR_turn_on) && t->dim[1] > 1 &&
+	       (pays || f->sched.turn == KIR_turn_on) && t->dim[1] > 1 &&
 	       row_by_row(f, kir_src(f, n, 1));
 }
 
@@ -188,7 +197,7 @@ kpass_result kpass_turn(const kir_func *in, kir_func *out, kir_diag *why)
 	for (kir_ref n = 1; n < in->nnode; n++)
 		if (in->node[n].op == KIR_OP_dot && kir_attr_of(in, n, KIR_ATTR_trans) == 1)
 			kir_chose(out, KIR_KNOB_turn, KIR_turn_off);
-	if (in->sched.turn == KIR_turn_off || in->target->lanes || kpass_has_tiles(in))
+	if (in->sched.turn == KIR_turn_off || in->target->lanes)
 		return KPASS_SAME;
 	w.turned = kir_alloc(out->module, in->nnode * sizeof *w.turned);
 	w.seen = kir_alloc(out->module, in->nnode * sizeof *w.seen);

@@ -383,7 +383,7 @@ void vec_pack_before(vec *v, kir_ref loop)
 		kir_ref s = in->node[n].op == KIR_OP_dot ? kir_src(in, n, 1) : 0;
 		vec_factor b;
 
-		if (!s || s >= loop || v->deferred[s] || v->tiling[n] || v->packed[n].tile.buf)
+		if (!s || s >= loop || v->deferred[s] || v->packed[n].tile.buf)
 			continue;
 		vec_value(v, s);
 		if (vec_factor_of(v, n, &b))

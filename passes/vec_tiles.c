@@ -54,7 +54,8 @@ typedef struct choice {
 } choice;
 
 static const choice choices[] = { { 1, 2, true },  { 1, 1, true },  { 2, 2, false },
-	                          { 1, 4, false }, { 1, 2, false }, { 1, 1, false } };
+	                          { 1, 4, false }, { 1, 2, false }, { 2, 1, false },
+	                          { 1, 1, false } };
 enum { NCHOICE = sizeof choices / sizeof choices[0] };
 
 /* -- the plan ------------------------------------------------------------------------------ */
@@ -174,10 +175,10 @@ static vec_tiling *tiling_of(vec *v, kir_ref n)
 	const kir_type *t = kir_type_of(v->in, n);
 	const kir_type *at = kir_type_of(v->in, kir_src(v->in, n, 0));
 	kir_op op = op_for(v->in, n);
-	int64_t depth;
+	bool turned = kir_attr_of(v->in, n, KIR_ATTR_trans) == 2;
+	int64_t depth = at->dim[turned ? 0 : 1] * kir_elem_bytes((kir_elem)at->elem);
 
-	if (op == KIR_NONE || kir_attr_of(v->in, n, KIR_ATTR_trans) == 2 ||
-	    at->dim[1] * kir_elem_bytes((kir_elem)at->elem) % 4)
+	if (op == KIR_NONE || depth % 4)
 		return NULL;
 	vec_tiling *g = kir_alloc(v->f->module, sizeof *g);
 
@@ -187,7 +188,6 @@ static vec_tiling *tiling_of(vec *v, kir_ref n)
 	g->rest = t->dim[0] % g->m;
 	g->ncol = equal_parts(t->dim[1], KIR_AMX_BYTES / 4, 1);
 	g->n = t->dim[1] / g->ncol;
-	depth = at->dim[1] * kir_elem_bytes((kir_elem)at->elem);
 	g->steps = equal_parts(depth, KIR_AMX_BYTES, 4);
 	g->bytes = depth / g->steps;
 	return next_choice(v, g, 0) ? g : NULL;
@@ -603,12 +603,17 @@ static void emit(product *p)
 
 /* -- the right factor ---------------------------------------------------------------------- */
 
-static void find_right(product *p)
+/* ready: all of it in product order, if that was done before the loop. */
+static void find_right(product *p, const vec_tile *ready)
 {
 	vec *v = p->v;
 	bool upto = !p->b.local && vec_upto_of(v, &p->b);
 
 	p->how = HOME;
+	if (ready->buf) {
+		p->whole = *ready;
+		return;
+	}
 	if (p->b.local || p->b.unpack || !vec_find_layout(v, &p->b, &p->l) ||
 	    (upto && p->b.trans)) {
 		p->whole = vec_pack(v, &p->b, false).tile;
@@ -628,6 +633,37 @@ static void find_right(product *p)
 			                       p->g->n * p->b.unit);
 }
 
+/* The left factor whose rows are columns in memory (passes/turn.c): words of the contraction
+ * side by side, as of a right factor, then transposed. */
+static vec_tile rows_of_columns(vec *v, const vec_tile *t)
+{
+	int64_t unit = 4 / kir_elem_bytes(t->elem), words = t->rows / unit, n = words * t->cols;
+	vec_factor f = { .local = true, .tile = *t, .cols = t->cols, .depth = t->rows };
+
+	f.stored = f.elem = t->elem;
+	f.unit = unit;
+	vec_tile zipped = vec_pack(v, &f, false).tile;
+	kir_type_id t32 = kir_buffer(v->f->module, KIR_s32, 1, &n);
+
+	f = (vec_factor){ .local = true, .trans = true, .cols = words, .depth = t->cols };
+	f.tile = (vec_tile){ .buf = e1(v->f, KIR_OP_view, t32, zipped.buf),
+		             .rows = words,
+		             .cols = t->cols,
+		             .elem = KIR_s32,
+		             .stride = t->cols };
+	f.stored = f.elem = KIR_s32;
+	f.unit = 1;
+	vec_tile back = vec_pack(v, &f, false).tile;
+
+	n *= unit;
+	back.buf = e1(v->f, KIR_OP_view, kir_buffer(v->f->module, t->elem, 1, &n), back.buf);
+	return (vec_tile){ .buf = back.buf,
+		           .rows = t->cols,
+		           .cols = t->rows,
+		           .elem = t->elem,
+		           .stride = t->rows };
+}
+
 bool vec_tiles_dot(vec *v, kir_ref n)
 {
 	kir_ref accn = kir_src(v->in, n, 2), live, cond;
@@ -638,12 +674,14 @@ bool vec_tiles_dot(vec *v, kir_ref n)
 	vec_flush(v);
 	p.k = choices[p.g->choice];
 	p.a = *vec_value(v, kir_src(v->in, n, 0));
+	if (kir_attr_of(v->in, n, KIR_ATTR_trans) == 2)
+		p.a = rows_of_columns(v, &p.a);
 	p.has_acc = accn != 0;
 	if (accn)
 		p.acc = *vec_value(v, accn);
 	if (!vec_factor_of(v, n, &p.b))
 		return false;
-	find_right(&p);
+	find_right(&p, &v->packed[n].tile);
 	p.out = vec_home(v, n);
 	v->val[n] = p.out;
 	live = p.how != HOME ? vec_live_rows(v, &p.b) : 0;

@@ -20,6 +20,8 @@ for problem in "index kv=index_e4m3 heads=4 dim=64 page=16 topk=32" \
 	"transcode from=e4m3/head/hnd to=int8/token-head heads=2 dim=32 page=16:32" \
 	"transcode from=bf16 to=uint4/c32 heads=2 dim=32 page=16:64" \
 	"transcode from=int8/c16 to=int8/c16/amx heads=2 dim=32 page=32:64" \
+	"transcode from=int4/g32 to=int8/c16 heads=2 dim=64 page=16:32" \
+	"transcode from=e4m3/head to=uint4/c32 heads=2 dim=32 page=16:64" \
 	"attn q=bf16 k=int8/c32 v=int4/g32 heads=4:2 dim=32 page=32" \
 	"attn q=bf16 kv=int4/c16 kv2=bf16 page2=16 heads=4:2 dim=32 page=32 causal sink"; do
 	right "$problem"

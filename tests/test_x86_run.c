@@ -246,6 +246,50 @@ static void test_each(void **state)
 	run_programs(p, sizeof p / sizeof *p);
 }
 
+/* What no kernel of the passes has on the machines that tests run on, but a text may. */
+static void test_seldom(void **state)
+{
+	static const program p[] = {
+		H("sub"),
+		{ "f16", "f16", "f16", 32, "%r = neg %v : f16<32>", 0 },
+		{ "bf16", "bf16", "bf16", 32, "%r = abs %v : bf16<32>", 0 },
+		{ "s8", "s8", "s8", 64,
+		  "%a = and %v, 7 : s8<64>\n%r = fixed %a : s8<64> {shift=4}", 0 },
+		{ "e2m1", "e2m1", "s8", 64, "%r = fixed %v : s8<64> {shift=1}", 0 },
+		{ "e2m1", "e2m1", "s8", 8, "%r = fixed %v : s8<8> {shift=2}", 0 },
+		/* the products are exact, so that the result is rounded once */
+		{ "f32", "f32", "f32", 16,
+		  "%a = convert %v : f64<16>\n%b = convert %w : f64<16>\n"
+		  "%c = mul %a, %b : f64<16>\n%r = convert %c : f32<16>",
+		  0 },
+		{ "s32", "s32", "f32", 16,
+		  "%a = convert %v : f64<16>\n%b = mul %a, 0.5 : f64<16>\n"
+		  "%r = convert %b : f32<16>",
+		  0 },
+		{ "u16", "u16", "f32", 16,
+		  "%a = convert %v : f64<16>\n%r = convert %a : f32<16>", 0 },
+		{ "s32", "s32", "s32", 16,
+		  "%a = convert %v : f64<16>\n%b = mul %a, 0.25 : f64<16>\n"
+		  "%r = convert %b : s32<16> {round=away}",
+		  0 },
+		{ "f32", "f32", "s64", 8, "%r = convert %v : s64<8> {nan=max}", 0 },
+		{ "f32", "f32", "s64", 8, "%r = convert %v : s64<8>", 0 },
+		/* truth values in memory, one byte each */
+		{ "s32", "s32", "s32", 16,
+		  "%c = lt %v, %w : i1<16>\n%l = local : i1[16]\nvstore %c, %l[0]\n"
+		  "%d = vload %l[0] : i1<16>\n%r = select %d, %v, %w : s32<16>",
+		  0 },
+		{ "s32", "s32", "s32", 16,
+		  "%c = lt %v, %w : i1<16>\n%l = local : i1[16]\nvstore %c, %l[0]\n"
+		  "%a = and %v, 15 : s32<16>\n%g = gather %l[%a] : i1<16>\n"
+		  "%r = select %g, %v, %w : s32<16>",
+		  0 },
+	};
+
+	(void)state;
+	run_programs(p, sizeof p / sizeof *p);
+}
+
 static void test_lanes(void **state)
 {
 	static const program p[] = {
@@ -735,6 +779,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_each),
+		cmocka_unit_test(test_seldom),
 		cmocka_unit_test(test_lanes),
 		cmocka_unit_test(test_products),
 		cmocka_unit_test(test_lut),

@@ -164,19 +164,6 @@ static void to_int(const kir_func *f, kir_ref n, kir_elem from, kir_elem to, kir
 	int64_t min, max;
 
 	int_range(to, &min, &max);
-	if (to == KIR_i1) {
-		kir_text_add(out, "(u8)(");
-		kbe_c_number(f, x, "l", out);
-		kir_text_add(out, " != 0");
-		if (kir_is_float(from)) {
-			kir_text_add(out, " && ");
-			kbe_c_number(f, x, "l", out);
-			kir_text_add(out, " == ");
-			kbe_c_number(f, x, "l", out);
-		}
-		kir_text_add(out, ")");
-		return;
-	}
 	kir_text_add(out, "(%s)%s(", kbe_c_type(to), kir_is_float(from) ? "k_int" : "k_clamp");
 	kbe_c_number(f, x, "l", out);
 	if (kir_is_float(from))

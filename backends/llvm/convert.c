@@ -274,8 +274,6 @@ LLVMValueRef kll_convert(kll *l, kir_ref n)
 
 	if (to == from)
 		return v;
-	if (to == KIR_i1)
-		return LLVMBuildICmp(l->b, LLVMIntNE, v, LLVMConstNull(LLVMTypeOf(v)), "");
 	if (from == KIR_i1) {
 		v = LLVMBuildZExt(l->b, v, kll_like(l->i32, v), "");
 		from = KIR_s32;

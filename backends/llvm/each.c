@@ -223,9 +223,6 @@ static LLVMValueRef int_each(kll *l, kir_ref n)
 	case KIR_OP_add: return LLVMBuildAdd(l->b, x, y, "");
 	case KIR_OP_sub: return LLVMBuildSub(l->b, x, y, "");
 	case KIR_OP_mul: return LLVMBuildMul(l->b, x, y, "");
-	case KIR_OP_fma:
-		return LLVMBuildAdd(l->b, LLVMBuildMul(l->b, x, y, ""), kll_operand(l, n, 2),
-		                    "");
 	case KIR_OP_fdiv: return divide(l, n, x, y, false);
 	case KIR_OP_mod: return divide(l, n, x, y, true);
 	case KIR_OP_min: return int_extreme(l, sign, false, x, y);

@@ -77,8 +77,10 @@ int64_t kref_to_int(kir_elem e, double x, int round, int nan)
 {
 	double top, v;
 
-	if (isnan(x) || kir_elems[e].kind == 'B')
+	if (kir_elems[e].kind == 'B')
 		return (int64_t)kir_decode(e, kir_encode(e, x, round, nan, KIR_OVER_sat));
+	if (isnan(x)) /* the largest s64 is no double */
+		return nan == KIR_NAN_max ? kref_int_max(e) : 0;
 	if (round == KIR_ROUND_away)
 		v = trunc((float)(x + copysign(0.5, x)));
 	else

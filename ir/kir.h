@@ -197,6 +197,9 @@ typedef enum kir_arith {
 	X(hint, nta, KIR_HINT_nta + 1)  \
 	X(rescale, always, 1)           \
 	X(rescale, lazy, 2)             \
+	X(exp, full, 1)                 \
+	X(exp, quartic, 2)              \
+	X(exp, cubic, 3)                \
 	X(pipeline, off, 1)             \
 	X(pipeline, on, 2)              \
 	X(turn, off, 1)                 \

@@ -133,9 +133,13 @@ static void test_each(void **state)
 static void test_together(void **state)
 {
 	static const char *const sched[] = {
-		"kv_tile=8 q_tile=3 split=48",    "kv_tile=4 q_tile=2 rows=5 cols=2 unroll=4",
-		"qk=int8x2 pv=bf16 fuse=on",      "qk=bf16 pv=int8 fuse=off decode=shift",
+		"kv_tile=8 q_tile=3 split=48",
+		"kv_tile=4 q_tile=2 rows=5 cols=2 unroll=4",
+		"qk=int8x2 pv=bf16 fuse=on",
+		"qk=bf16 pv=int8 fuse=off decode=shift",
 		"q_tile=8 prefetch=two hint=nta",
+		"pv=bf16 exp=cubic",
+		"pv=bf16 exp=quartic",
 	};
 
 	(void)state;
@@ -180,6 +184,7 @@ static void test_wrong(void **state)
 		{ "qk=int4", "qk" },
 		{ "hint=t3", "hint" },
 		{ "rescale=never", "rescale" },
+		{ "exp=linear", "exp" },
 		{ "rows", "rows" },
 		{ "tile=4", "tile" },
 	};

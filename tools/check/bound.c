@@ -12,6 +12,11 @@
  * u_p = u16 where weights are rounded to bf16 (pv=bf16), else 0. qk=bf16 with a query that
  * isn't exact in bf16 moves an element by u16 of itself: dq = u16 sum|scale q k|.
  *
+ * exp2 by a polynomial of degree 3 or 4 (knob exp; e in ir/exp2.def): weights are off by e of
+ * themselves, and so is their sum: 2 e more in u_p, e in the log-sum-exp. bf16 rounds by at
+ * most u16 / (1 + u16), which leaves u16^2 - u16^3 of u16: degree 4's 2 e (1 + u16), 2^-17.3,
+ * is below that, so u_p stays.
+ *
  * f16 (engines of sub-groups): u_p = 2^-11 where weights are rounded to f16. Weights there are
  * at most 1, or x_j at most 1 of a tile's largest value scale: below 2^-14 they lose at most
  * 2^-25, an output sum_j 2^-25 vs |code_jd| with vs the largest. A query row is scaled by a
@@ -61,6 +66,7 @@
  */
 #include "bound.h"
 
+#include "../../ir/exp2.h"
 #include "../../passes/passes.h"
 
 #include <math.h>
@@ -108,12 +114,19 @@ static kir_ref second_work(const kir_func *f)
 }
 
 /* Rows of a tile before its products were split into digits: those of the output's carry. */
-static void scan(const kir_func *f, kir_ref from, kir_ref to, bound_profile *out)
+static void scan(const kir_func *f, kir_ref from, kir_ref to, bound_profile *out, int *degree)
 {
 	int64_t rows = 1 << 30;
 	for (kir_ref n = from; n < to; n++)
-		if (f->node[n].op == KIR_OP_exp2 && kir_type_of(f, n)->rank == 2)
+		if (f->node[n].op == KIR_OP_exp2 && kir_type_of(f, n)->rank == 2) {
+			const kir_exp2 *p = kir_exp2_of(kir_attr_of(f, n, KIR_ATTR_degree));
+
 			rows = kir_type_of(f, n)->dim[0];
+			if (p && p->error > out->e) {
+				out->e = p->error;
+				*degree = p->degree;
+			}
+		}
 	for (kir_ref n = from; n < to; n++) {
 		if (f->node[n].op != KIR_OP_dot)
 			continue;
@@ -134,18 +147,22 @@ bool bound_profile_of(const kvjit_kernel *k, const char *backend, bool second,
 		return true;
 	char *text = kvjit_kernel_text(k, "ir");
 	kir_diag d = { 0 };
+	int degree = 0;
 	kir_module *m = text ? kir_parse(text, strlen(text), &d) : NULL;
-	kpass_options o = { .list = "expand,fold_scales,arith" };
+	kpass_options o = { .list = "expand,fold_scales,arith,short_exp" };
 	kir_func *f = m && m->nfunc ? kpass_run(m->func[m->nfunc - 1], &o, &d) : NULL;
 	if (f) {
 		kir_ref border = second_work(f);
-		scan(f, second ? border : 1, second ? f->nnode : border, out);
+		scan(f, second ? border : 1, second ? f->nnode : border, out, &degree);
 		out->engine = f->target->lanes != 0;
 	}
 	if (!f)
 		kir_diag_text(&d, why, len);
-	snprintf(out->name, sizeof out->name, "qk=%s pv=%s", arith_names[out->qk],
-	         arith_names[out->pv]);
+	snprintf(out->name, sizeof out->name, "qk=%s pv=%s%s", arith_names[out->qk],
+	         arith_names[out->pv],
+	         degree == 3   ? " exp=cubic"
+	         : degree == 4 ? " exp=quartic"
+	                       : "");
 	kir_module_free(m);
 	free(text);
 	return f != NULL;
@@ -538,6 +555,7 @@ bound_terms bound_terms_of(const attn *a, const bound_profile *p, int64_t at, in
 		t.ds = NAN; /* nothing is within that */
 	for (int64_t j = 0; j < r.len; j++)
 		t.dl = fmax(t.dl, r.dq[j]);
+	t.dl += p->e;
 	if (p->qk >= ARITH_int8 || p->pv >= ARITH_int8 || zeros) {
 		double z = weigh(&r);
 		if (zeros)
@@ -598,10 +616,21 @@ static double score_error(const attn *a, const bound_terms *t, double extra)
 	return (d + 8) * U32 * t->sabs + t->ds + 4 * U32 * extra + 8 * U32 * a->p.softcap;
 }
 
+double bound_weight(const bound_profile *p)
+{
+	double narrowed = U16 / (1 + U16) + 2 * p->e;
+
+	switch (p->pv) {
+	case ARITH_bf16: return fmax(U16, narrowed);
+	case ARITH_f16: return 0x1p-11 + 2 * p->e;
+	default: return 2 * p->e;
+	}
+}
+
 double bound_out(const attn *a, const bound_profile *p, const bound_terms *t, int64_t d,
                  double abs_out, double out, double extra, kir_elem stored)
 {
-	double up = p->pv == ARITH_bf16 ? U16 : p->pv == ARITH_f16 ? 0x1p-11 : 0;
+	double up = bound_weight(p);
 	double weights =
 	    expm1(2 * score_error(a, t, extra)) + up + (t->len + 8) * U32 + 0x1p-19;
 	if (block_of(a, 1))

@@ -18,7 +18,8 @@ typedef struct bound_profile {
 	bound_arith qk, pv;
 	bool engine; /* of a sub-group: weights are rounded as sums with 1024 in f16 */
 	int kv_tile;
-	char name[40]; /* "qk=int8x2 pv=bf16" */
+	double e;      /* relative error of a weight by a short exp2 */
+	char name[40]; /* "qk=int8x2 pv=bf16 exp=cubic" */
 } bound_profile;
 
 /* backend: whose kernel it is; the interpreter has no arithmetic but double precision. second:
@@ -59,6 +60,10 @@ bound_two bound_two_of(const attn *a, const bound_profile p[2], int64_t row, int
 /* Largest magnitude that is added to a score: a bias over `keys` positions, or as much as an
  * expression of the user's was given. */
 double bound_extra(const attn *a, const bound_terms *t, int64_t head, double keys);
+
+/* Relative error of a weight by its narrowing to floats and by a short exp2, as outputs have
+ * it. */
+double bound_weight(const bound_profile *p);
 
 /* Unit roundoff of an element that results are stored in. */
 double bound_unit(kir_elem e);

@@ -325,10 +325,10 @@ static bool compare(const golden_case *c, const attn *a, const kvjit_kernel *k,
 				/* b16 / (1 + u) = b32 + u * (sum of weights times |v|) */
 				double abs_out =
 				    fmax(0, (b16 / (1 + 0x1p-8) - b32) * 256 * 1.01);
-				double f16 = p->pv == ARITH_f16 ? 0x1p-11 * abs_out : 0;
-				double bound = (bf16 ? b16 : b32 + f16) + unit * fabs(want) +
-				               (abs_out + b32) * expm1(2 * t.ds) +
-				               1.01 * t.dw[d];
+				double up = bound_weight(p) - (bf16 ? 0x1p-8 : 0);
+				double bound =
+				    (bf16 ? b16 : b32) + up * abs_out + unit * fabs(want) +
+				    (abs_out + b32) * expm1(2 * t.ds) + 1.01 * t.dw[d];
 				within(r, "out", i, factor * out[i], want, bound);
 			}
 		}

@@ -359,6 +359,51 @@ static void test_blocks(void **state)
 	kir_module_free(m);
 }
 
+/* What is said of one side alone replaces what was said of both, and leaves nothing of it: the
+ * same declaration as with a statement for each side. */
+static void test_a_side_alone(void **state)
+{
+	static const struct {
+		const char *elem, *both, *alone, *scales; /* the last of v, where its group allows */
+	} row[] = {
+		{ "s8", "scale f32 group 32 amax*1/127 eps 1e-05 floor 1e-06 pow2 row",
+		  "scale f32 token-head amax/120 floor 0.001", " vs[h t]" },
+		{ "s8", "scale f32 group 16 amax/127 eps 1e-05",
+		  "scale bf16 group 16 amax/127 pow2-down", " vs[h t g]" },
+		{ "e2m1", "scale e4m3fn group 16 amax/6 or 4 global",
+		  "scale f32 group 32 amax/6 floor 0.001", " vs[h t g]" },
+		{ "u4", "scale f32 group 32 range/15 floor 1e-06",
+		  "elem s8\nv.scale e8m0 group 32 amax/127 pow2", " vs[h t g]" },
+		{ "u4", "scale f32 group 32 range/15 floor 1e-06",
+		  "elem s8\nv.scale f32 tensor given", "" },
+		{ "s8", "scale f32 group 32 amax*1/127 floor 1e-06", "elem bf16\nv.scale none", "" },
+		{ "s8", "rotate hadamard 32 signs", "rotate hadamard", NULL },
+		{ "s8", "rotate hadamard 32 signs", "rotate none", NULL },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+		const char *scale = "", *vs = row[i].scales;
+		kir_module *m = kir_module_new(), *n = kir_module_new();
+		char together[500], apart[500], tensor[100];
+
+		if (!vs) {
+			scale = "scale f32 group 32 amax/127 floor 1e-06\n";
+			vs = " vs[h t g]";
+		}
+		snprintf(tensor, sizeof tensor, "tensor c { k[h t d] v[h t d] ks[h t g]%s }", vs);
+		snprintf(together, sizeof together, "format a v1 {\nelem %s\n%s%s\nv.%s\n%s }",
+		         row[i].elem, scale, row[i].both, row[i].alone, tensor);
+		snprintf(apart, sizeof apart, "format a v1 {\nelem %s\n%sk.%s\nv.%s\n%s }",
+		         row[i].elem, scale, row[i].both, row[i].alone, tensor);
+		if (kir_format_hash(support_format_parse(m, together)) !=
+		    kir_format_hash(support_format_parse(n, apart)))
+			fail_msg("'%s' keeps something of '%s'", row[i].alone, row[i].both);
+		kir_module_free(m);
+		kir_module_free(n);
+	}
+}
+
 /* Changing any statement changes the hash. */
 static void test_hash(void **state)
 {
@@ -456,6 +501,7 @@ int main(void)
 		cmocka_unit_test(test_split),
 		cmocka_unit_test(test_made_up),
 		cmocka_unit_test(test_blocks),
+		cmocka_unit_test(test_a_side_alone),
 		cmocka_unit_test(test_hash),
 	};
 

@@ -384,6 +384,20 @@ static void test_refusals(void **state)
 		       "for %i = 0 to %n par {\n%v = vload %x[%i] : f32<512>\n"
 		       "vstore %v, %x[%i]\nyield\n}\nret\n}\n",
 		       "more than 16 elements for each of 16 lanes");
+		/* lanes' parts are kept in arrays: these were written past their ends */
+		refuse(be,
+		       "func @f(%x: in u8[?,64,64], %y: out u8[?,256], %n: s64) level=V "
+		       "target=xe-pvc {\nfor %i = 0 to %n par {\n"
+		       "%a = xe.load2d %x[%i,0,0] : u8<1024> {pitch=64}\n"
+		       "%c = xe.zip %a, %a : u8<2048>\n%d = xe.part %c : u8<256>\n"
+		       "vstore %d, %y[%i,0]\nyield\n}\nret\n}\n",
+		       "xe.zip: 128 bytes for each of 16 lanes; there are at most 64");
+		refuse(be,
+		       "func @f(%x: in u8[?,64,64], %y: out u8[?,1024], %n: s64) level=V "
+		       "target=xe-lp {\nfor %i = 0 to %n par {\n"
+		       "%a = xe.load2d %x[%i,0,0] : u8<1024> {pitch=64}\n"
+		       "vstore %a, %y[%i,0]\nyield\n}\nret\n}\n",
+		       "vstore: operand 1 has more than 16 elements for each of 16 lanes");
 	}
 }
 

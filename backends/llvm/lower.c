@@ -375,28 +375,55 @@ static void init_types(kll *l)
 
 /* Ops of a sub-group whose lanes may have more than vectors hold: their hook makes words of it.
  */
-static bool hook_knows(kir_op op)
+static bool hook_makes(kir_op op)
 {
 	return op == KIR_OP_xe_load2d || op == KIR_OP_xe_zip || op == KIR_OP_xe_part ||
 	       op == KIR_OP_bitcast;
+}
+
+static bool is_wide(const kll *l, kir_ref n)
+{
+	return l->o->spread && !kir_type_of(l->f, n)->buffer && kll_own(l, n) > KLL_MAX_OWN;
 }
 
 /* Whether n's value has a place in LLVM: tiles are for level T, and this folder keeps lanes in
  * arrays. */
 static bool check_value(kll *l, kir_ref n)
 {
+	kir_op op = (kir_op)l->f->node[n].op;
 	unsigned lanes = kll_lanes(l, n);
+	unsigned bytes = kll_own(l, n) * kir_elem_bytes(kll_elem(l, n));
 
 	if (kir_type_of(l->f, n)->rank > 1)
 		kll_fail(l, n, "a value at level V is a scalar or a vector, not a tile");
 	else if (!l->o->spread && lanes > KLL_MAX_LANES)
 		kll_fail(l, n, "a vector of %u lanes; there are at most %d", lanes,
 		         KLL_MAX_LANES);
-	else if (l->o->spread && kll_own(l, n) > KLL_MAX_OWN &&
-	         !hook_knows((kir_op)l->f->node[n].op))
+	else if (is_wide(l, n) && !hook_makes(op))
 		kll_fail(l, n, "a vector of more than %u elements for each of %u lanes",
 		         KLL_MAX_OWN, l->o->spread);
+	else if (is_wide(l, n) && bytes > KLL_MAX_BYTES)
+		kll_fail(l, n, "%u bytes for each of %u lanes; there are at most %d", bytes,
+		         l->o->spread, KLL_MAX_BYTES);
 	return !l->failed;
+}
+
+/* Nobody else reads such. */
+static bool check_operands(kll *l, kir_ref n)
+{
+	kir_op op = (kir_op)l->f->node[n].op;
+
+	for (unsigned i = 0; i < l->f->node[n].nsrc; i++)
+		if (is_wide(l, kir_src(l->f, n, i)) && !hook_makes(op) &&
+		    op != KIR_OP_xe_dpas) {
+			kll_fail(
+			    l, n,
+			    "operand %u has more than %u elements for each of %u lanes, which "
+			    "only xe.dpas, xe.zip, xe.part and bitcast take",
+			    i + 1, KLL_MAX_OWN, l->o->spread);
+			return false;
+		}
+	return true;
 }
 
 static bool check_types(kll *l)
@@ -408,10 +435,12 @@ static bool check_types(kll *l)
 		          f->name, f->level == KIR_A ? "A" : "T");
 		return false;
 	}
-	for (kir_ref n = 1; n < f->nnode; n++)
-		if (f->node[n].type != KIR_NO_TYPE && !kir_type_of(f, n)->buffer &&
-		    !check_value(l, n))
+	for (kir_ref n = 1; n < f->nnode; n++) {
+		bool value = f->node[n].type != KIR_NO_TYPE && !kir_type_of(f, n)->buffer;
+
+		if ((value && !check_value(l, n)) || !check_operands(l, n))
 			return false;
+	}
 	return true;
 }
 

@@ -421,6 +421,8 @@ static void held(product *p)
 	const vec_tiling *g = p->g;
 	int64_t most = UNROLLED / g->steps, count = g->ncol;
 
+	kir_chose(p->v->f, KIR_KNOB_rows, KIR_AMX_ROWS);
+	kir_chose(p->v->f, KIR_KNOB_cols, p->k.nb);
 	for (int64_t s = 0; s < g->steps; s++)
 		load_left(p, g->a[s], ix(0), ix(s));
 	while (count > most && count > 1)

@@ -30,6 +30,7 @@ static const char *const problems[] = {
 
 static const char *const targets[] = { "generic",     "avx2", "avx512",
 	                               "avx512-bf16", "amx",  "xe-pvc" };
+enum { RICH = 3 }; /* the first that has all passes of its kind */
 
 static void without_schedule(char *text)
 {
@@ -82,9 +83,13 @@ static void test_said_is_done(void **state)
 
 			if (f) {
 				build(m, problems[i], targets[j], f->chosen, &said);
-				if (strcmp(open, said) != 0)
-					fail_msg("%s, %s: not the same kernel", problems[i],
-					         targets[j]);
+				if (strcmp(open, said) != 0) {
+					kir_text t = { 0 };
+
+					kir_chosen_print(f, &t);
+					fail_msg("%s, %s: not the same kernel with %s",
+					         problems[i], targets[j], t.text);
+				}
 				for (unsigned k = 0; k < kir_nknobs; k++)
 					knobs += f->chosen[k].n != 0;
 				kernels++;
@@ -180,11 +185,11 @@ static void test_last_level(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < sizeof problems / sizeof *problems; i++)
-		for (size_t j = 0; j < sizeof targets / sizeof *targets; j++)
+		for (size_t j = RICH; j < sizeof targets / sizeof *targets; j++)
 			for (unsigned level = KIR_T; level <= KIR_V; level *= 2) {
 				kir_module *m = kir_module_new();
 				kir_diag d = { 0 };
-				kir_func *f = NULL;
+				kir_func *f = NULL, *g = NULL;
 				kir_problem p;
 				char *open;
 
@@ -192,9 +197,9 @@ static void test_last_level(void **state)
 				                              strlen(problems[i]), &p, &d));
 				f = kir_problem_expand(m, &p, kir_target_find(targets[j]), &d);
 				free(f ? rest(f, 0, f->sched.kv_tile, level, &f) : NULL);
-				open = f ? rest(f, 0, f->sched.kv_tile, 0, NULL) : NULL;
+				open = f ? rest(f, 0, f->sched.kv_tile, 0, &g) : NULL;
 				for (unsigned k = 0; open && k < kir_nknobs; k++) {
-					int now = *kir_sched_knob(&f->sched, k);
+					int now = g->chosen[k].n ? g->chosen[k].value[0] : 0;
 					char *set = rest(f, k, other_value(k, now), 0, NULL);
 					bool same = set && !strcmp(open, set);
 

@@ -257,6 +257,16 @@ static void default_gemm(kir_func *f)
 	f->sched.qk = bf16 && a != KIR_f16 && a != KIR_f32 ? KIR_ARITH_bf16 : KIR_ARITH_f32;
 }
 
+/* Many rows share what is widened, where hints say how many there are. */
+static void default_chunks(kir_func *f, const kir_problem *p)
+{
+	kir_ref n = kvjit_find_op(f, KIR_OP_gemm);
+	int64_t batch = p && p->batch ? p->batch : 1, qlen = p && p->qlen ? p->qlen : 1;
+
+	if (n && p && !f->sched.m_chunk && !is_given(p->has_knob, "m_chunk"))
+		f->sched.m_chunk = (int)kpass_default_m_chunk(f, n, batch * qlen);
+}
+
 /* Sums of several queries, or of one query's many heads over long values, lie in memory and are
  * no small part of L1: scaling them at every tile of keys costs more than asking whether it is
  * needed. On GPUs they are registers; where these have products asking takes fewer instructions
@@ -314,6 +324,7 @@ void kvjit_default_schedule(kir_func *f, const kir_problem *p)
 	if (f->level == KIR_A) {
 		default_index(f);
 		default_gemm(f);
+		default_chunks(f, p);
 	}
 
 	if (f->level != KIR_A || !n || !kvjit_shape_of(f, &s))

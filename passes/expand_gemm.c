@@ -29,12 +29,13 @@
  * their own. Where w is padded (a packed layout) the last tile is a whole one, cut when it is
  * stored.
  *
+ * With knob m_chunk the m_tile rows of whole columns are expand_gemm_chunk.c's.
+ *
  * relayout copies BAND rows and STRIPE columns at once.
  *
- * Requires level A. Knobs m_tile, n_tile.
+ * Requires level A. Knobs m_tile, n_tile, m_chunk, n_chunk.
  */
-#include "expand.h"
-#include "../ir/format.h"
+#include "expand_gemm.h"
 
 enum {
 	BLOCK = 128,
@@ -50,21 +51,6 @@ enum {
 	STRIPE = 64
 };
 
-typedef struct gemm {
-	kir_func *f;
-	kir_ref a, as, w, ws, c, n;
-	const kir_side *a_two, *w_two; /* codes two a byte; NULL: they aren't */
-	int64_t cols, depth, group, wgroup, block;
-	int64_t step; /* of the contraction that both scales hold for */
-	int64_t unit; /* of it that codes come in                 */
-	int64_t m_tile, n_tile;
-} gemm;
-
-static kir_ref s64_op(kir_func *f, kir_op op, kir_ref a, kir_ref b)
-{
-	return e2(f, op, kir_scalar(f->module, KIR_s64), a, b);
-}
-
 /* at / by, of a constant at once. */
 static kir_ref quotient(kir_func *f, kir_ref at, int64_t by)
 {
@@ -73,7 +59,7 @@ static kir_ref quotient(kir_func *f, kir_ref at, int64_t by)
 	if (by == 1)
 		return at;
 	return kir_is_const(f, at, &k) ? s64c(f, k / by)
-	                               : s64_op(f, KIR_OP_fdiv, at, s64c(f, by));
+	                               : gemm_s64(f, KIR_OP_fdiv, at, s64c(f, by));
 }
 
 /* Which scale of a row position k has; group 0: there is one. */
@@ -115,32 +101,23 @@ static kir_ref column_at(kir_func *f, kir_ref buf, kir_ref row, kir_ref col, int
 	          tile_at(f, buf, row, col, n, 1, upto));
 }
 
-/* Where a tile is. */
-typedef struct where {
-	kir_ref i, j, k;
-	int64_t rows, cols, depth;
-	int64_t keep; /* columns that exist: fewer than cols in what pads w */
-	kir_ref upto; /* rows of a that exist; 0: all of these do           */
-} where;
-
-/* Codes from element k of rows from i, as values. two: they lie two a byte. */
-static kir_ref codes_at(kir_func *f, kir_ref buf, const kir_side *two, kir_ref i, kir_ref k,
-                        int64_t rows, int64_t n, kir_ref upto)
+kir_ref gemm_codes(kir_func *f, kir_ref buf, const kir_side *two, kir_ref i, kir_ref k,
+                   int64_t rows, int64_t n, kir_ref upto, kir_elem e)
 {
 	kir_ref x;
 
 	if (!two)
-		return as_elem(f, tile_at(f, buf, i, k, rows, n, upto), KIR_f32);
+		return as_elem(f, tile_at(f, buf, i, k, rows, n, upto), e);
 	x = tile_at(f, buf, i, quotient(f, k, 2), rows, n / 2, upto);
 	x = kir_emit(f, KIR_OP_unpack, kir_tile(f->module, two->elem, rows, n), &x, 1,
 	             (int64_t[KIR_MAX_ATTRS]){ two->pack });
-	return as_elem(f, x, KIR_f32);
+	return as_elem(f, x, e);
 }
 
 /* Products of one block of the contraction, plus acc if it is given. A dot takes whole words of
  * 4 elements; what is left are products of a column of a and a column of w. Codes of 4 bits
  * leave nothing. */
-static kir_ref products(const gemm *g, const where *at, kir_ref acc)
+static kir_ref products(const gemm *g, const gemm_place *at, kir_ref acc)
 {
 	kir_func *f = g->f;
 	kir_module *m = f->module;
@@ -148,15 +125,20 @@ static kir_ref products(const gemm *g, const where *at, kir_ref acc)
 	kir_type_id t = kir_tile(m, KIR_f32, at->rows, at->cols);
 
 	if (whole) {
-		kir_ref a =
-		    codes_at(f, g->a, g->a_two, at->i, at->k, at->rows, whole, at->upto);
-		kir_ref w = codes_at(f, g->w, g->w_two, at->j, at->k, at->cols, whole, 0);
+		kir_ref a = at->wide_a, w = at->wide_w;
+
+		if (!a)
+			a = gemm_codes(f, g->a, g->a_two, at->i, at->k, at->rows, whole,
+			               at->upto, KIR_f32);
+		if (!w)
+			w = gemm_codes(f, g->w, g->w_two, at->j, at->k, at->cols, whole, 0,
+			               KIR_f32);
 
 		acc = kir_emit(f, KIR_OP_dot, t, (kir_ref[]){ a, w, acc }, acc ? 3 : 2,
 		               (int64_t[KIR_MAX_ATTRS]){ 1 });
 	}
 	for (int64_t d = whole; d < at->depth; d++) {
-		kir_ref k = s64_op(f, KIR_OP_add, at->k, s64c(f, d));
+		kir_ref k = gemm_s64(f, KIR_OP_add, at->k, s64c(f, d));
 		kir_ref a =
 		    as_elem(f, column_at(f, g->a, at->i, k, at->rows, at->upto), KIR_f32);
 		kir_ref w = as_elem(f, column_at(f, g->w, at->j, k, at->cols, 0), KIR_f32);
@@ -167,8 +149,13 @@ static kir_ref products(const gemm *g, const where *at, kir_ref acc)
 	return acc;
 }
 
-/* acc and one block, times its scales. */
-static kir_ref one_block(const gemm *g, const where *at, kir_ref acc)
+kir_ref gemm_row_scales(const gemm *g, const gemm_place *at)
+{
+	return widen_scale(g->f, column_at(g->f, g->as, at->i, part_at(g->f, at->k, g->group),
+	                                   at->rows, at->upto));
+}
+
+kir_ref gemm_block(const gemm *g, const gemm_place *at, kir_ref acc)
 {
 	kir_func *f = g->f;
 	kir_type_id t = kir_tile(f->module, KIR_f32, at->rows, at->cols);
@@ -179,8 +166,7 @@ static kir_ref one_block(const gemm *g, const where *at, kir_ref acc)
 	if (!scaled)
 		return p;
 	if (g->as)
-		row = widen_scale(f, column_at(f, g->as, at->i, part_at(f, at->k, g->group),
-		                               at->rows, at->upto));
+		row = at->row_scales ? at->row_scales : gemm_row_scales(g, at);
 	if (g->ws && g->block == 1) {
 		kir_ref upto = at->keep < at->cols ? s64c(f, g->cols) : 0;
 		kir_ref w =
@@ -200,43 +186,53 @@ static kir_ref one_block(const gemm *g, const where *at, kir_ref acc)
 	return e3x(f, KIR_OP_fma, t, p, row, acc, 0);
 }
 
+kir_ref gemm_rest(const gemm *g, gemm_place at, kir_ref acc)
+{
+	if (g->whole == g->depth)
+		return acc;
+	at.k = s64c(g->f, g->whole);
+	at.depth = g->depth - g->whole;
+	return gemm_block(g, &at, acc);
+}
+
+void gemm_store(const gemm *g, const gemm_place *at, kir_ref acc)
+{
+	kir_func *f = g->f;
+
+	acc = as_elem(f, acc, (kir_elem)kir_type_of(f, g->c)->elem);
+	if (at->keep < at->cols) {
+		kir_type_id kt = kir_tile(f->module, (kir_elem)kir_type_of(f, acc)->elem,
+		                          at->rows, at->keep);
+
+		acc = kir_emit(f, KIR_OP_slice, kt, &acc, 1, (int64_t[KIR_MAX_ATTRS]){ 1, 0 });
+	}
+	kir_emit(f, KIR_OP_store, KIR_NO_TYPE, (kir_ref[]){ acc, g->c, at->i, at->j, at->upto },
+	         at->upto ? 5 : 4, NULL);
+}
+
 /* at.rows rows from at.i of the columns from at.j. */
-static void one_tile(const gemm *g, where at)
+static void one_tile(const gemm *g, gemm_place at)
 {
 	kir_func *f = g->f;
 	kir_type_id t = kir_tile(f->module, KIR_f32, at.rows, at.cols);
 	kir_ref acc = e1(f, KIR_OP_splat, t, f32c(f, 0));
-	int64_t whole = g->depth / g->step * g->step;
 
 	at.depth = g->step;
-	if (whole > g->step) {
-		kir_ref l = kir_for(f, s64c(f, 0), s64c(f, whole), g->step, false, &acc, 1);
+	if (g->whole > g->step) {
+		kir_ref l = kir_for(f, s64c(f, 0), s64c(f, g->whole), g->step, false, &acc, 1);
 
 		at.k = l + 1;
-		acc = one_block(g, &at, l + 2);
+		acc = gemm_block(g, &at, l + 2);
 		acc = kir_for_end(f, l, &acc, 1);
-	} else if (whole) {
+	} else if (g->whole) {
 		at.k = s64c(f, 0);
-		acc = one_block(g, &at, acc);
+		acc = gemm_block(g, &at, acc);
 	}
-	if (whole < g->depth) {
-		at.k = s64c(f, whole);
-		at.depth = g->depth - whole;
-		acc = one_block(g, &at, acc);
-	}
-	acc = as_elem(f, acc, (kir_elem)kir_type_of(f, g->c)->elem);
-	if (at.keep < at.cols) {
-		kir_type_id kt =
-		    kir_tile(f->module, (kir_elem)kir_type_of(f, acc)->elem, at.rows, at.keep);
-
-		acc = kir_emit(f, KIR_OP_slice, kt, &acc, 1, (int64_t[KIR_MAX_ATTRS]){ 1, 0 });
-	}
-	kir_emit(f, KIR_OP_store, KIR_NO_TYPE, (kir_ref[]){ acc, g->c, at.i, at.j, at.upto },
-	         at.upto ? 5 : 4, NULL);
+	gemm_store(g, &at, gemm_rest(g, at, acc));
 }
 
 /* The rows [from, to) of the columns from j, `rows` at a time. */
-static void some_rows(const gemm *g, kir_ref from, kir_ref to, where at)
+static void some_rows(const gemm *g, kir_ref from, kir_ref to, gemm_place at)
 {
 	kir_ref l = kir_for(g->f, from, to, at.rows, false, NULL, 0);
 
@@ -250,33 +246,35 @@ static void some_rows(const gemm *g, kir_ref from, kir_ref to, where at)
 static kir_ref cut_end(const gemm *g, kir_ref from, int64_t rows, int64_t less)
 {
 	kir_func *f = g->f;
-	kir_ref left = s64_op(f, KIR_OP_sub, g->n, from), n;
+	kir_ref left = gemm_s64(f, KIR_OP_sub, g->n, from), n;
 
-	n = s64_op(f, KIR_OP_add, left, s64c(f, rows - 1 - less));
-	n = s64_op(f, KIR_OP_max, quotient(f, n, rows), s64c(f, 0));
-	return s64_op(f, KIR_OP_add, from, s64_op(f, KIR_OP_mul, n, s64c(f, rows)));
+	n = gemm_s64(f, KIR_OP_add, left, s64c(f, rows - 1 - less));
+	n = gemm_s64(f, KIR_OP_max, quotient(f, n, rows), s64c(f, 0));
+	return gemm_s64(f, KIR_OP_add, from, gemm_s64(f, KIR_OP_mul, n, s64c(f, rows)));
 }
 
-/* All rows of the columns from j. */
-static void all_rows(const gemm *g, kir_ref j, int64_t cols, int64_t keep)
+void gemm_rows(const gemm *g, kir_ref from, bool whole, kir_ref j, int64_t cols, int64_t keep)
 {
 	kir_func *f = g->f;
 	const kir_target *t = f->target;
 	int64_t some = t->features & KIR_HAS_amx_tile ? KIR_AMX_ROWS : SOME;
 	int64_t sizes[4] = { g->m_tile, t->lanes ? FEW : some, FEW, 1 }, size = 0;
-	kir_ref from = s64c(f, 0), step, to;
+	kir_ref step, to;
 
 	for (int i = 0; i < 4; i++) {
-		where at = { .j = j, .rows = sizes[i], .cols = cols, .keep = keep };
+		gemm_place at = { .j = j, .rows = sizes[i], .cols = cols, .keep = keep };
 
 		if (size && sizes[i] >= size)
 			continue;
 		size = sizes[i];
+		if (!i && !whole)
+			continue;
 		step = s64c(f, size);
 		if (size == 1) {
 			to = g->n;
 		} else if (!i || t->lanes) {
-			to = s64_op(f, KIR_OP_mul, s64_op(f, KIR_OP_fdiv, g->n, step), step);
+			to =
+			    gemm_s64(f, KIR_OP_mul, gemm_s64(f, KIR_OP_fdiv, g->n, step), step);
 		} else {
 			to = cut_end(g, from, size, size > FEW ? FEW : 1);
 			at.upto = g->n;
@@ -292,70 +290,89 @@ static int64_t unit_of(const kir_side *two)
 	return !two ? 1 : two->pack > WORD ? 2 * two->pack : 2 * WORD;
 }
 
-static bool choose_tiles(gemm *g, kir_diag *why)
+void gemm_sizes(const kir_func *in, kir_ref n, gemm *g)
 {
-	const kir_sched *s = &g->f->sched;
-	int64_t a = g->group ? g->group : g->depth, w = g->wgroup ? g->wgroup : g->depth;
-	unsigned lanes = g->f->target->lanes;
+	const kir_sched *s = &in->sched;
+	const kir_type *a = kir_type_of(in, kir_operand(in, n, "a"));
+	const kir_type *w = kir_type_of(in, kir_operand(in, n, "w"));
+	unsigned lanes = in->target->lanes;
 	bool narrow = lanes == 8; /* half the registers */
 
-	g->step = g->as && a < g->depth ? a : g->depth;
-	if (g->ws && w < g->step)
-		g->step = w;
+	g->a_two = kir_packed_side(in, n, KIR_ATTR_acts);
+	g->w_two = kir_packed_side(in, n, KIR_ATTR_weights);
+	g->a_elem = g->a_two ? g->a_two->elem : (kir_elem)a->elem;
+	g->w_elem = g->w_two ? g->w_two->elem : (kir_elem)w->elem;
+	g->cols = kir_type_of(in, kir_operand(in, n, "c"))->dim[1];
+	g->depth = a->dim[1] * (g->a_two ? 2 : 1);
+	g->unit = unit_of(g->w_two) > unit_of(g->a_two) ? unit_of(g->w_two) : unit_of(g->a_two);
+	g->group = kir_attr_of(in, n, KIR_ATTR_group);
+	g->wgroup = kir_attr_of(in, n, KIR_ATTR_wgroup);
+	g->block = kir_attr_of(in, n, KIR_ATTR_block);
+	g->step =
+	    kir_operand(in, n, "as") && g->group && g->group < g->depth ? g->group : g->depth;
+	if (kir_operand(in, n, "ws") && g->wgroup && g->wgroup < g->step)
+		g->step = g->wgroup;
 	for (int64_t d = BLOCK; g->step > BLOCK; d -= g->unit)
 		if (g->step % d == 0 || (g->step == g->depth && d == BLOCK))
 			g->step = d;
+	g->whole = g->depth / g->step * g->step;
 	g->m_tile = s->m_tile ? s->m_tile : narrow ? NARROW_M : lanes ? GPU_M_TILE : M_TILE;
 	g->n_tile = s->n_tile ? s->n_tile : narrow ? NARROW_N : N_TILE;
 	while (g->block > 1 && g->block % g->n_tile && g->n_tile > 1 && !s->n_tile)
 		g->n_tile /= 2;
+}
+
+static bool choose_tiles(gemm *g, kir_diag *why)
+{
 	kir_chose(g->f, KIR_KNOB_m_tile, g->m_tile);
 	kir_chose(g->f, KIR_KNOB_n_tile, g->n_tile);
 	if (g->block == 1 || g->block % g->n_tile == 0)
-		return true;
+		return gemm_chunks(g, why);
 	kir_error(why, 0, 0,
 	          "knob n_tile=%d: it must divide block=%d, whose columns share a scale",
 	          (int)g->n_tile, (int)g->block);
 	return false;
 }
 
-bool expand_gemm(const kir_func *in, kir_ref n, kir_func *f, kir_ref *map, kir_diag *why)
+static void all_columns(const gemm *g)
 {
-	gemm g = { .f = f,
-		   .a = expand_operand(in, n, map, "a"),
-		   .as = expand_operand(in, n, map, "as"),
-		   .w = expand_operand(in, n, map, "w"),
-		   .ws = expand_operand(in, n, map, "ws"),
-		   .c = expand_operand(in, n, map, "c"),
-		   .n = expand_operand(in, n, map, "n"),
-		   .group = kir_attr_of(in, n, KIR_ATTR_group),
-		   .wgroup = kir_attr_of(in, n, KIR_ATTR_wgroup),
-		   .block = kir_attr_of(in, n, KIR_ATTR_block),
-		   .a_two = kir_packed_side(in, n, KIR_ATTR_acts),
-		   .w_two = kir_packed_side(in, n, KIR_ATTR_weights) };
+	kir_func *f = g->f;
+	int64_t whole = g->cols / g->n_tile, rest = g->cols % g->n_tile;
 
-	g.cols = kir_type_of(f, g.c)->dim[1];
-	g.depth = kir_type_of(f, g.a)->dim[1] * (g.a_two ? 2 : 1);
-	g.unit = unit_of(g.w_two) > unit_of(g.a_two) ? unit_of(g.w_two) : unit_of(g.a_two);
-	if (!choose_tiles(&g, why))
-		return false;
-	int64_t whole = g.cols / g.n_tile, rest = g.cols % g.n_tile;
-
-	if (whole) {
+	if (whole && f->sched.m_chunk) {
+		gemm_chunked(g);
+	} else if (whole) {
 		kir_ref l = kir_for(f, s64c(f, 0), s64c(f, whole), 1, true, NULL, 0);
 
-		all_rows(&g, s64_op(f, KIR_OP_mul, l + 1, s64c(f, g.n_tile)), g.n_tile,
-		         g.n_tile);
+		gemm_rows(g, s64c(f, 0), true,
+		          gemm_s64(f, KIR_OP_mul, l + 1, s64c(f, g->n_tile)), g->n_tile,
+		          g->n_tile);
 		kir_for_end(f, l, NULL, 0);
 	}
 	if (rest) {
-		int64_t start = whole * g.n_tile, end = kir_type_of(f, g.w)->dim[0];
-		bool padded = start + g.n_tile <= end;
+		int64_t start = whole * g->n_tile, end = kir_type_of(f, g->w)->dim[0];
+		bool padded = start + g->n_tile <= end;
 		kir_ref l = kir_for(f, s64c(f, 0), s64c(f, 1), 1, true, NULL, 0);
 
-		all_rows(&g, s64c(f, start), padded ? g.n_tile : rest, rest);
+		gemm_rows(g, s64c(f, 0), true, s64c(f, start), padded ? g->n_tile : rest, rest);
 		kir_for_end(f, l, NULL, 0);
 	}
+}
+
+bool expand_gemm(const kir_func *in, kir_ref n, kir_func *f, kir_ref *map, kir_diag *why)
+{
+	gemm g = { .f = f };
+
+	gemm_sizes(in, n, &g);
+	g.a = expand_operand(in, n, map, "a");
+	g.as = expand_operand(in, n, map, "as");
+	g.w = expand_operand(in, n, map, "w");
+	g.ws = expand_operand(in, n, map, "ws");
+	g.c = expand_operand(in, n, map, "c");
+	g.n = expand_operand(in, n, map, "n");
+	if (!choose_tiles(&g, why))
+		return false;
+	all_columns(&g);
 	return true;
 }
 
@@ -435,7 +452,7 @@ bool expand_relayout(const kir_func *in, kir_ref n, kir_func *f, kir_ref *map, k
 	if (whole) {
 		kir_ref l = kir_for(f, s64c(f, 0), s64c(f, whole), 1, true, NULL, 0);
 
-		band(&c, s64_op(f, KIR_OP_mul, l + 1, s64c(f, BAND)), BAND, 0);
+		band(&c, gemm_s64(f, KIR_OP_mul, l + 1, s64c(f, BAND)), BAND, 0);
 		kir_for_end(f, l, NULL, 0);
 	}
 	if (row == c.y_rows)

@@ -71,6 +71,8 @@ int64_t kpass_default_q_block(const kir_target *t, const kpass_order *o);
 /* Knob kv_chunk where it is 0, in tokens. bytes: of a key and its value, as they are kept for
  * the tiles of queries: stored, or widened, which lies in one piece. */
 int64_t kpass_default_kv_chunk(const kir_target *t, const kpass_order *o, int64_t kv_tile);
+/* Knob m_chunk of product n where nobody chose; 0: it can't be, or has no gain for `rows`. */
+int64_t kpass_default_m_chunk(const kir_func *f, kir_ref n, int64_t rows);
 /* Query heads of a KV head that are handled together, of `group`. */
 int64_t kpass_head_tile(const kir_target *t, int64_t group, int64_t dim_v);
 /* Most rows of queries on a GPU, where they and their sums stay in registers: a block of the

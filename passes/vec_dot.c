@@ -65,7 +65,7 @@ kir_ref vec_left_word(vec *v, const vec_left *l, vec_ix r, vec_ix k, int64_t lan
 	kir_elem word = l->elem == KIR_f32 ? KIR_f32 : KIR_s32;
 	vec_ix at = vec_add(v, vec_mul(v, r, l->row), vec_mul(v, k, l->step));
 
-	at.k += l->first;
+	at = vec_add(v, l->first, at);
 	kir_ref x = e2(v->f, KIR_OP_load, kir_scalar(m, word), l->words, vec_ref(v, at));
 	x = e1(v->f, KIR_OP_splat, kir_vector(m, word, lanes), x);
 	return word == KIR_f32
@@ -143,8 +143,8 @@ static bool takes_pairs(const product *d)
 	return t->features & KIR_HAS_avx512 && d->b.cols == d->v->lanes && !d->b.trans &&
 	       !d->acc && d->out.elem == KIR_s32 && d->p.ratio == 1 && d->p.how != VEC_ZIP &&
 	       d->p.max_lanes >= d->v->lanes && d->rows >= PAIRS_MIN && d->rows <= PAIRS_MAX &&
-	       !d->v->in->sched.rows && d->steps % 2 == 0 && l->step == 1 &&
-	       l->first % 2 == 0 && l->row % 2 == 0;
+	       !d->v->in->sched.rows && d->steps % 2 == 0 && l->step == 1 && !l->first.var &&
+	       l->first.k % 2 == 0 && l->row % 2 == 0;
 }
 
 /* Words k and k + 1 of row r, in every pair of lanes. */
@@ -152,7 +152,7 @@ static kir_ref pair_of_words(product *d, kir_ref words, int64_t r, vec_ix k, int
 {
 	vec *v = d->v;
 	kir_module *m = v->f->module;
-	int64_t at = (d->left.first + r * d->left.row) / 2;
+	int64_t at = (d->left.first.k + r * d->left.row) / 2;
 	kir_ref i = e2(v->f, KIR_OP_fdiv, kir_scalar(m, KIR_s64), k.var, s64c(v->f, 2));
 	kir_ref x = e2(v->f, KIR_OP_load, kir_scalar(m, KIR_s64), words,
 	               vec_ref(v, (vec_ix){ i, at + k.k / 2 }));
@@ -345,7 +345,10 @@ vec_left vec_left_words(vec *v, const vec_tile *t, int64_t unit)
 {
 	vec_left l = { .words = t->buf, .unit = unit, .elem = t->elem };
 
-	l.first = t->off / unit;
+	l.first = ix(t->off.k / unit);
+	if (t->off.var) /* whole rows */
+		l.first.var = e2(v->f, KIR_OP_fdiv, kir_scalar(v->f->module, KIR_s64),
+		                 t->off.var, s64c(v->f, unit));
 	l.row = t->stride / unit;
 	l.step = 1;
 	if (t->elem == KIR_f32)

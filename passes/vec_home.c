@@ -77,7 +77,9 @@ vec_tile vec_local(vec *v, kir_elem e, int64_t rows, int64_t cols)
 {
 	int64_t dim = rows * cols;
 	kir_type_id t = kir_buffer(v->f->module, vec_stored(e), 1, &dim);
-	vec_tile l = { kir_emit(v->f, KIR_OP_local, t, NULL, 0, NULL), 0, rows, cols, e, cols };
+	vec_tile l = {
+		kir_emit(v->f, KIR_OP_local, t, NULL, 0, NULL), ix(0), rows, cols, e, cols
+	};
 
 	v->local_bytes += (dim * kir_elem_bytes(vec_stored(e)) + 63) / 64 * 64;
 	v->local_most = v->local_bytes > v->local_most ? v->local_bytes : v->local_most;
@@ -119,10 +121,7 @@ vec_tile vec_home(vec *v, kir_ref n)
 
 static vec_ix flat(vec *v, const vec_tile *t, vec_ix r, vec_ix c)
 {
-	vec_ix i = vec_add(v, vec_mul(v, r, t->stride), c);
-
-	i.k += t->off;
-	return i;
+	return vec_add(v, t->off, vec_add(v, vec_mul(v, r, t->stride), c));
 }
 
 /* Truth values lie in memory as 0 and 1 of s8. */
@@ -176,7 +175,7 @@ vec_tile vec_part(const vec_tile *t, int64_t r, int64_t rows, int64_t c, int64_t
 {
 	vec_tile p = *t;
 
-	p.off += r * t->stride + c;
+	p.off.k += r * t->stride + c;
 	p.rows = rows;
 	p.cols = cols;
 	return p;
@@ -192,7 +191,7 @@ void vec_copy(vec *v, const vec_tile *to, const vec_tile *from)
 	vec_tile a = { to->buf, to->off, rows, n, vec_stored(to->elem), to->stride };
 	vec_tile b = { from->buf, from->off, rows, n, vec_stored(from->elem), from->stride };
 
-	if (to->buf == from->buf && to->off == from->off)
+	if (to->buf == from->buf && to->off.var == from->off.var && to->off.k == from->off.k)
 		return;
 	vec_loop lr = vec_loop_begin(v, rows, 1);
 	vec_loop l = vec_loop_begin(v, whole, lanes);

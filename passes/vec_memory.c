@@ -502,7 +502,7 @@ void vec_store(vec *v, kir_ref n)
 		kir_copy(v->f, v->in, n, v->map);
 		return;
 	}
-	if (vec_store_widened(v, n) || vec_store_row(v, n))
+	if (vec_is_placed(v, n) || vec_store_widened(v, n) || vec_store_row(v, n))
 		return;
 	start(v, n, t, &m);
 	m.home = v->val[x];

@@ -1,17 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* vec_row.c -- locals that a loop fills row by row, and that are tiles where they lie.
+/* vec_row.c -- locals that a loop fills row by row.
  *
  *     %x = load %k[%p,%h,%t,0] upto %n : e4m3fn<1x512>      if %t < %n {
  *     %y = convert %x : bf16<1x512>                   =>      for %c = 0 to 512 step 64 {
  *     store %y, %rows[0,0,%i,0]                                 vload, convert, vstore }
  *                                                           } else { zeros }
  *
- *     %a = load %rows[0,0,0,128] : bf16<32x128>       =>    the memory itself
- *
  * A row that is only loaded to be stored in a local has no home of its own between; what widens
- * it on the way does so in registers. A tile of a local whose elements lie row by row is that
- * local, as long as nothing is stored there before the tile's last reader: who reads tiles
- * never writes to them.
+ * it on the way does so in registers.
  */
 #include "vectorize.h"
 
@@ -138,62 +134,5 @@ bool vec_store_row(vec *v, kir_ref store)
 	kir_else(v->f, NULL, 0);
 	put_row(v, &r, true);
 	kir_if_end(v->f, cond, NULL, 0);
-	return true;
-}
-
-/* -- tiles of a local ------------------------------------------------- */
-
-/* Whether the local that n reads is as it was until all who read n have; where n or a part of
- * it is handed out of its region, nobody knows. */
-static bool stays(const vec *v, kir_ref n)
-{
-	const kir_func *f = v->in;
-	kir_ref root = kir_root(f, kir_src(f, n, 0)), end = v->read[n];
-
-	for (kir_ref k = n + 1; k <= end || k < f->nnode; k++) {
-		kir_op op = (kir_op)f->node[k].op;
-		kir_ref after = op == KIR_OP_for ? kir_region_end(f, k) : 0;
-
-		if (op == KIR_OP_yield)
-			for (unsigned i = 0; i < f->node[k].nsrc; i++)
-				if (vec_value_of(f, kir_src(f, k, i)) == n)
-					return false;
-		if (k < end && after > end)
-			end = after;
-		if (k <= end && op == KIR_OP_store && kir_root(f, kir_src(f, k, 1)) == root)
-			return false;
-	}
-	return true;
-}
-
-bool vec_is_local(vec *v, kir_ref n)
-{
-	const kir_type *t = kir_type_of(v->in, n), *b;
-	kir_ref buf = kir_src(v->in, n, 0), upto;
-	vec_ix at[KIR_RANK];
-	int64_t count = 1, off = 0;
-
-	b = buffer_of(v->in, n, &upto);
-	if (v->in->target->lanes || v->in->node[buf].op != KIR_OP_local || upto ||
-	    t->rank != 2 || t->elem == KIR_i1 ||
-	    kir_buffer(v->f->module, (kir_elem)b->elem, b->rank, b->dim) !=
-	        v->in->node[buf].type ||
-	    !stays(v, n))
-		return false;
-	vec_indices(v, n, at);
-	for (unsigned i = 0; i < b->rank; i++) {
-		if (at[i].var)
-			return false;
-		count *= b->dim[i];
-		off = off * b->dim[i] + at[i].k;
-	}
-	kir_type_id flat = kir_buffer(v->f->module, (kir_elem)b->elem, 1, &count);
-
-	v->val[n] = (vec_tile){ e1(v->f, KIR_OP_view, flat, v->map[buf]),
-		                off,
-		                t->dim[0],
-		                t->dim[1],
-		                (kir_elem)t->elem,
-		                b->dim[b->rank - 1] };
 	return true;
 }

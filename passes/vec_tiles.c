@@ -327,7 +327,7 @@ static void move_local(vec *v, kir_op op, int64_t t, const vec_tile *l, vec_ix r
 {
 	vec_ix at = vec_add(v, vec_mul(v, r, l->stride), c);
 
-	at.k += l->off;
+	at = vec_add(v, l->off, at);
 	kir_emit(v->f, op, KIR_NO_TYPE, (kir_ref[]){ l->buf, vec_ref(v, at) }, 2,
 	         (int64_t[KIR_MAX_ATTRS]){ t, l->stride * kir_elem_bytes(l->elem), hint });
 }

@@ -352,6 +352,7 @@ static void lower_op(vec *v, kir_ref n)
 		vec_sum(v, n);
 		return;
 	}
+	vec_place_stored(v, n);
 	switch (v->in->node[n].op) {
 	case KIR_OP_local:
 		count_local(v, n);
@@ -546,7 +547,8 @@ static void find_direct(vec *v)
 			v->direct[n] = n;
 			continue;
 		}
-		if (!user || !(kir_ops[in->node[user].op].flags & KIR_EACH))
+		if (!user || !(kir_ops[in->node[user].op].flags & KIR_EACH) ||
+		    vec_names_local(v, n, t))
 			continue;
 		vec_shape(t, &r, &c);
 		vec_shape(ut, &ur, &uc);
@@ -561,7 +563,7 @@ static bool fits(const vec *v, kir_diag *why)
 {
 	const kir_sched *s = &v->in->sched;
 	bool gpu = v->in->target->lanes != 0;
-	int64_t cpu = s->q_block > 1 ? BLOCK_MAX : LOCAL_MAX, bytes;
+	int64_t cpu = s->q_block > 1 || s->m_chunk ? BLOCK_MAX : LOCAL_MAX, bytes;
 	int64_t most = gpu ? (int64_t)v->in->target->slm_bytes : cpu;
 	kir_slots slots;
 
@@ -578,6 +580,15 @@ static bool fits(const vec *v, kir_diag *why)
 		          "(now %d) size them",
 		          (long long)bytes, (long long)most, s->q_block, s->kv_chunk, s->q_tile,
 		          s->kv_tile);
+		return false;
+	}
+	if (s->m_chunk) {
+		kir_error(why, 0, 0,
+		          "tiles take %lld bytes of local memory, more than %lld: knobs "
+		          "m_chunk (now %d), n_chunk (now %d), m_tile (now %d) and n_tile "
+		          "(now %d) size them",
+		          (long long)bytes, (long long)most, s->m_chunk, s->n_chunk, s->m_tile,
+		          s->n_tile);
 		return false;
 	}
 	kir_error(

@@ -8,7 +8,8 @@
  *     vec_down.c    reductions over the rows of a tile
  *     vec_narrow.c  the same over rows shorter than a vector
  *     vec_memory.c  tiles to and from parameters
- *     vec_row.c     rows copied into a local, and tiles that are one
+ *     vec_row.c     rows copied into a local
+ *     vec_place.c   tiles that are part of a local, where they lie
  *     vec_nibble.c  two codes a byte, taken apart and put together
  *     vec_pack.c    the right factor of a product, brought into product order
  *     vec_layout.c  cache tiles that are stored in that order, or nearly
@@ -22,20 +23,21 @@
 
 #include "emit.h"
 
-/* A tile's home: a flat local, row-major from element `off`. A vector is one row. i1 is kept
- * as s8. Rows lie `stride` elements apart: more than cols for columns of a wider tile. */
-typedef struct vec_tile {
-	kir_ref buf;
-	int64_t off, rows, cols;
-	kir_elem elem;
-	int64_t stride;
-} vec_tile;
-
 /* An index: var + k, var 0 for none. */
 typedef struct vec_ix {
 	kir_ref var;
 	int64_t k;
 } vec_ix;
+
+/* A tile's home: a flat local, row-major from element `off`. A vector is one row. i1 is kept
+ * as s8. Rows lie `stride` elements apart: more than cols for columns of a wider tile. */
+typedef struct vec_tile {
+	kir_ref buf;
+	vec_ix off;
+	int64_t rows, cols;
+	kir_elem elem;
+	int64_t stride;
+} vec_tile;
 
 /* How one product uses tile registers; see vec_tiles.c. */
 typedef struct vec_tiling vec_tiling;
@@ -153,6 +155,14 @@ void vec_indices(vec *v, kir_ref access, vec_ix *at);
 kir_ref vec_copies_row(const vec *v, kir_ref store);
 /* Such a store, if the row was left where it lies. */
 bool vec_store_row(vec *v, kir_ref store);
+/* Whether a load or store, of a tile of type t, names part of a local as it lies. Where rows
+ * begin may be known at run time only, which columns of them not: products read whole words. */
+bool vec_names_local(const vec *v, kir_ref access, const kir_type *t);
+/* Has elementwise n, or a product, computed where its only reader, a store, puts it in a local,
+ * if that may be; who is pending and reads that place's old value is emitted before. */
+void vec_place_stored(vec *v, kir_ref n);
+/* Whether what it stores is there already. */
+bool vec_is_placed(const vec *v, kir_ref store);
 /* Whether the tile that n loads is part of a local as it lies; makes that its value. */
 bool vec_is_local(vec *v, kir_ref load);
 /* How many elements along the last axis lie one after the other in memory, given that the
@@ -241,7 +251,8 @@ kir_ref vec_live_rows(vec *v, const vec_factor *b);
  * step to step. */
 typedef struct vec_left {
 	kir_ref words;
-	int64_t first, row, step, unit;
+	vec_ix first;
+	int64_t row, step, unit;
 	kir_elem elem; /* `unit` of them are a word */
 } vec_left;
 

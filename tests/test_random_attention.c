@@ -280,6 +280,9 @@ static void make_gemm(rng *r, char *text)
 	if (one_in(r, 3))
 		add(text, " m_tile=%s n_tile=%s", WORD(r, "1", "4", "5", "16"),
 		    WORD(r, "0", "16"));
+	if (one_in(r, 2)) /* so many that they share what is widened */
+		add(text, " qlen=%s n_chunk=%s", WORD(r, "10", "40", "64", "500"),
+		    WORD(r, "0", "64", "128", "192"));
 	if (one_in(r, 4))
 		add(text, " qk=%s rows=%d", WORD(r, "f32", "bf16"), (int)pick(r, 0, 6));
 }

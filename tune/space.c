@@ -82,6 +82,15 @@ static int64_t rows_of(const kir_problem *p)
 	                           : INT64_MAX;
 }
 
+/* Rows and weights that products take as bf16, on targets that are fast at it. */
+static bool has_chunks(const maker *m)
+{
+	unsigned has = m->f->target ? m->f->target->features : 0;
+
+	return (has & KIR_HAS_amx_bf16 || (has & KIR_HAS_bf16 && !(has & KIR_HAS_fp16))) &&
+	       !(kir_is_int(m->elem[0]) && kir_is_int(m->elem[1]));
+}
+
 static bool makes_sense(const maker *m, const char *knob, const char *word, size_t n)
 {
 	long x = strtol(word, NULL, 10);
@@ -116,6 +125,10 @@ static bool makes_sense(const maker *m, const char *knob, const char *word, size
 		return is_small_float(m->elem[0]) || is_small_float(m->elem[1]);
 	if (!strcmp(knob, "m_tile"))
 		return !m->p || x <= rows_of(m->p);
+	if (!strcmp(knob, "m_chunk"))
+		return has_chunks(m) && (!m->p || x <= rows_of(m->p));
+	if (!strcmp(knob, "n_chunk"))
+		return has_chunks(m) && (!m->p || x <= m->p->dim_v);
 	if (!strcmp(knob, "n_tile")) /* columns of a block share a scale */
 		return !m->p ||
 		       (x <= m->p->dim_v && (m->p->block <= 1 || m->p->block % x == 0));

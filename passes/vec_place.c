@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* vec_place.c -- tiles that are part of a local: they are read, and computed, where they lie.
+ *
+ *     %c = local : f32[64,16]                  %c = local : f32[64,16]
+ *     %a = load %c[%i,0] : f32<4x16>      =>   for rows { vload %c ; fma ; vstore %c }
+ *     %b = fma %p, %s, %a : f32<4x16>
+ *     store %b, %c[%i,0]
+ *
+ * Requires a local whose rows lie one after the other, and columns that are known: products
+ * read whole words of 4 bytes. A tile that is read is as it was until its last reader has it;
+ * one that is computed in place has no reader but the store, and what its op reads of that
+ * local is the same place. All others are copied.
+ */
+#include "vectorize.h"
+
+/* Whether the local that n reads is as it was until all who read n have; where n or a part of
+ * it is handed out of its region, nobody knows. */
+static bool stays(const vec *v, kir_ref n)
+{
+	const kir_func *f = v->in;
+	kir_ref root = kir_root(f, kir_src(f, n, 0)), end = v->read[n];
+
+	for (kir_ref k = n + 1; k <= end || k < f->nnode; k++) {
+		kir_op op = (kir_op)f->node[k].op;
+		kir_ref after = op == KIR_OP_for ? kir_region_end(f, k) : 0;
+
+		if (op == KIR_OP_yield)
+			for (unsigned i = 0; i < f->node[k].nsrc; i++)
+				if (vec_value_of(f, kir_src(f, k, i)) == n)
+					return false;
+		if (k < end && after > end)
+			end = after;
+		if (k <= end && op == KIR_OP_store && kir_root(f, kir_src(f, k, 1)) == root)
+			return false;
+	}
+	return true;
+}
+
+bool vec_names_local(const vec *v, kir_ref n, const kir_type *t)
+{
+	kir_ref buf, upto;
+	unsigned first, count;
+	int64_t k;
+
+	kir_access(v->in, n, &buf, &first, &count, &upto);
+	const kir_type *b = kir_type_of(v->in, buf);
+	unsigned last = first + b->rank - 1u;
+
+	return !v->in->target->lanes && v->in->node[buf].op == KIR_OP_local && !upto &&
+	       t->rank == 2 && t->elem != KIR_i1 &&
+	       kir_buffer(v->f->module, (kir_elem)b->elem, b->rank, b->dim) ==
+	           v->in->node[buf].type &&
+	       (count < b->rank || kir_is_const(v->in, kir_src(v->in, n, last), &k));
+}
+
+/* The local's memory that load or store n names, for a tile of type t. */
+static bool place_in_local(vec *v, kir_ref n, const kir_type *t, vec_tile *out)
+{
+	vec_ix at[KIR_RANK], off = ix(0);
+	int64_t count = 1;
+	kir_ref buf;
+
+	if (!vec_names_local(v, n, t))
+		return false;
+	buf = kir_src(v->in, n, v->in->node[n].op == KIR_OP_store);
+	const kir_type *b = kir_type_of(v->in, buf);
+
+	vec_indices(v, n, at);
+	for (unsigned i = 0; i < b->rank; i++) {
+		count *= b->dim[i];
+		off = vec_add(v, vec_mul(v, off, b->dim[i]), at[i]);
+	}
+	kir_type_id flat = kir_buffer(v->f->module, (kir_elem)b->elem, 1, &count);
+
+	*out = (vec_tile){ e1(v->f, KIR_OP_view, flat, v->map[buf]),
+		           off,
+		           t->dim[0],
+		           t->dim[1],
+		           (kir_elem)t->elem,
+		           b->dim[b->rank - 1] };
+	return true;
+}
+
+/* Whether a load reads just what the store writes. */
+static bool at_same_place(const kir_func *f, kir_ref load, kir_ref store)
+{
+	kir_ref buf[2], upto[2], a, b;
+	unsigned first[2], count[2];
+	int64_t x, y;
+
+	kir_access(f, load, &buf[0], &first[0], &count[0], &upto[0]);
+	kir_access(f, store, &buf[1], &first[1], &count[1], &upto[1]);
+	if (buf[0] != buf[1] || count[0] != count[1] || upto[0] || upto[1] ||
+	    f->node[load].type != f->node[kir_src(f, store, 0)].type)
+		return false;
+	for (unsigned i = 0; i < count[0]; i++) {
+		a = kir_src(f, load, first[0] + i);
+		b = kir_src(f, store, first[1] + i);
+		if (a != b && !(kir_is_const(f, a, &x) && kir_is_const(f, b, &y) && x == y))
+			return false;
+	}
+	return true;
+}
+
+/* Whether what n reads of the store's local is its old value at the same place, and nobody
+ * reads of that local after n what was loaded before it. */
+static bool reads_in_place(const vec *v, kir_ref n, kir_ref store)
+{
+	const kir_func *f = v->in;
+	kir_ref root = kir_root(f, kir_src(f, store, 1));
+
+	for (kir_ref k = 1; k < n; k++) {
+		bool operand = false;
+
+		if (f->node[k].op != KIR_OP_load || !kir_type_of(f, k)->rank ||
+		    kir_root(f, kir_src(f, k, 0)) != root || v->read[k] < n)
+			continue;
+		for (unsigned i = 0; i < f->node[n].nsrc; i++) {
+			if (kir_src(f, n, i) != k)
+				continue;
+			if (f->node[n].op == KIR_OP_dot && i != 2)
+				return false; /* factors are read more than once */
+			operand = true;
+		}
+		if (!operand || v->read[k] > n || !at_same_place(f, k, store))
+			return false;
+	}
+	return true;
+}
+
+/* The store into a local that may have n computed in place: its only reader, with nothing
+ * between them that reads or writes that local, or is done another number of times. */
+static kir_ref store_of(const vec *v, kir_ref n)
+{
+	const kir_func *f = v->in;
+	kir_ref s = v->last[n], buf, upto;
+	unsigned first, count;
+	int64_t x;
+
+	if (v->nuse[n] != 1 || !s || f->node[s].op != KIR_OP_store || kir_src(f, s, 0) != n ||
+	    v->again[n] || v->deferred[n] || v->want[n].buf ||
+	    !(kir_ops[f->node[n].op].flags & KIR_EACH || f->node[n].op == KIR_OP_splat ||
+	      f->node[n].op == KIR_OP_dot))
+		return 0;
+	kir_access(f, s, &buf, &first, &count, &upto);
+	for (kir_ref k = n + 1; k < s; k++) {
+		kir_op op = (kir_op)f->node[k].op;
+		bool reads = op == KIR_OP_load || op == KIR_OP_gather;
+
+		if (kir_ops[op].flags & (KIR_REGION | KIR_REGION2 | KIR_ENDS) ||
+		    ((reads || op == KIR_OP_store) &&
+		     kir_root(f, kir_src(f, k, reads ? 0 : 1)) == kir_root(f, buf)))
+			return 0;
+	}
+	for (unsigned i = 0; i < count; i++)
+		if (kir_src(f, s, first + i) > n &&
+		    !kir_is_const(f, kir_src(f, s, first + i), &x))
+			return 0;
+	return reads_in_place(v, n, s) ? s : 0;
+}
+
+/* Pending groups that read the local. */
+static bool is_read_later(const vec *v, kir_ref n, kir_ref root)
+{
+	const kir_func *f = v->in;
+
+	for (kir_ref k = 1; k < n; k++)
+		for (unsigned i = 0; v->in_group[k] && i < f->node[k].nsrc; i++) {
+			kir_ref x = vec_value_of(f, kir_src(f, k, i));
+
+			if (f->node[k].op == KIR_OP_gather)
+				x = k;
+			if ((f->node[x].op == KIR_OP_load || x == k) &&
+			    kir_root(f, kir_src(f, x, 0)) == root)
+				return true;
+		}
+	return false;
+}
+
+void vec_place_stored(vec *v, kir_ref n)
+{
+	kir_ref s = store_of(v, n);
+
+	if (!s || !vec_names_local(v, s, kir_type_of(v->in, n)))
+		return;
+	if (is_read_later(v, n, kir_root(v->in, kir_src(v->in, s, 1))))
+		vec_flush(v);
+	place_in_local(v, s, kir_type_of(v->in, n), &v->want[n]);
+}
+
+bool vec_is_placed(const vec *v, kir_ref store)
+{
+	kir_ref x = kir_src(v->in, store, 0);
+	const vec_tile *a = &v->val[x], *b = &v->want[x];
+
+	return v->nuse[x] == 1 && b->buf && a->buf == b->buf && a->off.var == b->off.var &&
+	       a->off.k == b->off.k;
+}
+
+bool vec_is_local(vec *v, kir_ref n)
+{
+	return vec_names_local(v, n, kir_type_of(v->in, n)) && stays(v, n) &&
+	       place_in_local(v, n, kir_type_of(v->in, n), &v->val[n]);
+}

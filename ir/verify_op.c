@@ -497,10 +497,11 @@ static bool check_lut(kir_checker *c, kir_ref n, int64_t parts)
 		return wrong_result(
 		    c, n, parts > 1 ? "a vector of bf16, lanes in eights" : "a vector of bf16");
 	if (o->rank != 1 || o->dim[0] != t->dim[0] * parts ||
-	    !kir_is_float((kir_elem)o->elem) || kir_elems[o->elem].bits != 8)
-		return wrong_operand(c, n, 0,
-		                     parts > 1 ? "8-bit floats in twice the lanes of the result"
-		                               : "8-bit floats in as many lanes as the result");
+	    !kir_is_float((kir_elem)o->elem) || kir_elems[o->elem].bits > 8)
+		return wrong_operand(
+		    c, n, 0,
+		    parts > 1 ? "floats of at most 8 bits in twice the lanes of the result"
+		              : "floats of at most 8 bits in as many lanes as the result");
 	return true;
 }
 

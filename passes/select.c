@@ -4,8 +4,8 @@
  *     %c = dp %acc, %a, %b : s32<16>            =>  x86.dpbusd %acc, u8, s8     (vnni)
  *     %c = dp %acc, %a, %b : f32<16>, bf16      =>  x86.dpbf16 %acc, %a, %b     (bf16)
  *     %c = dp %acc, %a, %b : f32<16>, f32       =>  fma %a, %b, %acc
- *     %w = convert %q : bf16<64> from 8 bits    =>  x86.lut %q                  (vbmi)
- *     %w = convert %q : f32<64> from 8 bits     =>  convert x86.lut %q          (vbmi)
+ *     %w = convert %q : bf16<64>, 4 or 8 bits   =>  x86.lut %q                  (vbmi)
+ *     %w = convert %q : f32<64>, 4 or 8 bits    =>  convert x86.lut %q          (vbmi)
  *     %w = convert unzip.lo %q as s64           =>  x86.lut.lo %q   codes whose widened halves
  *                                                   unpack into order (vec_layout.c)
  *
@@ -86,7 +86,7 @@ static bool fits_lut(const kir_func *f, kir_ref n)
 
 	return (to == KIR_bf16 || to == KIR_f32) && lanes_of(f, n) == 64 &&
 	       kir_attr_of(f, n, KIR_ATTR_nan) == KIR_NAN_keep && kir_is_float(from) &&
-	       kir_elems[from].bits == 8 && from != KIR_e8m0;
+	       kir_elems[from].bits <= 8 && from != KIR_e8m0;
 }
 
 static kir_ref emit_lut(const kir_func *in, kir_ref n, kir_func *out, const kir_ref *map)
@@ -122,7 +122,7 @@ static bool fits_eights(const kir_func *f, kir_ref n)
 
 	return kir_type_of(f, n)->elem == KIR_bf16 && lanes_of(f, n) == 32 &&
 	       kir_attr_of(f, n, KIR_ATTR_nan) == KIR_NAN_keep && kir_is_float(from) &&
-	       kir_elems[from].bits == 8 && from != KIR_e8m0 && eights_of(f, n);
+	       kir_elems[from].bits <= 8 && from != KIR_e8m0 && eights_of(f, n);
 }
 
 static kir_ref emit_eights(const kir_func *in, kir_ref n, kir_func *out, const kir_ref *map)
@@ -153,13 +153,13 @@ static const rule *find_rule(const kir_func *f, kir_ref n)
 	return NULL;
 }
 
-/* Whether n makes wider floats of 8-bit ones. */
+/* Whether n makes wider floats of 4- or 8-bit ones. */
 static bool widens_codes(const kir_func *f, kir_ref n)
 {
 	kir_elem from = (kir_elem)kir_type_of(f, kir_src(f, n, 0))->elem;
 
 	return f->node[n].op == KIR_OP_convert && kir_type_of(f, n)->rank &&
-	       kir_is_float(from) && kir_elems[from].bits == 8 && kir_elems[from].kind != 'E';
+	       kir_is_float(from) && kir_elems[from].bits <= 8 && kir_elems[from].kind != 'E';
 }
 
 kpass_result kpass_select(const kir_func *in, kir_func *out, kir_diag *why)

@@ -166,22 +166,49 @@ static LLVMValueRef bytes(kll *l, unsigned x)
 	return kll_int(l->i8, x, LLVMGetPoison(LLVMVectorType(l->i8, 64)));
 }
 
-static LLVMValueRef lookup(kll *l, LLVMValueRef code, LLVMValueRef *table)
+/* From a table of 128, or of 64, of whose index the two upper bits may be anything. */
+static LLVMValueRef lookup(kll *l, LLVMValueRef code, LLVMValueRef *table, unsigned entries)
 {
+	if (entries == KX86_TABLE)
+		return kll_call(l, "llvm.x86.avx512.permvar.qi.512", NULL, 0,
+		                (LLVMValueRef[]){ kx86_table(l, table), code }, 2);
 	return kll_call(
 	    l, "llvm.x86.avx512.vpermi2var.qi.512", NULL, 0,
 	    (LLVMValueRef[]){ kx86_table(l, table), code, kx86_table(l, table + KX86_TABLE) },
 	    3);
 }
 
-/* Low and high bytes of 64 codes as bf16, each from a table of 128, the sign from the code. */
+/* Codes of 4 bits, for tables that hold each entry four times: bits 4 to 7 of an index may be
+ * anything, so bytes are taken as they are, and shifted as words. */
+static LLVMValueRef loose_codes(kll *l, kir_ref src)
+{
+	kir_ref x = l->f->node[src].op == KIR_OP_bitcast ? kir_src(l->f, src, 0) : src;
+	LLVMTypeRef words = LLVMVectorType(l->i16, kll_lanes(l, src) / 2);
+	kir_op op = (kir_op)l->f->node[x].op;
+	int64_t by = 0;
+	LLVMValueRef v;
+
+	if (kll_elem(l, x) != KIR_u8 || (op != KIR_OP_and && op != KIR_OP_shr) ||
+	    !kir_is_const(l->f, kir_src(l->f, x, 1), &by) || by != (op == KIR_OP_and ? 15 : 4))
+		return l->val[src];
+	v = l->val[kir_src(l->f, x, 0)];
+	if (op == KIR_OP_and)
+		return v;
+	v = LLVMBuildBitCast(l->b, v, words, "");
+	v = LLVMBuildLShr(l->b, v, kll_int(l->i16, 4, v), "");
+	return LLVMBuildBitCast(l->b, v, LLVMTypeOf(l->val[src]), "");
+}
+
+/* Low and high bytes of 64 codes as bf16: of 8 bits each from a table of 128, the sign from the
+ * code; of 4 bits from one of 64 that holds each entry four times. */
 static void lut_bytes(kll *l, LLVMValueRef code, kir_elem e, LLVMValueRef *low,
                       LLVMValueRef *high)
 {
 	LLVMValueRef lo_table[128], hi_table[128], lo, hi;
 	unsigned bits = kir_elems[e].bits, mask = (1u << bits) - 1;
+	unsigned entries = bits <= 6 ? KX86_TABLE : 2 * KX86_TABLE;
 
-	for (unsigned c = 0; c < 128; c++) {
+	for (unsigned c = 0; c < entries; c++) {
 		double x = kir_decode(e, c & mask);
 		uint64_t b =
 		    kir_encode(KIR_bf16, x, KIR_ROUND_even, KIR_NAN_keep, KIR_OVER_inf);
@@ -189,8 +216,8 @@ static void lut_bytes(kll *l, LLVMValueRef code, kir_elem e, LLVMValueRef *low,
 		lo_table[c] = LLVMConstInt(l->i8, b & 0xff, false);
 		hi_table[c] = LLVMConstInt(l->i8, b >> 8, false);
 	}
-	lo = lookup(l, code, lo_table);
-	hi = lookup(l, code, hi_table);
+	lo = lookup(l, code, lo_table, entries);
+	hi = lookup(l, code, hi_table, entries);
 	if (bits == 8)
 		hi = LLVMBuildOr(l->b, hi, LLVMBuildAnd(l->b, code, bytes(l, 0x80), ""), "");
 	if (kir_elems[e].kind == 'Z') {
@@ -277,7 +304,7 @@ static LLVMValueRef lut(kll *l, kir_ref n)
 	bool all = op == KIR_OP_x86_lut;
 	unsigned lanes = kll_lanes(l, n), each = all ? 64 : 32;
 	unsigned count = (lanes + each - 1) / each;
-	LLVMValueRef p[16];
+	LLVMValueRef p[16], codes = kir_elems[e].bits == 4 ? loose_codes(l, src) : l->val[src];
 
 	if (!has(l, KIR_HAS_vbmi | KIR_HAS_avx512))
 		return kll_fail(l, n, "needs a target with vbmi, not %s", l->f->target->name);
@@ -285,33 +312,12 @@ static LLVMValueRef lut(kll *l, kir_ref n)
 	    !kir_is_float(e) || kir_elems[e].kind == 'E')
 		return kll_fail(l, n, "turns signed floats of at most 8 bits into bf16");
 	for (unsigned i = 0; i < count; i++) {
-		LLVMValueRef code = piece(l, l->val[src], i * 64, 64);
+		LLVMValueRef code = piece(l, codes, i * 64, 64);
 
 		p[i] = all ? lut_register(l, code, e)
 		           : lut_eights(l, code, e, op == KIR_OP_x86_lut_hi);
 	}
 	return gather(l, p, count, lanes);
-}
-
-/* Codes of 4 bits, for tables that hold each entry four times: bits 4 to 7 of an index may be
- * anything, so bytes are taken as they are, and shifted as words. */
-static LLVMValueRef loose_codes(kll *l, kir_ref src)
-{
-	kir_ref x = l->f->node[src].op == KIR_OP_bitcast ? kir_src(l->f, src, 0) : src;
-	LLVMTypeRef words = LLVMVectorType(l->i16, kll_lanes(l, src) / 2);
-	kir_op op = (kir_op)l->f->node[x].op;
-	int64_t by = 0;
-	LLVMValueRef v;
-
-	if (kll_elem(l, x) != KIR_u8 || (op != KIR_OP_and && op != KIR_OP_shr) ||
-	    !kir_is_const(l->f, kir_src(l->f, x, 1), &by) || by != (op == KIR_OP_and ? 15 : 4))
-		return l->val[src];
-	v = l->val[kir_src(l->f, x, 0)];
-	if (op == KIR_OP_and)
-		return v;
-	v = LLVMBuildBitCast(l->b, v, words, "");
-	v = LLVMBuildLShr(l->b, v, kll_int(l->i16, 4, v), "");
-	return LLVMBuildBitCast(l->b, v, LLVMTypeOf(l->val[src]), "");
 }
 
 /* 4-bit floats as integers, their bits flipped where `flip` has ones: by a table of 16 bytes,

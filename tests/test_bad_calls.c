@@ -145,7 +145,7 @@ static void attention(void **state)
 	x.lens[1] = 40;
 	WRONG("'starts': element 2 is 1|with 2", x.starts[2] = 1);
 	x.starts[2] = 2;
-	WRONG("'out'|aligned to 2 bytes", a[OUT].data = (char *)x.out + 1);
+	WRONG("'out'|aligned to 2 bytes, its ", a[OUT].data = (char *)x.out + 1);
 	/* heads that write over each other */
 	WRONG("'out': stride 1 is 8|not overlap|32 elements", a[OUT].nstride = 2,
 	      a[OUT].stride[0] = HEADS * DIM, a[OUT].stride[1] = 8);

@@ -78,6 +78,14 @@ static uint8_t *code_row(uint8_t *b, unsigned code)
 }
 
 /* One entry's place, size and hash under another's key. */
+static bool none_is_left(const kt_code *c, void *ctx)
+{
+	(void)c;
+	(void)ctx;
+	fail_msg("an entry that is another's was handed out");
+	return false;
+}
+
 static void entry_under_another_key(void **state)
 {
 	size_t n;
@@ -110,6 +118,13 @@ static void entry_under_another_key(void **state)
 	pk_assert_reason(kt_pack_code(p, &pk_codes[1].key, &c), KT_WHY_wrong_key);
 	kt_pack_close(p);
 	assert_false(kt_pack_sign(pk_in_folder("swap2.kvpack"), &pk_sec, why, sizeof(why)));
+	/* who walks over all of them is told what is left out; a reason is told once for a file */
+	pk_put_file("swap3.kvpack", b, n);
+	sign_blindly("swap3.kvpack");
+	p = pk_open_pack("swap3.kvpack");
+	assert_false(kt_pack_each_code(p, none_is_left, &n));
+	pk_assert_has(pk_said, "under another entry's key: an entry of code");
+	kt_pack_close(p);
 	free(b);
 }
 

@@ -118,7 +118,8 @@ static void entry_under_another_key(void **state)
 	pk_assert_reason(kt_pack_code(p, &pk_codes[1].key, &c), KT_WHY_wrong_key);
 	kt_pack_close(p);
 	assert_false(kt_pack_sign(pk_in_folder("swap2.kvpack"), &pk_sec, why, sizeof(why)));
-	/* who walks over all of them is told what is left out; a reason is told once for a file */
+	/* who walks over all of them is told what is left out; a reason is told once for a file
+	 */
 	pk_put_file("swap3.kvpack", b, n);
 	sign_blindly("swap3.kvpack");
 	p = pk_open_pack("swap3.kvpack");
@@ -153,6 +154,59 @@ static void bytes_of_another_hash(void **state)
 	pk_assert_reason(kt_pack_verify(p, why, sizeof(why), NULL), KT_WHY_wrong_hash);
 	kt_pack_close(p);
 	free(b);
+}
+
+/* Bytes that no entry owns: opening reads only what it is asked for, verifying says so. */
+static void bytes_behind_the_last_entry(void **state)
+{
+	size_t n;
+	char why[200];
+
+	(void)state;
+	pk_small_pack("behind.kvpack");
+	uint8_t *b = pk_get_file("behind.kvpack", &n);
+	assert_non_null(b = realloc(b, n + 64));
+	memset(b + n, 0, 64);
+	n += 64;
+	for (unsigned i = 0; i < 8; i++) /* the head's word for the file's size */
+		b[16 + i] = (uint8_t)((uint64_t)n >> 8 * i);
+	pk_put_file("behind.kvpack", b, n);
+	kt_pack *p = pk_open_pack("behind.kvpack");
+	pk_assert_reason(kt_pack_verify(p, why, sizeof(why), NULL), KT_WHY_corrupt);
+	pk_assert_has(why, "bytes behind the last entry");
+	kt_pack_close(p);
+	free(b);
+}
+
+/* The comment names this pack's root and is signed, the signature itself is of another file:
+ * enough to open it, since the root's hashes cover all that is read, but not to call it whole.
+ */
+static void signature_of_another_file(void **state)
+{
+	char why[200], text[2000];
+	size_t n;
+	kt_code c;
+
+	(void)state;
+	pk_small_pack("this.kvpack");
+	char *sig = (char *)pk_get_file("this.kvpack.minisig", &n);
+	char *comment = memmem(sig, n, "\ntrusted comment: ", 18);
+	assert_non_null(comment);
+	comment += strlen("\ntrusted comment: ");
+	comment[strcspn(comment, "\n")] = '\0';
+	pk_put_file("other", "other", 5);
+	int fd = open(pk_in_folder("other"), O_RDONLY);
+	assert_true(kt_sign_file(&pk_sec, fd, comment, text, sizeof(text)));
+	close(fd);
+	pk_put_text("this.kvpack.minisig", text);
+	kt_pack *p = pk_open_pack("this.kvpack");
+	pk_assert_reason(kt_pack_trust(p), KT_WHY_none);
+	pk_assert_reason(kt_pack_code(p, &pk_codes[0].key, &c), KT_WHY_none);
+	kt_code_free(&c);
+	pk_assert_reason(kt_pack_verify(p, why, sizeof(why), NULL), KT_WHY_bad_signature);
+	pk_assert_has(why, "the file as a whole");
+	kt_pack_close(p);
+	free(sig);
 }
 
 static bool any_schedule(const kt_schedule *r, void *ctx)
@@ -435,6 +489,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(entry_under_another_key),
 		cmocka_unit_test(bytes_of_another_hash),
+		cmocka_unit_test(bytes_behind_the_last_entry),
+		cmocka_unit_test(signature_of_another_file),
 		cmocka_unit_test(hostile_packs),
 		cmocka_unit_test(lengths_that_overflow),
 		cmocka_unit_test(entries_of_every_length),

@@ -380,7 +380,7 @@ static void make_schedule(rng *r, char *sched, int page)
 		    WORD(r, "t0", "nta"));
 	if (one_in(r, 3))
 		add(sched, " rescale=lazy");
-	if (one_in(r, 4))
+	if (strstr(sched, " pv=bf16") && one_in(r, 2)) /* elsewhere it is refused */
 		add(sched, " exp=%s", WORD(r, "full", "quartic", "cubic"));
 	if (one_in(r, 3))
 		add(sched, " turn=%s", WORD(r, "off", "on"));

@@ -13,7 +13,9 @@
  * scores of integers even lose by that.
  *
  * Rows' scales are positive by what arith.c makes of them, or NaN, which a row becomes as ever.
- * A product below 2^-100 counts as that, so that hidden scores stay -inf.
+ * A product below 2^-100 counts as that, so that hidden scores stay -inf; and a row whose
+ * maximum is -inf takes 2^-100 for its factor, so that a NaN in the query of a row that sees
+ * no key doesn't come into its sums (test_nan_query).
  *
  * Requires level T, after late_scale and arith.
  */
@@ -27,6 +29,7 @@ typedef struct late {
 	kir_ref *map;
 	unsigned *nuse;
 	kir_ref *factor; /* by masked score of in: the multiplication that goes, or 0 */
+	kir_ref *top;    /* by masked score of in: its maximum in out, without the factor */
 	bool *gone;      /* by multiplication of in */
 } late;
 
@@ -113,11 +116,13 @@ static void find(late *l, kir_ref n)
 	    kir_type_of(f, kir_src(f, n, 1))->rank != 1 || !is_positive(f, kir_src(f, n, 1)) ||
 	    !(x = as_read(l, n)))
 		return;
-	for (kir_ref u = x + 1; u < f->nnode; u++) {
+	/* one maximum, before the exponents and in scope there: no region ends between */
+	for (kir_ref u = x + 1; u < f->nnode && !(kir_ops[f->node[u].op].flags & KIR_ENDS);
+	     u++) {
 		maxima += is_maximum(f, u, x);
-		exponents += is_exponent(f, u, x);
+		exponents += maxima && is_exponent(f, u, x);
 	}
-	if (!maxima || !exponents || maxima + exponents != l->nuse[x])
+	if (maxima != 1 || !exponents || maxima + exponents != l->nuse[x])
 		return;
 	l->factor[x] = n;
 	l->gone[n] = true;
@@ -137,14 +142,18 @@ static void emit(late *l, kir_ref n)
 	if (!r || !is_exponent(in, n, x))
 		kir_copy(f, in, n, l->map);
 	if (r && is_maximum(in, n, x)) {
+		l->top[x] = l->map[n];
 		l->map[n] = e2(f, KIR_OP_mul, in->node[n].type, l->map[n], r);
 	} else if (r && is_exponent(in, n, x)) {
 		kir_type_id t = f->node[r].type;
 		kir_ref least = f32c(f, 0x1p-100);
 		kir_ref q = e2(f, KIR_OP_mul, t, r, l->map[kir_src(in, n, 1)]);
 
-		q = e3(f, KIR_OP_select, t, e2(f, KIR_OP_lt, i1_like(f, t), q, least), least,
-		       q);
+		kir_ref small = e2(f, KIR_OP_lt, i1_like(f, t), q, least);
+		kir_ref none = e2(f, KIR_OP_eq, i1_like(f, t), l->top[x], f32c(f, -INFINITY));
+		kir_ref either = e2(f, KIR_OP_or, i1_like(f, t), small, none);
+
+		q = e3(f, KIR_OP_select, t, either, least, q);
 		l->map[n] = e3x(f, KIR_OP_fma, in->node[n].type, l->map[x], q,
 		                l->map[kir_src(in, n, 2)], 0);
 	}
@@ -160,6 +169,7 @@ kpass_result kpass_late_rows(const kir_func *in, kir_func *out, kir_diag *why)
 	(void)why;
 	l.nuse = kir_alloc(m, n * sizeof *l.nuse);
 	l.factor = kir_alloc(m, n * sizeof *l.factor);
+	l.top = kir_alloc(m, n * sizeof *l.top);
 	l.gone = kir_alloc(m, n * sizeof *l.gone);
 	for (kir_ref k = 1; k < n; k++)
 		for (unsigned i = 0; i < in->node[k].nsrc; i++)

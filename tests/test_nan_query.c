@@ -16,6 +16,8 @@
 enum { DIM = 32, PAGE = 16, KEYS = 7 };
 
 static const char problem[] = "attn q=bf16 out=f32 kv=int8/token-head heads=2:1 dim=32 page=16";
+static const char hidden[] = "attn q=bf16 out=f32 kv=int8/token-head heads=2:1 dim=32 page=16 "
+                             "mask=\"k < seen[h]\" with=seen:s32";
 
 static void fill_cache(char *cache)
 {
@@ -26,7 +28,8 @@ static void fill_cache(char *cache)
 		memcpy(cache + 2 * PAGE * DIM + i * 4, &scale, 4);
 }
 
-static void attend(kvjit *kv, const char *sched, float *out)
+/* seen: how many keys each head sees, or NULL for a problem without a mask. */
+static void attend(kvjit *kv, const char *sched, int32_t *seen, float *out)
 {
 	kvjit_compile_options options = { .size = sizeof options, .sched = sched };
 	int32_t table = 0, len = KEYS, starts[2] = { 0, 1 };
@@ -48,7 +51,7 @@ static void attend(kvjit *kv, const char *sched, float *out)
 	fill_cache(cache);
 	for (int i = 0; i < 2 * DIM; i++)
 		q[i] = i == 5 ? 0x7fc0 : 0x3f80;
-	assert_int_equal(kvjit_compile(kv, problem, &options, &k), KVJIT_OK);
+	assert_int_equal(kvjit_compile(kv, seen ? hidden : problem, &options, &k), KVJIT_OK);
 	assert_int_equal(kvjit_plan_new(k, &batch, &plan), KVJIT_OK);
 	kvjit_arg args[] = {
 		{ .name = "q", .dtype = KVJIT_BF16, .data = q },
@@ -62,24 +65,31 @@ static void attend(kvjit *kv, const char *sched, float *out)
 		{ .name = "starts", .dtype = KVJIT_S32, .data = starts },
 		{ .name = "scale", .f = 0.2 },
 		{ .name = "out", .dtype = KVJIT_F32, .data = out },
+		{ .name = "seen", .dtype = KVJIT_S32, .data = seen },
 	};
-	assert_int_equal(kvjit_call(k, plan, args, sizeof args / sizeof *args, NULL), KVJIT_OK);
+	unsigned n = sizeof args / sizeof *args - !seen;
+	assert_int_equal(kvjit_call(k, plan, args, n, NULL), KVJIT_OK);
 	kvjit_plan_free(plan);
 	kvjit_release(k);
 	free(cache);
 }
 
+static const char *const sched[] = { "",
+	                             "qk=f32 pv=f32",
+	                             "qk=int8 pv=int8",
+	                             "qk=int8 pv=int8 rescale=lazy",
+	                             "qk=int8x2 pv=int8x2",
+	                             "qk=bf16 pv=bf16" };
+
 static void test_nan(void **state)
 {
-	static const char *const sched[] = { "", "qk=f32 pv=f32", "qk=int8 pv=int8",
-		                             "qk=int8x2 pv=int8x2", "qk=bf16 pv=bf16" };
 	float out[2 * DIM];
 	kvjit *kv = NULL;
 
 	(void)state;
 	assert_int_equal(kvjit_open(NULL, &kv), KVJIT_OK);
 	for (size_t i = 0; i < sizeof sched / sizeof *sched; i++) {
-		attend(kv, sched[i], out);
+		attend(kv, sched[i], NULL, out);
 		for (int d = 0; d < DIM; d++) {
 			assert_true(isnan(out[d]));
 			assert_true(fabsf(out[DIM + d] - 0.3f) < 0.002f);
@@ -88,9 +98,32 @@ static void test_nan(void **state)
 	kvjit_close(kv);
 }
 
+/* Who sees no key has an output of 0, and what its query holds isn't asked; beside one who
+ * sees some, or the keys weren't even read.
+ */
+static void test_nan_sees_nothing(void **state)
+{
+	int32_t seen[2] = { 0, KEYS };
+	float out[2 * DIM];
+	kvjit *kv = NULL;
+
+	(void)state;
+	assert_int_equal(kvjit_open(NULL, &kv), KVJIT_OK);
+	for (size_t i = 0; i < sizeof sched / sizeof *sched; i++) {
+		memset(out, 1, sizeof out);
+		attend(kv, sched[i], seen, out);
+		for (int d = 0; d < DIM; d++) {
+			assert_true(out[d] == 0);
+			assert_true(fabsf(out[DIM + d] - 0.3f) < 0.002f);
+		}
+	}
+	kvjit_close(kv);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(test_nan) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(test_nan),
+		                            cmocka_unit_test(test_nan_sees_nothing) };
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

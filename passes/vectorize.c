@@ -456,6 +456,14 @@ bool vec_changes(const kir_func *f, kir_ref n, kir_ref user)
 	return false;
 }
 
+/* Readers of memory take words of 4 bytes apart, so elements may only grow on the way. */
+static bool narrows(const kir_func *in, kir_ref n)
+{
+	return in->node[n].op == KIR_OP_convert &&
+	       kir_elem_bytes((kir_elem)kir_type_of(in, kir_src(in, n, 0))->elem) >
+	           kir_elem_bytes((kir_elem)kir_type_of(in, n)->elem);
+}
+
 /* A cache tile whose only reader is a product's right factor, or a store of it in product
  * order, through conversions, isn't loaded: the reader reads memory. */
 static void defer_factors(vec *v)
@@ -479,9 +487,10 @@ static void defer_factors(vec *v)
 					v->deferred[chain[--k]] = true;
 				break;
 			}
-			if (op != KIR_OP_convert && op != KIR_OP_bitcast &&
-			    op != KIR_OP_fixed && op != KIR_OP_unpack &&
-			    !(op == KIR_OP_xor && kir_is_const(in, kir_src(in, s, 1), &x)))
+			if (narrows(in, s) ||
+			    (op != KIR_OP_convert && op != KIR_OP_bitcast &&
+			     op != KIR_OP_fixed && op != KIR_OP_unpack &&
+			     !(op == KIR_OP_xor && kir_is_const(in, kir_src(in, s, 1), &x))))
 				break;
 			s = kir_src(in, s, 0);
 		}

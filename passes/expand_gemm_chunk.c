@@ -207,14 +207,20 @@ static void locals(chunk *c)
 
 /* Places in the locals of the block at k, rows from i, columns from j; `out` has the buffer
  * first. */
+static void place(const chunk *c, kir_ref buf, kir_ref block, kir_ref i, kir_ref out[4])
+{
+	out[0] = buf;
+	out[1] = block;
+	out[2] = less(c->g->f, i, c->i0);
+	out[3] = s64c(c->g->f, 0);
+}
+
 static void rows_at(const chunk *c, kir_ref i, kir_ref k, kir_ref out[4])
 {
 	kir_func *f = c->g->f;
+	kir_ref from = less(f, k, c->k0);
 
-	out[0] = c->wa;
-	out[1] = gemm_s64(f, KIR_OP_fdiv, less(f, k, c->k0), s64c(f, c->g->step));
-	out[2] = less(f, i, c->i0);
-	out[3] = s64c(f, 0);
+	place(c, c->wa, gemm_s64(f, KIR_OP_fdiv, from, s64c(f, c->g->step)), i, out);
 }
 
 static void weights_at(const chunk *c, kir_ref k, kir_ref out[3])
@@ -227,11 +233,9 @@ static void weights_at(const chunk *c, kir_ref k, kir_ref out[3])
 static void sums_at(const chunk *c, kir_ref i, kir_ref j, kir_ref out[4])
 {
 	kir_func *f = c->g->f;
+	kir_ref from = less(f, j, c->j0);
 
-	out[0] = c->sum;
-	out[1] = gemm_s64(f, KIR_OP_fdiv, less(f, j, c->j0), s64c(f, c->g->n_tile));
-	out[2] = less(f, i, c->i0);
-	out[3] = s64c(f, 0);
+	place(c, c->sum, gemm_s64(f, KIR_OP_fdiv, from, s64c(f, c->g->n_tile)), i, out);
 }
 
 static kir_ref sum_tile(const chunk *c, const kir_ref at[4])

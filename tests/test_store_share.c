@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -120,6 +121,84 @@ static void parent_and_child_write_what_the_parent_opened(void **state)
 	kt_store_close(s);
 }
 
+/* A child opens the file anew, with locks of its own: the parent that closes takes no journal
+ * away under it, and what either writes from then on is there. */
+static void a_parent_that_closes_takes_nothing_from_its_child(void **state)
+{
+	kt_store *s = ks_open("early", KT_USER);
+	int written[2], closed[2], status = -1;
+	char why[300], x = 0;
+
+	(void)state;
+	for (unsigned i = 0; i < 10; i++)
+		assert_true(code_is_put(s, i));
+	assert_int_equal(pipe(written), 0);
+	assert_int_equal(pipe(closed), 0);
+	fflush(NULL);
+	pid_t pid = fork();
+	if (!pid) {
+		alarm(60);
+		for (unsigned i = 10; i < 20; i++)
+			MUST(code_is_put(s, i));
+		MUST(write(written[1], &x, 1) == 1);
+		MUST(read(closed[0], &x, 1) == 1);
+		MUST(ks_intact(s, 30, KS_SIZE) == 30);
+		for (unsigned i = 30; i < 40; i++)
+			MUST(code_is_put(s, i));
+		kt_store_close(s);
+		_exit(0);
+	}
+	assert_int_equal(read(written[0], &x, 1), 1);
+	kt_store_close(s);
+	s = ks_open("early", KT_USER);
+	for (unsigned i = 20; i < 30; i++)
+		assert_true(code_is_put(s, i));
+	assert_int_equal(write(closed[1], &x, 1), 1);
+	waitpid(pid, &status, 0);
+	assert_int_equal(status, 0);
+	for (unsigned i = 40; i < 50; i++)
+		assert_true(code_is_put(s, i));
+	kt_store_close(s);
+	s = ks_open("early", KT_USER);
+	if (kt_store_verify(s, why, sizeof(why), NULL) != KT_WHY_none)
+		fail_msg("%s", why);
+	assert_int_equal(ks_intact(s, 50, KS_SIZE), 50);
+	kt_store_close(s);
+	assert_int_equal(ks_aside("early", NULL, 0), 0);
+	close(written[0]), close(written[1]), close(closed[0]), close(closed[1]);
+}
+
+/* A claim that is dropped is free, though a child that was forked meanwhile has a copy of it.
+ */
+static void a_childs_copy_of_a_claim_holds_nobody(void **state)
+{
+	kt_key k = pk_key_of("code", 2);
+	kt_store *s;
+	kt_claim c;
+	bool waited;
+	int status = -1;
+
+	(void)state;
+	ks_make("copy", 1);
+	s = ks_open("copy", KT_USER);
+	pk_assert_reason(kt_claim_take(s, &k, 0, &c, &waited), KT_WHY_none);
+	assert_true(c.fd >= 0);
+	fflush(NULL);
+	pid_t pid = fork();
+	if (!pid) {
+		alarm(20);
+		pause();
+		_exit(1);
+	}
+	kt_claim_drop(&c);
+	pk_assert_reason(kt_claim_take(s, &k, 0, &c, &waited), KT_WHY_none);
+	assert_true(c.fd >= 0 && !waited);
+	kt_claim_drop(&c);
+	kill(pid, SIGKILL);
+	waitpid(pid, &status, 0);
+	kt_store_close(s);
+}
+
 /* Reads a number, sleeps, writes one more: a second holder would make one disappear. */
 static int count_under_claim(const kt_key *k)
 {
@@ -171,7 +250,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(writers_do_not_lose_each_others_records),
 		cmocka_unit_test(parent_and_child_write_what_the_parent_opened),
+		cmocka_unit_test(a_parent_that_closes_takes_nothing_from_its_child),
 		cmocka_unit_test(a_claim_excludes_all_others),
+		cmocka_unit_test(a_childs_copy_of_a_claim_holds_nobody),
 	};
 
 	return cmocka_run_group_tests(tests, begin_packs, end_packs);

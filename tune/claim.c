@@ -63,9 +63,15 @@ kt_reason kt_claim_take(kt_store *s, const kt_key *key, int wait_ms, kt_claim *c
 	return KT_WHY_none;
 }
 
+/* The lock is let go, not only its descriptor closed: a child that was forked meanwhile has a
+ * copy of that, which would hold it for as long as it lives. */
 void kt_claim_drop(kt_claim *c)
 {
-	if (c->fd >= 0)
+	struct flock l = { .l_type = F_UNLCK, .l_whence = SEEK_SET };
+
+	if (c->fd >= 0) {
+		fcntl(c->fd, F_OFD_SETLK, &l);
 		close(c->fd);
+	}
 	c->fd = -1;
 }

@@ -483,14 +483,22 @@ kt_store *kt_store_open(const kt_store_options *o)
 	return s;
 }
 
-/* A connection must not cross fork(): the child forgets it, without closing what is the
- * parent's. */
+/* A connection must not cross fork(): the child closes its copy, which touches nothing of the
+ * file, as nobody was inside the store. Were it only forgotten, SQLite, which counts a
+ * process's locks of a file itself, would take the parent's for the child's: a new connection
+ * would have none, and whoever closes the file meanwhile would take its journal away. A copy
+ * inside a transaction would undo in the shared index what the parent has written, so that is
+ * left. */
 void kts_after_fork(kt_store *s)
 {
 	if (!s->tried || s->pid == getpid())
 		return;
-	memset(s->stmt, 0, sizeof(s->stmt));
-	s->db = NULL;
+	if (s->db && !s->begun && sqlite3_get_autocommit(s->db)) {
+		close_db(s);
+	} else {
+		memset(s->stmt, 0, sizeof(s->stmt));
+		s->db = NULL;
+	}
 	s->tried = s->begun = false;
 	s->nuse = 0;
 }

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include <cmocka.h>
 
@@ -646,6 +647,97 @@ static void gc_drops_other_generators_code_then_the_cheapest(void **state)
 	kt_store_close(s);
 }
 
+/* Not only the bytes that are counted: those of the file, and what is left in its journal. */
+static void gc_gives_the_room_back(void **state)
+{
+	struct stat db = { 0 }, wal = { 0 };
+	char journal[110];
+	kt_store *s;
+	kt_gc gc;
+
+	(void)state;
+	s = ks_open("room", KT_USER);
+	for (unsigned i = 0; i < 40; i++)
+		pk_assert_reason(ks_put(s, i, 100000), KT_WHY_none);
+	kt_store_close(s);
+	s = ks_open("room", KT_USER);
+	pk_assert_reason(kt_store_gc(s, 300000, &gc), KT_WHY_none);
+	assert_int_equal(gc.dropped, 37);
+	kt_store_close(s);
+	assert_int_equal(stat(pk_in_folder(ks_db("room")), &db), 0);
+	snprintf(journal, sizeof(journal), "%s-wal", ks_db("room"));
+	stat(pk_in_folder(journal), &wal);
+	assert_in_range(db.st_size + wal.st_size, 300000, 450000);
+}
+
+/* A row that can't be read is passed over by whoever looks for others, and told by verify. */
+static void an_entry_that_cannot_be_read_is_told(void **state)
+{
+	char why[300];
+	int64_t n;
+	kt_store *s;
+
+	(void)state;
+	ks_make("short", 5);
+	ks_sql("short", "UPDATE code SET program=x'00' WHERE rowid=2");
+	s = ks_open("short", KT_USER);
+	assert_int_equal(ks_intact(s, 5, KS_SIZE), 4);
+	pk_assert_reason(kt_store_verify(s, why, sizeof(why), &n), KT_WHY_corrupt);
+	pk_assert_has(why, "can't be read");
+	assert_int_equal(n, 4);
+	kt_store_close(s);
+}
+
+static bool count_schedule(const kt_schedule *r, void *ctx)
+{
+	(void)r;
+	return ++*(unsigned *)ctx > 0;
+}
+
+static bool count_pin(const kt_pin *r, void *ctx)
+{
+	(void)r;
+	return ++*(unsigned *)ctx > 0;
+}
+
+/* Sizes are places in tables, of whoever prints and picks. */
+static void sizes_of_no_class_are_passed_over(void **state)
+{
+	static const char *const damage[] = {
+		"qlen=64",  "qlen=3", "qlen=-2", "batch=11",
+		"batch=-2", "ctx=13", "ctx=-2",  "qlen=4294967296"
+	};
+	kt_schedule r = pk_make_schedule(0);
+	kt_pin pin = { .program = r.where.program,
+		       .bucket = r.where.bucket,
+		       .problem = words(0),
+		       .sched = words(0) };
+
+	(void)state;
+	for (unsigned i = 0; i < sizeof(damage) / sizeof(damage[0]); i++) {
+		unsigned schedules = 0, pins = 0;
+		char name[30], sql[120];
+		kt_store *s;
+
+		snprintf(name, sizeof(name), "class%u", i);
+		s = ks_open(name, KT_USER);
+		pk_assert_reason(kt_schedule_put(s, &r), KT_WHY_none);
+		pk_assert_reason(kt_pin_put(s, &pin), KT_WHY_none);
+		assert_true(kt_each_schedule(s, count_schedule, &schedules));
+		assert_true(kt_each_pin(s, count_pin, &pins));
+		assert_true(schedules == 1 && pins == 1);
+		kt_store_close(s);
+		snprintf(sql, sizeof(sql), "UPDATE schedules SET %s;UPDATE pins SET %s",
+		         damage[i], damage[i]);
+		ks_sql(name, sql);
+		s = ks_open(name, KT_USER);
+		assert_true(kt_each_schedule(s, count_schedule, &schedules));
+		assert_true(kt_each_pin(s, count_pin, &pins));
+		assert_true(schedules == 1 && pins == 1);
+		kt_store_close(s);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -660,6 +752,9 @@ int main(void)
 		cmocka_unit_test(uses_are_counted_and_decide_who_goes),
 		cmocka_unit_test(the_clock_may_jump),
 		cmocka_unit_test(gc_drops_other_generators_code_then_the_cheapest),
+		cmocka_unit_test(gc_gives_the_room_back),
+		cmocka_unit_test(an_entry_that_cannot_be_read_is_told),
+		cmocka_unit_test(sizes_of_no_class_are_passed_over),
 	};
 
 	return cmocka_run_group_tests(tests, begin_packs, end_packs);

@@ -10,6 +10,8 @@
 #include <sys/stat.h>
 #include <time.h>
 
+enum { MOST_MB = 1 << 20 }; /* of a cap */
+
 static void log_line(const char *line, void *ctx)
 {
 	(void)ctx;
@@ -59,13 +61,29 @@ int cache_why(args *a, const char *dir)
 
 /* -- gc ------------------------------------------------------------------------------- */
 
+/* The cap that processes keep to in this environment; 0: the store's own; -1: it isn't one. */
+static long usual_cap(void)
+{
+	const char *mb = getenv("KVJIT_CACHE_MB");
+	char *end;
+	long x;
+
+	if (!mb || !*mb)
+		return 0;
+	x = strtol(mb, &end, 10);
+	return !*end && x >= 1 && x <= MOST_MB ? x : -1;
+}
+
 int cache_gc(args *a, const char *dir)
 {
-	long mb = args_number(a, "--cap-mb", 1, 1 << 20, 256);
+	long mb = args_number(a, "--cap-mb", 1, MOST_MB, 0);
 	kt_gc gc;
 
 	if (!args_end(a, 0, 0))
 		return TOOL_USAGE;
+	if (!mb && (mb = usual_cap()) < 0)
+		return cache_fail("KVJIT_CACHE_MB is '%.40s'; it takes 1 to %d",
+		                  getenv("KVJIT_CACHE_MB"), MOST_MB);
 	kt_store *s = cache_open(dir, false);
 	if (!s)
 		return TOOL_FAILED;

@@ -362,7 +362,7 @@ static bool check_all(const pack *p)
 static void remove_folder(const char *folder)
 {
 	static const char *const names[] = { "kvjit.db", "kvjit.db-wal", "kvjit.db-shm",
-		                             "claims" };
+		                             "kvjit.recent", "claims" };
 	char path[4300];
 
 	for (unsigned i = 0; i < sizeof names / sizeof *names; i++) {

@@ -9,9 +9,12 @@
 #include <string.h>
 
 typedef enum kind {
-	C_KEY,    /* kt_key        */
-	C_TEXT,   /* char *        */
-	C_INT,    /* int           */
+	C_KEY,   /* kt_key        */
+	C_TEXT,  /* char *        */
+	C_INT,   /* int           */
+	C_BATCH, /* int: a class of kt_bucket, or KT_ANY */
+	C_CTX,
+	C_QLEN,
 	C_I64,    /* int64_t       */
 	C_SIZE,   /* size_t        */
 	C_REAL,   /* double        */
@@ -27,15 +30,15 @@ typedef struct column {
 	size_t at;
 } column;
 
-#define WHERE(type)                                                 \
-	{ "program", C_KEY, offsetof(type, where.program) },        \
-	    { "machine", C_KEY, offsetof(type, where.machine) },    \
-	    { "threads", C_INT, offsetof(type, where.threads) },    \
-	    { "policy", C_POLICY, offsetof(type, where.policy) },   \
-	    { "batch", C_INT, offsetof(type, where.bucket.batch) }, \
-	    { "ctx", C_INT, offsetof(type, where.bucket.ctx) },     \
-	{                                                           \
-		"qlen", C_INT, offsetof(type, where.bucket.qlen)    \
+#define WHERE(type)                                                   \
+	{ "program", C_KEY, offsetof(type, where.program) },          \
+	    { "machine", C_KEY, offsetof(type, where.machine) },      \
+	    { "threads", C_INT, offsetof(type, where.threads) },      \
+	    { "policy", C_POLICY, offsetof(type, where.policy) },     \
+	    { "batch", C_BATCH, offsetof(type, where.bucket.batch) }, \
+	    { "ctx", C_CTX, offsetof(type, where.bucket.ctx) },       \
+	{                                                             \
+		"qlen", C_QLEN, offsetof(type, where.bucket.qlen)     \
 	}
 
 /* clang-format off */
@@ -99,9 +102,9 @@ static const column trial_columns[] = {
 };
 static const column pin_columns[] = {
 	{ "program",    C_KEY,  offsetof(kt_pin, program) },
-	{ "batch",      C_INT,  offsetof(kt_pin, bucket.batch) },
-	{ "ctx",        C_INT,  offsetof(kt_pin, bucket.ctx) },
-	{ "qlen",       C_INT,  offsetof(kt_pin, bucket.qlen) },
+	{ "batch",      C_BATCH, offsetof(kt_pin, bucket.batch) },
+	{ "ctx",        C_CTX,  offsetof(kt_pin, bucket.ctx) },
+	{ "qlen",       C_QLEN, offsetof(kt_pin, bucket.qlen) },
 	{ "problem",    C_TEXT, offsetof(kt_pin, problem) },
 	{ "sched",      C_TEXT, offsetof(kt_pin, sched) },
 };
@@ -157,8 +160,8 @@ char *kts_select(kt_table t, bool bytes, const char *rest)
 		sqlite3_str_appendf(s, "%s%s", i ? "," : "",
 		                    c->kind == C_BYTES && !bytes ? "NULL" : c->name);
 	}
-	sqlite3_str_appendf(s, "%s FROM %s %s%s%s", t == KT_CODE ? ",seal" : "", tables[t].name,
-	                    rest ? rest : "ORDER BY ", rest ? "" : tables[t].order, "");
+	sqlite3_str_appendf(s, "%s FROM %s %s%s", t == KT_CODE ? ",seal" : "", tables[t].name,
+	                    rest ? rest : "ORDER BY ", rest ? "" : tables[t].order);
 	return sqlite3_str_finish(s);
 }
 
@@ -250,7 +253,10 @@ static void bind_one(sqlite3_stmt *q, int i, const column *c, const char *record
 	switch (c->kind) {
 	case C_KEY: kts_bind_key(q, i, p); break;
 	case C_TEXT: sqlite3_bind_text(q, i, *(char *const *)p, -1, SQLITE_STATIC); break;
-	case C_INT: sqlite3_bind_int(q, i, *(const int *)p); break;
+	case C_INT:
+	case C_BATCH:
+	case C_CTX:
+	case C_QLEN: sqlite3_bind_int(q, i, *(const int *)p); break;
 	case C_I64: sqlite3_bind_int64(q, i, *(const int64_t *)p); break;
 	case C_SIZE: sqlite3_bind_int64(q, i, (int64_t) * (const size_t *)p); break;
 	case C_REAL: sqlite3_bind_double(q, i, *(const double *)p); break;
@@ -293,6 +299,15 @@ static bool read_name(sqlite3_stmt *q, int i, kind k, int *out)
 	return false;
 }
 
+/* Sizes are looked up by class, so one that a damaged file has doesn't come in. */
+static bool read_class(sqlite3_stmt *q, int i, int classes, int *out)
+{
+	sqlite3_int64 x = sqlite3_column_int64(q, i);
+
+	*out = (int)x;
+	return x >= KT_ANY && x < classes;
+}
+
 /* Bytes are as many as the row has, whatever column size says. */
 static bool read_bytes(sqlite3_stmt *q, int i, kt_code *c)
 {
@@ -323,6 +338,9 @@ static bool read_one(sqlite3_stmt *q, int i, const column *c, char *record)
 		return true;
 	case C_TEXT: return read_text(q, i, p);
 	case C_INT: return *(int *)p = sqlite3_column_int(q, i), true;
+	case C_BATCH: return read_class(q, i, KT_NBATCH, p);
+	case C_CTX: return read_class(q, i, KT_NCTX, p);
+	case C_QLEN: return read_class(q, i, KT_NQLEN, p);
 	case C_I64: return *(int64_t *)p = sqlite3_column_int64(q, i), true;
 	case C_SIZE: return *(size_t *)p = (size_t)sqlite3_column_int64(q, i), true;
 	case C_REAL: return *(double *)p = sqlite3_column_double(q, i), true;

@@ -147,6 +147,10 @@ refuse 1 "not for IR" pin "$tmp/ir" --sched qk=f32
 
 # gc keeps what fits; a damaged file is told
 "$KVJIT" cache gc | grep -q '0 entries beyond the cap'
+export KVJIT_CACHE_MB=many
+refuse 1 "KVJIT_CACHE_MB is 'many'; it takes 1 to 1048576" gc
+"$KVJIT" cache gc --cap-mb 1 >"$tmp/out"
+unset KVJIT_CACHE_MB
 cp "$tmp/ro/kvjit.db" "$tmp/ro/bad.db"
 dd if=/dev/zero of="$tmp/ro/bad.db" bs=1 seek=100 count=3000 conv=notrunc 2>/dev/null
 status=0

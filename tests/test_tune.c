@@ -10,11 +10,13 @@
 #include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
+#include <sqlite3.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -381,9 +383,73 @@ static void nothing_bad_wins(void **state)
 	assert_int_equal(system(command), 0);
 }
 
+/* Holds the file's lock for so many milliseconds. */
+static pid_t lock_for(const char *folder, unsigned ms)
+{
+	int ready[2];
+	char path[100], x = 0;
+	pid_t pid;
+
+	snprintf(path, sizeof path, "%s/kvjit.db", folder);
+	assert_int_equal(pipe(ready), 0);
+	pid = fork();
+	if (!pid) {
+		sqlite3 *db;
+
+		if (sqlite3_open(path, &db) ||
+		    sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL) ||
+		    write(ready[1], &x, 1) != 1)
+			_exit(1);
+		usleep(ms * 1000);
+		_exit(0);
+	}
+	assert_int_equal(read(ready[0], &x, 1), 1);
+	close(ready[0]);
+	close(ready[1]);
+	return pid;
+}
+
+/* A choice outlasts a lock of a second, and one that can't be kept is told. */
+static void a_choice_is_kept_or_told(void **state)
+{
+	char folder[] = "/tmp/kvjit-tune-XXXXXX", why[400] = "", command[100];
+	tune_options o = { .threads = 1,
+		           .budget = 6,
+		           .effort = KT_EFFORT_model,
+		           .policy = KT_WARM,
+		           .limit = support_patience(problem, 2) };
+	kt_schedule *r = NULL;
+	tune_place p;
+	pid_t pid;
+
+	(void)state;
+	assert_non_null(mkdtemp(folder));
+	o.store = kt_store_open(&(kt_store_options){ folder, KT_USER, 0, { NULL, NULL } });
+	assert_true(kt_store_writable(o.store));
+	pid = lock_for(folder, 4000); /* the model's pick takes a part of it */
+	assert_true(tune_one(&o, problem, &p, why, sizeof why));
+	assert_int_equal(p.kept, KT_WHY_none);
+	assert_int_equal(kt_schedules_of(o.store, &p.where.program, NULL, &r), 1);
+	kt_schedule_free(r);
+	free(r);
+	tune_release(&p);
+	waitpid(pid, NULL, 0);
+	pid = lock_for(folder, 60000);
+	o.again = true;
+	assert_true(tune_one(&o, problem, &p, why, sizeof why));
+	assert_int_equal(p.kept, KT_WHY_locked);
+	tune_release(&p);
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	kt_store_close(o.store);
+	snprintf(command, sizeof command, "rm -rf %s", folder);
+	assert_int_equal(system(command), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_choice_is_kept_or_told),
 		cmocka_unit_test(each_is_found_out),
 		cmocka_unit_test(a_good_one_is_measured_and_right),
 		cmocka_unit_test(the_stack_is_everywhere),

@@ -27,7 +27,8 @@ typedef enum crime {
 	HANGING,
 	HUNGRY, /* asks for 10 GB */
 	ESCAPING,
-	UNSTEADY
+	UNSTEADY,
+	LEAVING /* does nothing, and ends its process when it is looked at */
 } crime;
 
 typedef struct villain {
@@ -74,7 +75,8 @@ static bool commit(load *l, void *ctx)
 	if (v->kind == HONEST || is_default(v, l->k))
 		return load_call(l);
 	switch (v->kind) {
-	case WRONG: return true;
+	case WRONG:
+	case LEAVING: return true;
 	case CRASHING: abort();
 	case HANGING: hang(); return false;
 	case HUNGRY: return eat();
@@ -95,6 +97,8 @@ static void spoil(attn *a, void *ctx)
 	const villain *v = ctx;
 	bind_arg *out = bind_find(&a->b, "out");
 
+	if (v->kind == LEAVING)
+		_exit(0);
 	if (v->kind == WRONG)
 		memset(out->data, 0, out->bytes);
 }
@@ -200,6 +204,13 @@ static void unsteady(void **state)
 	none_wins(UNSTEADY, KT_IS_unsteady);
 }
 
+/* The end of a process is no word for its results. */
+static void leaving(void **state)
+{
+	(void)state;
+	none_wins(LEAVING, KT_IS_failed);
+}
+
 /* The same tune with candidates as they are: the villains above aren't caught by a tuner that
  * refuses everybody. */
 static void honest(void **state)
@@ -222,7 +233,7 @@ int main(void)
 		cmocka_unit_test(honest),   cmocka_unit_test(wrong_but_fast),
 		cmocka_unit_test(crashing), cmocka_unit_test(hanging),
 		cmocka_unit_test(hungry),   cmocka_unit_test(escaping),
-		cmocka_unit_test(unsteady),
+		cmocka_unit_test(unsteady), cmocka_unit_test(leaving),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -5,8 +5,9 @@
  * takes the lines whose number among the problems is i modulo n: the shards of a list cover it
  * once, whoever runs them. Lines without anything to choose are told and passed over, so that
  * one list can be tuned and packed. A record of calls (--from, tune_from.h) is a list whose
- * problems share one budget by their time, dearest first. Everything measured is in the cache when the next trial
- * begins, so that a run may be ended at any time and goes on when it is started again.
+ * problems share one budget by their time, dearest first. Everything measured is in the cache
+ * when the next trial begins, so that a run may be ended at any time and goes on when it is
+ * started again.
  */
 #include "gpu.h"
 #include "tool.h"
@@ -15,6 +16,7 @@
 #include "tune_static.h"
 
 #include <math.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -301,6 +303,12 @@ static void run(session *s)
 			result_json(s, p);
 		else
 			result_text(s, p);
+		if (p->kept != KT_WHY_none) {
+			fprintf(stderr, "kvjit: %s: the choice isn't kept: cache %s %s\n",
+			        s->problem[i], kt_store_path(s->o.store),
+			        kt_reasons[p->kept].sentence);
+			s->failed++;
+		}
 		if (s->from.n)
 			take_gain(&s->from.at[i], p);
 		s->ndone++;
@@ -411,8 +419,9 @@ static int tune(args *a, const char *dir)
 		a->wrong = true;
 	}
 	if (from && (list || s.o.aa)) {
-		fprintf(stderr, "kvjit: option --from has the problems and keeps what is found; "
-		                "it excludes --list and --aa\n");
+		fprintf(stderr,
+		        "kvjit: option --from has the problems and keeps what is found; "
+		        "it excludes --list and --aa\n");
 		a->wrong = true;
 	}
 	if (!list && shards > 1) {
@@ -462,5 +471,8 @@ int tool_tune(args *a)
 {
 	const char *dir = args_value(a, "--cache");
 
+	/* who started us may have it ignored: how a trial ended would be lost with its process
+	 */
+	signal(SIGCHLD, SIG_DFL);
 	return args_flag(a, "--check") ? check_known(a, dir) : tune(a, dir);
 }

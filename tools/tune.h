@@ -52,6 +52,7 @@ typedef struct tune_place {
 	kt_end ended;
 	bool nothing;     /* varies; tune_one failed for that reason */
 	bool done_before; /* found in the store, nothing was measured */
+	kt_reason kept;   /* none; else why the store didn't take the choice */
 	double started, deadline;
 } tune_place;
 

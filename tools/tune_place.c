@@ -44,7 +44,10 @@ typedef struct job {
 } job;
 
 #define SAME_WHY "the program of candidate %d"
-enum { FINALISTS = 4 };
+enum {
+	FINALISTS = 4,
+	PUTS = 25 /* of KT_WAIT_MS each: what was measured is worth waiting for a lock */
+};
 static const double tie = 0.01;
 static const double close_of = 0.2; /* most of the budget that the last races are kept */
 static const double alone_of = 0.1; /* most of it that the default has for itself */
@@ -444,8 +447,9 @@ static void store_winner(job *j, kt_source source, const kt_pairs *last)
 	} else if (source == KT_BY_trial) {
 		r.median = r.lo = r.hi = p->default_seconds;
 	}
-	if (j->o->store)
-		kt_schedule_put(j->o->store, &r);
+	for (unsigned i = 0; j->o->store && i < PUTS; i++)
+		if ((p->kept = kt_schedule_put(j->o->store, &r)) != KT_WHY_locked)
+			break;
 }
 
 static int by_number(const void *a, const void *b)

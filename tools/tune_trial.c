@@ -551,8 +551,12 @@ static void check_in_child(trial_bench *b, const errand *e)
 
 	if (b->setup.hooks && b->setup.hooks->results)
 		c.seen = corrupt;
+	if (!b->small) {
+		say(b->shared, KT_IS_failed, "there is no memory for a check");
+		return;
+	}
 	say(b->shared, KT_IS_ok, "");
-	if (!b->small || !enter_device(b, true) || !agrees(b, e->candidate))
+	if (!enter_device(b, true) || !agrees(b, e->candidate))
 		return;
 	for (uint64_t s = 0; s < SEEDS && !result.failed; s++)
 		if (!check_seed(&c, (uint64_t)b->setup.seed * SEEDS + s, why, sizeof why)) {
@@ -608,6 +612,7 @@ static void in_child(trial_bench *b, void (*fn)(trial_bench *b, const errand *e)
 			_exit(1);
 		set_limits(b);
 		fn(b, e);
+		b->shared->whole = true;
 		_exit(0);
 	}
 	if (pid < 0)
@@ -623,7 +628,7 @@ static void in_child(trial_bench *b, void (*fn)(trial_bench *b, const errand *e)
 		say(b->shared, KT_IS_memory, "the system ended it, as it does without memory");
 	else if (WIFSIGNALED(status))
 		say(b->shared, KT_IS_crashed, strsignal(WTERMSIG(status)));
-	else if (b->shared->state == KT_NSTATE)
+	else if (!b->shared->whole || b->shared->state == KT_NSTATE)
 		say(b->shared, KT_IS_failed, "it ended without a result");
 	*out = *b->shared;
 	out->seconds = measure_now() - start;

@@ -48,6 +48,7 @@ typedef struct trial_report {
 	uint8_t program[32]; /* hash of the level-V program */
 	unsigned same_as;    /* KT_IS_same: index of the known program */
 	double seconds;      /* the whole trial took */
+	bool whole;          /* its process went to its end, and didn't leave before */
 } trial_report;
 
 /* Fills the data and compiles the default, with the interpreter where the kernels are a

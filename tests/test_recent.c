@@ -149,6 +149,55 @@ static void a_new_schedule_is_seen_at_once(void **state)
 	assert_string_equal(sched, "kv_tile=16");
 }
 
+/* By a process that has been asking for a while, too. */
+static void who_has_it_open_sees_what_is_new(void **state)
+{
+	kt_schedule r = pk_make_schedule(0), *at;
+	kt_store *s, *other;
+
+	(void)state;
+	make("open", 0);
+	s = ks_open("open", KT_USER);
+	assert_int_equal(kt_schedules_of(s, &r.where.program, NULL, &at), 1);
+	kt_schedule_free(&at[0]);
+	free(at);
+	assert_false(s->tried);
+	other = ks_open("open", KT_USER);
+	r.sched = "kv_tile=16 q_tile=8";
+	assert_int_equal(kt_schedule_put(other, &r), KT_WHY_none);
+	kt_store_close(other);
+	assert_int_equal(kt_schedules_of(s, &r.where.program, NULL, &at), 1);
+	assert_string_equal(at[0].sched, r.sched);
+	kt_schedule_free(&at[0]);
+	free(at);
+	kt_store_close(s);
+}
+
+/* One whose answers another process wrote anew is read again, without SQL. */
+static void who_has_it_open_reads_what_took_its_place(void **state)
+{
+	kt_schedule r = pk_make_schedule(0), *at;
+	kt_key key = pk_key_of("code", 1);
+	kt_store *s, *other;
+	kt_code c;
+
+	(void)state;
+	make("place", 0);
+	s = ks_open("place", KT_USER);
+	assert_int_equal(kt_schedules_of(s, &r.where.program, NULL, &at), 1);
+	kt_schedule_free(&at[0]);
+	free(at);
+	other = ks_open("place", KT_USER);
+	assert_int_equal(ks_put(other, 1, KS_SIZE), KT_WHY_none);
+	assert_int_equal(kt_code_find(other, &key, &c), KT_WHY_none);
+	kt_code_free(&c);
+	kt_store_close(other);
+	assert_int_equal(kt_code_find(s, &key, &c), KT_WHY_none);
+	kt_code_free(&c);
+	assert_false(s->tried);
+	kt_store_close(s);
+}
+
 static void a_merged_schedule_is_seen_at_once(void **state)
 {
 	char sched[100];
@@ -462,6 +511,8 @@ int main(void)
 		cmocka_unit_test(the_second_start_needs_no_sql),
 		cmocka_unit_test(uses_are_counted),
 		cmocka_unit_test(a_new_schedule_is_seen_at_once),
+		cmocka_unit_test(who_has_it_open_sees_what_is_new),
+		cmocka_unit_test(who_has_it_open_reads_what_took_its_place),
 		cmocka_unit_test(a_merged_schedule_is_seen_at_once),
 		cmocka_unit_test(pins_come_and_go),
 		cmocka_unit_test(what_was_thrown_out_is_gone),

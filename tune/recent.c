@@ -135,6 +135,14 @@ static void open_file(kt_store *s, struct kts_recent *r)
 		close_file(r);
 }
 
+/* Removed, or replaced: what an open file said isn't true any more. */
+static bool is_gone(const struct kts_recent *r)
+{
+	struct stat st;
+
+	return r->fd >= 0 && (fstat(r->fd, &st) || !st.st_nlink);
+}
+
 static bool find(const struct kts_recent *r, const kt_key *name, kt_row *out)
 {
 	for (unsigned i = 0; i < r->nrow; i++) {
@@ -217,6 +225,10 @@ bool kts_recall(kt_store *s, const kts_ask *q, void **out, unsigned *n)
 	pthread_mutex_lock(&s->lock);
 	kts_after_fork(s);
 	r = s->tried ? NULL : state(s);
+	if (r && is_gone(r)) {
+		close_file(r);
+		r->tried = false;
+	}
 	if (r && !r->tried)
 		open_file(s, r);
 	if (r && r->fd >= 0) {

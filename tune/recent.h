@@ -8,13 +8,14 @@
  *
  * A process that starts asks for a few programs, the same as the last time. Opening SQLite's
  * file for that costs more than all else together (three times as much as mapping the code):
- * the schema's text has to be parsed, then each statement's. An answer from here needs two
+ * the schema's text has to be parsed, then each statement's. An answer from here needs three
  * system calls and a hash.
  *
  * An answer is never older than the cache:
  *   - It is written under SQLite's write lock, from rows read under that lock.
  *   - Whoever changes or drops what an answer could hold removes the file first, under the same
  *     lock (kts_forget). Killed in between, it has cost others an opening.
+ *     Who has it open sees that it has no name any more.
  *   - It names the very file it was read from (device, number, time it was made), so that one
  *     set aside or removed takes it along.
  * New code under a new key changes no answer: a miss is never an answer. Native code is the one

@@ -358,7 +358,8 @@ typedef struct kir_text {
 } kir_text;
 
 void kir_text_add(kir_text *t, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-/* strtod of all of s and printf's %.*f and %.*g, with a '.' whatever the host's locale. */
+/* strtod of all of s and printf's %.*f, %.*g and %.*a (digits -1: all), with a '.' whatever the
+ * host's locale. */
 bool kir_read_float(const char *s, size_t len, double *x);
 enum { KIR_FLOAT_TEXT = 64 };
 void kir_float_digits(char buf[KIR_FLOAT_TEXT], char form, int digits, double x);

@@ -120,7 +120,11 @@ void kir_float_digits(char buf[KIR_FLOAT_TEXT], char form, int digits, double x)
 	size_t n = strlen(point);
 	char *dot;
 
-	snprintf(buf, KIR_FLOAT_TEXT, form == 'f' ? "%.*f" : "%.*g", digits, x);
+	snprintf(buf, KIR_FLOAT_TEXT,
+	         form == 'f'   ? "%.*f"
+	         : form == 'a' ? "%.*a"
+	                       : "%.*g",
+	         digits, x);
 	dot = strstr(buf, point);
 	if (dot) {
 		*dot = '.';

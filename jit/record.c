@@ -2,7 +2,8 @@
 /* record.c -- which problems are called with which sizes, and how long that takes
  * (KVJIT_RECORD).
  *
- *     PROBLEM batch=B ctx=C qlen=Q :: calls=N us=T     a line for each size class, dearest first
+ *     PROBLEM batch=B ctx=C qlen=Q :: calls=N us=T     a line for each size class, dearest
+ * first
  *
  * is what `kvjit tune --from` reads, and `--list`, to which `::` ends a line. A class is that
  * of schedules (kt_bucket); B, C and Q are means of its calls. A problem that states its sizes
@@ -165,6 +166,8 @@ static bool has_word(const char *text, const char *word)
 
 static void print(FILE *f, const line *l)
 {
+	char us[KIR_FLOAT_TEXT]; /* whatever the host's locale is */
+
 	fprintf(f, "%s", l->r->problem);
 	if (!l->r->sized) {
 		fprintf(f, " batch=%llu ctx=%llu", (unsigned long long)l->batch,
@@ -172,7 +175,8 @@ static void print(FILE *f, const line *l)
 		if (!has_word(l->r->problem, "qlen="))
 			fprintf(f, " qlen=%llu", (unsigned long long)l->qlen);
 	}
-	fprintf(f, " :: calls=%llu us=%.1f\n", (unsigned long long)l->calls, l->us);
+	kir_float_digits(us, 'f', 1, l->us);
+	fprintf(f, " :: calls=%llu us=%s\n", (unsigned long long)l->calls, us);
 }
 
 /* All of it or nothing, under another name until it is whole. False: errno says why. */

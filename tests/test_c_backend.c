@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* test_c_backend.c -- programs through the system's compiler, against the interpreter. */
 #include "support_blob.h"
+#include "support_locale.h"
 
 #include "../ir/format.h"
 
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -374,6 +377,40 @@ static void dumps(void **state)
 	unload(&r);
 }
 
+/* A number, codecs' tables and the limit of a conversion, as cc reads them. */
+static void no_locale_changes_the_source(void **state)
+{
+	const kbe_backend *be = support_backend("c");
+	char folder[] = "/tmp/kvjit-c-locale-XXXXXX", command[80];
+	kir_text here = { 0 }, there = { 0 };
+	kir_diag d = { 0 };
+	bool comma;
+	run r;
+
+	(void)state;
+	assert_non_null(mkdtemp(folder));
+	load(&r, "func @f(%c: in e4m3fn[4], %y: out f32[4], %z: out s8[4]) level=V {\n"
+	         "  for %i = 0 to 4 par {\n    %a = load %c[%i] : e4m3fn\n"
+	         "    %b = convert %a : f32\n    %d = mul %b, 1.5 : f32\n"
+	         "    store %d, %y[%i]\n    %e = convert %d : s8\n"
+	         "    store %e, %z[%i]\n    yield\n  }\n  ret\n}\n");
+	assert_true(be->dump(r.f, KBE_DUMP_SOURCE, &here, &d));
+	assert_non_null(strstr(here.text, "0x1.8p+0f"));
+	comma = support_comma(folder);
+	if (comma)
+		assert_true(be->dump(r.f, KBE_DUMP_SOURCE, &there, &d));
+	support_no_comma();
+	snprintf(command, sizeof command, "rm -rf '%s'", folder);
+	assert_int_equal(system(command), 0);
+	if (comma)
+		assert_string_equal(there.text, here.text);
+	free(here.text);
+	free(there.text);
+	unload(&r);
+	if (!comma)
+		skip();
+}
+
 static void no_compiler(void **state)
 {
 	const kbe_backend *be = support_backend("c");
@@ -403,6 +440,7 @@ int main(void)
 		cmocka_unit_test(memory_and_products),
 		cmocka_unit_test(ops_of_x86),
 		cmocka_unit_test(dumps),
+		cmocka_unit_test(no_locale_changes_the_source),
 		cmocka_unit_test(no_compiler),
 	};
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* test_record.c -- KVJIT_RECORD: what is called how often, with which sizes, for how long. */
 #include "support_cache.h"
+#include "support_locale.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -257,6 +258,27 @@ static void exit_writes_what_is_open(void **state)
 	assert_non_null(strstr(text_of(name), ":: calls=5 us="));
 }
 
+/* The host's locale is its own: what is written is read by a tool that has another. */
+static void no_locale_changes_a_record(void **state)
+{
+	bool comma = support_comma(ct_folder);
+	const char *us;
+
+	(void)state;
+	if (!comma)
+		skip();
+	kvjit *kv = recording("comma");
+	kvjit_kernel *k = ct_get(kv, attn, 0);
+
+	call_attn(k, 1, 300, 5);
+	kvjit_release(k);
+	kvjit_close(kv);
+	support_no_comma();
+	us = strstr(text_of(path), " us=");
+	assert_non_null(us);
+	assert_int_equal(us[4 + strspn(us + 4, "0123456789")], '.');
+}
+
 static void what_cannot_be_written_is_said(void **state)
 {
 	kvjit_options o = { .size = sizeof(o), .cache = "off" };
@@ -289,6 +311,7 @@ int main(void)
 		CT_TEST(knobs_of_the_caller_are_not_recorded),
 		CT_TEST(threads_lose_no_call),
 		CT_TEST(a_child_writes_nothing_of_its_parents),
+		CT_TEST(no_locale_changes_a_record),
 		CT_TEST(what_cannot_be_written_is_said),
 	};
 

@@ -30,6 +30,8 @@ bool kbe_c_each(const kir_func *f, kir_ref n, kir_text *out);
 /* each.c: value n (lane l of it if it is a vector) as stored; and, of a float, as a number. */
 void kbe_c_raw(const kir_func *f, kir_ref n, const char *lane, kir_text *out);
 void kbe_c_number(const kir_func *f, kir_ref n, const char *lane, kir_text *out);
+/* prelude.c: a finite number as a literal without a suffix, whatever the host's locale. */
+const char *kbe_c_hex(char buf[KIR_FLOAT_TEXT], double x);
 /* each.c: what stands before and after an expression to make it element e. */
 const char *kbe_c_open(kir_elem e);
 const char *kbe_c_close(kir_elem e);

@@ -57,13 +57,14 @@ static bool is_small(kir_elem e)
 static void float_literal(kir_elem e, double x, kir_text *out)
 {
 	const char *f = e == KIR_f32 ? "f" : "";
+	char hex[KIR_FLOAT_TEXT];
 
 	if (isnan(x))
 		kir_text_add(out, "__builtin_nan%s(\"\")", f);
 	else if (isinf(x))
 		kir_text_add(out, "(%s__builtin_inf%s())", x < 0 ? "-" : "", f);
 	else
-		kir_text_add(out, "(%a%s)", x, f);
+		kir_text_add(out, "(%s%s)", kbe_c_hex(hex, x), f);
 }
 
 static void int_literal(kir_elem e, int64_t x, kir_text *out)
@@ -161,14 +162,16 @@ static void int_range(kir_elem e, int64_t *min, int64_t *max)
 static void to_int(const kir_func *f, kir_ref n, kir_elem from, kir_elem to, kir_text *out)
 {
 	kir_ref x = kir_src(f, n, 0);
+	char hex[KIR_FLOAT_TEXT];
 	int64_t min, max;
 
 	int_range(to, &min, &max);
 	kir_text_add(out, "(%s)%s(", kbe_c_type(to), kir_is_float(from) ? "k_int" : "k_clamp");
 	kbe_c_number(f, x, "l", out);
 	if (kir_is_float(from))
-		kir_text_add(out, ", %d, %d, %a", (int)kir_attr_of(f, n, KIR_ATTR_round),
-		             (int)kir_attr_of(f, n, KIR_ATTR_nan), ldexp(1, kir_elems[to].man));
+		kir_text_add(out, ", %d, %d, %s", (int)kir_attr_of(f, n, KIR_ATTR_round),
+		             (int)kir_attr_of(f, n, KIR_ATTR_nan),
+		             kbe_c_hex(hex, ldexp(1, kir_elems[to].man)));
 	kir_text_add(out, ", ");
 	int_literal(KIR_s64, min, out);
 	kir_text_add(out, ", ");

@@ -205,14 +205,22 @@ const char *kbe_c_type(kir_elem e)
 	return by_bytes[kir_elem_bytes(e)];
 }
 
+const char *kbe_c_hex(char buf[KIR_FLOAT_TEXT], double x)
+{
+	kir_float_digits(buf, 'a', -1, x);
+	return buf;
+}
+
 static void print_float(double x, kir_text *out)
 {
+	char hex[KIR_FLOAT_TEXT];
+
 	if (isnan(x))
 		kir_text_add(out, "%s__builtin_nanf(\"\")", signbit(x) ? "-" : "");
 	else if (isinf(x))
 		kir_text_add(out, "%s__builtin_inff()", x < 0 ? "-" : "");
 	else
-		kir_text_add(out, "%af", x);
+		kir_text_add(out, "%sf", kbe_c_hex(hex, x));
 }
 
 /* d_NAME: code to float; e_NAME: number to code. */

@@ -29,6 +29,15 @@
  * their own. Where w is padded (a packed layout) the last tile is a whole one, cut when it is
  * stored.
  *
+ * Columns that each have a scale for a short block (weights of 4 bits: 32) have them a row of
+ * K / block apart. TURN blocks' are loaded at once, a row of each column, and stored into a
+ * local of TURN rows of columns, for which pass vectorize turns squares in registers:
+ *
+ *       for %k0 = 0 to K step TURN * 32 carry(%s0 = 0) {
+ *         store load %ws[%j,%k0/32] : <64 x TURN>, %turned[0,0]
+ *         for %k = %k0 to %k0 + TURN * 32 step 32 carry(%sum = %s0) {
+ *           ... load %turned[0,%k/32 - %k0/32] : <64 x 1>
+ *
  * With knob m_chunk the m_tile rows of whole columns are expand_gemm_chunk.c's.
  *
  * relayout copies BAND rows and STRIPE columns at once.
@@ -47,6 +56,7 @@ enum {
 	NARROW_M = 8,
 	NARROW_N = 32,
 	N_TILE = 64,
+	TURN = 16,
 	BAND = 16,
 	STRIPE = 64
 };
@@ -155,6 +165,14 @@ kir_ref gemm_row_scales(const gemm *g, const gemm_place *at)
 	                                   at->rows, at->upto));
 }
 
+kir_ref gemm_col_scales(const gemm *g, const gemm_place *at)
+{
+	kir_ref upto = at->keep < at->cols ? s64c(g->f, g->cols) : 0;
+
+	return widen_scale(g->f, column_at(g->f, g->ws, at->j, part_at(g->f, at->k, g->wgroup),
+	                                   at->cols, upto));
+}
+
 kir_ref gemm_block(const gemm *g, const gemm_place *at, kir_ref acc)
 {
 	kir_func *f = g->f;
@@ -168,11 +186,9 @@ kir_ref gemm_block(const gemm *g, const gemm_place *at, kir_ref acc)
 	if (g->as)
 		row = at->row_scales ? at->row_scales : gemm_row_scales(g, at);
 	if (g->ws && g->block == 1) {
-		kir_ref upto = at->keep < at->cols ? s64c(f, g->cols) : 0;
-		kir_ref w =
-		    column_at(f, g->ws, at->j, part_at(f, at->k, g->wgroup), at->cols, upto);
+		kir_ref w = at->col_scales ? at->col_scales : gemm_col_scales(g, at);
 
-		p = e2x(f, KIR_OP_mul, t, p, widen_scale(f, w), 1);
+		p = e2x(f, KIR_OP_mul, t, p, w, 1);
 	} else if (g->ws) {
 		kir_ref at_w[2] = { quotient(f, at->j, g->block),
 			            part_at(f, at->k, g->wgroup) };
@@ -210,24 +226,87 @@ void gemm_store(const gemm *g, const gemm_place *at, kir_ref acc)
 	         at->upto ? 5 : 4, NULL);
 }
 
+/* acc and the blocks of [from, to). */
+static kir_ref some_blocks(const gemm *g, gemm_place at, int64_t from, int64_t to, kir_ref acc)
+{
+	kir_func *f = g->f;
+
+	if (to - from > g->step) {
+		kir_ref l = kir_for(f, s64c(f, from), s64c(f, to), g->step, false, &acc, 1);
+
+		at.k = l + 1;
+		acc = gemm_block(g, &at, l + 2);
+		return kir_for_end(f, l, &acc, 1);
+	}
+	at.k = s64c(f, from);
+	return to > from ? gemm_block(g, &at, acc) : acc;
+}
+
+/* -- scales of columns, TURN groups at a time ---------------------------------------------- */
+
+/* Whether columns have scales of their own, one a block, that lie a row of them apart, and the
+ * target turns squares of them in registers. */
+static bool turns_scales(const gemm *g, const gemm_place *at)
+{
+	return g->ws && g->block == 1 && g->wgroup == g->step && !g->f->target->lanes &&
+	       at->cols % TURN == 0 && g->whole >= TURN * g->step;
+}
+
+/* Scales by column, TURN groups of each: a column's lie TURN * cols apart, a group's columns
+ * side by side. */
+static kir_ref scales_local(const gemm *g, const gemm_place *at)
+{
+	kir_type t = { .elem = KIR_f32, .rank = 2, .buffer = true, .npieces = 2 };
+
+	t.dim[0] = at->cols;
+	t.dim[1] = TURN;
+	t.piece[0] = (kir_piece){ .axis = 0, .div = 1, .stride = 4 };
+	t.piece[1] = (kir_piece){ .axis = 1, .div = 1, .stride = at->cols * 4 };
+	return kir_emit(g->f, KIR_OP_local, kir_type_intern(g->f->module, &t), NULL, 0, NULL);
+}
+
+/* The blocks of which there are TURN, whose scales are read row by row and turned once, not
+ * one by one for each block. Sets *end to where they end. */
+static kir_ref turned_blocks(const gemm *g, gemm_place at, kir_ref acc, int64_t *end)
+{
+	kir_func *f = g->f;
+	int64_t many = TURN * g->step;
+	kir_type_id ct = kir_tile(f->module, KIR_f32, at.cols, 1);
+	kir_ref local = scales_local(g, &at), zero = s64c(f, 0);
+	kir_ref upto = at.keep < at.cols ? s64c(f, g->cols) : 0;
+
+	*end = g->whole / many * many;
+	kir_ref outer = kir_for(f, zero, s64c(f, *end), many, false, &acc, 1);
+	kir_ref x =
+	    tile_at(f, g->ws, at.j, part_at(f, outer + 1, g->wgroup), at.cols, TURN, upto);
+
+	kir_emit(f, KIR_OP_store, KIR_NO_TYPE,
+	         (kir_ref[]){ widen_scale(f, x), local, zero, zero }, 4, NULL);
+	acc = outer + 2;
+	kir_ref to = gemm_s64(f, KIR_OP_add, outer + 1, s64c(f, many));
+	kir_ref inner = kir_for(f, outer + 1, to, g->step, false, &acc, 1);
+
+	at.k = inner + 1;
+	x = quotient(f, gemm_s64(f, KIR_OP_sub, at.k, outer + 1), g->wgroup);
+	x = kir_emit(f, KIR_OP_load, ct, (kir_ref[]){ local, zero, x }, 3, NULL);
+	at.col_scales = e1(f, KIR_OP_reshape, kir_vector(f->module, KIR_f32, at.cols), x);
+	acc = gemm_block(g, &at, inner + 2);
+	acc = kir_for_end(f, inner, &acc, 1);
+	return kir_for_end(f, outer, &acc, 1);
+}
+
 /* at.rows rows from at.i of the columns from at.j. */
 static void one_tile(const gemm *g, gemm_place at)
 {
 	kir_func *f = g->f;
 	kir_type_id t = kir_tile(f->module, KIR_f32, at.rows, at.cols);
 	kir_ref acc = e1(f, KIR_OP_splat, t, f32c(f, 0));
+	int64_t from = 0;
 
 	at.depth = g->step;
-	if (g->whole > g->step) {
-		kir_ref l = kir_for(f, s64c(f, 0), s64c(f, g->whole), g->step, false, &acc, 1);
-
-		at.k = l + 1;
-		acc = gemm_block(g, &at, l + 2);
-		acc = kir_for_end(f, l, &acc, 1);
-	} else if (g->whole) {
-		at.k = s64c(f, 0);
-		acc = gemm_block(g, &at, acc);
-	}
+	if (turns_scales(g, &at))
+		acc = turned_blocks(g, at, acc, &from);
+	acc = some_blocks(g, at, from, g->whole, acc);
 	gemm_store(g, &at, gemm_rest(g, at, acc));
 }
 

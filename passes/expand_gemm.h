@@ -26,7 +26,8 @@ typedef struct gemm_place {
 	int64_t rows, cols, depth;
 	int64_t keep; /* columns that exist: fewer than cols in what pads w */
 	kir_ref upto; /* rows of a that exist; 0: all of these do           */
-	kir_ref wide_a, wide_w, row_scales; /* as f32, where they are there already */
+	/* as f32, where they are there already */
+	kir_ref wide_a, wide_w, row_scales, col_scales;
 } gemm_place;
 
 static inline kir_ref gemm_s64(kir_func *f, kir_op op, kir_ref a, kir_ref b)
@@ -41,6 +42,8 @@ kir_ref gemm_codes(kir_func *f, kir_ref buf, const kir_side *two, kir_ref i, kir
                    int64_t rows, int64_t n, kir_ref upto, kir_elem e);
 /* The scales of a place's rows, as a vector. */
 kir_ref gemm_row_scales(const gemm *g, const gemm_place *at);
+/* The same of its columns, each of which has its own (block 1). */
+kir_ref gemm_col_scales(const gemm *g, const gemm_place *at);
 /* acc and the products of one block, times its scales. */
 kir_ref gemm_block(const gemm *g, const gemm_place *at, kir_ref acc);
 /* acc and the part of the contraction behind the whole steps. */

@@ -143,7 +143,7 @@ typedef struct chunk {
 	const gemm *g;
 	int64_t m, n, k;
 	kir_ref rows;                   /* that are whole tiles   */
-	kir_ref wa, ww, as, sum;        /* locals                 */
+	kir_ref wa, ww, as, ws, sum;    /* locals                 */
 	kir_ref i0, i1, j0, j1, k0, k1; /* the chunk's ends       */
 } chunk;
 
@@ -200,6 +200,10 @@ static void locals(chunk *c)
 	c->ww = weights_local(c);
 	if (g->as)
 		c->as = kir_emit(f, KIR_OP_local, kir_buffer(f->module, KIR_f32, 2, scales),
+		                 NULL, 0, NULL);
+	scales[1] = g->n_tile;
+	if (g->ws && g->block == 1)
+		c->ws = kir_emit(f, KIR_OP_local, kir_buffer(f->module, KIR_f32, 2, scales),
 		                 NULL, 0, NULL);
 	c->sum =
 	    kir_emit(f, KIR_OP_local, kir_buffer(f->module, KIR_f32, 3, sums), NULL, 0, NULL);
@@ -266,6 +270,16 @@ static void widen_rows(const chunk *c)
 	kir_for_end(f, li, NULL, 0);
 }
 
+/* Where scales of the n_tile columns are. */
+static void scales_at(const chunk *c, kir_ref k, kir_ref out[3])
+{
+	kir_func *f = c->g->f;
+
+	out[0] = c->ws;
+	out[1] = gemm_s64(f, KIR_OP_fdiv, less(f, k, c->k0), s64c(f, c->g->step));
+	out[2] = s64c(f, 0);
+}
+
 static void widen_weights(const chunk *c, kir_ref j)
 {
 	const gemm *g = c->g;
@@ -274,6 +288,12 @@ static void widen_weights(const chunk *c, kir_ref j)
 
 	weights_at(c, l + 1, at);
 	put(f, gemm_codes(f, g->w, g->w_two, j, l + 1, g->n_tile, g->step, 0, KIR_bf16), at, 3);
+	if (c->ws) {
+		gemm_place place = { .j = j, .k = l + 1, .cols = g->n_tile, .keep = g->n_tile };
+
+		scales_at(c, l + 1, at);
+		put(f, gemm_col_scales(g, &place), at, 3);
+	}
 	kir_for_end(f, l, NULL, 0);
 }
 
@@ -305,6 +325,12 @@ static void add_products(const chunk *c, gemm_place at)
 
 		a[0] = c->as;
 		at.row_scales = kir_emit(f, KIR_OP_load, t, a, 3, NULL);
+	}
+	if (c->ws) {
+		kir_type_id t = kir_vector(f->module, KIR_f32, g->n_tile);
+
+		scales_at(c, at.k, w);
+		at.col_scales = kir_emit(f, KIR_OP_load, t, w, 3, NULL);
 	}
 	put(f, gemm_block(g, &at, sum_tile(c, s)), s, 4);
 	kir_for_end(f, l, NULL, 0);

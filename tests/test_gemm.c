@@ -148,7 +148,7 @@ static void test_fused(void **state)
 
 /* What row i gives with column j: codes are 0, 1, 2, -1 and -2, scales powers of two, so every
  * order of sums gives this exactly. */
-enum { MOST = 70, DEEP = 70, PARTS = 3, WIDE = 72 };
+enum { MOST = 70, DEEP = 70, PARTS = 3, WIDE = 72, DEEPEST = 582 };
 
 static const unsigned char small_code[5] = { 0x00, 0x38, 0x40, 0xb8, 0xc0 };
 static const float small_value[5] = { 0, 1, 2, -1, -2 };
@@ -160,14 +160,16 @@ static int pick_code(int row, int k)
 
 static float scale_at(int row, int part)
 {
-	return (row + part) % 2 ? 0.5F : 2.0F;
+	static const float of[4] = { 0.5F, 2, 1, 4 };
+
+	return of[(row + 3 * part) % 4];
 }
 
-static float exact(int i, int j, int block)
+static float exact(int i, int j, int block, int deep)
 {
 	float sum = 0;
 
-	for (int k = 0; k < DEEP; k++)
+	for (int k = 0; k < deep; k++)
 		sum += small_value[pick_code(i, k)] * small_value[pick_code(j + 100, k)] *
 		       scale_at(i, k / GROUP) * scale_at(j / block, k / GROUP);
 	return sum;
@@ -205,11 +207,48 @@ static void any_rows(kvjit *kv, const char *text, int block)
 		assert_int_equal(kvjit_call(k, NULL, arg, 6, NULL), KVJIT_OK);
 		for (int i = 0; i < MOST; i++)
 			for (int j = 0; j < WIDE; j++)
-				if (i < n ? c[i][j] != exact(i, j, block) : c[i][j] == c[i][j])
+				if (i < n ? c[i][j] != exact(i, j, block, DEEP)
+				          : c[i][j] == c[i][j])
 					fail_msg("%s: %d rows: c[%d,%d] is %g, must be %g",
 					         text, n, i, j, (double)c[i][j],
-					         (double)exact(i, j, block));
+					         (double)exact(i, j, block, DEEP));
 	}
+	kvjit_release(k);
+}
+
+/* Scales by column of a deep contraction: 16 blocks' are turned at once, of 18 and a part of
+ * one the rest is taken one by one. */
+static void deep_columns(kvjit *kv, const char *text)
+{
+	enum { ROWS_DEEP = 9, GROUPS = (DEEPEST + GROUP - 1) / GROUP };
+	static unsigned char a[ROWS_DEEP][DEEPEST], w[WIDE][DEEPEST];
+	static float as[ROWS_DEEP][GROUPS], ws[WIDE][GROUPS], c[ROWS_DEEP][WIDE];
+	kvjit_kernel *k = compile(kv, text, NULL);
+	kvjit_arg arg[6] = { tensor("a", KVJIT_E4M3FN, ROWS_DEEP, DEEPEST, a),
+		             tensor("as", KVJIT_F32, ROWS_DEEP, GROUPS, as),
+		             tensor("w", KVJIT_E4M3FN, WIDE, DEEPEST, w),
+		             tensor("ws", KVJIT_F32, WIDE, GROUPS, ws),
+		             tensor("c", KVJIT_F32, ROWS_DEEP, WIDE, c),
+		             { .name = "n", .i = ROWS_DEEP } };
+
+	for (int i = 0; i < WIDE; i++) {
+		for (int d = 0; d < DEEPEST; d++) {
+			w[i][d] = small_code[pick_code(i + 100, d)];
+			if (i < ROWS_DEEP)
+				a[i][d] = small_code[pick_code(i, d)];
+		}
+		for (int p = 0; p < GROUPS; p++) {
+			ws[i][p] = scale_at(i, p);
+			if (i < ROWS_DEEP)
+				as[i][p] = scale_at(i, p);
+		}
+	}
+	assert_int_equal(kvjit_call(k, NULL, arg, 6, NULL), KVJIT_OK);
+	for (int i = 0; i < ROWS_DEEP; i++)
+		for (int j = 0; j < WIDE; j++)
+			if (c[i][j] != exact(i, j, 1, DEEPEST))
+				fail_msg("%s: c[%d,%d] is %g, must be %g", text, i, j,
+				         (double)c[i][j], (double)exact(i, j, 1, DEEPEST));
 	kvjit_release(k);
 }
 
@@ -232,6 +271,8 @@ static void test_rows(void **state)
 		any_rows(kv[i],
 		         FORMAT "gemm out=f32 acts=f weights=f dim=70:72 m_tile=16 n_tile=16",
 		         1);
+		any_rows(kv[i], FORMAT "gemm out=f32 acts=f weights=f dim=70:72 batch=70", 1);
+		deep_columns(kv[i], FORMAT "gemm out=f32 acts=f weights=f dim=582:72");
 		kvjit_close(kv[i]);
 	}
 }

@@ -219,12 +219,12 @@ static void sizes_scale(void **state)
  * half as many. */
 static void halves_of_bytes_are_factors(void **state)
 {
-	static const char eight[] = "gemm acts=bf16 weights=e4m3/g128 dim=4096 batch=256",
+	static const char eight[] = "gemm acts=bf16 weights=mxfp8 dim=4096 batch=256",
 	                  four_w[] = "gemm acts=bf16 weights=mxfp4 dim=4096 batch=256",
-	                  both[] = "gemm acts=e4m3/g128 weights=e4m3/g128 dim=4096 batch=256",
+	                  both[] = "gemm acts=mxfp8 weights=mxfp8 dim=4096 batch=256",
 	                  four_a[] = "gemm acts=mxfp4 weights=mxfp4 dim=4096 batch=256",
 	                  ints[] = "gemm acts=bf16 weights=int4/g32 dim=4096 batch=256",
-	                  row8[] = "gemm acts=bf16 weights=e4m3/g128 dim=4096 batch=1",
+	                  row8[] = "gemm acts=bf16 weights=mxfp8 dim=4096 batch=1",
 	                  row4[] = "gemm acts=bf16 weights=mxfp4 dim=4096 batch=1";
 	static const char s[] = "m_tile=32 n_tile=64";
 	double t = time_of(eight, &warm, s), ratio;
@@ -242,11 +242,58 @@ static void halves_of_bytes_are_factors(void **state)
 	assert_true(fabs(ratio - 2) < 0.1);
 }
 
+/* What a product widens once for many, and what that costs. */
+static void products_share_what_is_widened(void **state)
+{
+#define E4M3 "gemm acts=e4m3/g128 weights=e4m3/g128 block=128 packed dim=4096 batch="
+	static const machine tiles = { "amx", 1, true };
+	const machine *of[] = { &warm, &cold, &tiles };
+
+	(void)state;
+	for (int i = 0; i < 3; i++) {
+		/* weights once for 256 rows, not for each 32 */
+		faster(E4M3 "256", of[i], "m_chunk=256", "m_chunk=0");
+		faster(E4M3 "512", of[i], "m_chunk=512", "m_chunk=64");
+		/* rows once for 256 columns, not for each 64 */
+		faster(E4M3 "256", of[i], "m_chunk=256 n_chunk=256", "m_chunk=256 n_chunk=64");
+		/* sums that leave L2 */
+		faster(E4M3 "4096", of[i], "m_chunk=256 n_chunk=256",
+		       "m_chunk=4096 n_chunk=4096");
+	}
+	/* two pieces of work for four cores */
+	faster(E4M3 "256", &four, "m_chunk=256 n_chunk=256", "m_chunk=256 n_chunk=2048");
+	/* multiplied while lines come, or widened into a local first */
+	faster(E4M3 "16", &cold, "m_tile=16 fuse=on", "m_tile=16 fuse=off");
+	/* lines of weights that are asked for early */
+	faster(E4M3 "1", &cold, "prefetch=one", "prefetch=off");
+}
+
+/* Few rows are tiles of 8, 4 and 1, cut at the last row. */
+static void few_rows_widen_weights_once(void **state)
+{
+	double one = time_of(E4M3 "1", &warm, ""), two = time_of(E4M3 "2", &warm, ""),
+	       four_rows = time_of(E4M3 "4", &warm, ""), five = time_of(E4M3 "5", &warm, ""),
+	       eight = time_of(E4M3 "8", &warm, ""), nine = time_of(E4M3 "9", &warm, "");
+
+	(void)state;
+	assert_true(two < 2 * one && eight < 2 * four_rows);
+	/* a cut tile takes as long as a whole one */
+	assert_true(fabs(two / four_rows - 1) < 1e-6 && fabs(five / eight - 1) < 1e-6);
+	/* the ninth row reads all weights again */
+	assert_true(nine > 1.1 * eight);
+	/* a tile of 16 widens once for more rows */
+	faster(E4M3 "16", &warm, "m_tile=16", "m_tile=4");
+}
+
 static void what_cant_be_is_infinite(void **state)
 {
 	(void)state;
 	assert_true(isinf(time_of(decode, &cold, "kv_tile=48")));
 	assert_true(isfinite(time_of(decode, &cold, "kv_tile=32")));
+	assert_true(isinf(time_of(product, &cold, "m_chunk=100")));
+	assert_true(isinf(time_of(product, &cold, "m_chunk=64 n_chunk=100")));
+	assert_true(isinf(time_of(product, &cold, "n_tile=256")));
+	assert_true(isfinite(time_of(product, &cold, "m_chunk=64 n_chunk=128")));
 }
 
 int main(void)
@@ -258,6 +305,8 @@ int main(void)
 		cmocka_unit_test(machines_differ),
 		cmocka_unit_test(sizes_scale),
 		cmocka_unit_test(halves_of_bytes_are_factors),
+		cmocka_unit_test(products_share_what_is_widened),
+		cmocka_unit_test(few_rows_widen_weights_once),
 		cmocka_unit_test(what_cant_be_is_infinite),
 	};
 

@@ -320,6 +320,33 @@ static void blocks_are_for_tiles(void **state)
 	}
 }
 
+/* Columns are widened for together only beside rows, in whole tiles of both; what is widened
+ * once is neither fused nor touched ahead. So the two knobs leave room for all others but
+ * `cols` and `unroll`. */
+static void chunks_of_products_are_possible_ones(void **state)
+{
+	made x =
+	    make("gemm acts=e4m3/g128 weights=e4m3/g128 block=128 packed dim=4096 batch=256",
+	         "avx512-bf16", "m_chunk=256");
+	unsigned chunk = 0, apart = 0, blocks = 0;
+
+	(void)state;
+	assert_true(x.ok);
+	for (unsigned c = 1; c < x.s.n; c++) {
+		const kir_sched *s = &x.s.at[c];
+
+		chunk += s->m_chunk && s->n_chunk;
+		apart += !s->m_chunk;
+		blocks += s->rows > 0;
+		assert_true(s->m_chunk || !s->n_chunk);
+		assert_true(!s->m_chunk || (!s->fuse && !s->prefetch));
+		assert_true(!s->m_chunk || !s->m_tile || s->m_chunk % s->m_tile == 0);
+		assert_true(!s->n_chunk || !s->n_tile || s->n_chunk % s->n_tile == 0);
+	}
+	assert_true(chunk && apart && blocks && x.s.n < 20000);
+	release(&x);
+}
+
 /* -- what a user chose, and what can't vary ------------------------------------------------ */
 
 static void given_knobs_dont_vary(void **state)
@@ -428,6 +455,7 @@ int main(void)
 		cmocka_unit_test(no_arithmetic_is_less_exact_than_auto),
 		cmocka_unit_test(nothing_is_hinted_that_isnt_fetched),
 		cmocka_unit_test(blocks_are_for_tiles),
+		cmocka_unit_test(chunks_of_products_are_possible_ones),
 		cmocka_unit_test(given_knobs_dont_vary),
 		cmocka_unit_test(what_cant_vary_is_refused),
 		cmocka_unit_test(the_model_orders_candidates),

@@ -3,22 +3,19 @@
  *
  * A call's time is what memory takes and what arithmetic takes, the longer of the two hiding
  * most of the shorter where lines are asked for early, plus what each tile and each piece costs
- * once. Products are cut as passes/vec_dot.c cuts them. Costs are cycles a
- * vector, of an AVX-512 core at 3 GHz; what they stand for is written beside them. They needn't
- * be right to be useful: only the order of schedules of one program matters.
+ * once. Products are cut as passes/vec_dot.c cuts them. Costs are cycles a vector, of an
+ * AVX-512 core at 3 GHz; what they stand for is written beside them. They needn't be right to
+ * be useful: only the order of schedules of one program matters.
  */
 #include "model.h"
+#include "model_gemm.h"
+#include "model_parts.h"
 #include "model_tiles.h"
 
 #include <math.h>
 #include <string.h>
 
-static const double hz = 3e9;
-static const double stream = 20e9, most_stream = 80e9; /* bytes/s of a core, of all */
-static const double l2_rate = 60e9, l3_rate = 25e9;
-/* What stays visible of the shorter of memory and arithmetic, where lines are asked for early;
- * where they aren't, nothing hides and every line is waited for. */
-static const double seen = 0.3, waiting = 1.5;
+static const double most_stream = 80e9; /* bytes/s from DRAM of all cores */
 enum { CHAINS = 8 }; /* sums that a core's multipliers work on at once: latency times units */
 
 typedef struct sizes {
@@ -97,7 +94,7 @@ static kir_arith arith_of(const kt_model_of *m, const sizes *z, int side, int kn
 }
 
 /* Cycles to make 16 f32 of stored elements: loads, permutations, shifts. */
-static double decode_cycles(const kt_model_of *m, kir_elem e, kir_arith a, int how)
+double kt_decode_cycles(const kt_model_of *m, kir_elem e, kir_arith a, int how)
 {
 	bool table = m->target->features & KIR_HAS_vbmi && how != KIR_decode_shift;
 
@@ -124,23 +121,17 @@ static double product_cycles(const kt_model_of *m, kir_arith a)
 }
 
 /* Elements of a row that one instruction multiplies in each lane of 32 bits. */
-static double depth_of(kir_arith a)
+double kt_depth_of(kir_arith a)
 {
 	return a == KIR_ARITH_int8 || a == KIR_ARITH_int8x2 ? 4 : a == KIR_ARITH_bf16 ? 2 : 1;
 }
 
 /* -- a product of tiles, as passes/vec_dot.c cuts it --------------------------------------- */
 
-typedef struct blocks {
-	double rows, cols; /* of a block: rows times vectors of sums in registers */
-	double n;          /* blocks that take the same vectors one after the other */
-	bool fused;        /* each block widens them again, none stores them */
-} blocks;
-
-static blocks blocks_of(const kt_model_of *m, const kir_sched *s, double rows, double vectors)
+kt_blocks kt_blocks_of(const kt_model_of *m, const kir_sched *s, double rows, double vectors)
 {
 	double room = m->target->vector_regs >= 32 ? 24 : 10;
-	blocks b = { .rows = s->rows > 0 ? s->rows : rows <= 8 ? rows : 8 };
+	kt_blocks b = { .rows = s->rows > 0 ? s->rows : rows <= 8 ? rows : 8 };
 
 	if (b.rows > rows)
 		b.rows = rows;
@@ -155,21 +146,21 @@ static blocks blocks_of(const kt_model_of *m, const kir_sched *s, double rows, d
 
 /* Cycles of one vector of codes times all rows: multiplications, unless loading their factors
  * takes longer; more where there are too few sums to hide an instruction's latency. */
-static double times_rows(const kt_model_of *m, const blocks *b, double rows, kir_arith a)
+double kt_times_rows(const kt_model_of *m, const kt_blocks *b, double rows, kir_arith a)
 {
 	double sums = b->rows * b->cols, stall = sums < CHAINS ? CHAINS / sums : 1;
-	double loads = 0.5 * (1 / b->cols + 1 / b->rows) / depth_of(a);
+	double loads = 0.5 * (1 / b->cols + 1 / b->rows) / kt_depth_of(a);
 	double multiply = product_cycles(m, a) * stall;
 
 	return rows * (multiply > loads ? multiply : loads);
 }
 
 /* Cycles of widening one vector: again for each block, or once, then stored and read again. */
-static double widened(const kt_model_of *m, const blocks *b, kir_elem e, kir_arith a, int how)
+double kt_widened(const kt_model_of *m, const kt_blocks *b, kir_elem e, kir_arith a, int how)
 {
-	double decode = decode_cycles(m, e, a, how);
+	double decode = kt_decode_cycles(m, e, a, how);
 
-	return b->fused ? decode * b->n : decode + (1 + 0.5 * b->n) / depth_of(a);
+	return b->fused ? decode * b->n : decode + (1 + 0.5 * b->n) / kt_depth_of(a);
 }
 
 /* Bytes of the first reading come from where the cache is; query tiles after the first find
@@ -177,15 +168,15 @@ static double widened(const kt_model_of *m, const blocks *b, kir_elem e, kir_ari
 static double memory_time(const kt_model_of *m, const sizes *z, double once, double all,
                           bool early)
 {
-	double head = once / (double)(z->batch * z->kv_heads), rate = stream * m->threads;
-	double again = head * 2 < m->target->l2_bytes ? l2_rate : l3_rate;
+	double head = once / (double)(z->batch * z->kv_heads), rate = kt_stream * m->threads;
+	double again = head * 2 < m->target->l2_bytes ? kt_l2_rate : kt_l3_rate;
 	double first = once < all ? once : all;
 
 	if (!m->cold)
 		rate = again * m->threads;
 	else if (rate > most_stream)
 		rate = most_stream;
-	return first / rate * (early || !m->cold ? 1 : waiting) +
+	return first / rate * (early || !m->cold ? 1 : kt_waiting) +
 	       (all - first) / again / m->threads;
 }
 
@@ -199,7 +190,7 @@ static bool in_tiles(const kt_model_of *m, const sizes *z, const kir_sched *s)
 }
 
 /* A product in tile registers of 16 elements with all rows of queries, which are few. */
-static double tile_cycles(kir_arith a)
+double kt_tile_cycles(kir_arith a)
 {
 	return a == KIR_ARITH_bf16 ? 0.5 : 0.25;
 }
@@ -228,13 +219,14 @@ static void count(const kt_model_of *m, const sizes *z, const kir_sched *s, part
 	for (int side = 0; side < 2; side++) {
 		double vectors = tokens * (double)z->dim[side] / lanes;
 		kir_arith a = arith_of(m, z, side, side ? s->pv : s->qk);
-		blocks b = blocks_of(m, s, rows, (side ? (double)z->dim[1] : kv_tile) / lanes);
+		kt_blocks b =
+		    kt_blocks_of(m, s, rows, (side ? (double)z->dim[1] : kv_tile) / lanes);
 
 		bytes += (double)z->dim[side] * z->bits[side] / 8;
-		p->decode += vectors * widened(m, &b, z->elem[side], a, s->decode) / shared;
-		p->product +=
-		    vectors * (in_tiles(m, z, s) ? tile_cycles(a) : times_rows(m, &b, rows, a));
-		local += kv_tile * (double)z->dim[side] * (b.fused ? 1 : 4 / depth_of(a));
+		p->decode += vectors * kt_widened(m, &b, z->elem[side], a, s->decode) / shared;
+		p->product += vectors * (in_tiles(m, z, s) ? kt_tile_cycles(a)
+		                                           : kt_times_rows(m, &b, rows, a));
+		local += kv_tile * (double)z->dim[side] * (b.fused ? 1 : 4 / kt_depth_of(a));
 	}
 	/* exponentials, maxima, sums: some 25 operations for 16 scores */
 	p->softmax = tokens * rows * 25 / lanes / 2;
@@ -295,18 +287,18 @@ static double tiles_time(const kt_model_of *m, const sizes *z, const kir_sched *
 	double rows = (s->q_tile > 0 ? s->q_tile : 1) * (s->q_block > 1 ? s->q_block : 1);
 	double each = ceil((double)z->qlen / rows) * t.lists / m->threads;
 
-	return kt_tiles_cycles(&t, s, p) / hz / m->threads * ceil(each) / each;
+	return kt_tiles_cycles(&t, s, p) / kt_hz / m->threads * ceil(each) / each;
 }
 
 static double total(const kt_model_of *m, const parts *p)
 {
 	double cycles = p->decode + p->product + p->softmax, ends = p->tiles + p->pieces;
-	double compute = cycles / hz / m->threads, memory = p->memory;
+	double compute = cycles / kt_hz / m->threads, memory = p->memory;
 	double longer = compute > memory ? compute : memory,
 	       shorter = compute + memory - longer;
-	double hidden = m->cold && !p->early ? shorter : seen * shorter;
+	double hidden = m->cold && !p->early ? shorter : kt_seen * shorter;
 
-	return (longer + hidden + ends / hz / m->threads) * p->balance;
+	return (longer + hidden + ends / kt_hz / m->threads) * p->balance;
 }
 
 /* A cache write is bound by memory, and each part looks at every slot. What is written past the
@@ -316,88 +308,19 @@ static double write_time(const sizes *z, const kir_sched *s)
 	double tokens = (double)(z->batch * z->ctx);
 	double bytes = tokens * (double)(z->kv_heads * (z->dim[0] + z->dim[1])) * 3;
 
-	return bytes / stream + tokens * (s->parts ? s->parts : 4) / hz;
-}
-
-/* -- products ------------------------------------------------------------------------------ */
-
-typedef struct matrices {
-	double rows, cols, depth, step;
-	kir_elem elem[2]; /* of rows, weights */
-	double bits;      /* of a stored weight */
-} matrices;
-
-enum { STEP = 128, M_TILE = 32, N_TILE = 64 }; /* as passes/expand_gemm.c has them */
-
-/* Codes of 4 bits are bytes of two to the operand's type: what they are says their format. */
-static bool look_at_product(const kt_model_of *m, matrices *z)
-{
-	for (kir_ref n = 1; n < m->f->nnode; n++) {
-		const kir_side *a_two, *w_two;
-		const kir_type *a, *w;
-
-		if (m->f->node[n].op != KIR_OP_gemm)
-			continue;
-		a = kir_type_of(m->f, kir_operand(m->f, n, "a"));
-		w = kir_type_of(m->f, kir_operand(m->f, n, "w"));
-		z->rows = m->p && m->p->batch ? (double)m->p->batch : 1;
-		z->rows *= m->p && m->p->qlen ? (double)m->p->qlen : 1;
-		z->cols = (double)w->dim[0];
-		a_two = kir_packed_side(m->f, n, KIR_ATTR_acts);
-		w_two = kir_packed_side(m->f, n, KIR_ATTR_weights);
-		z->depth = (double)w->dim[1] * (w_two ? 2 : 1);
-		z->step = z->depth < STEP ? z->depth : STEP;
-		z->elem[0] = a_two ? a_two->elem : (kir_elem)a->elem;
-		z->elem[1] = w_two ? w_two->elem : (kir_elem)w->elem;
-		z->bits = w_two ? w_two->bits : kir_elems[w->elem].bits;
-		return true;
-	}
-	return false;
-}
-
-/* n tiles of so many rows, over all weights and all columns: weights are widened for each tile,
- * or for each block of it, rows once for each tile of columns. */
-static double tiles_of_rows(const kt_model_of *m, const matrices *z, const kir_sched *s,
-                            double n, double rows)
-{
-	kir_arith a = m->target->features & KIR_HAS_bf16 ? KIR_ARITH_bf16 : KIR_ARITH_f32;
-	double lanes = m->target->vector_bits / 32.0, n_tile = s->n_tile ? s->n_tile : N_TILE;
-	double vectors = z->cols * z->depth / lanes, bands = ceil(z->cols / n_tile);
-	double local = (rows + n_tile) * z->step * 4 / depth_of(a), cycles;
-	blocks b = blocks_of(m, s, rows, n_tile / lanes);
-
-	cycles =
-	    vectors * (times_rows(m, &b, rows, a) + widened(m, &b, z->elem[1], a, s->decode));
-	cycles += bands * rows * z->depth / lanes * decode_cycles(m, z->elem[0], a, s->decode);
-	/* each block of the contraction is scaled and added once for each output */
-	cycles += ceil(z->depth / z->step) * (z->cols * rows / lanes * 2 + bands * 60);
-	return n * cycles * (local > m->target->l1_bytes ? 1.2 : 1);
-}
-
-static double product_time(const kt_model_of *m, const matrices *z, const kir_sched *s)
-{
-	double m_tile = s->m_tile ? s->m_tile : M_TILE, left = fmod(z->rows, m_tile);
-	/* what whole tiles leave is taken 4 rows at a time, then singly */
-	double cycles = tiles_of_rows(m, z, s, floor(z->rows / m_tile), m_tile) +
-	                tiles_of_rows(m, z, s, floor(left / 4), 4) +
-	                tiles_of_rows(m, z, s, fmod(left, 4), 1);
-	double bytes = z->cols * z->depth * z->bits / 8;
-	double memory = bytes / (m->cold ? stream : l2_rate) / m->threads;
-	double compute = cycles / hz / m->threads;
-	double longer = compute > memory ? compute : memory;
-
-	return longer + seen * (compute + memory - longer);
+	return bytes / kt_stream + tokens * (s->parts ? s->parts : 4) / kt_hz;
 }
 
 double kt_model_time(const kt_model_of *m, const kir_sched *s)
 {
 	kt_tiles_parts t;
+	kt_gemm_parts g;
+	kt_gemm_of x;
 	parts p = { 0 };
-	matrices x;
 	sizes z;
 
-	if (look_at_product(m, &x))
-		return product_time(m, &x, s);
+	if (kt_gemm_look(m, &x))
+		return kt_gemm_time(m, &x, s, &g);
 	if (!look(m, &z))
 		return 1;
 	if (!z.attn)
@@ -412,15 +335,21 @@ double kt_model_time(const kt_model_of *m, const kir_sched *s)
 
 void kt_model_explain(const kt_model_of *m, const kir_sched *s, kir_text *out)
 {
-	double ms = 1e3 / hz / m->threads;
+	double ms = 1e3 / kt_hz / m->threads;
 	kt_tiles_parts t;
+	kt_gemm_parts g;
+	kt_gemm_of x;
 	parts p = { 0 };
-	matrices x;
 	sizes z;
 
-	if (look_at_product(m, &x)) {
-		kir_text_add(out, "a product of %.0f rows: %.3g ms\n", x.rows,
-		             product_time(m, &x, s) * 1e3);
+	if (kt_gemm_look(m, &x)) {
+		double all = kt_gemm_time(m, &x, s, &g) * 1e3;
+
+		kir_text_add(out,
+		             "a product of %.0f rows: memory %.3g ms, decode %.3g ms, products "
+		             "%.3g ms, sums %.3g ms, balance %.3g: %.3g ms\n",
+		             x.rows, g.memory * 1e3, g.decode * 1e3, g.product * 1e3,
+		             g.sums * 1e3, g.balance, all);
 		return;
 	}
 	if (!look(m, &z) || !z.attn) {
@@ -441,7 +370,7 @@ void kt_model_explain(const kt_model_of *m, const kir_sched *s, kir_text *out)
 	kir_text_add(out,
 	             "memory %.3g ms, decode %.3g ms, products %.3g ms, softmax %.3g ms, tiles "
 	             "%.3g ms, pieces %.3g ms, balance %.3g: %.3g ms\n",
-	             p.memory * 1e3, p.decode / hz * 1e3, p.product / hz * 1e3,
-	             p.softmax / hz * 1e3, p.tiles / hz * 1e3, p.pieces / hz * 1e3, p.balance,
-	             total(m, &p) * 1e3);
+	             p.memory * 1e3, p.decode / kt_hz * 1e3, p.product / kt_hz * 1e3,
+	             p.softmax / kt_hz * 1e3, p.tiles / kt_hz * 1e3, p.pieces / kt_hz * 1e3,
+	             p.balance, total(m, &p) * 1e3);
 }

@@ -201,6 +201,68 @@ static double product(const kt_space *s)
 	return n;
 }
 
+/* What no pass needs to be asked about. */
+static bool is_possible(const kir_sched *x)
+{
+	if (x->prefetch == KIR_prefetch_off && x->hint)
+		return false;
+	if (x->q_block < 2 && (x->kv_chunk || x->widen))
+		return false;
+	if (x->kv_chunk && x->kv_tile && x->kv_chunk % x->kv_tile)
+		return false;
+	if (!x->m_chunk && x->n_chunk)
+		return false;
+	/* of what is widened once for many rows no pass asks these two */
+	if (x->m_chunk && (x->fuse || x->prefetch))
+		return false;
+	if ((x->m_chunk && x->m_tile && x->m_chunk % x->m_tile) ||
+	    (x->n_chunk && x->n_tile && x->n_chunk % x->n_tile))
+		return false;
+	return !x->split || !x->kv_tile || x->split % x->kv_tile == 0;
+}
+
+/* Calls each for every schedule that is possible, the default first; false: it stopped. */
+static bool walk(const kt_space *s, const kir_sched *first,
+                 bool each(void *to, const kir_sched *x), void *to)
+{
+	unsigned at[kir_nknobs] = { 0 };
+
+	for (bool is_first = true;; is_first = false) {
+		kir_sched x = *first;
+		unsigned k = 0;
+
+		for (unsigned i = 0; i < s->nknob; i++)
+			*kir_sched_knob(&x, s->knob[i]) = s->value[i][at[i]];
+		if ((is_first || is_possible(&x)) && !each(to, &x))
+			return false;
+		while (k < s->nknob && ++at[k] == s->nvalue[k])
+			at[k++] = 0;
+		if (k == s->nknob)
+			return true;
+	}
+}
+
+static bool count_most(void *to, const kir_sched *x)
+{
+	(void)x;
+	return ++*(unsigned *)to <= MOST;
+}
+
+static bool count_all(void *to, const kir_sched *x)
+{
+	(void)x;
+	++*(unsigned *)to;
+	return true;
+}
+
+/* Whether there are more than MOST possible ones. */
+static bool too_many(const kt_space *s, const kir_sched *first)
+{
+	unsigned n = 0;
+
+	return product(s) > MOST && !walk(s, first, count_most, &n);
+}
+
 /* Knob k keeps its default: it doesn't vary any more. */
 static void drop(kt_space *s, unsigned k)
 {
@@ -212,13 +274,13 @@ static void drop(kt_space *s, unsigned k)
 	}
 }
 
-static void limit(kt_space *s)
+static void limit(kt_space *s, const kir_sched *first)
 {
 	static const char *const spare[] = { "hint", "cols",     "unroll", "rows",
 		                             "fuse", "pv",       "tiles",  "pipeline",
 		                             "qk",   "kv_chunk", "split" };
 
-	for (unsigned i = 0; product(s) > MOST && i < sizeof(spare) / sizeof(spare[0]); i++)
+	for (unsigned i = 0; too_many(s, first) && i < sizeof(spare) / sizeof(spare[0]); i++)
 		for (unsigned k = 0; k < s->nknob; k++)
 			if (s->knob[k] == knob_of(spare[i])) {
 				drop(s, k);
@@ -226,38 +288,21 @@ static void limit(kt_space *s)
 			}
 }
 
-/* What no pass needs to be asked about. */
-static bool is_possible(const kir_sched *x)
+static bool add_one(void *to, const kir_sched *x)
 {
-	if (x->prefetch == KIR_prefetch_off && x->hint)
-		return false;
-	if (x->q_block < 2 && (x->kv_chunk || x->widen))
-		return false;
-	if (x->kv_chunk && x->kv_tile && x->kv_chunk % x->kv_tile)
-		return false;
-	return !x->split || !x->kv_tile || x->split % x->kv_tile == 0;
+	kt_space *s = to;
+
+	s->at[s->n++] = *x;
+	return true;
 }
 
 static bool fill(kt_space *s, const kir_sched *first)
 {
-	unsigned at[kir_nknobs] = { 0 };
+	unsigned n = 0;
 
-	s->at = malloc((size_t)product(s) * sizeof(*s->at) + sizeof(*s->at));
-	if (!s->at)
-		return false;
-	for (;;) {
-		kir_sched x = *first;
-		unsigned k = 0;
-
-		for (unsigned i = 0; i < s->nknob; i++)
-			*kir_sched_knob(&x, s->knob[i]) = s->value[i][at[i]];
-		if (!s->n || is_possible(&x))
-			s->at[s->n++] = x;
-		while (k < s->nknob && ++at[k] == s->nvalue[k])
-			at[k++] = 0;
-		if (k == s->nknob)
-			return true;
-	}
+	walk(s, first, count_all, &n);
+	s->at = malloc((n + 1) * sizeof(*s->at));
+	return s->at && walk(s, first, add_one, s);
 }
 
 static void look_at_cache(maker *m, kir_ref n)
@@ -317,7 +362,7 @@ bool kt_space_make(const kir_func *f, const bool *given, const kir_problem *p, k
 	m.prefill = !strcmp(m.kind, "attn") && p && p->qlen > 1;
 	for (unsigned i = 0; i < kir_nknobs; i++)
 		add_knob(&m, i, given);
-	limit(out);
+	limit(out, &f->sched);
 	if (!fill(out, &f->sched)) {
 		kir_error(d, 0, 0, "out of memory");
 		return false;

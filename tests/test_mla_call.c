@@ -22,6 +22,7 @@ typedef struct job {
 	uint8_t cache[PAGES * PAGE * RECORD];
 	uint16_t q[ROWS * HEADS * DK];
 	int32_t index[ROWS * TOPK], lens[ROWS], starts[ROWS + 1];
+	int64_t stride; /* of index's rows; 0: none is stated */
 	float out[ROWS * HEADS * DV];
 } job;
 
@@ -148,7 +149,9 @@ static kvjit_status call(job *j, int64_t pages, int64_t columns)
 		  .data = j->index,
 		  .dtype = KVJIT_S32,
 		  .rank = 2,
-		  .shape = { ROWS, columns } },
+		  .shape = { ROWS, columns },
+		  .nstride = j->stride != 0,
+		  .stride = { j->stride } },
 		{ .name = "lens",
 		  .data = j->lens,
 		  .dtype = KVJIT_S32,
@@ -193,6 +196,15 @@ static void test_refusals(void **state)
 
 	assert_int_equal(kvjit_plan_new(j.k, &b, &p), KVJIT_BAD_ARGUMENT);
 	assert_said(&j, "seq_lens[1] is 9; with sparse=8 it says how many entries");
+	/* so the new tokens aren't part of it */
+	j.lens[1] = 1;
+	j.starts[2] = j.starts[1] + 2;
+	b.nseq = 2;
+	assert_int_equal(kvjit_plan_new(j.k, &b, &p), KVJIT_OK);
+	kvjit_plan_free(p);
+	p = NULL;
+	j.starts[2] = 2;
+	b.nseq = ROWS;
 	j.lens[1] = -1;
 	assert_int_equal(kvjit_plan_new(j.k, &b, &p), KVJIT_BAD_ARGUMENT);
 	assert_said(&j, "seq_lens[1] is -1; it must be 0 or more");
@@ -201,6 +213,14 @@ static void test_refusals(void **state)
 	assert_said(&j, "argument 'kv_cache' needs rank and shape");
 	assert_int_equal(call(&j, PAGES, TOPK - 1), KVJIT_BAD_ARGUMENT);
 	assert_said(&j, "argument 'index': extent 1 is 7; it must be 8");
+	j.stride = TOPK - 1;
+	assert_int_equal(call(&j, PAGES, TOPK), KVJIT_BAD_ARGUMENT);
+	assert_said(&j, "argument 'index': stride 0 is 7; rows of 8 entries would overlap");
+	j.stride = -TOPK;
+	assert_int_equal(call(&j, PAGES, TOPK), KVJIT_BAD_ARGUMENT);
+	assert_said(&j,
+	            "argument 'index': stride 0 is -8; rows of a list lie behind each other");
+	j.stride = TOPK;
 	assert_int_equal(call(&j, PAGES, TOPK), KVJIT_OK);
 	close_job(&j);
 }

@@ -178,6 +178,35 @@ static void bytes_behind_the_last_entry(void **state)
 	free(b);
 }
 
+static void bytes_before_the_first_entry(void **state)
+{
+	size_t n, head = KT_PACK_HEAD + (size_t)(NSCHED + NCODE) * KT_PACK_ROW;
+	char why[200];
+
+	(void)state;
+	pk_small_pack("before.kvpack");
+	uint8_t *b = pk_get_file("before.kvpack", &n);
+	assert_non_null(b = realloc(b, n + 64));
+	memmove(b + head + 64, b + head, n - head);
+	memset(b + head, 0, 64);
+	n += 64;
+	for (unsigned i = 0; i < 8; i++)
+		b[16 + i] = (uint8_t)((uint64_t)n >> 8 * i);
+	for (unsigned i = 0; i < NSCHED + NCODE; i++) {
+		uint64_t place = kt_load_row(row_at(b, i)).place + 64;
+
+		for (unsigned k = 0; k < 8; k++)
+			row_at(b, i)[64 + k] = (uint8_t)(place >> 8 * k);
+	}
+	rehash(b, n);
+	pk_put_file("before.kvpack", b, n);
+	kt_pack *p = pk_open_pack("before.kvpack");
+	pk_assert_reason(kt_pack_verify(p, why, sizeof(why), NULL), KT_WHY_corrupt);
+	pk_assert_has(why, "a gap before the entry of");
+	kt_pack_close(p);
+	free(b);
+}
+
 /* The comment names this pack's root and is signed, the signature itself is of another file:
  * enough to open it, since the root's hashes cover all that is read, but not to call it whole.
  */
@@ -490,6 +519,7 @@ int main(void)
 		cmocka_unit_test(entry_under_another_key),
 		cmocka_unit_test(bytes_of_another_hash),
 		cmocka_unit_test(bytes_behind_the_last_entry),
+		cmocka_unit_test(bytes_before_the_first_entry),
 		cmocka_unit_test(signature_of_another_file),
 		cmocka_unit_test(hostile_packs),
 		cmocka_unit_test(lengths_that_overflow),

@@ -170,6 +170,11 @@ static void test_plan_reuse(void **state)
 	assert_true(plan->list[0].work[0] == 1 && plan->list[0].work[1] == 0 &&
 	            plan->list[0].work[8] == 1 && plan->list[0].work[16] == 3 &&
 	            plan->list[0].work[7 * 8] == 0);
+	x.b.nseq = 2; /* the least that have an order */
+	assert_int_equal(kvjit_plan_new(k, &x.b, &plan), KVJIT_OK);
+	assert_true(plan->list[0].work[0] == 1 && plan->list[0].work[3 * 8] == 0);
+	x.b.nseq = 4;
+	assert_int_equal(kvjit_plan_new(k, &x.b, &plan), KVJIT_OK);
 	old = plan;
 	memory = plan->memory;
 	x.b.nseq = 3;
@@ -261,6 +266,8 @@ static void test_plan_refuses(void **state)
 	BATCH, x.starts[0] = -3, refuse_batch(k, &x, "query_starts[0]|-3");
 	BATCH, x.starts[2] = 1, refuse_batch(k, &x, "query_starts[2]|1|rise");
 	BATCH, x.table[64 + 3] = 100, refuse_batch(k, &x, "block_table[1][3]|100|0 to 99");
+	BATCH, x.table[64] = 100, refuse_batch(k, &x, "block_table[1][0]|100|0 to 99");
+	BATCH, x.table[2 * 64 + 1] = -1, refuse_batch(k, &x, "block_table[2][1]|-1");
 	BATCH, x.b.npages = 0, refuse_batch(k, &x, "npages is 0|sequence");
 	BATCH, x.table[64 + 3] = -1, refuse_batch(k, &x, "block_table[1][3]|-1");
 	BATCH, x.b.table_stride = 3, refuse_batch(k, &x, "table_stride|3|sequence 1|4 pages");
@@ -296,7 +303,8 @@ static void test_plan_and_call(void **state)
 	assert_int_equal(kvjit_call(a, NULL, NULL, 0, NULL), KVJIT_BAD_ARGUMENT);
 	assert_says(kvjit_kernel_error(a), "plan is NULL");
 	assert_int_equal(kvjit_call(b, plan, NULL, 0, NULL), KVJIT_BAD_ARGUMENT);
-	assert_says(kvjit_kernel_error(b), "another kernel's|q_tile=1");
+	assert_says(kvjit_kernel_error(b),
+	            "another kernel's|heads=8:2 dim=64 page=16 q_tile=1|8:2, 64, 16, 2");
 	arg.name = "work";
 	assert_int_equal(kvjit_call(a, plan, &arg, 1, NULL), KVJIT_BAD_ARGUMENT);
 	assert_says(kvjit_kernel_error(a), "'work'|plan");

@@ -56,6 +56,17 @@ static inline kir_ref f32c(kir_func *f, double x)
 	return kir_const_f(f, KIR_f32, x);
 }
 
+/* The level that lines are fetched into: knob hint, or L2. Into L1 Zen 5 takes 0.9 to 1 of the
+ * time, Zen 4 1.3 to 1.9 of it, however little is fetched (docs/experiments.md), and a Xeon
+ * with tile registers got 0.68 of the streaming rate instead of 0.79. The tuner tries L1. */
+static inline int fetch_level(kir_func *f)
+{
+	int level = f->sched.hint ? f->sched.hint - 1 : KIR_HINT_t1;
+
+	kir_chose(f, KIR_KNOB_hint, level + 1);
+	return level;
+}
+
 /* 0 of any element. */
 static inline kir_ref zero_of(kir_func *f, kir_elem e)
 {

@@ -115,9 +115,8 @@ static void touch_row(kir_func *f, const row_gather *g, unsigned i, const kir_re
 	const kir_type *t = kir_type_of(f, g->from[i]);
 	int64_t dim = t->rank == 4 ? t->dim[3] : 1,
 	        step = LINE / kir_elem_bytes((kir_elem)t->elem);
-	int hint = f->sched.hint ? f->sched.hint - 1 : KIR_HINT_t1;
+	int hint = fetch_level(f);
 
-	kir_chose(f, KIR_KNOB_hint, hint + 1);
 	for (int64_t d = 0;; d += step) {
 		int64_t here = d < dim - 1 ? d : dim - 1;
 		kir_ref src[5] = { g->from[i], at[0], at[1], at[2], s64c(f, here) };

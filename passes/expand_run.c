@@ -26,6 +26,7 @@ static void touch_piece(const write_op *w, const write_side *s, kir_ref t, kir_r
 	kir_type_id s64 = kir_scalar(f->module, KIR_s64);
 	const kir_type *in = kir_type_of(f, s->in);
 	int64_t step = LINE / kir_elem_bytes((kir_elem)in->elem);
+	int level = fetch_level(f);
 	kir_ref heads = s64c(f, w->heads);
 	kir_ref token = e2(f, KIR_OP_add, s64, t, e2(f, KIR_OP_fdiv, s64, piece, heads));
 	kir_ref head = e2(f, KIR_OP_mod, s64, piece, heads);
@@ -33,7 +34,7 @@ static void touch_piece(const write_op *w, const write_side *s, kir_ref t, kir_r
 	for (int64_t c = 0; c < s->dim; c += step)
 		kir_emit(f, KIR_OP_prefetch, KIR_NO_TYPE,
 		         (kir_ref[]){ s->in, token, head, s64c(f, c) }, 4,
-		         (int64_t[KIR_MAX_ATTRS]){ KIR_HINT_t0 });
+		         (int64_t[KIR_MAX_ATTRS]){ level });
 }
 
 bool write_interleaves(const kir_type *t)

@@ -6,7 +6,7 @@
  *       for %i = 0 to 16 {                     %p2 = load %table[%s, ...%j2]
  *         %x = vload %k[%p,%h,%i]       =>     %p = load %table[%s, ...%j]
  *                                              for %i = 0 to 16 {
- *                                                prefetch %k[%p2,%h,%i]
+ *                                                prefetch %k[%p2,%h,%i] {hint=t1}
  *                                                %x = vload %k[%p,%h,%i]
  *
  * The processor's own prefetcher follows a page; where the next one lies only the block table
@@ -15,11 +15,7 @@
  * there what the inner loops read here: each line once, spread over the products. Decode from
  * DRAM reads 1.2 to 3 times as fast with it on Zen 5.
  *
- * Knob hint is the level fetched into. auto: L1 where what an iteration reads is at most NEAR,
- * else L2. On Zen 5 (48 KiB of L1) that is the same or up to 15 % faster from DRAM in all but
- * one of 72 cases, and the same from L2 (docs/experiments.md); more than NEAR wasn't
- * measured. Processors with tile registers take L2: on one decode of 8-bit floats got 0.79 of
- * the streaming rate so, with L1 0.68, with vectors 0.71 and 0.57.
+ * Knob hint is the level fetched into: L2 if nobody chose (fetch_level in emit.h).
  *
  * Where no loop walks a table, one that reads a run and makes few products of each line (a
  * product with few rows; prefetch_find.c) touches what comes 4 KiB on, behind its own end too:
@@ -34,7 +30,7 @@
  * registers are left alone: there asking for a run cost 10 % or gave nothing.
  *
  * auto: one iteration ahead for functions with knob q_tile at most 1 (decode: every line is
- * read once), off for others, and off where tile registers load NEAR or more an iteration from
+ * read once), off for others, and off where tile registers load LONG or more an iteration from
  * where it lies: so long a run the processor follows by itself (0.91 of the streaming rate
  * without, 0.89 with), and from L2 asking for each line cost 15 %.
  *
@@ -42,23 +38,13 @@
  */
 #include "prefetch.h"
 
-enum { NEAR = 64 * 1024 };
-
-/* 0: L1, 1: L2. The caches of sub-groups know better. */
-static int level(const ahead *a, kir_ref loop, kir_ref end)
-{
-	if (a->in->sched.hint)
-		return a->in->sched.hint - 1;
-	if (a->run || a->in->target->lanes || a->in->target->features & KIR_HAS_amx_tile)
-		return 1;
-	return prefetch_bytes(a, loop, end, false) <= NEAR ? 0 : 1;
-}
+enum { LONG = 64 * 1024 };
 
 /* Whether the processor's own prefetcher is enough, if nobody chose. */
 static bool runs_alone(const ahead *a, kir_ref loop)
 {
 	return !a->in->sched.prefetch &&
-	       prefetch_bytes(a, loop, kir_region_end(a->in, loop), true) >= NEAR;
+	       prefetch_tile_bytes(a, loop, kir_region_end(a->in, loop)) >= LONG;
 }
 
 /* The loop variable `distance` iterations on, or as it is where the loop ends before. A run
@@ -128,8 +114,7 @@ static kir_ref copy_loop(ahead *a, kir_ref loop)
 {
 	kir_ref end = kir_region_end(a->in, loop), n = loop + 1;
 
-	a->hint = level(a, loop, end);
-	kir_chose(a->out, KIR_KNOB_hint, a->hint + 1);
+	a->hint = fetch_level(a->out);
 	kir_chose(a->out, KIR_KNOB_prefetch, a->asked + 1);
 	kir_copy(a->out, a->in, loop, a->map);
 	for (; a->in->node[n].op == KIR_OP_arg; n++)

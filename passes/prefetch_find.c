@@ -84,15 +84,15 @@ static void count_bytes(const ahead *a, kir_ref n, kir_ref end, int64_t times, b
 	}
 }
 
-/* What an iteration of the loop reads, at most: of a buffer no more than the columns of as many
- * rows as the loop goes on by, or as a page has. */
-int64_t prefetch_bytes(const ahead *a, kir_ref loop, kir_ref end, bool tiles)
+/* What tile registers load in an iteration, at most: of a buffer no more than the columns of as
+ * many rows as the loop goes on by, or as a page has. */
+int64_t prefetch_tile_bytes(const ahead *a, kir_ref loop, kir_ref end)
 {
 	int64_t sum = 0, step = kir_for_step(a->in, loop);
 
 	for (kir_ref n = 1; n < end; n++)
 		a->bytes[n] = 0;
-	count_bytes(a, loop + 1, end, 1, tiles);
+	count_bytes(a, loop + 1, end, 1, true);
 	for (kir_ref n = 1; n < end; n++) {
 		const kir_type *t = a->bytes[n] ? kir_type_of(a->in, n) : NULL;
 		int64_t rows, most;

@@ -387,7 +387,8 @@ static void what_cant_vary_is_refused(void **state)
 	refused("merge out=bf16 heads=8 dim=128", "there is nothing to tune: schedules vary "
 	                                          "for attn, write, gemm and index problems");
 	refused(
-	    "write in=bf16 kv=int8/token-head heads=8 dim=128 page=128 parts=4 stores=cached",
+	    "write in=bf16 kv=int8/token-head heads=8 dim=128 page=128 parts=4 stores=cached "
+	    "hint=auto",
 	    "there is nothing to tune: every knob was given");
 	refused("attn q=bf16 kv=int8/token-head heads=8:2 dim=128 page=128 kv_tile=16 q_tile=1 "
 	        "split=0 qk=f32 pv=f32 rows=1 cols=1 unroll=1 fuse=off prefetch=off hint=auto "

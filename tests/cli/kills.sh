@@ -48,6 +48,9 @@ compare() {
 n=0 again=0 folder=0 finished=0 all=0
 : >"$tmp/told"
 while [ $n -lt "$kills" ]; do
+	# the process that is killed may not have come to empty them: they would be told twice
+	: >"$tmp/run.jsonl"
+	: >"$tmp/run.err"
 	"$KVJIT" tune --warm --budget 20 --json --cache "$tmp/c$folder" $problem \
 		>"$tmp/run.jsonl" 2>"$tmp/run.err" &
 	pid=$!

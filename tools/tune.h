@@ -40,7 +40,7 @@ typedef struct tune_options {
 /* What came of a problem. */
 typedef struct tune_place {
 	const char *text;
-	char problem[3000]; /* canonical, on one line, with its own formats */
+	char *problem; /* canonical, on one line, with its own formats */
 	kt_where where;
 	char machine[700], target[40];
 	char fallback[400], chosen[400]; /* schedules: the default, the winner */

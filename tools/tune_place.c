@@ -72,10 +72,9 @@ static bool read_problem(job *j, const char *text, char *why, size_t len)
 		if (j->o->threads == 1 && !strcmp(kir_knobs[i].name, "split"))
 			j->given[i] = true;
 	kir_problem_print_whole(j->m, &j->problem, &canonical);
-	snprintf(j->p->problem, sizeof j->p->problem, "%s",
-	         canonical.text ? canonical.text : "");
-	free(canonical.text);
-	return true;
+	j->p->problem = canonical.text;
+	snprintf(why, len, "out of memory");
+	return canonical.text;
 }
 
 /* Keys and the default schedule, from the library that would compile it: which tiles fit, only
@@ -723,6 +722,8 @@ void tune_release(tune_place *p)
 	for (unsigned i = 0; i < p->ntrial; i++)
 		kt_trial_free(&p->trial[i]);
 	free(p->trial);
+	free(p->problem);
 	p->trial = NULL;
+	p->problem = NULL;
 	p->ntrial = 0;
 }

@@ -127,6 +127,19 @@ for other in "attn q=bf16 kv=int4/g32 kv2=bf16 heads=4:2 dim=64 page=64 causal c
 	"$KVJIT" cache why --cache "$tmp/a" $other | grep -q '^schedule:' || fail "$other: no why"
 done
 
+# A problem of any length is kept as a whole: what was tuned can be exported and read again.
+long="k <= q"
+while [ ${#long} -lt 4000 ]; do
+	long="$long && (q - k < ${#long} || k < 4)"
+done
+"$KVJIT" tune --warm --budget 2 --effort model --cache "$tmp/long" \
+	"attn q=bf16 kv=bf16 heads=2:1 dim=64 page=16 mask=\"$long\"" >"$tmp/long.out" ||
+	fail "a long problem isn't tuned"
+"$KVJIT" cache export --cache "$tmp/long" >"$tmp/long.txt" 2>"$tmp/long.err"
+[ ! -s "$tmp/long.err" ] || fail "a long problem isn't exported"
+"$KVJIT" cache import "$tmp/long.txt" --cache "$tmp/long2" | grep -q ': 1 schedules' ||
+	fail "a long problem isn't imported"
+
 # Killed at some moment: what was acknowledged is kept, and isn't repeated.
 "$KVJIT" tune --warm --budget 20 --json --cache "$tmp/k" $problem >"$tmp/k1.jsonl" 2>/dev/null &
 pid=$!

@@ -122,6 +122,42 @@ static void uses_are_counted(void **state)
 
 /* -- what changes an answer ------------------------------------------------------------ */
 
+/* Each by the process that had them, though neither has opened the cache before the fork. */
+static void a_childs_uses_are_its_own(void **state)
+{
+	kt_key key = pk_key_of("code", 0);
+	int status = -1;
+	kt_store *s;
+	kt_code c;
+	pid_t pid;
+
+	(void)state;
+	make("children", 0);
+	s = ks_open("children", KT_USER);
+	assert_int_equal(kt_code_find(s, &key, &c), KT_WHY_none);
+	kt_code_free(&c);
+	assert_false(s->tried);
+	for (int i = 0; i < 5; i++)
+		kt_code_used(s, &key);
+	fflush(NULL);
+	pid = fork();
+	if (!pid) {
+		alarm(20);
+		for (int i = 0; i < 2; i++)
+			kt_code_used(s, &key);
+		kt_store_close(s);
+		_exit(0);
+	}
+	waitpid(pid, &status, 0);
+	assert_int_equal(status, 0);
+	kt_store_close(s);
+	s = ks_open("children", KT_USER);
+	assert_int_equal(kt_code_get(s, &key, &c), KT_WHY_none);
+	assert_int_equal(c.uses, 7);
+	kt_code_free(&c);
+	kt_store_close(s);
+}
+
 static void put_other(kt_store *s)
 {
 	kt_schedule r = pk_make_schedule(0);
@@ -510,6 +546,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_second_start_needs_no_sql),
 		cmocka_unit_test(uses_are_counted),
+		cmocka_unit_test(a_childs_uses_are_its_own),
 		cmocka_unit_test(a_new_schedule_is_seen_at_once),
 		cmocka_unit_test(who_has_it_open_sees_what_is_new),
 		cmocka_unit_test(who_has_it_open_reads_what_took_its_place),

@@ -429,7 +429,6 @@ static kt_reason open_user(kt_store *s)
 
 static void open_file(kt_store *s)
 {
-	s->pid = getpid();
 	s->tried = true;
 	s->writable = s->relaxed = false;
 	if (s->mode == KT_USER) {
@@ -470,6 +469,7 @@ kt_store *kt_store_open(const kt_store_options *o)
 	s->mode = o->mode;
 	s->cap = o->cap > 0 ? o->cap : (int64_t)256 << 20;
 	s->log = o->log;
+	s->pid = getpid();
 	if (!s->folder || !s->path) {
 		free(s->folder);
 		free(s->path);
@@ -491,8 +491,11 @@ kt_store *kt_store_open(const kt_store_options *o)
  * left. */
 void kts_after_fork(kt_store *s)
 {
-	if (!s->tried || s->pid == getpid())
+	pid_t pid = getpid();
+
+	if (s->pid == pid)
 		return;
+	s->pid = pid;
 	if (s->db && !s->begun && sqlite3_get_autocommit(s->db)) {
 		close_db(s);
 	} else {

@@ -174,6 +174,7 @@ void kt_code_used(kt_store *s, const kt_key *key)
 	unsigned i = 0;
 
 	pthread_mutex_lock(&s->lock);
+	kts_after_fork(s);
 	while (i < s->nuse && !kt_key_equal(&s->use[i].key, key))
 		i++;
 	if (i < s->nuse) {

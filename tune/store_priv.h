@@ -51,7 +51,7 @@ struct kt_store {
 	kt_mode mode;
 	int64_t cap;
 	kt_log log;
-	pid_t pid;                                   /* that opened db */
+	pid_t pid;                                   /* whose db and use these are */
 	bool tried, writable, wrote, relaxed, begun; /* begun: between begin and end */
 	int64_t
 	    again; /* when to open what was locked, in ms of the monotonic clock; 0: never */

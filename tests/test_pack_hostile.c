@@ -178,6 +178,28 @@ static void bytes_behind_the_last_entry(void **state)
 	free(b);
 }
 
+/* One schedule more and one piece of code less, which are as many rows. */
+static void head_that_counts_others(void **state)
+{
+	size_t n;
+	char why[200];
+
+	(void)state;
+	for (unsigned i = 0; i < 2; i++) {
+		pk_small_pack("counts.kvpack");
+		uint8_t *b = pk_get_file("counts.kvpack", &n);
+		b[40] = (uint8_t)(b[40] + (i ? -1 : 1));
+		b[44] = (uint8_t)(b[44] + (i ? 1 : -1));
+		pk_put_file("counts.kvpack", b, n);
+		kt_pack *p = pk_open_pack("counts.kvpack");
+		pk_assert_reason(kt_pack_state(p), KT_WHY_none);
+		pk_assert_reason(kt_pack_verify(p, why, sizeof(why), NULL), KT_WHY_corrupt);
+		pk_assert_has(why, "its head counts other entries");
+		kt_pack_close(p);
+		free(b);
+	}
+}
+
 static void bytes_before_the_first_entry(void **state)
 {
 	size_t n, head = KT_PACK_HEAD + (size_t)(NSCHED + NCODE) * KT_PACK_ROW;
@@ -519,6 +541,7 @@ int main(void)
 		cmocka_unit_test(entry_under_another_key),
 		cmocka_unit_test(bytes_of_another_hash),
 		cmocka_unit_test(bytes_behind_the_last_entry),
+		cmocka_unit_test(head_that_counts_others),
 		cmocka_unit_test(bytes_before_the_first_entry),
 		cmocka_unit_test(signature_of_another_file),
 		cmocka_unit_test(hostile_packs),

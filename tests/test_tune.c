@@ -369,7 +369,8 @@ static void nothing_bad_wins(void **state)
 		o.hooks = &bad[i].hooks;
 		/* the default itself is a candidate of the first trial: one that crashes can't
 		 * be tuned, and one that does nothing has nothing to win against */
-		assert_int_equal(tune_one(&o, problem, &p, why, sizeof why), i != 0);
+		if (tune_one(&o, problem, &p, why, sizeof why) != (i != 0))
+			fail_msg("bad %u: %s", i, why);
 		assert_string_equal(p.chosen, p.fallback);
 		n = kt_trials_of(s, &p.where, &t);
 		assert_true(n > 0);
@@ -446,9 +447,72 @@ static void a_choice_is_kept_or_told(void **state)
 	assert_int_equal(system(command), 0);
 }
 
+/* Tunes once `go` is closed; writes how many trials it told. */
+static void tune_beside(const char *folder, int go, int told)
+{
+	tune_options o = {
+		.threads = 1, .budget = 2, .effort = KT_EFFORT_quick, .policy = KT_WARM
+	};
+	char why[400] = "", x;
+	tune_place p;
+
+	alarm(120);
+	o.store = kt_store_open(&(kt_store_options){ folder, KT_USER, 0, { NULL, NULL } });
+	if (read(go, &x, 1) != 0 || !tune_one(&o, problem, &p, why, sizeof why) ||
+	    write(told, &p.ntrial, sizeof p.ntrial) != sizeof p.ntrial)
+		_exit(1);
+	kt_store_close(o.store);
+	_exit(0);
+}
+
+/* Two runs on one place at the same time: each keeps all that it told. */
+static void runs_beside_each_other_lose_nothing(void **state)
+{
+	char folder[] = "/tmp/kvjit-tune-XXXXXX", command[100];
+	int go[2], told[2];
+	unsigned n = 0, one;
+	kt_schedule *r = NULL;
+	kt_trial *t = NULL;
+	kt_key program;
+	kt_store *s;
+
+	(void)state;
+	assert_non_null(mkdtemp(folder));
+	assert_int_equal(pipe(go), 0);
+	assert_int_equal(pipe(told), 0);
+	for (int i = 0; i < 2; i++)
+		if (!fork()) {
+			close(go[1]);
+			tune_beside(folder, go[0], told[1]);
+		}
+	close(go[1]);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(read(told[0], &one, sizeof one), sizeof one);
+		n += one;
+	}
+	for (int i = 0; i < 2; i++)
+		wait(NULL);
+	s = kt_store_open(&(kt_store_options){ folder, KT_USER, 0, { NULL, NULL } });
+	tune_answer a = { 0 };
+	tune_ask(&(tune_options){ .threads = 1 }, problem, &a);
+	assert_true(kt_key_parse(a.keys.program, &program));
+	assert_int_equal(kt_schedules_of(s, &program, NULL, &r), 1);
+	assert_int_equal(kt_trials_of(s, &r->where, &t), n);
+	for (unsigned i = 0; i < n; i++)
+		kt_trial_free(&t[i]);
+	free(t);
+	kt_schedule_free(r);
+	free(r);
+	kt_store_close(s);
+	close(go[0]), close(told[0]), close(told[1]);
+	snprintf(command, sizeof command, "rm -rf %s", folder);
+	assert_int_equal(system(command), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(runs_beside_each_other_lose_nothing),
 		cmocka_unit_test(a_choice_is_kept_or_told),
 		cmocka_unit_test(each_is_found_out),
 		cmocka_unit_test(a_good_one_is_measured_and_right),

@@ -46,7 +46,8 @@ typedef struct job {
 #define SAME_WHY "the program of candidate %d"
 enum {
 	FINALISTS = 4,
-	PUTS = 25 /* of KT_WAIT_MS each: what was measured is worth waiting for a lock */
+	PUTS = 25, /* of KT_WAIT_MS each: what was measured is worth waiting for a lock */
+	PUTS_TRIAL = 5
 };
 static const double tie = 0.01;
 static const double close_of = 0.2; /* most of the budget that the last races are kept */
@@ -203,7 +204,6 @@ static void recall_trials(job *j)
 	for (unsigned i = 0; i < n; i++) {
 		int c = t[i].codegen == KT_CODEGEN ? candidate_of(j, t[i].sched) : -1;
 
-		j->run = t[i].run >= j->run ? t[i].run + 1 : j->run;
 		if (c > 0 && !j->o->again && t[i].state != KT_IS_failed) {
 			j->known[c] = t[i].state;
 			j->known_ratio[c] = t[i].ratio;
@@ -245,13 +245,43 @@ static bool recall_schedules(job *j)
 
 /* -- trials -------------------------------------------------------------------------------- */
 
-static void keep_trial(job *j, const kt_trial *t)
+/* One more than any that the store has of this place. */
+static int64_t next_run(job *j)
+{
+	kt_trial *t = NULL;
+	unsigned n = kt_trials_of(j->o->store, &j->p->where, &t);
+	int64_t run = j->run;
+
+	for (unsigned i = 0; i < n; i++) {
+		run = t[i].run >= run ? t[i].run + 1 : run;
+		kt_trial_free(&t[i]);
+	}
+	free(t);
+	return run;
+}
+
+/* A run's first trial takes its number, which no other process tuning the same place may have:
+ * its trials would replace ours. */
+static kt_reason put_first(job *j, kt_trial *t)
+{
+	kt_reason why = kt_store_begin(j->o->store), end;
+
+	if (why != KT_WHY_none)
+		return why;
+	j->run = t->run = next_run(j);
+	why = kt_trial_put(j->o->store, t);
+	end = kt_store_end(j->o->store, why == KT_WHY_none);
+	return why == KT_WHY_none ? end : why;
+}
+
+static void keep_trial(job *j, kt_trial *t)
 {
 	tune_place *p = j->p;
 	kt_trial *more = realloc(p->trial, (p->ntrial + 1) * sizeof *p->trial);
 
-	if (j->o->store)
-		kt_trial_put(j->o->store, t);
+	for (unsigned i = 0; j->o->store && i < PUTS_TRIAL; i++)
+		if ((t->seq ? kt_trial_put(j->o->store, t) : put_first(j, t)) != KT_WHY_locked)
+			break;
 	if (!more)
 		return;
 	p->trial = more;

@@ -188,6 +188,8 @@ kir_ref gemm_block(const gemm *g, const gemm_place *at, kir_ref acc)
 	if (g->ws && g->block == 1) {
 		kir_ref w = at->col_scales ? at->col_scales : gemm_col_scales(g, at);
 
+		if (!row && !f->target->lanes)
+			return e3x(f, KIR_OP_fma, t, p, w, acc, 1);
 		p = e2x(f, KIR_OP_mul, t, p, w, 1);
 	} else if (g->ws) {
 		kir_ref at_w[2] = { quotient(f, at->j, g->block),

@@ -359,6 +359,32 @@ vec_left vec_left_words(vec *v, const vec_tile *t, int64_t unit)
 	return l;
 }
 
+vec_left vec_left_even_odd(vec *v, const vec_tile *t)
+{
+	kir_module *m = v->f->module;
+	vec_tile copy = vec_local(v, t->elem, t->rows, t->cols);
+	int64_t lanes = vec_chunk(t->cols & -t->cols, 64 / kir_elem_bytes(t->elem));
+	vec_loop lr = vec_loop_begin(v, t->rows, 1), lc = vec_loop_begin(v, t->cols, lanes);
+	kir_type_id half = kir_vector(m, KIR_s16, lanes / 2);
+	kir_type_id words = kir_vector(m, KIR_s32, lanes / 4);
+	kir_ref x = e1(v->f, KIR_OP_bitcast, kir_vector(m, KIR_s16, lanes),
+	               vec_read(v, t, lr.i, lc.i, lanes));
+	kir_ref lo = e1(v->f, KIR_OP_half_lo, half, x), hi = e1(v->f, KIR_OP_half_hi, half, x);
+	kir_ref even = e2(v->f, KIR_OP_unzip_lo, half, lo, hi);
+	kir_ref odd = e2(v->f, KIR_OP_unzip_hi, half, lo, hi);
+
+	even = e1(v->f, KIR_OP_bitcast, words, even);
+	odd = e1(v->f, KIR_OP_bitcast, words, odd);
+	lo = e2(v->f, KIR_OP_zip_lo, words, even, odd);
+	hi = e2(v->f, KIR_OP_zip_hi, words, even, odd);
+	x = e2(v->f, KIR_OP_join, kir_vector(m, KIR_s32, lanes / 2), lo, hi);
+	vec_write(v, &copy, lr.i, lc.i,
+	          e1(v->f, KIR_OP_bitcast, kir_vector(m, t->elem, lanes), x));
+	vec_loop_end(v, &lc);
+	vec_loop_end(v, &lr);
+	return vec_left_words(v, &copy, 2);
+}
+
 /* The left factor as words, of rows that are columns in memory: these get `unit` steps side by
  * side as a right factor does whose rows run along the contraction. */
 static vec_left columns_as_words(vec *v, const vec_tile *t, int64_t unit)
@@ -424,6 +450,7 @@ void vec_dot(vec *v, kir_ref n)
 	kir_chose(v->f, KIR_KNOB_fuse, once ? KIR_fuse_on : KIR_fuse_off);
 	d.live = d.p.how == VEC_ZIP ? vec_live_rows(v, &d.b) : 0;
 	d.left = kir_attr_of(v->in, n, KIR_ATTR_trans) == 2 ? columns_as_words(v, d.a, d.b.unit)
+	         : d.p.even_odd                             ? vec_left_even_odd(v, d.a)
 	                                                    : vec_left_words(v, d.a, d.b.unit);
 	d.out = vec_home(v, n);
 	if (takes_pairs(&d))

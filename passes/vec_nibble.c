@@ -140,6 +140,47 @@ bool vec_nibbles_fit(const vec *v, const vec_factor *b, vec_layout *l)
 	return run >= v->lanes || half;
 }
 
+/* Of keys whose words are pairs of bf16, on targets that look 32 words up in a table: bytes 0
+ * and 2 of 4 are where 16-bit lanes begin, so elements 0 and 2 are a word, and a shift brings
+ * 1 and 3, 4 and 6, 5 and 7 there. That takes no shuffle but the table's. */
+bool vec_nibbles_even_odd(const vec *v, const vec_factor *b, const vec_layout *l)
+{
+	unsigned need = KIR_HAS_avx512 | KIR_HAS_vbmi | KIR_HAS_bf16;
+	kir_elem e = (kir_elem)kir_type_of(v->in, b->unpack)->elem;
+
+	return b->trans && b->elem == KIR_bf16 && l->unit == 4 && b->nchain == 1 &&
+	       (v->in->target->features & need) == need && b->depth % 8 == 0 &&
+	       v->in->sched.decode != KIR_decode_shift && (kir_is_float(e) || e == KIR_s8) &&
+	       v->in->node[b->chain[0]].op == KIR_OP_convert &&
+	       vec_side_by_side(b, l) % v->lanes == 0;
+}
+
+/* Word s of 8 codes a column, widened: code c has its 4 bits at 4 * shift of a 16-bit lane. */
+static kir_ref even_odd_word(vec *v, const vec_factor *b, kir_ref bytes, int64_t s,
+                             int64_t lanes)
+{
+	static const int shift[4] = { 0, 8, 4, 12 }; /* codes 0, 1, 4, 5 */
+	kir_elem e = (kir_elem)kir_type_of(v->in, b->unpack)->elem;
+	kir_elem word = e == KIR_s8 ? KIR_s16 : KIR_u16, code = e == KIR_s8 ? KIR_s8 : KIR_u8;
+	kir_module *m = v->f->module;
+	kir_type_id t = kir_vector(m, word, 2 * lanes);
+	kir_ref x = e1(v->f, KIR_OP_bitcast, t, bytes);
+
+	if (e == KIR_s8) {
+		if (shift[s] < 12)
+			x = e2(v->f, KIR_OP_shl, t, x, kir_const_i(v->f, word, 12 - shift[s]));
+		x = e2(v->f, KIR_OP_shr, t, x, kir_const_i(v->f, word, 12));
+	} else {
+		if (shift[s])
+			x = e2(v->f, KIR_OP_shr, t, x, kir_const_i(v->f, word, shift[s]));
+		x = e2(v->f, KIR_OP_and, t, x, kir_const_i(v->f, word, 15));
+	}
+	x = e1(v->f, KIR_OP_convert, kir_vector(m, code, 2 * lanes), x);
+	if (e != code)
+		x = e1(v->f, KIR_OP_bitcast, kir_vector(m, e, 2 * lanes), x);
+	return vec_apply_chain(v, b, x);
+}
+
 /* Columns of values whose codes are in the bytes of other columns: from c, `high` of the byte
  * column returned. */
 static int64_t byte_column(const vec *v, const vec_factor *b, int64_t c, bool *high)
@@ -204,7 +245,9 @@ void vec_nibbles_read(vec *v, const vec_factor *b, const vec_packed *p, const ve
 		kir_ref x = vec_read_stored(v, b, b->trans ? at : deep, b->trans ? deep : at,
 		                            lanes * b->unit * ratio, 0);
 
-		for (int h = high; h < (b->trans ? 2 : high + 1); h++) {
+		for (int64_t s = 0; p->even_odd && s < p->ratio; s++)
+			out[s * r->cols + j] = even_odd_word(v, b, x, s, lanes);
+		for (int h = high; !p->even_odd && h < (b->trans ? 2 : high + 1); h++) {
 			kir_ref *to = out + (b->trans ? h * ratio * r->cols : 0) + j;
 
 			vec_words(v, b, nibble(v, x, h, e), lanes, ratio, false, word);

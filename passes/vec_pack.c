@@ -442,6 +442,7 @@ static vec_packed pack_memory(vec *v, vec_factor *b, bool fuse)
 		p.ratio = l.unit / b->unit * (b->unpack && b->trans ? 2 : 1);
 		p.pairs = l.pairs;
 		p.columns_known = b->unpack && !b->trans;
+		p.even_odd = b->unpack && vec_nibbles_even_odd(v, b, &l);
 		p.how = same && p.ratio == 1 && !b->unpack ? VEC_DIRECT : VEC_WIDEN;
 		if (!upto && (p.how == VEC_DIRECT || fuse))
 			return p;

@@ -216,6 +216,8 @@ typedef struct vec_packed {
 	int64_t ratio;      /* steps of the contraction one read gives         */
 	bool pairs;         /* VEC_WIDEN: in the order of vec_layout's pairs   */
 	bool columns_known; /* columns must be literals                       */
+	bool even_odd;      /* of 4 elements 0 and 2 are a word, then 1 and 3: so must
+	                     * be the left factor's (vec_left_even_odd)          */
 } vec_packed;
 
 /* What a product reads of it at once: `cols` blocks of `lanes` columns from c, of as many steps
@@ -257,6 +259,9 @@ typedef struct vec_left {
 } vec_left;
 
 vec_left vec_left_words(vec *v, const vec_tile *t, int64_t unit);
+/* The same of a copy whose words are elements 0 and 2, 1 and 3 of each 4; elements of 2 bytes,
+ * rows a multiple of 4 long. */
+vec_left vec_left_even_odd(vec *v, const vec_tile *t);
 /* Word k of row r, in every lane. */
 kir_ref vec_left_word(vec *v, const vec_left *l, vec_ix r, vec_ix k, int64_t lanes);
 
@@ -321,6 +326,8 @@ bool vec_tiles_dot(vec *v, kir_ref n);
 
 /* -- two codes a byte (vec_nibble.c) ------------------------------------------------------ */
 
+/* Whether they are taken apart word by word, in the order of vec_left_even_odd. */
+bool vec_nibbles_even_odd(const vec *v, const vec_factor *b, const vec_layout *l);
 /* Whether bytes in that layout are in product order once they are taken apart. Narrows the
  * columns that count as side by side. */
 bool vec_nibbles_fit(const vec *v, const vec_factor *b, vec_layout *l);

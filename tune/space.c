@@ -212,8 +212,9 @@ static bool is_possible(const kir_sched *x)
 		return false;
 	if (!x->m_chunk && x->n_chunk)
 		return false;
-	/* of what is widened once for many rows no pass asks these two */
-	if (x->m_chunk && (x->fuse || x->prefetch))
+	/* what is widened once for many rows is neither fused nor touched ahead, and how it is
+	 * widened weighs little */
+	if (x->m_chunk && (x->fuse || x->prefetch || x->decode))
 		return false;
 	if ((x->m_chunk && x->m_tile && x->m_chunk % x->m_tile) ||
 	    (x->n_chunk && x->n_tile && x->n_chunk % x->n_tile))

@@ -320,6 +320,65 @@ static LLVMValueRef lut(kll *l, kir_ref n)
 	return gather(l, p, count, lanes);
 }
 
+/* 16-bit lanes whose lowest 4 bits are n's codes, whatever lies above, or NULL: codes that a
+ * mask or a sign's shifts took out of such lanes (passes/vec_nibble.c). */
+static LLVMValueRef codes_in_words(kll *l, kir_ref src)
+{
+	const kir_func *f = l->f;
+	kir_ref x = f->node[src].op == KIR_OP_bitcast ? kir_src(f, src, 0) : src, y;
+	int64_t by, up = 0;
+	LLVMValueRef v;
+
+	if (f->node[x].op != KIR_OP_convert || kll_lanes(l, x) != 32)
+		return NULL;
+	x = kir_src(f, x, 0);
+	if (kll_elem(l, x) == KIR_u16 && f->node[x].op == KIR_OP_and &&
+	    kir_is_const(f, kir_src(f, x, 1), &by) && by == 15)
+		return l->val[kir_src(f, x, 0)];
+	if (kll_elem(l, x) != KIR_s16 || f->node[x].op != KIR_OP_shr ||
+	    !kir_is_const(f, kir_src(f, x, 1), &by) || by != 12)
+		return NULL;
+	y = kir_src(f, x, 0);
+	if (f->node[y].op == KIR_OP_shl && kir_is_const(f, kir_src(f, y, 1), &up) && up >= 0 &&
+	    up <= 12)
+		y = kir_src(f, y, 0);
+	else
+		up = 0;
+	v = l->val[y];
+	return up == 12 ? v
+	                : LLVMBuildLShr(l->b, v, kll_int(l->i16, (uint64_t)(12 - up), v), "");
+}
+
+/* 32 codes of 4 bits as bf16, by a permutation of a table that holds each twice: it looks at 5
+ * bits of a 16-bit lane. NULL: n's codes don't lie so. */
+static LLVMValueRef lut_words(kll *l, kir_ref n)
+{
+	kir_ref src = kir_src(l->f, n, 0);
+	kir_elem e = kll_elem(l, src);
+	LLVMTypeRef words = LLVMVectorType(l->i16, 32);
+	LLVMValueRef table[64], codes;
+
+	if (!has(l, KIR_HAS_avx512 | KIR_HAS_vbmi) || kll_elem(l, n) != KIR_bf16 ||
+	    kll_lanes(l, n) != 32 || (e != KIR_s8 && kir_elems[e].bits != 4))
+		return NULL;
+	codes = codes_in_words(l, src);
+	if (!codes)
+		return NULL;
+	for (unsigned c = 0; c < 32; c++) {
+		double x =
+		    e == KIR_s8 ? (double)((int)((c & 15) ^ 8) - 8) : kir_decode(e, c & 15);
+		uint64_t b =
+		    kir_encode(KIR_bf16, x, KIR_ROUND_even, KIR_NAN_keep, KIR_OVER_inf);
+
+		table[2 * c] = LLVMConstInt(l->i8, b & 0xff, false);
+		table[2 * c + 1] = LLVMConstInt(l->i8, b >> 8, false);
+	}
+	return kll_call(
+	    l, "llvm.x86.avx512.permvar.hi.512", NULL, 0,
+	    (LLVMValueRef[]){ LLVMBuildBitCast(l->b, kx86_table(l, table), words, ""), codes },
+	    2);
+}
+
 /* 4-bit floats as integers, their bits flipped where `flip` has ones: by a table of 16 bytes,
  * which is there four times if the processor has permutations of 64. Others stay. */
 static LLVMValueRef fixed(kll *l, kir_ref n, uint64_t flip)
@@ -426,6 +485,10 @@ static LLVMValueRef convert(kll *l, kir_ref n)
 	    kir_attr_of(l->f, n, KIR_ATTR_nan) == KIR_NAN_keep &&
 	    has(l, KIR_HAS_avx512 | KIR_HAS_bf16))
 		return to_bf16(l, l->val[src], lanes);
+	LLVMValueRef words = lut_words(l, n);
+
+	if (words)
+		return words;
 	if (l->f->node[src].op == KIR_OP_x86_lut)
 		return widen_lut(l, n);
 	if (!has(l, KIR_HAS_avx512) || kll_elem(l, src) != KIR_f32 ||

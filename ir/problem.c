@@ -178,6 +178,14 @@ static bool unknown(const parser *p, const word *w)
 	const char *name, *near = "";
 	int best = 1000;
 
+	if (!w->nname)
+		return FAIL(p, w,
+		            "a value stands without a field's name: write NAME=VALUE, "
+		            "without blanks around '='");
+	for (int i = 0; i < KIR_NKIND && !w->value; i++)
+		if (equals(kir_kinds[i], w->name, w->nname))
+			return FAIL(p, w, "'%s' begins another problem; a text holds one",
+			            kir_kinds[i]);
 	for (int i = 0; i < NFIELDS; i++)
 		if (equals(kir_fields[i].name, w->name, w->nname)) {
 			kir_error(p->d, w->line, w->col, "%s has no field %s: %s",
@@ -656,6 +664,11 @@ static bool read_kind(parser *p)
 		p->p->kind = (kir_kind)i;
 		return true;
 	}
+	/* A declaration that ended would have been read. */
+	if (any && equals("format", w.name, w.nname))
+		return FAIL(p, &w,
+		            "this declaration of a format has no '}' at its end, or no problem "
+		            "behind it");
 	return FAIL(p, &w,
 	            "a problem begins with attn, write, quant, merge, gemm, pack, index or "
 	            "transcode, not '%.*s'",

@@ -35,7 +35,8 @@ static bool knob_value(const kir_knob_info *k, const char *text, int *out)
 	return *text && !*end && x >= lo && x <= hi;
 }
 
-static bool set_one(kir_sched *s, bool *given, char *word, kir_diag *d)
+/* given: as the caller's; now: by this very text, which names a knob once. */
+static bool set_one(kir_sched *s, bool *given, bool *now, char *word, kir_diag *d)
 {
 	char *value = strchr(word, '=');
 	kir_text all = { 0 };
@@ -47,8 +48,12 @@ static bool set_one(kir_sched *s, bool *given, char *word, kir_diag *d)
 
 		if (strcmp(k->name, word) != 0)
 			continue;
+		if (now[i]) {
+			kir_error(d, 0, 0, "knob %s is given twice", k->name);
+			return false;
+		}
 		if (value && knob_value(k, value, kir_sched_knob(s, i))) {
-			given[i] = true;
+			given[i] = now[i] = true;
 			return true;
 		}
 		kir_error(d, 0, 0, "knob %s takes %s, not '%.40s'", k->name, k->values,
@@ -64,6 +69,8 @@ static bool set_one(kir_sched *s, bool *given, char *word, kir_diag *d)
 
 bool kir_sched_parse(kir_sched *s, bool *given, const char *text, kir_diag *d)
 {
+	bool now[kir_nknobs] = { 0 };
+
 	while (*text) {
 		char word[100];
 		size_t len;
@@ -77,7 +84,7 @@ bool kir_sched_parse(kir_sched *s, bool *given, const char *text, kir_diag *d)
 		if (!len)
 			return true;
 		snprintf(word, sizeof(word), "%.*s", (int)(len < 99 ? len : 99), text);
-		if (!set_one(s, given, word, d))
+		if (!set_one(s, given, now, word, d))
 			return false;
 		text += len;
 	}

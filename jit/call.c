@@ -10,6 +10,7 @@
 #include "record.h"
 #include "refuse.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -64,7 +65,9 @@ static kvjit_status match(kvjit_frame *f, const kvjit_arg *args, int nargs)
 	char what[100];
 	int guess = 0;
 
-	if (nargs < 0 || (nargs && !args))
+	if (nargs < 0)
+		return BAD("nargs is %d; it must be 0 or more", nargs);
+	if (nargs && !args)
 		return BAD("args is NULL; it must hold %d arguments", nargs);
 	for (int i = 0; i < nargs; i++) {
 		int j;
@@ -112,6 +115,10 @@ static kvjit_status fill_scalar(kvjit_frame *f, int i)
 		           p->dtype == KVJIT_F32 ? "f" : "i");
 	if (p->dtype == KVJIT_F32) {
 		c->f = (float)a->f;
+		/* What a plan goes with multiplies all scores by it. */
+		if (k->planned && !isfinite(c->f))
+			return BAD("argument '%s' is %g; it must be a finite f32", p->name,
+			           a->f);
 	} else if (p->dtype == KVJIT_S64) {
 		c->i = a->i;
 	} else {
@@ -209,6 +216,7 @@ static kvjit_status check_list_rows(const kvjit_frame *f, int i, int s, int64_t 
 	const kvjit_param *p = &k->param[i];
 	const kvjit_arg *a = f->arg[i];
 	int rows = k->slot[i].rows;
+	int64_t n, columns;
 
 	if (p->dtype != KVJIT_S32 || p->rank != 2 || (p->role & KVJIT_OUTPUT) ||
 	    (rows != KVJIT_ROWS_table && rows != KVJIT_ROWS_queries))
@@ -217,9 +225,13 @@ static kvjit_status check_list_rows(const kvjit_frame *f, int i, int s, int64_t 
 		return BAD("argument '%s': stride %d is %ld; rows of a list lie behind each "
 		           "other, or at one place: it must be 0 or more",
 		           p->name, s, (long)x);
-	if (a->rank && a->shape[0] > 1 && x > 0 && x < a->shape[1])
+	n = a->rank ? a->shape[0] : rows_needed(f, i);
+	columns = a->rank           ? a->shape[1]
+	          : p->shape[1] < 0 ? columns_needed(f, i, 1)
+	                            : p->shape[1];
+	if (n > 1 && x > 0 && x < columns)
 		return BAD("argument '%s': stride %d is %ld; rows of %ld entries would overlap",
-		           p->name, s, (long)x, (long)a->shape[1]);
+		           p->name, s, (long)x, (long)columns);
 	return KVJIT_OK;
 }
 
@@ -292,20 +304,21 @@ static int64_t contiguous(const kvjit_param *p, int axis)
 	return p->rank - 1 > axis && p->shape[p->rank - 1] > 0 ? p->shape[p->rank - 1] : 1;
 }
 
-/* Whether rows that are written x apart overlap: known of stated extents, since of a single row
- * hosts state any stride. */
+/* Whether rows that are written x apart overlap. Of a single row hosts state any stride, so how
+ * many there are must be known: stated, from the type or from the plan. */
 static bool overlaps(const kvjit_frame *f, int i, int s, int64_t x)
 {
 	const kvjit_param *p = &f->k->param[i];
 	const kvjit_slot *slot = &f->k->slot[i];
 	const kvjit_arg *a = f->arg[i];
-	int last = p->rank - 1;
+	int last = p->rank - 1, axis = slot->axis[s];
+	int64_t n = a->rank ? a->shape[axis] : axis ? p->shape[axis] : rows_needed(f, i);
 
 	for (int t = 0; t < p->nstride; t++)
 		if (slot->axis[t] == last)
 			return false;
-	return (p->role & KVJIT_OUTPUT) && a->rank && a->shape[slot->axis[s]] > 1 &&
-	       x < contiguous(p, slot->axis[s]) && x > -contiguous(p, slot->axis[s]);
+	return (p->role & KVJIT_OUTPUT) && n > 1 && x < contiguous(p, axis) &&
+	       x > -contiguous(p, axis);
 }
 
 static kvjit_status fill_strides(kvjit_frame *f, int i)

@@ -229,6 +229,8 @@ static void test_compile_refuses(void **state)
 	refuse_text(kv, attn_problem, "kv_tilt=3", KVJIT_BAD_ARGUMENT,
 	            "options.sched|kv_tilt|kv_tile");
 	refuse_text(kv, attn_problem, "qk=f64", KVJIT_BAD_ARGUMENT, "qk|int8|f64");
+	refuse_text(kv, attn_problem, "kv_tile=16 split=0 kv_tile=8", KVJIT_BAD_ARGUMENT,
+	            "options.sched|kv_tile is given twice");
 	refuse_text(kv, attn_problem, "q_tile=65", KVJIT_BAD_ARGUMENT, "q_tile|0:64|65");
 	refuse_late_knobs(kv, KIR_T);
 	refuse_late_knobs(kv, KIR_V);

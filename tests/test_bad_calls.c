@@ -5,6 +5,7 @@
  */
 #include "support_api.h"
 
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -151,6 +152,13 @@ static void attention(void **state)
 	      a[OUT].stride[0] = HEADS * DIM, a[OUT].stride[1] = 8);
 	WRONG("'out': stride 0 is -31|not overlap", a[OUT].nstride = 2, a[OUT].stride[0] = -31,
 	      a[OUT].stride[1] = DIM);
+	/* how many rows there are is the plan's, though no shape says so */
+	WRONG("'out': stride 0 is 8|not overlap|32 elements", a[OUT].rank = 0,
+	      a[OUT].nstride = 2, a[OUT].stride[0] = 8, a[OUT].stride[1] = DIM);
+	WRONG("'out': stride 1 is 8|not overlap|32 elements", a[OUT].rank = 0,
+	      a[OUT].nstride = 2, a[OUT].stride[0] = HEADS * DIM, a[OUT].stride[1] = 8);
+	WRONG("'table': stride 0 is 2|rows of 3 entries would overlap", a[TABLE].rank = 0,
+	      a[TABLE].nstride = 1, a[TABLE].stride[0] = 2);
 	/* rows of a list that a host wouldn't lay so */
 	WRONG("'table': stride 0 is 3|rows of 4 entries would overlap", a[TABLE].nstride = 1,
 	      a[TABLE].stride[0] = 3);
@@ -168,6 +176,11 @@ static void attention(void **state)
 	/* a number in the wrong member was 0 without a word */
 	WRONG("'scale' is 0 in f|scalar f32|given in f", a[SCALE].f = 0, a[SCALE].i = 1);
 	WRONG("'scale' is a scalar f32", a[SCALE].data = x.bias);
+	/* every output would be a NaN */
+	WRONG("'scale' is nan|finite f32", a[SCALE].f = (double)NAN);
+	WRONG("'scale' is -inf|finite f32", a[SCALE].f = -(double)INFINITY);
+	WRONG("'scale' is 1e+300|finite f32", a[SCALE].f = 1e300);
+	WRONG("nargs is -1|0 or more", n = -1);
 	WRONG("'out' is missing", n = NATTN - 1);
 	WRONG("'work' comes from the plan", n = NATTN + 1, a[NATTN] = a[Q],
 	      a[NATTN].name = "work");

@@ -384,6 +384,10 @@ static void test_errors(void **state)
 		{ OK "k=bf16", 37, "kv= names both formats; k= and v= exclude it" },
 		{ "attn k=bf16 heads=8 dim=64 page=16", 6, "k= goes with v=" },
 		{ OK "zzz=4", 37, "attn has no field 'zzz'" },
+		{ OK "=4", 37, "without a field's name: write NAME=VALUE" },
+		{ OK "write kv=int8", 37, "'write' begins another problem; a text holds one" },
+		{ "format f v1 { elem s8\nattn kv=f heads=8 dim=64 page=16", 1,
+		  "no '}' at its end" },
 		{ "transcode from=bf16 dim=64 page=16", 1, "transcode needs to=" },
 		{ "transcode to=bf16 dim=64 page=16", 1, "transcode needs from=" },
 		{ "transcode from=bf16 to=f16 dim=64", 1, "transcode needs page=" },
@@ -637,11 +641,11 @@ static void test_expand_errors(void **state)
 		  "keys in parts and shared values can't be mixed with another format" },
 		{ "transcode from=bf16 from_v=int8/token-head/rotated to=bf16 dim=64 page=64",
 		  "rotated values are moved as they are or not at all" },
-		{ TURNED("a", "hadamard signs") TURNED("b", "hadamard")
-		  "transcode from=a to=b dim=64 page=64",
+		{ TURNED("a", "hadamard signs")
+		      TURNED("b", "hadamard") "transcode from=a to=b dim=64 page=64",
 		  "rotated keys are moved as they are or not at all" },
-		{ TURNED("a", "hadamard 32") TURNED("b", "hadamard 64")
-		  "transcode from=a to=b dim=64 page=64",
+		{ TURNED("a", "hadamard 32")
+		      TURNED("b", "hadamard 64") "transcode from=a to=b dim=64 page=64",
 		  "rotated keys are moved as they are or not at all" },
 		{ "transcode from=int8/g48 to=bf16 dim=64 page=16",
 		  "scale group of 48 doesn't divide a head of 64" },

@@ -358,9 +358,11 @@ class Kernel:
                        f"{', '.join(q.name for q in self.params.values() if not q.planned)}")
         if p.shape:
             return self._tensor(p, x)
-        if p.dtype == "float32":
-            return Arg(name.encode(), f=float(x))
-        return Arg(name.encode(), i=int(x))
+        real = p.dtype == "float32"
+        if not hasattr(x, "__index__") and not (real and hasattr(x, "__float__")):
+            raise _bad(f"{name}: a{' number' if real else 'n integer'} is wanted, "
+                       f"not {type(x).__name__}")
+        return Arg(name.encode(), f=float(x)) if real else Arg(name.encode(), i=x.__index__())
 
     def bind(self, plan=None, scratch=None, **given):
         """A function without arguments that makes this call, as often as wanted: what the tensors
@@ -386,6 +388,8 @@ class Kernel:
 
 class Context:
     """kvjit_open. Names that are None are the environment's or the defaults (kvjit.h)."""
+
+    handle = None  # what __del__ closes where __init__ was called with a wrong keyword
 
     def __init__(self, target=None, backend=None, cache=None, cache_path=None, pins=None,
                  threads=0, device=None, log=None):

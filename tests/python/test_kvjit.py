@@ -256,6 +256,14 @@ class Calls(unittest.TestCase):
                 ask("attn q=bf16 kv=bf16 heads=3:2 dim=32 page=16")
         with self.assertRaisesRegex(kvjit.Error, "no-such-row"):
             kvjit.Context(target="no-such-row")
+        with self.assertRaises(TypeError):
+            kvjit.Context(targe="avx2")  # and nothing is said of a handle that was never made
+
+    def test_scalars_are_numbers(self):
+        plan = self.attn.plan(self.lens, self.starts, self.table, npages=2)
+        for wrong in ("0.1", None, [0.1]):
+            with self.assertRaisesRegex(kvjit.Error, "scale: a number is wanted, not "):
+                self.attn(plan, **{**self.args(), "scale": wrong})
 
     def test_a_log_and_a_kernel_that_outlives_its_context(self):
         lines = []

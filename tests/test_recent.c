@@ -388,11 +388,42 @@ static void no_damage_gives_a_wrong_answer(void **state)
 	free(good);
 }
 
+/* kvjit.recent with every answer of table t as many bytes longer (the file's last, 0xff) or of
+ * no bytes at all, and all hashes right. */
+static void put_resized(const char *name, const uint8_t *good, size_t size, kt_table t,
+                        int more)
+{
+	enum { ROWS = 80, ROWS_HASH = 48 };
+	size_t grown = more > 0 ? (size_t)more : 0;
+	uint8_t *bad = calloc(1, size + grown);
+	uint32_t nrow = kt_load32(good + 12);
+	kt_key hash;
+
+	memcpy(bad, good, size);
+	memset(bad + size, 0xff, grown);
+	for (uint32_t i = 0; i < nrow; i++) {
+		uint8_t *at = bad + ROWS + (size_t)i * KT_PACK_ROW;
+		kt_row row = kt_load_row(at);
+		kt_bytes b = { 0 };
+
+		if (row.type != (uint32_t)t)
+			continue;
+		row.size = more > 0 ? row.size + (uint32_t)more : 0;
+		kt_hash(bad + row.place, row.size, &row.hash);
+		kt_put_row(&b, &row);
+		memcpy(at, b.at, KT_PACK_ROW);
+		free(b.at);
+	}
+	kt_hash(bad + ROWS, (size_t)nrow * KT_PACK_ROW, &hash);
+	memcpy(bad + ROWS_HASH, hash.b, sizeof(hash.b));
+	pk_put_file(name, bad, size + grown);
+	free(bad);
+}
+
 /* Hashes say that nothing was damaged, not that it is well made: a last record of fewer bytes
  * than its size takes was read behind the answer's end. */
 static void a_record_cut_short_is_not_read(void **state)
 {
-	enum { ROWS = 80, ROWS_HASH = 48 };
 	size_t size;
 	unsigned n;
 	uint8_t *good;
@@ -400,35 +431,31 @@ static void a_record_cut_short_is_not_read(void **state)
 	(void)state;
 	make("cut", 0);
 	good = pk_get_file("cut/kvjit.recent", &size);
-	for (unsigned more = 1; more < 6; more++) {
-		uint8_t *bad = calloc(1, size + more);
-		uint32_t nrow = kt_load32(good + 12);
-		kt_key hash;
-
-		memcpy(bad, good, size);
-		memset(bad + size, 0xff, more);
-		for (uint32_t i = 0; i < nrow; i++) {
-			uint8_t *at = bad + ROWS + (size_t)i * KT_PACK_ROW;
-			kt_row row = kt_load_row(at);
-			kt_bytes b = { 0 };
-
-			/* asked for behind pins, of which there are none */
-			if (row.type != KT_SCHEDULES)
-				continue;
-			row.size += more;
-			kt_hash(bad + row.place, row.size, &row.hash);
-			kt_put_row(&b, &row);
-			memcpy(at, b.at, KT_PACK_ROW);
-			free(b.at);
-		}
-		kt_hash(bad + ROWS, (size_t)nrow * KT_PACK_ROW, &hash);
-		memcpy(bad + ROWS_HASH, hash.b, sizeof(hash.b));
-		pk_put_file("cut/kvjit.recent", bad, size + more);
+	for (int more = 1; more < 6; more++) {
+		/* schedules are asked for behind pins, of which there are none: the last answer
+		 */
+		put_resized("cut/kvjit.recent", good, size, KT_SCHEDULES, more);
 		assert_int_equal(chmod(recent_of("cut"), 0600), 0);
 		assert_true(asks("cut", 0, &n, NULL));
 		assert_int_equal(n, 1);
-		free(bad);
 	}
+	free(good);
+}
+
+/* An answer about code without code in it was read through NULL. */
+static void code_that_is_no_record_is_asked_of_the_cache(void **state)
+{
+	size_t size;
+	unsigned n;
+	uint8_t *good;
+
+	(void)state;
+	make("none", 0);
+	good = pk_get_file("none/kvjit.recent", &size);
+	put_resized("none/kvjit.recent", good, size, KT_CODE, 0);
+	assert_int_equal(chmod(recent_of("none"), 0600), 0);
+	assert_true(asks("none", 0, &n, NULL));
+	assert_int_equal(n, 1);
 	free(good);
 }
 
@@ -557,6 +584,7 @@ int main(void)
 		cmocka_unit_test(a_file_that_others_can_write_is_not_used),
 		cmocka_unit_test(no_damage_gives_a_wrong_answer),
 		cmocka_unit_test(a_record_cut_short_is_not_read),
+		cmocka_unit_test(code_that_is_no_record_is_asked_of_the_cache),
 		cmocka_unit_test(as_many_are_kept_as_it_says),
 		cmocka_unit_test(no_answer_is_older_than_the_cache),
 	};

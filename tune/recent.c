@@ -204,6 +204,7 @@ static bool parse(kt_table t, const uint8_t *at, size_t left, void **out, unsign
 		at += ok ? 4 + len : 0;
 		left -= ok ? 4 + len : 0;
 	}
+	ok = ok && (t != KT_CODE || *n == 1); /* code under one key is one record */
 	if (!ok) {
 		for (unsigned i = 0; i < *n; i++)
 			kts_free(t, list + i * size);

@@ -27,7 +27,8 @@ const char *const kt_effort_names[4] = { "model", "quick", "full", "exhaustive" 
 const char *const kt_end_names[3] = { "budget", "effort", "space" };
 
 enum { QUICK = 16, FULL = 48, SWEEPS = 12 };
-static const double shrink = 1.5, curious = 0.2, trust_model = 0.7, steady = 0.1;
+static const double shrink = 1.5, curious = 0.2, trust_model = 0.7, steady = 0.1,
+                    certain = 0.35;
 
 typedef struct search {
 	const kt_space *s;
@@ -67,12 +68,16 @@ static unsigned value_at(const search *x, unsigned k, unsigned candidate)
 	return x->value[candidate * x->s->nknob + k];
 }
 
-/* The model's opinion, relative to the default. */
+/* The model's opinion, relative to the default. It orders well what differs little, but on
+ * another processor it has been wrong by a factor of two about a whole knob (prefetch on Zen 4,
+ * docs/experiments.md), and no bonus would have had that tried: large claims count as
+ * `certain`.
+ */
 static double opinion(const double *cost, unsigned c)
 {
 	double g = log(cost[c] / cost[0]);
 
-	return isfinite(g) ? g : 2;
+	return isfinite(g) ? certain * tanh(g / certain) : certain;
 }
 
 static double predict(const search *x, unsigned c)

@@ -377,9 +377,10 @@ static void lower_op(vec *v, kir_ref n)
 		vec_reduce_rows(v, n);
 	else if (vec_group_takes(v, n))
 		vec_group_add(v, n);
-	else if (!is_tile(v, n))
+	else if (!is_tile(v, n) && !vec_is_reduce(v->in, n))
 		lower_scalar(v, n);
-	else
+	else /* also a reduction of a whole tile to one value: fragment knows it, vectors don't
+	      */
 		kir_error(v->why, (int)v->in->node[n].line, 0,
 		          "op '%s' has no vector form for this shape",
 		          kir_ops[v->in->node[n].op].name);

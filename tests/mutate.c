@@ -1,0 +1,343 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* mutate.c -- file tests with something changed in them: mutate FILE.kvt...
+ *
+ * Takes a file's input, changes one to three things at random (a number, a type, an operand, a
+ * word, an attribute, a line), and runs the parser, the verifier and then each pass that reads
+ * the function's level, alone and followed by all others. A text is refused with a sentence or
+ * becomes IR that verifies and reads back as itself. Crashes, loops and invalid IR are
+ * failures: a pass that can't take a function must say so in words of its own.
+ *
+ *     KVJIT_MUTANTS=N   mutants of each file, 6 if not given; KVJIT_LONG=1: 400
+ *     KVJIT_SEED=N      the first of them, 1 if not given
+ *     KVJIT_SHOW=1      prints each mutant
+ *
+ * A mutant depends on its seed and the file's text alone. Each file has a process of its own;
+ * one that crashes is told and the next mutant goes on in another.
+ */
+#include "../ir/kir.h"
+#include "../passes/passes.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { SECONDS = 20, MAX_TEXT = 1 << 18, MAX_TOKENS = 1 << 15 };
+
+static const char *const numbers[] = { "0",
+	                               "1",
+	                               "2",
+	                               "-1",
+	                               "3",
+	                               "7",
+	                               "15",
+	                               "17",
+	                               "64",
+	                               "255",
+	                               "4096",
+	                               "65537",
+	                               "2147483648",
+	                               "-9223372036854775808",
+	                               "9223372036854775807",
+	                               "0.5",
+	                               "1e300",
+	                               "inf",
+	                               "nan" };
+static const char *const types[] = { "i1",  "s4",   "u4",   "s8",   "u8",   "s16", "u16",
+	                             "s32", "u32",  "i64",  "s64",  "bf16", "f16", "f32",
+	                             "f64", "e4m3", "e5m2", "e2m1", "e8m0" };
+
+#define COUNT(a) (sizeof(a) / sizeof *(a))
+
+/* What the child is about: the parent reads it when the child has died. */
+struct about {
+	unsigned long seed;  /* of the mutant at work                */
+	unsigned long taken; /* mutants that verified                */
+	unsigned long told;  /* mutants that were told as failures   */
+	char stage[64];
+};
+
+static struct about *about;
+static uint64_t state;
+
+/* xorshift64*; n > 0 */
+static size_t below(size_t n)
+{
+	state ^= state >> 12;
+	state ^= state << 25;
+	state ^= state >> 27;
+	return (size_t)((state * 0x2545f4914f6cdd1dull) >> 33) % n;
+}
+
+/* -- mutants -- */
+
+struct token {
+	size_t at, len;
+};
+
+static bool in_word(char c)
+{
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+	       c == '_' || c == '%' || c == '@' || c == '.';
+}
+
+static size_t tokens(const char *s, struct token *t)
+{
+	size_t n = 0;
+	for (size_t i = 0; s[i] && n < MAX_TOKENS;) {
+		size_t k = i;
+		while (in_word(s[k]))
+			k++;
+		if (k > i)
+			t[n++] = (struct token){ i, k - i };
+		i = k > i ? k : i + 1;
+	}
+	return n;
+}
+
+/* text[at..at+len) becomes `with`; a text that would grow too long stays. */
+static void put(char *text, size_t at, size_t len, const char *with, size_t n)
+{
+	size_t all = strlen(text);
+	if (all - len + n >= MAX_TEXT)
+		return;
+	memmove(text + at + n, text + at + len, all - at - len + 1);
+	memcpy(text + at, with, n);
+}
+
+static bool is_type(const char *s, size_t len)
+{
+	for (size_t i = 0; i < COUNT(types); i++)
+		if (strlen(types[i]) == len && !memcmp(types[i], s, len))
+			return true;
+	return false;
+}
+
+/* Of one kind: numbers, types, values, words. */
+static int kind(const char *s, size_t len)
+{
+	return *s >= '0' && *s <= '9' ? 0 : is_type(s, len) ? 1 : *s == '%' ? 2 : 3;
+}
+
+/* Changes one token for another of its kind, of the text or of a list. */
+static void change_token(char *text, struct token *t)
+{
+	size_t n = tokens(text, t), i = n ? below(n) : 0;
+	if (!n)
+		return;
+	int k = kind(text + t[i].at, t[i].len);
+	const char *with = NULL;
+	if (k == 0 && below(2))
+		with = numbers[below(COUNT(numbers))];
+	else if (k == 1)
+		with = types[below(COUNT(types))];
+	if (with) {
+		put(text, t[i].at, t[i].len, with, strlen(with));
+		return;
+	}
+	for (int tries = 0; tries < 64; tries++) {
+		size_t o = below(n);
+		char word[128];
+		if (kind(text + t[o].at, t[o].len) != k || t[o].len >= sizeof word)
+			continue;
+		memcpy(word, text + t[o].at, t[o].len);
+		put(text, t[i].at, t[i].len, word, t[o].len);
+		return;
+	}
+}
+
+static void change_line(char *text)
+{
+	size_t len = strlen(text), at = len ? below(len) : 0, end;
+	char line[1024];
+	while (at && text[at - 1] != '\n')
+		at--;
+	end = at + strcspn(text + at, "\n");
+	end += text[end] == '\n';
+	if (end - at >= sizeof line)
+		return;
+	memcpy(line, text + at, end - at);
+	size_t what = below(3), n = end - at;
+	if (what != 1) /* deleted, or moved behind the next */
+		put(text, at, n, "", 0);
+	if (what == 1)
+		put(text, at, 0, line, n);
+	else if (what == 2) {
+		at += strcspn(text + at, "\n");
+		at += text[at] == '\n';
+		put(text, at, 0, line, n);
+	}
+}
+
+/* One of the text's {...} goes. */
+static void drop_attributes(char *text)
+{
+	size_t len = strlen(text), from = len ? below(len) : 0;
+	char *open = strchr(text + from, '{'), *close = open ? strchr(open, '}') : NULL;
+	if (close && !memchr(open, '\n', (size_t)(close - open)))
+		put(text, (size_t)(open - text), (size_t)(close - open) + 1, "", 0);
+}
+
+static void mutate(char *text, struct token *t, unsigned long seed)
+{
+	state = 0x9e3779b97f4a7c15ull * (seed + 1);
+	below(2);
+	for (size_t n = 1 + below(3); n; n--) {
+		size_t what = below(10);
+		if (what < 7)
+			change_token(text, t);
+		else if (what < 9)
+			change_line(text);
+		else
+			drop_attributes(text);
+	}
+}
+
+/* -- what must hold -- */
+
+static void tell(const char *path, const char *what, const char *text)
+{
+	about->told++;
+	printf("FAIL %s: seed %lu, %s: %s\n", path, about->seed, about->stage, what);
+	if (getenv("KVJIT_SHOW"))
+		printf("%s\n", text);
+	fflush(stdout);
+}
+
+static bool is_bug(const kir_diag *d)
+{
+	return !d->n || strstr(d->at[0].msg, " made invalid IR") ||
+	       strstr(d->at[0].msg, " made text") || strstr(d->at[0].msg, " made a function") ||
+	       strstr(d->at[0].msg, "no reason given");
+}
+
+/* list NULL: all passes. */
+static void run_passes(const char *path, const char *text, const char *list)
+{
+	kir_diag d = { 0 };
+	kpass_options o = { .list = list, .check_text = true };
+	snprintf(about->stage, sizeof about->stage, "pass %s", list ? list : "all");
+	kir_module *m = kir_parse(text, strlen(text), &d);
+	if (!m) {
+		tell(path, "a text parses once and not twice", text);
+		return;
+	}
+	if (!kpass_run(m->func[0], &o, &d) && is_bug(&d)) {
+		char buf[2048];
+		tell(path, d.n ? kir_diag_text(&d, buf, sizeof buf) : "refused without a word",
+		     text);
+	}
+	kir_module_free(m);
+}
+
+static void try_mutant(const char *path, const char *text)
+{
+	kir_diag d = { 0 };
+	snprintf(about->stage, sizeof about->stage, "parse");
+	kir_module *m = kir_parse(text, strlen(text), &d);
+	if (!m) {
+		if (!d.n)
+			tell(path, "refused without a word", text);
+		return;
+	}
+	snprintf(about->stage, sizeof about->stage, "verify");
+	bool good = m->nfunc > 0 && kir_verify(m->func[0], &d);
+	unsigned level = good ? (unsigned)m->func[0]->level : 0;
+	if (!good && m->nfunc && !d.n)
+		tell(path, "refused without a word", text);
+	kir_module_free(m);
+	if (!good)
+		return;
+	about->taken++;
+	for (unsigned i = 0; i < kpass_count; i++)
+		if (kpass_table[i].from == level)
+			run_passes(path, text, kpass_table[i].name);
+	run_passes(path, text, NULL);
+}
+
+/* -- files -- */
+
+static char *read_input(const char *path)
+{
+	FILE *in = fopen(path, "rb");
+	char *all = in ? calloc(MAX_TEXT, 1) : NULL;
+	if (all && fread(all, 1, MAX_TEXT - 1, in) > 0) {
+		char *end = strstr(all, "\n==>\n");
+		size_t first = strcspn(all, "\n"); /* `test ...` */
+		if (end)
+			end[1] = '\0';
+		memmove(all, all + first, strlen(all + first) + 1);
+	}
+	if (in)
+		fclose(in);
+	return all;
+}
+
+static void child(const char *path, const char *input, unsigned long end)
+{
+	char *text = malloc(MAX_TEXT);
+	struct token *t = malloc(MAX_TOKENS * sizeof *t);
+	while (text && t && ++about->seed < end) {
+		/* of the processor's time: neighbours don't count; the kernel ends it */
+		struct itimerval limit = { .it_value = { .tv_sec = SECONDS } };
+		strcpy(text, input);
+		mutate(text, t, about->seed);
+		if (getenv("KVJIT_SHOW"))
+			printf("; %s seed %lu\n%s\n", path, about->seed, text);
+		fflush(stdout);
+		setitimer(ITIMER_VIRTUAL, &limit, NULL);
+		try_mutant(path, text);
+	}
+	free(text);
+	free(t);
+	_exit(text && t ? 0 : 1);
+}
+
+static unsigned long number(const char *name, unsigned long otherwise)
+{
+	const char *s = getenv(name);
+	return s && *s ? strtoul(s, NULL, 10) : otherwise;
+}
+
+int main(int argc, char **argv)
+{
+	unsigned long n = number("KVJIT_MUTANTS", number("KVJIT_LONG", 0) ? 400 : 6);
+	unsigned long first = number("KVJIT_SEED", 1);
+	about = mmap(NULL, sizeof *about, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
+	             -1, 0);
+	if (about == MAP_FAILED || !first)
+		return 1;
+	for (int i = 1; i < argc; i++) {
+		char *input = read_input(argv[i]);
+		if (!input) {
+			printf("FAIL %s: can't be read\n", argv[i]);
+			return 1;
+		}
+		about->seed = first - 1;
+		while (about->seed + 1 < first + n) {
+			int status = 0;
+			fflush(stdout);
+			pid_t pid = fork();
+			if (!pid)
+				child(argv[i], input, first + n);
+			if (pid < 0 || waitpid(pid, &status, 0) != pid)
+				return 1;
+			if (!status)
+				break;
+			tell(argv[i],
+			     WIFSIGNALED(status) && WTERMSIG(status) == SIGVTALRM ? "a loop"
+			                                                          : "a crash",
+			     "");
+		}
+		free(input);
+	}
+	printf("%d files, %lu mutants verified, %lu failures\n", argc - 1, about->taken,
+	       about->told);
+	if (about->told)
+		printf("again: KVJIT_SHOW=1 KVJIT_SEED=N KVJIT_MUTANTS=1 %s FILE\n", argv[0]);
+	return about->told || !about->taken;
+}

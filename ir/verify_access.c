@@ -435,7 +435,7 @@ static bool check_quantize(kir_checker *c, kir_ref n)
 	const kir_type *x = kir_type_of(c->f, kir_operand(c->f, n, "x"));
 
 	if (k < 0 || k >= c->f->module->nformat)
-		return true;
+		return kir_complain(c, n, "it needs format=, a declared format");
 	const kir_side *s = &c->f->module->format[k]->side[0];
 
 	if (s->group && (x->dim[2] <= 0 || x->dim[2] % s->group))
@@ -493,7 +493,7 @@ static bool check_parts(kir_checker *c, kir_ref n)
 	bool write = f->node[n].op == KIR_OP_cache_write;
 
 	if (k < 0 || k >= f->module->nformat)
-		return true;
+		return !write || kir_complain(c, n, "it needs format=, a declared format");
 	const kir_format *fmt = f->module->format[k];
 	const char *values = fmt->shared ? "the format's values are shared with the keys"
 	                                 : "the format stores values";

@@ -191,6 +191,7 @@ typedef enum kir_arith {
 	X(fuse, on, 2)                  \
 	X(prefetch, off, 1)             \
 	X(prefetch, one, 2)             \
+	X(prefetch, both, 5)            \
 	X(hint, t0, KIR_HINT_t0 + 1)    \
 	X(hint, t1, KIR_HINT_t1 + 1)    \
 	X(hint, t2, KIR_HINT_t2 + 1)    \

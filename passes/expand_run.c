@@ -108,7 +108,8 @@ void write_heads(const write_op *w, const write_side *s, kir_ref t, kir_ref page
 	kir_type_id s64 = kir_scalar(f->module, KIR_s64);
 	kir_ref zero = s64c(f, 0), run = s64c(f, WRITE_RUN), given = 0;
 	int64_t rows = rows_together(s);
-	int64_t ahead = f->sched.prefetch ? f->sched.prefetch - 1 : 1;
+	int knob = f->sched.prefetch;
+	int64_t ahead = knob && knob != KIR_prefetch_both ? knob - 1 : 1;
 	kir_ref next = e2(f, KIR_OP_add, s64, t, s64c(f, ahead * WRITE_RUN));
 	kir_ref lh = kir_for(f, zero, s64c(f, w->heads), 1, false, NULL, 0), h = lh + 1;
 	kir_ref piece = e2(f, KIR_OP_mul, s64, h, run);

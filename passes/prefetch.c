@@ -15,6 +15,10 @@
  * there what the inner loops read here: each line once, spread over the products. Decode from
  * DRAM reads 1.2 to 3 times as fast with it on Zen 5.
  *
+ * `both` touches a line two iterations ahead and again one ahead. A processor drops requests
+ * that it has no room for, and those of a product come faster than memory answers: the second
+ * finds what was dropped. (docs/experiments.md has what it gives.)
+ *
  * Knob hint is the level fetched into: L2 if nobody chose (fetch_level in emit.h).
  *
  * Where no loop walks a table, one that reads a run and makes few products of each line (a
@@ -29,10 +33,11 @@
  * weights from DRAM, 1 row), and a little less into L2 than into L1. Processors with tile
  * registers are left alone: there asking for a run cost 10 % or gave nothing.
  *
- * auto: one iteration ahead for functions with knob q_tile at most 1 (decode: every line is
- * read once), off for others, and off where tile registers load LONG or more an iteration from
- * where it lies: so long a run the processor follows by itself (0.91 of the streaming rate
- * without, 0.89 with), and from L2 asking for each line cost 15 %.
+ * auto: both (with tile registers or on a GPU, where it wasn't measured: one) for functions
+ * with knob q_tile at most 1 (decode: every line is read once), off for others, and off where
+ * tile registers load LONG or more an iteration from where it lies: so long a run the processor
+ * follows by itself (0.91 of the streaming rate without, 0.89 with), and from L2 asking for
+ * each line cost 15 %.
  *
  * Requires level V. Keeps everything; table entries are only read where the loop would.
  */
@@ -49,13 +54,12 @@ static bool runs_alone(const ahead *a, kir_ref loop)
 
 /* The loop variable `distance` iterations on, or as it is where the loop ends before. A run
  * goes on behind the loop's end: what lies there is often what comes next. */
-static kir_ref next_index(ahead *a, kir_ref loop)
+static kir_ref next_index(ahead *a, kir_ref loop, int64_t distance)
 {
 	kir_func *f = a->out;
 	kir_type_id s64 = kir_scalar(f->module, KIR_s64);
 	kir_ref j = a->map[loop + 1], hi = a->map[kir_src(a->in, loop, 1)];
-	kir_ref on =
-	    e2(f, KIR_OP_add, s64, j, s64c(f, kir_for_step(a->in, loop) * a->distance));
+	kir_ref on = e2(f, KIR_OP_add, s64, j, s64c(f, kir_for_step(a->in, loop) * distance));
 
 	if (a->run)
 		return on;
@@ -63,27 +67,27 @@ static kir_ref next_index(ahead *a, kir_ref loop)
 	          e2(f, KIR_OP_lt, kir_scalar(f->module, KIR_i1), on, hi), on, j);
 }
 
-static kir_ref coming(const ahead *a, kir_ref n)
+static kir_ref coming(const ahead *a, const kir_ref *next, kir_ref n)
 {
-	return a->next[n] ? a->next[n] : a->map[n];
+	return next[n] ? next[n] : a->map[n];
 }
 
-/* Node n again, for the coming iteration, if it depends on it. */
-static void advance(ahead *a, kir_ref n)
+/* Node n again, for a coming iteration, if it depends on it. */
+static void advance(ahead *a, kir_ref *next, kir_ref n)
 {
 	const kir_node *d = &a->in->node[n];
 	kir_ref src[KIR_MAX_SRC];
 	bool moves = false;
 
 	for (unsigned i = 0; i < d->nsrc; i++) {
-		src[i] = coming(a, kir_src(a->in, n, i));
-		moves |= a->next[kir_src(a->in, n, i)] != 0;
+		src[i] = coming(a, next, kir_src(a->in, n, i));
+		moves |= next[kir_src(a->in, n, i)] != 0;
 	}
 	if (moves)
-		a->next[n] = kir_emit(a->out, (kir_op)d->op, d->type, src, d->nsrc, d->attr);
+		next[n] = kir_emit(a->out, (kir_op)d->op, d->type, src, d->nsrc, d->attr);
 }
 
-static void touch(ahead *a, kir_ref n)
+static void touch(ahead *a, const kir_ref *next, kir_ref n)
 {
 	kir_ref buf, upto, src[KIR_RANK + 1];
 	unsigned first, count;
@@ -94,8 +98,8 @@ static void touch(ahead *a, kir_ref n)
 		return;
 	src[0] = a->map[buf];
 	for (unsigned i = 0; i < count; i++) {
-		src[1 + i] = coming(a, kir_src(a->in, n, first + i));
-		moves |= a->next[kir_src(a->in, n, first + i)] != 0;
+		src[1 + i] = coming(a, next, kir_src(a->in, n, first + i));
+		moves |= next[kir_src(a->in, n, first + i)] != 0;
 	}
 	if (!moves)
 		return;
@@ -113,21 +117,24 @@ static void touch(ahead *a, kir_ref n)
 static kir_ref copy_loop(ahead *a, kir_ref loop)
 {
 	kir_ref end = kir_region_end(a->in, loop), n = loop + 1;
+	int times = a->both && !a->run ? 2 : 1;
 
 	a->hint = fetch_level(a->out);
-	kir_chose(a->out, KIR_KNOB_prefetch, a->asked + 1);
+	kir_chose(a->out, KIR_KNOB_prefetch, times > 1 ? KIR_prefetch_both : a->asked + 1);
 	kir_copy(a->out, a->in, loop, a->map);
 	for (; a->in->node[n].op == KIR_OP_arg; n++)
 		kir_copy(a->out, a->in, n, a->map);
-	a->next[loop + 1] = next_index(a, loop);
+	for (int i = 0; i < times; i++)
+		a->next[i][loop + 1] = next_index(a, loop, a->distance * (i + 1));
 	for (; n < end; n++) {
 		kir_op op = (kir_op)a->in->node[n].op;
 
-		if (prefetch_is_stream(a->in, n))
-			touch(a, n);
+		for (int i = 0; i < times && prefetch_is_stream(a->in, n); i++)
+			touch(a, a->next[i], n);
 		kir_copy(a->out, a->in, n, a->map);
-		if (a->slice[n] && op != KIR_OP_arg && op != KIR_OP_res && op != KIR_OP_const)
-			advance(a, n);
+		for (int i = 0; i < times && a->slice[n]; i++)
+			if (op != KIR_OP_arg && op != KIR_OP_res && op != KIR_OP_const)
+				advance(a, a->next[i], n);
 	}
 	return end;
 }
@@ -154,8 +161,11 @@ kpass_result kpass_prefetch(const kir_func *in, kir_func *out, kir_diag *why)
 	kpass_result result = KPASS_SAME;
 
 	(void)why;
-	a.asked = knob ? knob - 1 : (in->sched.q_tile <= 1 ? 1 : 0);
-	a.next = kir_alloc(out->module, in->nnode * sizeof *a.next);
+	a.both = knob ? knob == KIR_prefetch_both
+	              : !in->target->lanes && !(in->target->features & KIR_HAS_amx_tile);
+	a.asked = knob == KIR_prefetch_both ? 1 : knob ? knob - 1 : in->sched.q_tile <= 1;
+	for (int i = 0; i < 2; i++)
+		a.next[i] = kir_alloc(out->module, in->nnode * sizeof *a.next[i]);
 	a.slice = kir_alloc(out->module, in->nnode * sizeof *a.slice);
 	a.varies = kir_alloc(out->module, in->nnode * sizeof *a.varies);
 	a.bytes = kir_alloc(out->module, in->nnode * sizeof *a.bytes);

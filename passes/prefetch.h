@@ -10,15 +10,17 @@
 typedef struct ahead {
 	const kir_func *in;
 	kir_func *out;
-	kir_ref *map, *next; /* in -> out: of this iteration, of the coming one; 0: the same */
-	bool *slice;         /* nodes that the address of some vload is computed from        */
-	int64_t asked;       /* iterations, of a loop that walks a table                     */
-	int64_t distance;    /* of this loop                                                 */
-	bool tables;         /* some loop walks a table: then runs are left alone            */
-	int64_t *bytes;      /* by buffer: what an iteration reads of it                     */
-	bool *varies;        /* nodes of a run's slice that the loop's variable is in        */
-	kir_ref run;         /* the buffer this loop reads in one run; 0: through a table    */
-	int hint;            /* of this loop                                                 */
+	kir_ref *map;     /* in -> out: of this iteration                                 */
+	kir_ref *next[2]; /* of a coming one, and of one as far behind it; 0: the same    */
+	bool both;        /* lines are touched in both                                    */
+	bool *slice;      /* nodes that the address of some vload is computed from        */
+	int64_t asked;    /* iterations, of a loop that walks a table                     */
+	int64_t distance; /* of this loop                                                 */
+	bool tables;      /* some loop walks a table: then runs are left alone            */
+	int64_t *bytes;   /* by buffer: what an iteration reads of it                     */
+	bool *varies;     /* nodes of a run's slice that the loop's variable is in        */
+	kir_ref run;      /* the buffer this loop reads in one run; 0: through a table    */
+	int hint;         /* of this loop                                                 */
 } ahead;
 
 bool prefetch_is_stream(const kir_func *f, kir_ref n);

@@ -376,7 +376,7 @@ static void make_schedule(rng *r, char *sched, int page)
 		add(sched, " fuse=%s decode=%s", WORD(r, "off", "on"),
 		    WORD(r, "table", "shift"));
 	if (one_in(r, 3))
-		add(sched, " prefetch=%s hint=%s", WORD(r, "off", "one", "three"),
+		add(sched, " prefetch=%s hint=%s", WORD(r, "off", "one", "three", "both"),
 		    WORD(r, "t0", "nta"));
 	if (one_in(r, 3))
 		add(sched, " rescale=lazy");

@@ -6,6 +6,13 @@
  */
 #include "verify.h"
 
+/* Rows and bytes are what a register can hold. */
+static bool amx_sized(const kir_amx *s)
+{
+	return s->rows >= 1 && s->rows <= KIR_AMX_ROWS && s->bytes >= 4 &&
+	       s->bytes <= KIR_AMX_BYTES && s->bytes % 4 == 0;
+}
+
 static bool amx_declaration(kir_checker *c, kir_ref n, int64_t t, const kir_amx *s)
 {
 	const kir_node *x = &c->f->node[n];
@@ -31,8 +38,12 @@ static bool amx_declared(kir_checker *c, kir_ref n, const char *name, int64_t t,
 		return kir_complain(c, n, "%s must be a tile from 0 to %d", name,
 		                    KIR_AMX_TILES - 1);
 	*s = kir_amx_shape(c->f, t);
-	return s->rows || kir_complain(c, n, "%s=%lld is declared by no amx.tile at the top",
-	                               name, (long long)t);
+	if (!s->rows)
+		return kir_complain(c, n, "%s=%lld is declared by no amx.tile at the top", name,
+		                    (long long)t);
+	/* its declaration has been complained about, and its sizes aren't numbers to count with
+	 */
+	return amx_sized(s);
 }
 
 static bool amx_memory(kir_checker *c, kir_ref n, const kir_amx *s)

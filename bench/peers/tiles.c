@@ -26,10 +26,10 @@ static void add(char *text, const char *what)
 static const char *peak_text(const char *op, int loads)
 {
 	static char text[4000];
-	static const char *const load = "      amx.load %ab[0] {tile=4}\n"
-	                                "      amx.load %ab[2048] {tile=6}\n"
-	                                "      amx.load %ab[1024] {tile=5}\n"
-	                                "      amx.load %ab[3072] {tile=7}\n";
+	static const char *const load = "      amx.load %ab[0] {tile=4, pitch=64}\n"
+	                                "      amx.load %ab[2048] {tile=6, pitch=64}\n"
+	                                "      amx.load %ab[1024] {tile=5, pitch=64}\n"
+	                                "      amx.load %ab[3072] {tile=7, pitch=64}\n";
 
 	strcpy(text, "func @peak(%ab: in u8[4096], %c: out f32[64,16], %n: s64)\n"
 	             "     level=V target=amx {\n");
@@ -46,7 +46,8 @@ static const char *peak_text(const char *op, int loads)
 		        4 + t / 2, 6 + t % 2);
 	add(text, "      yield\n    }\n");
 	for (int t = 0; t < 4; t++)
-		sprintf(text + strlen(text), "    amx.store %%c[%d,0] {tile=%d}\n", 16 * t, t);
+		sprintf(text + strlen(text), "    amx.store %%c[%d,0] {tile=%d, pitch=64}\n",
+		        16 * t, t);
 	add(text, "    yield\n  }\n  ret\n}\n");
 	return text;
 }

@@ -33,24 +33,15 @@
  * weights from DRAM, 1 row), and a little less into L2 than into L1. Processors with tile
  * registers are left alone: there asking for a run cost 10 % or gave nothing.
  *
- * auto: both (with tile registers or on a GPU, where it wasn't measured: one) for functions
- * with knob q_tile at most 1 (decode: every line is read once), off for others, and off where
- * tile registers load LONG or more an iteration from where it lies: so long a run the processor
- * follows by itself (0.91 of the streaming rate without, 0.89 with), and from L2 asking for
- * each line cost 15 %.
+ * auto: both (with tile registers, where it gave nothing, or on a GPU, where it wasn't
+ * measured: one) for functions with knob q_tile at most 1 (decode: every line is read once),
+ * off for others. Tile registers that load bf16 in runs of 64 KiB can do without at times, and
+ * then take 1.6 times as long at others, on one Xeon in one hour; from L2 asking costs them a
+ * third.
  *
  * Requires level V. Keeps everything; table entries are only read where the loop would.
  */
 #include "prefetch.h"
-
-enum { LONG = 64 * 1024 };
-
-/* Whether the processor's own prefetcher is enough, if nobody chose. */
-static bool runs_alone(const ahead *a, kir_ref loop)
-{
-	return !a->in->sched.prefetch &&
-	       prefetch_tile_bytes(a, loop, kir_region_end(a->in, loop)) >= LONG;
-}
 
 /* The loop variable `distance` iterations on, or as it is where the loop ends before. A run
  * goes on behind the loop's end: what lies there is often what comes next. */
@@ -146,12 +137,7 @@ static bool ahead_of(ahead *a, kir_ref loop)
 	a->run = 0;
 	if (!a->tables)
 		return prefetch_run(a, loop);
-	if (!prefetch_walks_table(a, loop))
-		return false;
-	if (!runs_alone(a, loop))
-		return true;
-	kir_chose(a->out, KIR_KNOB_prefetch, KIR_prefetch_off);
-	return false;
+	return prefetch_walks_table(a, loop);
 }
 
 kpass_result kpass_prefetch(const kir_func *in, kir_func *out, kir_diag *why)

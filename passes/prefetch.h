@@ -25,8 +25,6 @@ typedef struct ahead {
 
 bool prefetch_is_stream(const kir_func *f, kir_ref n);
 kir_ref prefetch_buffer(const kir_func *f, kir_ref n);
-/* What tile registers load in an iteration of the loop, at most. */
-int64_t prefetch_tile_bytes(const ahead *a, kir_ref loop, kir_ref end);
 /* Whether this loop's own addresses go through a table: not only those of loops around it. */
 bool prefetch_walks_table(ahead *a, kir_ref loop);
 /* Whether it reads a run; sets its buffer and the distance. */

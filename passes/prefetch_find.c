@@ -52,9 +52,9 @@ static int64_t trips(const kir_func *f, kir_ref loop)
 	return hi > lo ? (hi - lo + step - 1) / step : 0;
 }
 
-/* Adds what nodes [n, end), run `times` times, read of each buffer; only what tile registers
- * load if `tiles`. A line that is read twice counts twice. */
-static void count_bytes(const ahead *a, kir_ref n, kir_ref end, int64_t times, bool tiles)
+/* Adds what nodes [n, end), run `times` times, read of each buffer. A line that is read twice
+ * counts twice. */
+static void count_bytes(const ahead *a, kir_ref n, kir_ref end, int64_t times)
 {
 	for (; n < end; n++) {
 		const kir_type *t = kir_type_of(a->in, n);
@@ -66,13 +66,13 @@ static void count_bytes(const ahead *a, kir_ref n, kir_ref end, int64_t times, b
 			int64_t inner = trips(a->in, n) * times;
 			kir_ref after = kir_region_end(a->in, n);
 
-			count_bytes(a, n + 1, after, inner < MANY ? inner : MANY, tiles);
+			count_bytes(a, n + 1, after, inner < MANY ? inner : MANY);
 			n = after - 1;
 			continue;
 		}
 		bool tile = a->in->node[n].op == KIR_OP_amx_load;
 
-		if (!prefetch_is_stream(a->in, n) || (tiles && !tile))
+		if (!prefetch_is_stream(a->in, n))
 			continue;
 		kir_access(a->in, n, &buf, &first, &count, &upto);
 		if (tile)
@@ -82,31 +82,6 @@ static void count_bytes(const ahead *a, kir_ref n, kir_ref end, int64_t times, b
 			size = t->dim[0] * kir_elem_bytes((kir_elem)t->elem);
 		a->bytes[buf] += size * times;
 	}
-}
-
-/* What tile registers load in an iteration, at most: of a buffer no more than the columns of as
- * many rows as the loop goes on by, or as a page has. */
-int64_t prefetch_tile_bytes(const ahead *a, kir_ref loop, kir_ref end)
-{
-	int64_t sum = 0, step = kir_for_step(a->in, loop);
-
-	for (kir_ref n = 1; n < end; n++)
-		a->bytes[n] = 0;
-	count_bytes(a, loop + 1, end, 1, true);
-	for (kir_ref n = 1; n < end; n++) {
-		const kir_type *t = a->bytes[n] ? kir_type_of(a->in, n) : NULL;
-		int64_t rows, most;
-
-		if (!t)
-			continue;
-		rows = t->rank >= 2 ? t->dim[t->rank - 2] : 0;
-		if (step > 1 && step < rows)
-			rows = step;
-		most = rows > 0 ? rows * t->dim[t->rank - 1] * kir_elem_bytes((kir_elem)t->elem)
-		                : 0;
-		sum += most > 0 && most < a->bytes[n] ? most : a->bytes[n];
-	}
-	return sum;
 }
 
 static void mark(ahead *a, kir_ref loop, kir_ref n)
@@ -226,7 +201,7 @@ bool prefetch_run(ahead *a, kir_ref loop)
 		return false;
 	for (kir_ref n = 0; n < end; n++)
 		a->bytes[n] = 0;
-	count_bytes(a, loop + 1, end, 1, false);
+	count_bytes(a, loop + 1, end, 1);
 	for (kir_ref n = 1; n < end; n++)
 		if (a->bytes[n] > a->bytes[most] && a->bytes[n] < MANY)
 			most = n;

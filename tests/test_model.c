@@ -166,7 +166,7 @@ static void tiles_have_their_order(void **state)
 		{ p2048, "kv_tile=128 q_tile=8", "kv_tile=64 q_tile=16 tiles=off" },
 		{ e4m3, "kv_tile=128 q_tile=8 q_block=16", "kv_tile=64 q_tile=16 tiles=off" },
 		/* decode: bf16 runs alone, 8-bit floats want the next lines in L2 */
-		{ d_bf16, "kv_tile=128 prefetch=off", "kv_tile=128 prefetch=one" },
+		{ d_bf16, "kv_tile=128 prefetch=one", "kv_tile=128 prefetch=off" },
 		{ d_e4m3, "kv_tile=128 prefetch=one hint=t1",
 		  "kv_tile=128 prefetch=one hint=t0" },
 		{ d_e4m3, "kv_tile=128 prefetch=one hint=t0",

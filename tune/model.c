@@ -251,7 +251,7 @@ static void count(const kt_model_of *m, const sizes *z, const kir_sched *s, part
 	p->memory = memory_time(m, z, (double)(z->batch * z->kv_heads * z->ctx) * bytes,
 	                        tokens * bytes, p->early);
 	if (in_tiles(m, z, s) && m->cold)
-		p->memory *= kt_tiles_ahead(s, straight, bytes * kv_tile);
+		p->memory *= kt_tiles_ahead(s, straight);
 }
 
 /* -- queries in tile registers ------------------------------------------------------------- */

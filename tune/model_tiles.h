@@ -29,6 +29,6 @@ typedef struct kt_tiles_parts {
 double kt_tiles_cycles(const kt_tiles_of *t, const kir_sched *s, kt_tiles_parts *p);
 /* How much longer a decode from DRAM takes than with the best way to touch lines ahead.
  * straight: tile registers load all of an iteration from where it lies. */
-double kt_tiles_ahead(const kir_sched *s, bool straight, double bytes);
+double kt_tiles_ahead(const kir_sched *s, bool straight);
 
 #endif

@@ -180,10 +180,11 @@ static void one_product(const char *op, const kbe_backend *c)
 static void products(void **state)
 {
 	static const char *const ops[] = { "dpbf16ps", "dpbssd", "dpbsud", "dpbusd", "dpbuud" };
+	unsigned n = getenv("KVJIT_LONG") ? 4000 : 40;
 
 	(void)state;
 	for (unsigned o = 0; o < sizeof ops / sizeof *ops; o++)
-		for (unsigned i = 0; i < 40; i++)
+		for (unsigned i = 0; i < n; i++)
 			one_product(ops[o], i < 2 ? c_backend() : NULL);
 }
 
@@ -305,7 +306,9 @@ static void reserved_bytes(void **state)
 	}
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_true(WIFSIGNALED(status));
-	assert_int_equal(WTERMSIG(status), kvjit_tiles_are_emulated() ? SIGILL : SIGSEGV);
+	/* the processor's, if it has one, whoever does the rest: see emulator.h */
+	assert_true(WTERMSIG(status) == SIGSEGV ||
+	            (kvjit_tiles_are_emulated() && WTERMSIG(status) == SIGILL));
 }
 
 int main(void)

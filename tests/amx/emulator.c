@@ -22,8 +22,9 @@ typedef struct tiles {
 /* In the handler nothing may be allocated, so the registers are where the thread begins. */
 static _Thread_local tiles mine __attribute__((tls_model("initial-exec")));
 static _Atomic uint64_t count;
-static bool emulating;
+static bool emulating, has_tiles;
 static struct sigaction before;
+static unsigned config_offset; /* of the tile configuration in a signal's frame */
 
 #define EXPORTED __attribute__((visibility("default")))
 
@@ -39,7 +40,15 @@ EXPORTED uint64_t amx_emulated(void)
 
 EXPORTED bool amx_configured(void)
 {
-	return mine.configured;
+	uint8_t config[64] = { 0 };
+
+	if (!has_tiles)
+		return mine.configured;
+	__asm__ volatile(".byte 0xc4, 0xe2, 0x79, 0x49, 0x00" /* sttilecfg [rax] */
+	                 :
+	                 : "a"(config)
+	                 : "memory");
+	return config[0];
 }
 
 /* -- one instruction ----------------------------------------------------------------------- */
@@ -285,6 +294,26 @@ static bool execute(const insn *i)
 	}
 }
 
+/* A processor with tiles executes what configures them without permission, so that no ldtilecfg
+ * or tilerelease faults; the configuration is in the frame of the signal. Tile data stays if
+ * two configurations are equal. */
+static void adopt(const ucontext_t *u)
+{
+	enum { SOFTWARE = 464, MAGIC = 0x46505853, STATES = 512, TILE_CONFIG = 17 };
+	const uint8_t *frame = (const uint8_t *)u->uc_mcontext.fpregs;
+	uint8_t config[64] = { 0 };
+	uint64_t states = 0;
+	uint32_t magic;
+
+	memcpy(&magic, frame + SOFTWARE, sizeof magic);
+	if (magic == MAGIC)
+		memcpy(&states, frame + STATES, sizeof states);
+	if (states >> TILE_CONFIG & 1)
+		memcpy(config, frame + config_offset, sizeof config);
+	if (memcmp(config, mine.config, sizeof config) != 0)
+		configure(config);
+}
+
 /* -- the handler --------------------------------------------------------------------------- */
 
 static void on_illegal(int sig, siginfo_t *info, void *context)
@@ -292,6 +321,8 @@ static void on_illegal(int sig, siginfo_t *info, void *context)
 	ucontext_t *u = context;
 	insn i;
 
+	if (has_tiles)
+		adopt(u);
 	if (decode(u, &i) && execute(&i)) {
 		u->uc_mcontext.gregs[REG_RIP] += i.length;
 		count++;
@@ -328,6 +359,7 @@ static bool processor_has_tiles(void)
 	    !__get_cpuid(1, &a, &b, &c, &d) || !(c >> 27 & 1))
 		return false;
 	__asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
+	__get_cpuid_count(13, 17, &a, &config_offset, &c, &d);
 	return (lo & 0x60000) == 0x60000;
 }
 
@@ -337,7 +369,8 @@ __attribute__((constructor)) static void start(void)
 		               .sa_flags = SA_SIGINFO | SA_NODEFER };
 	const char *forced = getenv("KVJIT_EMULATE_AMX");
 
-	emulating = (forced && *forced == '1') || !processor_has_tiles();
+	has_tiles = processor_has_tiles();
+	emulating = (forced && *forced == '1') || !has_tiles;
 	if (emulating)
 		sigaction(SIGILL, &s, &before);
 }

@@ -12,7 +12,8 @@
  * Each thread has registers of its own. Tile data is lost where the processor would lose it:
  * at ldtilecfg and tilerelease. Every instruction that the processor would answer with a fault
  * (no configuration, shapes that don't fit, equal registers) ends the process as it would
- * there.
+ * there. Without permission a processor with tiles still executes ldtilecfg and tilerelease:
+ * there the emulator does the rest, under the configuration that it finds.
  */
 #ifndef KVJIT_TESTS_AMX_EMULATOR_H
 #define KVJIT_TESTS_AMX_EMULATOR_H
@@ -24,8 +25,7 @@
 int kvjit_tiles_are_emulated(void);
 /* Tile instructions executed here so far, by all threads. */
 uint64_t amx_emulated(void);
-/* Whether tiles hold data in this thread: 0 behind a kernel that released them. Only where
- * they are emulated. */
+/* Whether tiles are configured in this thread: not behind a kernel that released them. */
 bool amx_configured(void);
 
 #endif

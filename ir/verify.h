@@ -42,6 +42,14 @@ bool kir_check_gemm(kir_checker *c, kir_ref n);
 bool kir_check_relayout(kir_checker *c, kir_ref n);
 /* verify_transcode.c */
 bool kir_check_transcode(kir_checker *c, kir_ref n);
+/* A side's scales, if they are there, lie beside its codes; both names begin with `prefix`. */
+bool kir_check_scales(kir_checker *c, kir_ref n, const kir_format *f, const char *prefix,
+                      int side);
+/* verify_rows.c: codes and scales against rows and the format. Of an attention every extent is
+ * known but the first ones, and f may be NULL. */
+bool kir_check_cache_write(kir_checker *c, kir_ref n, const kir_format *f);
+bool kir_check_quantize(kir_checker *c, kir_ref n, const kir_format *f);
+bool kir_check_attention(kir_checker *c, kir_ref n, const kir_format *f);
 /* Scales of groups of tokens beside the codes. */
 bool kir_check_token_scales(kir_checker *c, kir_ref n, const kir_side *s, const char *codes,
                             const char *scales);

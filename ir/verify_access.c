@@ -441,7 +441,8 @@ static bool check_quantize(kir_checker *c, kir_ref n)
 	if (s->group && (x->dim[2] <= 0 || x->dim[2] % s->group))
 		return kir_complain(c, n, "x: rows of %lld elements aren't whole groups of %d",
 		                    (long long)x->dim[2], (int)s->group);
-	return check_mean(c, n, s, "mean", x->dim[1], x->dim[2]);
+	return check_mean(c, n, s, "mean", x->dim[1], x->dim[2]) &&
+	       kir_check_quantize(c, n, c->f->module->format[k]);
 }
 
 bool kir_check_token_scales(kir_checker *c, kir_ref n, const kir_side *s, const char *codes,
@@ -511,7 +512,8 @@ static bool check_parts(kir_checker *c, kir_ref n)
 	return kir_check_wanted(c, n, "v", !fmt->shared, values) &&
 	       kir_check_wanted(c, n, "r", fmt->rest > 0, rest) &&
 	       (!write || (kir_check_wanted(c, n, "value", !fmt->shared, values) &&
-	                   kir_check_wanted(c, n, "rest", fmt->rest > 0, rest)));
+	                   kir_check_wanted(c, n, "rest", fmt->rest > 0, rest) &&
+	                   kir_check_cache_write(c, n, fmt)));
 }
 
 /* An indexer's keys with a scale for each group have whole groups. */
@@ -527,10 +529,19 @@ static bool check_key_groups(kir_checker *c, kir_ref n)
 	                    kir_value_text(c, ks), (long long)t->dim[3], (long long)dim);
 }
 
+static const kir_format *format_of(const kir_checker *c, kir_ref n)
+{
+	int64_t at = kir_attr_of(c->f, n, KIR_ATTR_format);
+
+	return at >= 0 && at < c->f->module->nformat ? c->f->module->format[at] : NULL;
+}
+
 static bool check_sizes(kir_checker *c, kir_ref n)
 {
 	switch (c->f->node[n].op) {
-	case KIR_OP_attention: return check_heads(c, n) && check_plan_rows(c, n);
+	case KIR_OP_attention:
+		return check_heads(c, n) && check_plan_rows(c, n) &&
+		       kir_check_attention(c, n, format_of(c, n));
 	case KIR_OP_quantize: return check_quantize(c, n);
 	case KIR_OP_index_topk: return check_key_groups(c, n);
 	case KIR_OP_gemm: return kir_check_gemm(c, n);

@@ -39,9 +39,8 @@ static bool same_shape(kir_checker *c, kir_ref n, const kir_format *const f[2], 
 	                    format_letter(side), (long long)heads[1], (long long)dim[1]);
 }
 
-/* A side's scales lie beside its codes. */
-static bool check_scales(kir_checker *c, kir_ref n, const kir_format *f, const char *prefix,
-                         int side)
+bool kir_check_scales(kir_checker *c, kir_ref n, const kir_format *f, const char *prefix,
+                      int side)
 {
 	char codes[16], scales[16];
 
@@ -93,8 +92,8 @@ static bool check_side(kir_checker *c, kir_ref n, const kir_format *const f[2], 
 		    "%c is rotated, and its codes and scales don't mean the same "
 		    "in %s and %s",
 		    format_letter(side), f[0]->name, f[1]->name);
-	return same_shape(c, n, f, side) && check_scales(c, n, f[0], "from_", side) &&
-	       check_scales(c, n, f[1], "", side);
+	return same_shape(c, n, f, side) && kir_check_scales(c, n, f[0], "from_", side) &&
+	       kir_check_scales(c, n, f[1], "", side);
 }
 
 /* Handed-over scales: of sides that aren't moved as they are, one for each head. */

@@ -563,7 +563,8 @@ static bool is_touched(const kir_func *f, kir_ref buf)
 	return false;
 }
 
-/* Whether n reads its rows straight from the memory of a parameter that nobody touches ahead. */
+/* Whether n reads its rows straight from the memory of a parameter that nobody touches ahead.
+ */
 static bool streams(const vec *v, kir_ref n)
 {
 	for (unsigned i = 0; i < v->in->node[n].nsrc; i++) {
@@ -576,8 +577,8 @@ static bool streams(const vec *v, kir_ref n)
 }
 
 /* Rows side by side: what the ops allow. The loops of one row carry no more than they did, and
- * rows that come from far stay apart, unless their lines are touched ahead: with four streams at
- * once writers took 1.2 to 1.5 times as long. */
+ * rows that come from far stay apart, unless their lines are touched ahead: with four streams
+ * at once writers took 1.2 to 1.5 times as long. */
 static unsigned side_of(const vec *v, const group_run *run)
 {
 	unsigned reduces = 0, side = SIDE_MAX;
@@ -618,6 +619,8 @@ static void emit_rows(vec *v, group_run *run, vec_ix r)
 			continue;
 		if (!kir_type_of(v->in, n)->rank)
 			v->map[n] = run->done[i][0];
+		else if (!v->val[n].buf) /* nobody reads it */
+			continue;
 		if (whole_vectors(v, run)) /* nothing joins them: they go home together */
 			vec_write(
 			    v, &v->val[n], ix(0), r,

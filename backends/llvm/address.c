@@ -209,17 +209,29 @@ static LLVMValueRef step_on(kll *l, LLVMValueRef at, LLVMValueRef by)
 	return by ? LLVMBuildGEP2(l->b, l->i8, at, &by, 1, "") : at;
 }
 
+/* Whether index i of t makes code that its node can't be ahead of: a literal is only multiplied
+ * by what is known at run time. */
+static bool makes_code(const kll *l, const kir_type *t, kir_ref index, unsigned i)
+{
+	bool code = l->f->node[index].op != KIR_OP_const;
+
+	for (unsigned p = 0; p < t->npieces; p++)
+		code |= t->piece[p].axis == i && t->piece[p].dyn;
+	return code;
+}
+
 /* What buf is a view of that is there before each index from outside the innermost loop;
  * *offset bytes on. */
 static kir_ref before_indices(const kll *l, kir_ref n, kir_ref buf, unsigned first,
                               unsigned nindex, int64_t *offset)
 {
+	const kir_type *t = kir_type_of(l->f, buf);
 	kir_ref least = l->loop;
 
 	for (unsigned i = 0; i < nindex; i++) {
 		kir_ref x = index_node(l, kir_src(l->f, n, first + i));
 
-		if (x < least && l->f->node[x].op != KIR_OP_const)
+		if (x < least && makes_code(l, t, x, i))
 			least = x;
 	}
 	for (;

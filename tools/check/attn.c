@@ -476,9 +476,12 @@ int64_t attn_seq(const attn *a, int64_t row)
 	return s;
 }
 
+/* Of the second of two caches kd and vd are its own: those of the first are no part of it. */
 double attn_given(const attn *a, const char *name, int64_t seq, int64_t h)
 {
-	const bind_arg *b = attn_arg(a, name);
+	char own[BIND_NAME];
+	const bind_arg *b =
+	    *name == 'q' ? attn_arg(a, name) : bind_find(arguments(a), own_name(a, name, own));
 	if (!b)
 		return 1;
 	int64_t rows = b->nstride ? b->stride[0] : b->shape[1];

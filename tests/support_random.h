@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* support_random.h -- problems and schedules that are functions of a number. */
+#ifndef KVJIT_TESTS_SUPPORT_RANDOM_H
+#define KVJIT_TESTS_SUPPORT_RANDOM_H
+
+enum {
+	SUPPORT_RANDOM_TEXT = 800,
+	/* Seeds from here on: keys whose scales are of groups of tokens. */
+	SUPPORT_TOKEN_SCALES = 1000000,
+	/* What tile registers take, and the knobs they read. */
+	SUPPORT_TILES = 2000000
+};
+
+/* Problem `seed`: attention three times of four, else a writer, a transcode, an indexer, a
+ * quantizer or a product. Both texts have SUPPORT_RANDOM_TEXT bytes; sched may stay empty. */
+void support_random(unsigned seed, char *text, char *sched);
+
+#endif

@@ -420,6 +420,14 @@ void vec_pack_before(vec *v, kir_ref loop)
 	}
 }
 
+/* Whether op dp takes factors of these elements. */
+static bool multiply(kir_elem a, kir_elem b)
+{
+	if (kir_is_int(a) && kir_is_int(b))
+		return kir_elem_bytes(a) == kir_elem_bytes(b);
+	return a == b && kir_elem_bytes(a) >= 2;
+}
+
 void vec_dot(vec *v, kir_ref n)
 {
 	kir_ref an = kir_src(v->in, n, 0), accn = kir_src(v->in, n, 2);
@@ -437,9 +445,10 @@ void vec_dot(vec *v, kir_ref n)
 		return;
 	d.rows = kir_type_of(v->in, n)->dim[0];
 	d.steps = d.b.depth / d.b.unit;
-	if (kir_elem_bytes(d.a->elem) != kir_elem_bytes(d.b.elem)) {
+	if (!multiply(d.a->elem, d.b.elem)) {
 		kir_error(v->why, (int)v->in->node[n].line, 0,
-		          "dot of %s and %s: the factors' elements must have one size",
+		          "dot of %s and %s: the factors must be of integers of one size, or "
+		          "of the same floats of 16 bits or more",
 		          kir_elems[d.a->elem].name, kir_elems[d.b.elem].name);
 		return;
 	}

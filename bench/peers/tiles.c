@@ -2,7 +2,8 @@
 /* tiles.c -- the peak of tile products on this core: 2 x 2 tiles of the sum, operands that stay
  * in registers or are loaded from L1 for each product, zeros and random numbers.
  *
- *     kvjit-bench-tiles      one line of JSON; says so and ends with 1 where tiles are emulated
+ *     kvjit-bench-tiles        one line of JSON; says so, and ends with 1, where there are none
+ *     kvjit-bench-tiles --ir   the programs
  */
 #include "../../include/kvjit.h"
 
@@ -31,8 +32,10 @@ static const char *peak_text(const char *op, int loads)
 	                                "      amx.load %ab[1024] {tile=5, pitch=64}\n"
 	                                "      amx.load %ab[3072] {tile=7, pitch=64}\n";
 
-	strcpy(text, "func @peak(%ab: in u8[4096], %c: out f32[64,16], %n: s64)\n"
-	             "     level=V target=amx {\n");
+	sprintf(text,
+	        "func @%s%s(%%ab: in u8[4096], %%c: out f32[64,16], %%n: s64)\n"
+	        "     level=V target=amx {\n",
+	        op, loads ? "_loads" : "");
 	for (int t = 0; t < 8; t++)
 		sprintf(text + strlen(text), "  amx.tile {tile=%d, rows=16, bytes=64}\n", t);
 	add(text, "  for %i = 0 to %n par {\n");
@@ -83,13 +86,23 @@ static double rate(kvjit *kv, const char *op, int loads, const void *ab)
 	return 1e-9 * 4.0 * STEPS * 16 * 16 * each * 2 / best;
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	static _Alignas(64) uint8_t zero[4 * TILE], random[4 * TILE];
 	kvjit_options o = { .size = sizeof o, .target = "amx", .backend = "x86" };
 	kvjit *kv = NULL;
 	char *info;
 
+	if (argc > 1 && !strcmp(argv[1], "--ir")) {
+		for (int loads = 0; loads < 2; loads++)
+			for (int i = 0; i < 2; i++)
+				fputs(peak_text(i ? "dpbssd" : "dpbf16ps", loads), stdout);
+		return 0;
+	}
+	if (argc > 1) {
+		fprintf(stderr, "usage: kvjit-bench-tiles [--ir]\n");
+		return 2;
+	}
 	if (kvjit_open(&o, &kv) != KVJIT_OK) {
 		fprintf(stderr, "kvjit-bench-tiles: %s\n", kvjit_open_error());
 		return 1;

@@ -159,6 +159,51 @@ enum { ROWS = 64, TILE_ROWS = 32, SPLIT = 2048, BUSY = 64 };
 
 enum { LARGE_SUMS = 16 << 10 }; /* bytes: a third of L1 at most */
 
+static bool is_given(const bool *given, const char *name)
+{
+	for (unsigned i = 0; i < kir_nknobs; i++)
+		if (!strcmp(kir_knobs[i].name, name))
+			return given[i];
+	return false;
+}
+
+/* Whether auto multiplies the codes of attention n as integers, with one digit of a query. */
+static bool meets_integers(const kir_func *f, kir_ref n)
+{
+	int64_t format = kir_attr_of(f, n, KIR_ATTR_format);
+	kir_elem q = (kir_elem)kir_type_of(f, kir_operand(f, n, "q"))->elem;
+	int qk = f->sched.qk, pv = f->sched.pv;
+
+	if (format < 0 || format >= (int64_t)f->module->nformat || kir_elems[q].bits > 16 ||
+	    q == KIR_f16 || (qk && qk != KIR_ARITH_int8) || (pv && pv != KIR_ARITH_int8))
+		return false;
+	for (int i = 0; i < 2; i++) {
+		const kir_side *s = &f->module->format[format]->side[i];
+
+		if ((s->bits != 4 && s->elem != KIR_s8) || s->gran == KIR_GRAN_tokens ||
+		    s->rotate)
+			return false;
+	}
+	return true;
+}
+
+/* A product of tiles takes as long with 4 of its 16 rows as with all; what goes through memory
+ * around it (codes of 4 bits as bytes, each group's sums, rows of weights) does not pay for
+ * itself with fewer than 16. Vectors of integers are faster up to 8: docs/experiments.md. */
+static void default_tiles(kir_func *f, const kir_problem *p, const kvjit_shape *s)
+{
+	int64_t rows = s->heads / s->kv_heads;
+	bool integers = f->target->features & KIR_HAS_amx_tile &&
+	                f->target->features & KIR_HAS_vnni && !f->sched.tiles &&
+	                !(p && is_given(p->has_knob, "tiles"));
+
+	rows *= f->sched.q_tile ? f->sched.q_tile : p && p->qlen ? p->qlen : 1;
+	for (int i = 0; i < s->ncache; i++)
+		integers = integers && meets_integers(f, kvjit_find_attention(f, i));
+	if (integers && rows <= KIR_AMX_ROWS / 2)
+		f->sched.tiles = KIR_tiles_off;
+}
+
 /* Queries handled together share the reading of the cache, but a tile's rows live in
  * registers and first-level cache. With tile registers two tiles of rows: queries, scores,
  * weights and sums of 32 rows of 128 elements are 36 KiB, those of 64 leave L1. */
@@ -183,14 +228,6 @@ static int default_split(const kir_problem *p, const kvjit_shape *s)
 	if (p->qlen > 1 || p->batch * s->kv_heads >= BUSY)
 		return 0;
 	return (int)(pages * s->page[0]);
-}
-
-static bool is_given(const bool *given, const char *name)
-{
-	for (unsigned i = 0; i < kir_nknobs; i++)
-		if (!strcmp(kir_knobs[i].name, name))
-			return given[i];
-	return false;
 }
 
 /* Tokens that the pages of all caches, or what shares scales in them, are multiples of. */
@@ -330,6 +367,7 @@ void kvjit_default_schedule(kir_func *f, const kir_problem *p)
 	if (f->level != KIR_A || !n || !kvjit_shape_of(f, &s))
 		return;
 	dim_k = kir_type_of(f, kir_operand(f, n, "q"))->dim[2];
+	default_tiles(f, p, &s);
 	if (!f->sched.q_tile)
 		f->sched.q_tile =
 		    s.sparse[0] ? 1 : default_q_tile(f, &s, dim_k, p ? p->qlen : 1);

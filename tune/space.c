@@ -107,7 +107,9 @@ static bool makes_sense(const maker *m, const char *knob, const char *word, size
 	if (!strcmp(knob, "pv"))
 		return exact_enough(m, false, word, n);
 	if (!strcmp(knob, "tiles") || !strcmp(knob, "stream"))
-		return m->f->target && m->f->target->features & KIR_HAS_amx_tile;
+		return m->f->target && m->f->target->features & KIR_HAS_amx_tile &&
+		       /* what auto is where it isn't off */
+		       (n < 2 || strncmp(word, "on", n) || m->f->sched.tiles == KIR_tiles_off);
 	if (!strcmp(knob, "turn")) /* what the pass asks for that a problem knows */
 		return m->f->target && !m->f->target->lanes &&
 		       m->group * (m->prefill ? 2 : 1) % (m->f->target->vector_bits / 32) == 0;

@@ -173,16 +173,22 @@ kir_ref gemm_col_scales(const gemm *g, const gemm_place *at)
 	                                   at->cols, upto));
 }
 
-kir_ref gemm_block(const gemm *g, const gemm_place *at, kir_ref acc)
+/* The scale that a block of columns shares. */
+static kir_ref block_scale(const gemm *g, const gemm_place *at)
+{
+	kir_func *f = g->f;
+	kir_ref at_w[2] = { quotient(f, at->j, g->block), part_at(f, at->k, g->wgroup) };
+
+	return widen_scale(f, load1(f, g->ws, 2, at_w));
+}
+
+kir_ref gemm_scaled(const gemm *g, const gemm_place *at, kir_ref p, kir_ref acc)
 {
 	kir_func *f = g->f;
 	kir_type_id t = kir_tile(f->module, KIR_f32, at->rows, at->cols);
 	kir_type_id rt = kir_vector(f->module, KIR_f32, at->rows);
-	bool scaled = g->as || g->ws;
-	kir_ref p = products(g, at, scaled ? 0 : acc), row = 0, all = 0;
+	kir_ref row = 0, all = 0;
 
-	if (!scaled)
-		return p;
 	if (g->as)
 		row = at->row_scales ? at->row_scales : gemm_row_scales(g, at);
 	if (g->ws && g->block == 1) {
@@ -192,16 +198,21 @@ kir_ref gemm_block(const gemm *g, const gemm_place *at, kir_ref acc)
 			return e3x(f, KIR_OP_fma, t, p, w, acc, 1);
 		p = e2x(f, KIR_OP_mul, t, p, w, 1);
 	} else if (g->ws) {
-		kir_ref at_w[2] = { quotient(f, at->j, g->block),
-			            part_at(f, at->k, g->wgroup) };
-
-		all = widen_scale(f, load1(f, g->ws, 2, at_w));
+		all = block_scale(g, at);
 	}
 	if (!row)
 		return all ? e3(f, KIR_OP_fma, t, p, all, acc) : e2(f, KIR_OP_add, t, p, acc);
 	if (all)
 		row = e2(f, KIR_OP_mul, rt, row, all);
 	return e3x(f, KIR_OP_fma, t, p, row, acc, 0);
+}
+
+kir_ref gemm_block(const gemm *g, const gemm_place *at, kir_ref acc)
+{
+	bool scaled = g->as || g->ws;
+	kir_ref p = products(g, at, scaled ? 0 : acc);
+
+	return scaled ? gemm_scaled(g, at, p, acc) : p;
 }
 
 kir_ref gemm_rest(const gemm *g, gemm_place at, kir_ref acc)

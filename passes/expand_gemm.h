@@ -44,6 +44,8 @@ kir_ref gemm_codes(kir_func *f, kir_ref buf, const kir_side *two, kir_ref i, kir
 kir_ref gemm_row_scales(const gemm *g, const gemm_place *at);
 /* The same of its columns, each of which has its own (block 1). */
 kir_ref gemm_col_scales(const gemm *g, const gemm_place *at);
+/* acc and a block's products p times the scales of the place. */
+kir_ref gemm_scaled(const gemm *g, const gemm_place *at, kir_ref p, kir_ref acc);
 /* acc and the products of one block, times its scales. */
 kir_ref gemm_block(const gemm *g, const gemm_place *at, kir_ref acc);
 /* acc and the part of the contraction behind the whole steps. */

@@ -95,11 +95,27 @@ int64_t kpass_default_m_chunk(const kir_func *f, kir_ref n, int64_t rows)
 	return down(rows < most ? rows : most, g.m_tile);
 }
 
-/* Of the contraction at a time: blocks that all lie in L1, of n_tile columns. */
+/* The columns of a tile whose products are computed while another's are scaled. */
+static int64_t part_of(const gemm *g)
+{
+	return g->n_tile / 2;
+}
+
+/* Whether products of tile registers wait for vectors of scales and sums, which can be those of
+ * other columns: there are scales, and half a tile's columns are whole groups. */
+static bool is_piped(const gemm *g)
+{
+	return kpass_has_tiles(g->f) && g->f->sched.pipeline != KIR_pipeline_off &&
+	       (g->as || g->ws) && part_of(g) % GROUP == 0;
+}
+
+/* Of the contraction at a time: blocks that all lie in L1, of n_tile columns. Beside products
+ * that are scaled while others are made, rows and sums pass through L1 too, and hit it again.
+ */
 static int64_t depth_of(const gemm *g)
 {
 	const kir_target *t = row_of(g->f->target);
-	int64_t k = t->l1_bytes * 2 / 3 / (g->n_tile * 2);
+	int64_t k = t->l1_bytes * (is_piped(g) ? 1 : 2) / 3 / (g->n_tile * 2);
 	int64_t rows = t->l2_bytes / 8 / (g->f->sched.m_chunk * 2);
 
 	k = k < rows ? k : rows;
@@ -144,6 +160,7 @@ typedef struct chunk {
 	int64_t m, n, k;
 	kir_ref rows;                   /* that are whole tiles   */
 	kir_ref wa, ww, as, ws, sum;    /* locals                 */
+	kir_ref ahead[2];               /* products, see piped()  */
 	kir_ref i0, i1, j0, j1, k0, k1; /* the chunk's ends       */
 } chunk;
 
@@ -207,6 +224,11 @@ static void locals(chunk *c)
 		                 NULL, 0, NULL);
 	c->sum =
 	    kir_emit(f, KIR_OP_local, kir_buffer(f->module, KIR_f32, 3, sums), NULL, 0, NULL);
+	for (int i = 0; i < 2 && is_piped(g); i++)
+		c->ahead[i] = kir_emit(
+		    f, KIR_OP_local,
+		    kir_buffer(f->module, KIR_f32, 2, (int64_t[]){ g->m_tile, part_of(g) }),
+		    NULL, 0, NULL);
 }
 
 /* Places in the locals of the block at k, rows from i, columns from j; `out` has the buffer
@@ -336,6 +358,90 @@ static void add_products(const chunk *c, gemm_place at)
 	kir_for_end(f, l, NULL, 0);
 }
 
+/* -- products beside the scales of others ----------------------------------------------------
+ */
+
+/* Products of rows from i and a part of the columns at hand, into the local of that part. */
+static void multiply(const chunk *c, kir_ref i, kir_ref k, int part)
+{
+	const gemm *g = c->g;
+	kir_func *f = g->f;
+	kir_type_id t = kir_tile(f->module, KIR_f32, g->m_tile, part_of(g));
+	kir_ref a[4], w[3], p, zero = s64c(f, 0);
+
+	rows_at(c, i, k, a);
+	weights_at(c, k, w);
+	w[1] = s64c(f, part * part_of(g));
+	p = kir_emit(
+	    f, KIR_OP_dot, t,
+	    (kir_ref[]){ wide_tile(g, a, 4, g->m_tile), wide_tile(g, w, 3, part_of(g)) }, 2,
+	    (int64_t[KIR_MAX_ATTRS]){ 1 });
+	put(f, p, (kir_ref[]){ c->ahead[part], zero, zero }, 3);
+}
+
+/* A part's products, times their scales, to the sums of rows from i. */
+static void add_part(const chunk *c, gemm_place at, int part)
+{
+	const gemm *g = c->g;
+	kir_func *f = g->f;
+	kir_type_id t = kir_tile(f->module, KIR_f32, g->m_tile, part_of(g));
+	kir_ref zero = s64c(f, 0), s[4], p, sum;
+
+	sums_at(c, at.i, at.j, s);
+	s[3] = s64c(f, part * part_of(g));
+	p = kir_emit(f, KIR_OP_load, t, (kir_ref[]){ c->ahead[part], zero, zero }, 3, NULL);
+	sum = kir_emit(f, KIR_OP_load, t, s, 4, NULL);
+	at.cols = part_of(g);
+	if (c->ws) {
+		kir_type_id ct = kir_vector(f->module, KIR_f32, part_of(g));
+		kir_ref w[3];
+
+		scales_at(c, at.k, w);
+		w[2] = s[3];
+		at.col_scales = kir_emit(f, KIR_OP_load, ct, w, 3, NULL);
+	}
+	put(f, gemm_scaled(g, &at, p, sum), s, 4);
+}
+
+/* All rows of the columns from j. The products of a part of the columns are computed while
+ * those of the other are scaled: passes/weave.c has them take turns. Each part has its place,
+ * so that neither waits for the other. Behind the last block of the last rows comes their first
+ * again, which nobody reads. */
+static void piped(const chunk *c, kir_ref j)
+{
+	const gemm *g = c->g;
+	kir_func *f = g->f;
+	kir_type_id i1 = kir_scalar(f->module, KIR_i1), t = kir_scalar(f->module, KIR_s64);
+	kir_ref last = add(f, c->i1, -g->m_tile), more, k, i;
+
+	multiply(c, c->i0, c->k0, 0);
+	kir_ref li = kir_for(f, c->i0, c->i1, g->m_tile, false, NULL, 0);
+	kir_ref lk = kir_for(f, c->k0, c->k1, g->step, false, NULL, 0);
+	gemm_place at = {
+		.i = li + 1, .j = j, .k = lk + 1, .rows = g->m_tile, .keep = g->n_tile
+	};
+
+	k = add(f, at.k, g->step);
+	i = gemm_s64(f, KIR_OP_min, add(f, at.i, g->m_tile), last);
+	more = e2(f, KIR_OP_lt, i1, k, c->k1);
+	k = e3(f, KIR_OP_select, t, more, k, c->k0);
+	i = e3(f, KIR_OP_select, t, more, at.i, i);
+	if (g->as) {
+		kir_ref a[4];
+
+		rows_at(c, at.i, at.k, a);
+		a[0] = c->as;
+		at.row_scales = kir_emit(f, KIR_OP_load,
+		                         kir_vector(f->module, KIR_f32, g->m_tile), a, 3, NULL);
+	}
+	multiply(c, at.i, at.k, 1);
+	add_part(c, at, 0);
+	multiply(c, i, k, 0);
+	add_part(c, at, 1);
+	kir_for_end(f, lk, NULL, 0);
+	kir_for_end(f, li, NULL, 0);
+}
+
 typedef void each_tile(const chunk *c, gemm_place at);
 
 /* Does each for the chunk's tiles of rows, of the columns from j. */
@@ -361,7 +467,10 @@ static void all_tiles(const chunk *c, each_tile *each, bool widen)
 
 	if (widen)
 		widen_weights(c, l + 1);
-	all_rows(c, each, l + 1);
+	if (widen && is_piped(c->g))
+		piped(c, l + 1);
+	else
+		all_rows(c, each, l + 1);
 	kir_for_end(f, l, NULL, 0);
 }
 
@@ -403,6 +512,21 @@ static void whole_rows(chunk *c)
 	kir_for_end(f, li, NULL, 0);
 }
 
+/* Two sums, a tile of rows and two of columns at a time, all from L1. A processor whose other
+ * thread is busy renames few tile registers: a product of a block of 2 x 2, eight registers,
+ * took 70 cycles there, of 1 x 2 38, and both 16 to 20 where it was alone. */
+static void choose_registers(kir_func *f)
+{
+	kir_sched *s = &f->sched;
+
+	if (!s->rows && !s->cols) {
+		s->rows = KIR_AMX_ROWS;
+		s->cols = 2;
+	}
+	if (!s->stream)
+		s->stream = KIR_stream_off;
+}
+
 void gemm_chunked(const gemm *g)
 {
 	kir_func *f = g->f;
@@ -413,10 +537,13 @@ void gemm_chunked(const gemm *g)
 
 	kir_chose(f, KIR_KNOB_m_chunk, c.m);
 	kir_chose(f, KIR_KNOB_n_chunk, c.n);
+	kir_chose(f, KIR_KNOB_pipeline, is_piped(g) ? KIR_pipeline_on : KIR_pipeline_off);
 	c.rows = gemm_s64(f, KIR_OP_mul, gemm_s64(f, KIR_OP_fdiv, g->n, tile), tile);
 	c.j0 = gemm_s64(f, KIR_OP_mul, l + 1, s64c(f, c.n));
 	c.j1 = end_of(f, c.j0, c.n, s64c(f, cols));
 	locals(&c);
+	if (is_piped(g))
+		choose_registers(f);
 	whole_rows(&c);
 	kir_ref lj = kir_for(f, c.j0, c.j1, g->n_tile, false, NULL, 0);
 

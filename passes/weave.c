@@ -203,6 +203,94 @@ static void copy_all(kir_func *out, const kir_func *in, kir_ref n, kir_ref end, 
 		kir_copy(out, in, n, map);
 }
 
+/* -- runs of products ------------------------------------------------------------------------
+ */
+
+/* The end of the run of ops of tile registers that begins at n: they stand in one region, with
+ * nothing but what computes indices between them. */
+static kir_ref run_end(const kir_func *f, kir_ref n)
+{
+	kir_ref end = n;
+
+	for (; n < f->nnode; n++) {
+		unsigned flags = kir_ops[f->node[n].op].flags;
+
+		if (kir_is_amx((kir_op)f->node[n].op))
+			end = n + 1;
+		else if (flags & (KIR_READS | KIR_WRITES | KIR_REGION | KIR_REGION2 | KIR_ENDS))
+			break;
+	}
+	return end;
+}
+
+/* The loop behind the run that it takes turns with; 0: none. */
+static kir_ref run_partner(const kir_func *f, span run)
+{
+	int64_t most = 0;
+	kir_ref best = 0;
+
+	for (kir_ref n = run.end; !(kir_ops[f->node[n].op].flags & KIR_ENDS);) {
+		span s = span_of(f, n);
+		int64_t w;
+
+		if (conflict(f, run, s))
+			break;
+		if (is_plain(f, n) && trips(f, n) <= TURNS && (w = work(f, s)) > most) {
+			most = w;
+			best = n;
+		}
+		n = s.end;
+	}
+	return best;
+}
+
+/* A run's ops and the iterations of loop b, in turns. */
+static void weave_run(kir_func *out, const kir_func *in, span run, kir_ref b, kir_ref *map)
+{
+	int64_t nb = trips(in, b), lo = 0;
+	kir_ref yb = kir_region_yield(in, b + 2), n = run.begin;
+	unsigned all = products(in, run), done = 0;
+
+	kir_is_const(in, kir_src(in, b, 0), &lo);
+	for (int64_t k = 0; k < nb; k++) {
+		unsigned goal = k + 1 < nb ? (unsigned)(all * (k + 1) / nb) : UINT32_MAX;
+
+		for (; n < run.end && done < goal; n++) {
+			if (!kir_is_amx((kir_op)in->node[n].op))
+				continue;
+			done += is_product((kir_op)in->node[n].op);
+			kir_copy(out, in, n, map);
+		}
+		map[b + 1] = s64c(out, lo + k * kir_for_step(in, b));
+		copy_all(out, in, b + 2, yb, map);
+	}
+}
+
+/* Finds the runs that take turns with a loop: run[b] of loop b, later: ops that wait for it. */
+static bool find_runs(const kir_func *in, span *run, bool *later)
+{
+	bool found = false;
+
+	for (kir_ref n = 1; n < in->nnode; n++) {
+		kir_op op = (kir_op)in->node[n].op;
+		span s = { n, n + 1 };
+		kir_ref b;
+
+		if (!kir_is_amx(op) || op == KIR_OP_amx_tile)
+			continue;
+		s.end = run_end(in, n);
+		b = products(in, s) ? run_partner(in, s) : 0;
+		if (b && !run[b].end) {
+			run[b] = s;
+			found = true;
+			for (kir_ref k = s.begin; k < s.end; k++)
+				later[k] = kir_is_amx((kir_op)in->node[k].op);
+		}
+		n = s.end - 1;
+	}
+	return found;
+}
+
 /* Loops a and b, in turns. A body of products with loops in it isn't cut. */
 static void weave(kir_func *out, const kir_func *in, kir_ref a, kir_ref b, kir_ref *map)
 {
@@ -234,6 +322,27 @@ static void weave(kir_func *out, const kir_func *in, kir_ref a, kir_ref b, kir_r
 	kir_for_end(out, loop, NULL, 0);
 }
 
+static kpass_result weave_runs(const kir_func *in, kir_func *out)
+{
+	kir_ref *map = kir_map_new(out, in);
+	span *run = kir_alloc(out->module, in->nnode * sizeof *run);
+	bool *later = kir_alloc(out->module, in->nnode * sizeof *later);
+
+	if (!find_runs(in, run, later))
+		return KPASS_SAME;
+	for (kir_ref n = 1; n < in->nnode; n++) {
+		if (in->node[n].op == KIR_OP_param || later[n])
+			continue;
+		if (run[n].end) {
+			weave_run(out, in, run[n], n, map);
+			n = kir_region_end(in, n) - 1;
+		} else {
+			kir_copy(out, in, n, map);
+		}
+	}
+	return KPASS_CHANGED;
+}
+
 kpass_result kpass_weave(const kir_func *in, kir_func *out, kir_diag *why)
 {
 	kir_ref *map = kir_map_new(out, in);
@@ -242,6 +351,9 @@ kpass_result kpass_weave(const kir_func *in, kir_func *out, kir_diag *why)
 	kpass_result result = KPASS_SAME;
 
 	(void)why;
+	if (in->sched.m_chunk)
+		return in->sched.pipeline == KIR_pipeline_off ? KPASS_SAME
+		                                              : weave_runs(in, out);
 	if (in->sched.pipeline != KIR_pipeline_on)
 		return KPASS_SAME;
 	for (kir_ref n = 1; n < in->nnode; n++) {

@@ -18,7 +18,8 @@
  * Up to four rows are taken side by side, each op for all of them before the next: what is one
  * a column (a key's scale, its position) is read once for them, their sums and maxima don't
  * wait for each other, and a loop's own instructions are shared. It costs code, so a group of
- * many ops takes fewer, and one that reads rows from far takes one.
+ * many ops takes fewer, and one that is computed once beside a loop, or that reads rows from
+ * far, takes one.
  */
 #include "vectorize.h"
 
@@ -576,12 +577,33 @@ static bool streams(const vec *v, kir_ref n)
 	return false;
 }
 
+/* Whether n is in no loop, but beside one: computed once for all its rounds. */
+static bool beside_loop(const vec *v, kir_ref n)
+{
+	const kir_func *f = v->in;
+	kir_ref begin = 1, end = f->nnode;
+	bool beside = false;
+
+	for (kir_ref k = 1; k < n; k++) {
+		if (f->node[k].op != KIR_OP_for || n >= kir_region_end(f, k))
+			continue;
+		if (!kir_for_par(f, k))
+			return false;
+		begin = k + 1;
+		end = kir_region_end(f, k);
+	}
+	for (kir_ref k = begin; k < end; k++)
+		beside |= f->node[k].op == KIR_OP_for;
+	return beside && !f->target->lanes;
+}
+
 /* Rows side by side: what the ops allow. The loops of one row carry no more than they did, and
  * rows that come from far stay apart, unless their lines are touched ahead: with four streams
- * at once writers took 1.2 to 1.5 times as long. */
+ * at once writers took 1.2 to 1.5 times as long. What runs seldom is kept short: it takes as
+ * long to compile as what runs often. */
 static unsigned side_of(const vec *v, const group_run *run)
 {
-	unsigned reduces = 0, side = SIDE_MAX;
+	unsigned reduces = 0, side = beside_loop(v, run->g->node[0]) ? 1 : SIDE_MAX;
 
 	for (unsigned i = 0; i < run->g->n; i++) {
 		reduces += vec_is_reduce(v->in, run->g->node[i]);

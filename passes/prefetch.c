@@ -17,7 +17,9 @@
  *
  * `both` touches a line two iterations ahead and again one ahead. A processor drops requests
  * that it has no room for, and those of a product come faster than memory answers: the second
- * finds what was dropped. (docs/experiments.md has what it gives.)
+ * finds what was dropped. (docs/experiments.md has what it gives.) Otherwise a line that a
+ * block reads twice, for the two codes of its bytes, is touched once: a processor that drops
+ * nothing waits for room.
  *
  * Knob hint is the level fetched into: L2 if nobody chose (fetch_level in emit.h).
  *
@@ -42,6 +44,8 @@
  * Requires level V. Keeps everything; table entries are only read where the loop would.
  */
 #include "prefetch.h"
+
+#include <string.h>
 
 /* The loop variable `distance` iterations on, or as it is where the loop ends before. A run
  * goes on behind the loop's end: what lies there is often what comes next. */
@@ -78,6 +82,48 @@ static void advance(ahead *a, kir_ref *next, kir_ref n)
 		next[n] = kir_emit(a->out, (kir_op)d->op, d->type, src, d->nsrc, d->attr);
 }
 
+/* Whether x and y are one value, computed from the same ones within `depth` steps. */
+static bool same_value(const kir_func *f, kir_ref x, kir_ref y, int depth)
+{
+	const kir_node *p = &f->node[x], *q = &f->node[y];
+	int64_t i, j;
+
+	if (x == y)
+		return true;
+	if (kir_is_const(f, x, &i) && kir_is_const(f, y, &j))
+		return i == j && p->type == q->type;
+	if (!depth || p->op != q->op || p->type != q->type || p->nsrc != q->nsrc || !p->nsrc ||
+	    kir_ops[p->op].flags & KIR_READS || p->op == KIR_OP_arg || p->op == KIR_OP_res ||
+	    memcmp(p->attr, q->attr, sizeof p->attr) != 0)
+		return false;
+	for (unsigned k = 0; k < p->nsrc; k++)
+		if (!same_value(f, kir_src(f, x, k), kir_src(f, y, k), depth - 1))
+			return false;
+	return true;
+}
+
+/* Whether vector n lies where one lies that was touched in this block; remembers it if not. */
+static bool is_touched(ahead *a, kir_ref n)
+{
+	const kir_func *f = a->in;
+	kir_ref buf, upto;
+	unsigned first, count;
+
+	kir_access(f, n, &buf, &first, &count, &upto);
+	for (unsigned k = 0; k < a->nseen; k++) {
+		bool same = prefetch_buffer(f, a->seen[k]) == buf;
+
+		for (unsigned i = 0; i < count && same; i++)
+			same = same_value(f, kir_src(f, a->seen[k], first + i),
+			                  kir_src(f, n, first + i), 4);
+		if (same)
+			return true;
+	}
+	if (a->nseen < sizeof a->seen / sizeof *a->seen)
+		a->seen[a->nseen++] = n;
+	return false;
+}
+
 static void touch(ahead *a, const kir_ref *next, kir_ref n)
 {
 	kir_ref buf, upto, src[KIR_RANK + 1];
@@ -92,7 +138,7 @@ static void touch(ahead *a, const kir_ref *next, kir_ref n)
 		src[1 + i] = coming(a, next, kir_src(a->in, n, first + i));
 		moves |= next[kir_src(a->in, n, first + i)] != 0;
 	}
-	if (!moves)
+	if (!moves || (!a->both && a->in->node[n].op == KIR_OP_vload && is_touched(a, n)))
 		return;
 	bool tile = a->in->node[n].op == KIR_OP_amx_load;
 	int64_t rows =
@@ -120,6 +166,8 @@ static kir_ref copy_loop(ahead *a, kir_ref loop)
 	for (; n < end; n++) {
 		kir_op op = (kir_op)a->in->node[n].op;
 
+		if (kir_ops[op].flags & (KIR_REGION | KIR_REGION2) || op == KIR_OP_yield)
+			a->nseen = 0;
 		for (int i = 0; i < times && prefetch_is_stream(a->in, n); i++)
 			touch(a, a->next[i], n);
 		kir_copy(a->out, a->in, n, a->map);

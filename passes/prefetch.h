@@ -21,6 +21,8 @@ typedef struct ahead {
 	bool *varies;     /* nodes of a run's slice that the loop's variable is in        */
 	kir_ref run;      /* the buffer this loop reads in one run; 0: through a table    */
 	int hint;         /* of this loop                                                 */
+	kir_ref seen[32]; /* vectors whose lines this block of nodes has touched          */
+	unsigned nseen;
 } ahead;
 
 bool prefetch_is_stream(const kir_func *f, kir_ref n);

@@ -9,7 +9,8 @@
  * A layout is found by looking at the pieces of the buffer's address, never at a name. Codes
  * that keep their size are in product order already; wider ones take shuffles (straight), or
  * none that widening doesn't need anyway (pairs: 64 codes and what one vector operation makes
- * of their low and high bytes are two vectors of 16 columns with 2 elements each).
+ * of their low and high bytes are two vectors of 16 columns with 2 elements each; as f32 each
+ * of these is two more, of one element).
  */
 #include "vectorize.h"
 
@@ -99,8 +100,8 @@ bool vec_find_layout(const vec *v, const vec_factor *b, vec_layout *l)
 
 	if (!vec_layout_of(t, deep_axis(t, b), column_axis(t, b), l) || depth % l->unit)
 		return false;
-	if (l->pairs) /* a pair is a word of what 8 bits widen to */
-		return b->unit == 2 && b->cols % 4 == 0 && !b->unpack;
+	if (l->pairs) /* a pair is a word, or two, of what 8 bits widen to */
+		return b->unit <= 2 && b->cols % 4 == 0 && !b->unpack;
 	/* whole words of the product, a power of two of them: split_words halves */
 	return l->unit % b->unit == 0 && l->unit / b->unit <= VEC_RATIO_MAX &&
 	       low_bit(l->unit / b->unit) == l->unit / b->unit;
@@ -138,6 +139,51 @@ static void split_words(vec *v, kir_ref x, int64_t ratio, kir_ref *out)
 	}
 }
 
+/* Whether codes of 8 bits become f32 through a table of bf16, which holds each exactly: both of
+ * a word are f32 by a shift and a mask, without being moved. */
+static bool by_table(const vec *v, const vec_factor *b)
+{
+	const uint64_t has = v->in->target->features;
+
+	return has & KIR_HAS_avx512 && has & KIR_HAS_vbmi &&
+	       v->in->sched.decode != KIR_decode_shift && b->elem == KIR_f32 &&
+	       b->nchain == 1 && v->in->node[b->chain[0]].op == KIR_OP_convert &&
+	       kir_attr_of(v->in, b->chain[0], KIR_ATTR_nan) == KIR_NAN_keep &&
+	       kir_is_float(b->stored) && kir_elems[b->stored].bits == 8;
+}
+
+/* x, codes, as the factor has them; with a table as bf16. */
+static kir_ref widened(vec *v, const vec_factor *b, kir_ref x)
+{
+	kir_type_id t = kir_with_elem(v->f->module, v->f->node[x].type, KIR_bf16);
+
+	return by_table(v, b) ? e1(v->f, KIR_OP_convert, t, x) : vec_apply_chain(v, b, x);
+}
+
+/* Words of `cols` columns and what else x has of each, widened: f32 of one element in a vector
+ * each. */
+static void f32_words(vec *v, const vec_factor *b, kir_ref x, int64_t cols, int64_t ratio,
+                      kir_ref *out)
+{
+	kir_module *m = v->f->module;
+	kir_type_id wt = kir_vector(m, KIR_s32, cols), et = kir_vector(m, KIR_f32, cols);
+	kir_ref word[VEC_RATIO_MAX];
+	int64_t n = by_table(v, b) ? ratio / 2 : ratio;
+
+	split_words(v, e1(v->f, KIR_OP_bitcast, kir_vector(m, KIR_s32, cols * n), x), n, word);
+	for (int64_t i = 0; i < n; i++) {
+		if (n == ratio) {
+			out[i] = e1(v->f, KIR_OP_bitcast, et, word[i]);
+			continue;
+		}
+		out[2 * i] = e2(v->f, KIR_OP_shl, wt, word[i], kir_const_i(v->f, KIR_s32, 16));
+		out[2 * i + 1] =
+		    e2(v->f, KIR_OP_and, wt, word[i], kir_const_i(v->f, KIR_s32, -65536));
+		for (int64_t k = 2 * i; k < 2 * i + 2; k++)
+			out[k] = e1(v->f, KIR_OP_bitcast, et, out[k]);
+	}
+}
+
 /* x: [columns/4][2][4][2] codes; of each 16 the lower and the upper 8, then widened: pass
  * select knows the two as halves of one table look-up. */
 static void split_pairs(vec *v, const vec_factor *b, kir_ref x, kir_ref out[2])
@@ -153,7 +199,7 @@ static void split_pairs(vec *v, const vec_factor *b, kir_ref x, kir_ref out[2])
 	out[0] = one ? lo : e2(v->f, KIR_OP_unzip_lo, half, lo, hi);
 	out[1] = one ? hi : e2(v->f, KIR_OP_unzip_hi, half, lo, hi);
 	for (int i = 0; i < 2; i++)
-		out[i] = vec_apply_chain(v, b, e1(v->f, KIR_OP_bitcast, codes, out[i]));
+		out[i] = widened(v, b, e1(v->f, KIR_OP_bitcast, codes, out[i]));
 }
 
 void vec_words(vec *v, const vec_factor *b, kir_ref x, int64_t cols, int64_t ratio, bool pairs,
@@ -161,18 +207,26 @@ void vec_words(vec *v, const vec_factor *b, kir_ref x, int64_t cols, int64_t rat
 {
 	kir_module *m = v->f->module;
 	kir_type_id et = kir_vector(m, b->elem, cols * b->unit);
+	kir_ref two[2];
 
-	if (pairs) {
+	if (pairs && ratio == 2) {
 		split_pairs(v, b, x, out);
-		return;
+	} else if (pairs) {
+		split_pairs(v, b, x, two);
+		f32_words(v, b, two[0], cols, 2, out);
+		f32_words(v, b, two[1], cols, 2, out + 2);
+	} else if (ratio % 2 == 0 && by_table(v, b)) {
+		f32_words(v, b, widened(v, b, x), cols, ratio, out);
+	} else {
+		out[0] = vec_apply_chain(v, b, x);
+		if (ratio == 1)
+			return;
+		split_words(
+		    v, e1(v->f, KIR_OP_bitcast, kir_vector(m, KIR_s32, cols * ratio), out[0]),
+		    ratio, out);
+		for (int64_t i = 0; i < ratio; i++)
+			out[i] = e1(v->f, KIR_OP_bitcast, et, out[i]);
 	}
-	out[0] = vec_apply_chain(v, b, x);
-	if (ratio == 1)
-		return;
-	split_words(v, e1(v->f, KIR_OP_bitcast, kir_vector(m, KIR_s32, cols * ratio), out[0]),
-	            ratio, out);
-	for (int64_t i = 0; i < ratio; i++)
-		out[i] = e1(v->f, KIR_OP_bitcast, et, out[i]);
 }
 
 void vec_put_words(vec *v, const vec_factor *b, const vec_tile *t, kir_ref x, vec_ix deep,

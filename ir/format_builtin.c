@@ -386,13 +386,18 @@ static void add_scales(const spec *f, kir_text *t)
 }
 
 /* Keys of 16 tokens and values of 16 dimensions as products of tiles take them: 4 bytes of the
- * contraction side by side. 8-bit floats, which become two of those 4 bytes each, in the order
- * in which their low and high bytes unpack (passes/vec_layout.c). */
+ * contraction side by side. Codes of 4 bits become two lines of such: low bits, high bits, each
+ * at once (packs as in native). 8-bit floats, which become two of those 4 bytes each, in the
+ * order in which their low and high bytes unpack (passes/vec_layout.c). */
 static void add_amx(const spec *f, kir_text *t)
 {
 	if (f->elem->bits == 16)
 		kir_text_add(t, "tensor cache [h] { k[t/16 d/2 t%%16 d%%2] "
 		                "v[d/16 t/2 d%%16 t%%2]");
+	else if (f->elem->bits == 4)
+		kir_text_add(t, "k.pack 4\nv.pack 16\n"
+		                "tensor cache [h] { k[t/16 d/4 t%%16 d%%4] "
+		                "v[d/16 t/4 d%%16 t%%4]");
 	else if (!strcmp(f->elem->elem, "s8"))
 		kir_text_add(t, "tensor cache [h] { k[t/16 d/4 t%%16 d%%4] "
 		                "v[d/16 t/4 d%%16 t%%4]");

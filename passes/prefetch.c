@@ -32,8 +32,7 @@
  *                                              %x = vload %w[%j,%k]
  *
  * The processor follows a run by itself, but asked for it takes 0.88 of the time on Zen 5 (e4m3
- * weights from DRAM, 1 row), and a little less into L2 than into L1. Processors with tile
- * registers are left alone: there asking for a run cost 10 % or gave nothing.
+ * weights from DRAM, 1 row), and a little less into L2 than into L1; 0.69 on an Emerald Rapids.
  *
  * auto: both (with tile registers, where it gave nothing, or on a GPU, where it wasn't
  * measured: one) for functions with knob q_tile at most 1 (decode: every line is read once),

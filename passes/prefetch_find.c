@@ -196,8 +196,7 @@ bool prefetch_run(ahead *a, kir_ref loop)
 	const kir_func *f = a->in;
 	kir_ref end = kir_region_end(f, loop), most = 0;
 
-	if (kir_for_par(f, loop) || trips(f, loop) < 2 || f->target->lanes ||
-	    (!f->sched.prefetch && f->target->features & KIR_HAS_amx_tile))
+	if (kir_for_par(f, loop) || trips(f, loop) < 2 || f->target->lanes)
 		return false;
 	for (kir_ref n = 0; n < end; n++)
 		a->bytes[n] = 0;

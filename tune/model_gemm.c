@@ -222,8 +222,7 @@ double kt_gemm_time(const kt_model_of *m, const kt_gemm_of *z, const kir_sched *
 	/* weights of the columns at hand come from memory once, for the next rows from near */
 	again = !shared && band * 2 < m->target->l2_bytes ? kt_l2_rate : kt_l3_rate;
 	rate = m->cold ? kt_stream : bytes * 2 < m->target->l2_bytes ? kt_l2_rate : kt_l3_rate;
-	p->memory =
-	    bytes / rate * (s->prefetch == KIR_prefetch_off && !c.tiles ? untouched : 1);
+	p->memory = bytes / rate * (s->prefetch == KIR_prefetch_off ? untouched : 1);
 	p->memory += bytes * fmax(0, passes - 1) / again;
 	each = ceil(z->cols / (s->m_chunk ? c.n_chunk : c.n_tile)) / m->threads;
 	p->balance = ceil(each) / each;

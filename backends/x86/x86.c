@@ -31,12 +31,26 @@ static pthread_once_t once = PTHREAD_ONCE_INIT;
 /* Two passes are left out. Scheduling machine instructions takes 4 to 5 % and the loops are as
  * fast without: blocks are laid out by kvjit's own passes, and the processor reorders. Loop
  * strength reduction takes 45 % of the time to compile a kernel whose addresses are already
- * what it would make of them (29 ms instead of 55 for int8 decode; the same speed). LLVM has no
- * other switch for them than these of the whole library. */
+ * what it would make of them (29 ms instead of 55 for int8 decode; the same speed). So are some
+ * that walk the code and find nothing in it: without them it is the same, byte for byte. LLVM
+ * has no other switch for them than these of the whole library. */
 static void start_llvm(void)
 {
-	static const char *const options[] = { "kvjit", "-disable-lsr",
-		                               "-enable-misched=false" };
+	static const char *const options[] = {
+		"kvjit",
+		"-disable-lsr",
+		"-enable-misched=false",
+		/* nothing found: */
+		"-disable-constant-hoisting",
+		"-disable-early-taildup",
+		"-disable-tail-duplicate",
+		"-disable-partial-libcall-inlining",
+		"-disable-select-optimize",
+		"-disable-x86-domain-reassignment",
+		"-enable-shrink-wrap=false",
+		"-x86-cmov-converter=false",
+		"-x86-disable-avoid-SFB",
+	};
 
 	LLVMParseCommandLineOptions(sizeof options / sizeof *options, options, NULL);
 	LLVMInitializeX86TargetInfo();

@@ -542,7 +542,7 @@ void gemm_chunked(const gemm *g)
 	c.j0 = gemm_s64(f, KIR_OP_mul, l + 1, s64c(f, c.n));
 	c.j1 = end_of(f, c.j0, c.n, s64c(f, cols));
 	locals(&c);
-	if (is_piped(g))
+	if (kpass_has_tiles(f))
 		choose_registers(f);
 	whole_rows(&c);
 	kir_ref lj = kir_for(f, c.j0, c.j1, g->n_tile, false, NULL, 0);

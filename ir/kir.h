@@ -203,6 +203,7 @@ typedef enum kir_arith {
 	X(exp, cubic, 3)                \
 	X(pipeline, off, 1)             \
 	X(pipeline, on, 2)              \
+	X(pipeline, values, 3)          \
 	X(turn, off, 1)                 \
 	X(turn, on, 2)                  \
 	X(stores, cached, 1)            \

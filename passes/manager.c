@@ -46,7 +46,7 @@ static const kpass_info *find_pass(const char *word, size_t len)
 
 static void unknown_pass(const char *field, const char *word, size_t len, kir_diag *why)
 {
-	char all[180] = "";
+	char all[240] = "";
 
 	for (unsigned i = 0; i < kpass_count; i++) {
 		strncat(all, i ? ", " : "", sizeof all - strlen(all) - 1);

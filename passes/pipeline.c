@@ -339,11 +339,6 @@ kpass_result kpass_pipeline(const kir_func *in, kir_func *out, kir_diag *why)
 	pipe p = { .in = in, .out = out, .map = kir_map_new(out, in) };
 	kpass_result result = KPASS_SAME;
 
-	for (kir_ref n = 1; n < in->nnode; n++)
-		if (in->node[n].op == KIR_OP_dot && !in->sched.m_chunk)
-			kir_chose(out, KIR_KNOB_pipeline,
-			          in->sched.pipeline == KIR_pipeline_on ? KIR_pipeline_on
-			                                                : KIR_pipeline_off);
 	if (in->sched.pipeline != KIR_pipeline_on || in->sched.m_chunk)
 		return KPASS_SAME;
 	if (in->target->lanes) {

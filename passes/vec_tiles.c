@@ -308,6 +308,7 @@ typedef struct product {
 	vec_tile a, acc, out, whole, part[MAX_COLS];
 	bool has_acc;
 	kir_ref live; /* WIDENED: elements of the contraction that count, or 0  */
+	bool beside;  /* weights of the next tile stand between blocks (stagger.c) */
 	bool late;    /* sums of a block are stored in the next one             */
 	struct {
 		int64_t tile;
@@ -596,7 +597,7 @@ static void emit(product *p)
 		held(p);
 		return;
 	}
-	p->late = p->v->in->sched.pipeline != KIR_pipeline_on;
+	p->late = p->v->in->sched.pipeline != KIR_pipeline_on && !p->beside;
 	repeat(p, all_rows, whole * g->n, nb * g->n, ix(0), (int)nb, false);
 	if (whole < g->ncol)
 		all_rows(p, ix(whole * g->n), ix(0), (int)(g->ncol - whole));
@@ -678,6 +679,8 @@ bool vec_tiles_dot(vec *v, kir_ref n)
 	p.a = *vec_value(v, kir_src(v->in, n, 0));
 	if (kir_attr_of(v->in, n, KIR_ATTR_trans) == 2)
 		p.a = rows_of_columns(v, &p.a);
+	/* that tile's own weights are carried: nothing else multiplies such */
+	p.beside = v->in->node[kir_src(v->in, n, 0)].op == KIR_OP_arg;
 	p.has_acc = accn != 0;
 	if (accn)
 		p.acc = *vec_value(v, accn);

@@ -19,13 +19,9 @@
  * the one with most work. Requires level V. Costs the second loop's body once for each of its
  * turns.
  */
-#include "emit.h"
+#include "weave.h"
 
 enum { TURNS = 8 }; /* most copies of a body */
-
-typedef struct span {
-	kir_ref begin, end;
-} span;
 
 /* -- what touches what --------------------------------------------------------------------- */
 
@@ -37,7 +33,7 @@ static kir_ref root_of(const kir_func *f, kir_ref b)
 }
 
 /* The buffer that node n reads or writes; false: none. */
-static bool touches(const kir_func *f, kir_ref n, kir_ref *root, bool *writes)
+bool weave_touches(const kir_func *f, kir_ref n, kir_ref *root, bool *writes)
 {
 	kir_op op = (kir_op)f->node[n].op;
 	unsigned flags = kir_ops[op].flags;
@@ -54,7 +50,7 @@ static bool touches(const kir_func *f, kir_ref n, kir_ref *root, bool *writes)
 }
 
 /* Whether a and b must keep their order. */
-static bool conflict(const kir_func *f, span a, span b)
+bool weave_conflict(const kir_func *f, span a, span b)
 {
 	kir_ref ra, rb;
 	bool wa, wb;
@@ -62,10 +58,10 @@ static bool conflict(const kir_func *f, span a, span b)
 	for (kir_ref n = b.begin; n < b.end; n++) {
 		if (kir_is_amx((kir_op)f->node[n].op))
 			return true;
-		if (!touches(f, n, &rb, &wb))
+		if (!weave_touches(f, n, &rb, &wb))
 			continue;
 		for (kir_ref k = a.begin; k < a.end; k++)
-			if (touches(f, k, &ra, &wa) && ra == rb && (wa || wb))
+			if (weave_touches(f, k, &ra, &wa) && ra == rb && (wa || wb))
 				return true;
 	}
 	return false;
@@ -75,7 +71,7 @@ static bool conflict(const kir_func *f, span a, span b)
  */
 
 /* Iterations of a loop with literal bounds, 0 if it has others. */
-static int64_t trips(const kir_func *f, kir_ref loop)
+int64_t weave_trips(const kir_func *f, kir_ref loop)
 {
 	int64_t lo, hi, step = kir_for_step(f, loop);
 
@@ -85,7 +81,7 @@ static int64_t trips(const kir_func *f, kir_ref loop)
 	return (hi - lo + step - 1) / step;
 }
 
-static span span_of(const kir_func *f, kir_ref n)
+span weave_span(const kir_func *f, kir_ref n)
 {
 	bool region = kir_ops[f->node[n].op].flags & (KIR_REGION | KIR_REGION2);
 
@@ -93,17 +89,17 @@ static span span_of(const kir_func *f, kir_ref n)
 }
 
 /* Ops that are executed, where bounds are literals. */
-static int64_t work(const kir_func *f, span s)
+int64_t weave_work(const kir_func *f, span s)
 {
 	int64_t sum = 0;
 
 	for (kir_ref n = s.begin; n < s.end;) {
-		span one = span_of(f, n);
+		span one = weave_span(f, n);
 
 		if (f->node[n].op == KIR_OP_for) {
-			int64_t t = trips(f, n);
+			int64_t t = weave_trips(f, n);
 
-			sum += (t ? t : 1) * work(f, (span){ n + 1, one.end });
+			sum += (t ? t : 1) * weave_work(f, (span){ n + 1, one.end });
 			n = one.end;
 		} else {
 			sum++;
@@ -113,7 +109,7 @@ static int64_t work(const kir_func *f, span s)
 	return sum;
 }
 
-static bool is_product(kir_op op)
+bool weave_is_product(kir_op op)
 {
 	return kir_is_amx(op) && op != KIR_OP_amx_load && op != KIR_OP_amx_store &&
 	       op != KIR_OP_amx_zero && op != KIR_OP_amx_tile;
@@ -124,15 +120,15 @@ static unsigned products(const kir_func *f, span s)
 	unsigned n = 0;
 
 	for (kir_ref k = s.begin; k < s.end; k++)
-		n += is_product((kir_op)f->node[k].op);
+		n += weave_is_product((kir_op)f->node[k].op);
 	return n;
 }
 
 /* A loop that may take turns with another: sequential, of literal bounds, carrying nothing. */
-static bool is_plain(const kir_func *f, kir_ref n)
+bool weave_is_plain(const kir_func *f, kir_ref n)
 {
 	return f->node[n].op == KIR_OP_for && !kir_for_par(f, n) && f->node[n].nsrc == 2 &&
-	       trips(f, n) > 1;
+	       weave_trips(f, n) > 1;
 }
 
 static int64_t common(int64_t a, int64_t b)
@@ -149,19 +145,20 @@ static int64_t common(int64_t a, int64_t b)
 /* The loop behind `a`, a loop of products, that it takes turns with; 0: none. */
 static kir_ref partner(const kir_func *f, kir_ref a)
 {
-	span mine = span_of(f, a);
+	span mine = weave_span(f, a);
 	int64_t most = 0;
 	kir_ref best = 0;
 
 	for (kir_ref n = mine.end; !(kir_ops[f->node[n].op].flags & KIR_ENDS);) {
-		span s = span_of(f, n);
+		span s = weave_span(f, n);
 
-		if (conflict(f, mine, s))
+		if (weave_conflict(f, mine, s))
 			break;
-		if (is_plain(f, n)) {
-			int64_t g = common(trips(f, a), trips(f, n)), w = work(f, s);
+		if (weave_is_plain(f, n)) {
+			int64_t g = common(weave_trips(f, a), weave_trips(f, n)),
+			        w = weave_work(f, s);
 
-			if (g > 1 && trips(f, n) / g <= TURNS && w > most) {
+			if (g > 1 && weave_trips(f, n) / g <= TURNS && w > most) {
 				most = w;
 				best = n;
 			}
@@ -191,7 +188,7 @@ static kir_ref copy_some(kir_func *out, const kir_func *in, kir_ref n, kir_ref e
                          unsigned count, kir_ref *map)
 {
 	for (; n < end && count; n++) {
-		count -= is_product((kir_op)in->node[n].op);
+		count -= weave_is_product((kir_op)in->node[n].op);
 		kir_copy(out, in, n, map);
 	}
 	return n;
@@ -230,12 +227,13 @@ static kir_ref run_partner(const kir_func *f, span run)
 	kir_ref best = 0;
 
 	for (kir_ref n = run.end; !(kir_ops[f->node[n].op].flags & KIR_ENDS);) {
-		span s = span_of(f, n);
+		span s = weave_span(f, n);
 		int64_t w;
 
-		if (conflict(f, run, s))
+		if (weave_conflict(f, run, s))
 			break;
-		if (is_plain(f, n) && trips(f, n) <= TURNS && (w = work(f, s)) > most) {
+		if (weave_is_plain(f, n) && weave_trips(f, n) <= TURNS &&
+		    (w = weave_work(f, s)) > most) {
 			most = w;
 			best = n;
 		}
@@ -247,7 +245,7 @@ static kir_ref run_partner(const kir_func *f, span run)
 /* A run's ops and the iterations of loop b, in turns. */
 static void weave_run(kir_func *out, const kir_func *in, span run, kir_ref b, kir_ref *map)
 {
-	int64_t nb = trips(in, b), lo = 0;
+	int64_t nb = weave_trips(in, b), lo = 0;
 	kir_ref yb = kir_region_yield(in, b + 2), n = run.begin;
 	unsigned all = products(in, run), done = 0;
 
@@ -258,7 +256,7 @@ static void weave_run(kir_func *out, const kir_func *in, span run, kir_ref b, ki
 		for (; n < run.end && done < goal; n++) {
 			if (!kir_is_amx((kir_op)in->node[n].op))
 				continue;
-			done += is_product((kir_op)in->node[n].op);
+			done += weave_is_product((kir_op)in->node[n].op);
 			kir_copy(out, in, n, map);
 		}
 		map[b + 1] = s64c(out, lo + k * kir_for_step(in, b));
@@ -294,8 +292,8 @@ static bool find_runs(const kir_func *in, span *run, bool *later)
 /* Loops a and b, in turns. A body of products with loops in it isn't cut. */
 static void weave(kir_func *out, const kir_func *in, kir_ref a, kir_ref b, kir_ref *map)
 {
-	int64_t g = common(trips(in, a), trips(in, b));
-	int64_t na = trips(in, a) / g, nb = trips(in, b) / g;
+	int64_t g = common(weave_trips(in, a), weave_trips(in, b));
+	int64_t na = weave_trips(in, a) / g, nb = weave_trips(in, b) / g;
 	kir_ref loop = kir_for(out, s64c(out, 0), s64c(out, g), 1, false, NULL, 0);
 	kir_ref ya = kir_region_yield(in, a + 2), yb = kir_region_yield(in, b + 2),
 	        done = a + 2;
@@ -303,7 +301,7 @@ static void weave(kir_func *out, const kir_func *in, kir_ref a, kir_ref b, kir_r
 	bool cut = na == 1;
 
 	for (kir_ref n = a + 2; n < ya; n++)
-		cut &= span_of(in, n).end == n + 1;
+		cut &= weave_span(in, n).end == n + 1;
 	for (int64_t k = 0; !cut && k < na; k++) {
 		map[a + 1] = at(out, in, a, loop + 1, na, k);
 		copy_all(out, in, a + 2, ya, map);
@@ -357,8 +355,9 @@ kpass_result kpass_weave(const kir_func *in, kir_func *out, kir_diag *why)
 	if (in->sched.pipeline != KIR_pipeline_on)
 		return KPASS_SAME;
 	for (kir_ref n = 1; n < in->nnode; n++) {
-		kir_ref b =
-		    is_plain(in, n) && products(in, span_of(in, n)) ? partner(in, n) : 0;
+		kir_ref b = weave_is_plain(in, n) && products(in, weave_span(in, n))
+		                ? partner(in, n)
+		                : 0;
 
 		if (b && !with[b]) {
 			with[b] = n;

@@ -1,0 +1,464 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* stagger.c -- products with the values of a tile of keys are computed beside the weights of
+ * the next one (knob pipeline=values).
+ *
+ *     for %j carry(%m, %l, %a) {          for %j carry(%m, %l, %a, %p, %f, %before, %grew) {
+ *       if whole {                          if whole {
+ *         %s = dot %q, %k                     %b = if %grew { mul %a, %f } else { %a }
+ *         %m1 = max %m, maxima of %s          if %before >= 0 {
+ *         %al = exp2 (%m - %m1)                 32 keys at a time:
+ *         %w = exp2 (%s - %m1)       =>           %s = dot %q, %k;  %w = exp2 (%s - %m)
+ *         %l1 = %l * %al + sums of %w           %a1 = dot %p, %v of %before, %b
+ *         %b = if %any { mul %a, %al }          %bad = some row's sum of %w over 2^8
+ *              else { %a }                    } else { %bad = 1 }
+ *         %a1 = dot %w, %v, %b                if %bad { as before, without %a1 }
+ *         yield %m1, %l1, %a1                 else { %l1 = %l + sums of %w }
+ *       } }                                   yield %m1, %l1, %a1, %w, %al, %j, %any
+ *                                           } }
+ *                                         %a = dot %p, %v of %before, (mul %a, %f)
+ *
+ * Three things at once. Weights take the reference that earlier tiles left, so none waits for a
+ * maximum; if one of them is above 2^8, where lazy_rescale would have taken another reference,
+ * a row's sum is, too, and the tile is computed again as it was before. Scores come 32 keys at
+ * a time, so that few of them are in L1. And the products with the values of the tile before
+ * wait for nothing of this one. What stands between tile registers' products is then vectors
+ * that don't need them: passes/weave.c has the two take turns. Beside a product a core does one
+ * vector of f32 a cycle, not two, so it is all products of a tile that its weights must be
+ * spread over, not half of them.
+ *
+ * What a row's sum is compared with is the threshold of lazy_rescale: a tile whose weights are
+ * many and near 2^8 is computed twice, to the same result. -inf as a reference counts as grown.
+ *
+ * Requires level T and a loop as lazy_rescale and late_scale leave it, over whole tiles behind
+ * an if, with scores of bf16 that nothing changes and one product with values. Costs the body
+ * twice in code, and a copy of the weights, which are narrow.
+ */
+#include "emit.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { BLOCK = 32 /* keys whose scores are computed at once: two columns of tiles */ };
+
+static const double GROWN = 256; /* 2^8: lazy_rescale's threshold */
+
+typedef struct stagger {
+	const kir_func *in;
+	kir_func *out;
+	kir_ref *map, *ahead;
+	bool *set;
+	kir_ref loop, first, yield; /* the loop, its body, its yield                     */
+	kir_ref cond, top, end;     /* the if around the tile, what is in it, its yield  */
+	kir_ref dot, keys;          /* scores, and the load of their keys                */
+	kir_ref fma, exp2, weights; /* scores less the reference; 2^that; narrowed       */
+	kir_ref sums, values;       /* the product with values, and the load of those    */
+	kir_ref scaled;             /* if: the sums, scaled if a reference changed       */
+	kir_ref factor;             /* that they are scaled by                           */
+} stagger;
+
+static bool is_op(const kir_func *f, kir_ref n, kir_op op)
+{
+	return n && f->node[n].op == op;
+}
+
+static bool is_bf16_tile(const kir_func *f, kir_ref n)
+{
+	const kir_type *t = kir_type_of(f, n);
+
+	return t->rank == 2 && !t->buffer && t->elem == KIR_bf16;
+}
+
+/* -- whether ------------------------------------------------------------------------------- */
+
+static kir_ref arg(const stagger *s, unsigned i)
+{
+	return s->loop + 2 + i;
+}
+
+/* Whether n, or one of the conditions that it joins, is that the tile ends before the loop. */
+static bool is_whole(const stagger *s, kir_ref n)
+{
+	const kir_func *in = s->in;
+	int64_t step;
+	kir_ref end;
+
+	if (is_op(in, n, KIR_OP_and))
+		return is_whole(s, kir_src(in, n, 0)) || is_whole(s, kir_src(in, n, 1));
+	if (!is_op(in, n, KIR_OP_le) || kir_src(in, n, 1) != kir_src(in, s->loop, 1))
+		return false;
+	end = kir_src(in, n, 0);
+	return is_op(in, end, KIR_OP_add) && kir_src(in, end, 0) == s->loop + 1 &&
+	       kir_is_const(in, kir_src(in, end, 1), &step) &&
+	       step == kir_for_step(in, s->loop);
+}
+
+/* The loop's body is scalars and one if, which hands the carried values on where it isn't
+ * taken. */
+static bool find_body(stagger *s)
+{
+	const kir_func *in = s->in;
+	kir_ref n = s->first, y1, y2;
+
+	while (n < s->yield && !(kir_ops[in->node[n].op].flags & (KIR_REGION | KIR_REGION2)))
+		n++;
+	if (n == s->yield || in->node[n].op != KIR_OP_if)
+		return false;
+	y1 = kir_region_yield(in, n + 1);
+	y2 = kir_region_yield(in, y1 + 1);
+	if (y2 != y1 + 1 || in->node[y2].nsrc != 3 || kir_region_end(in, n) != s->yield)
+		return false;
+	for (unsigned i = 0; i < 3; i++)
+		if (kir_src(in, y2, i) != arg(s, i) || kir_src(in, s->yield, i) != y2 + 1 + i)
+			return false;
+	s->cond = n;
+	s->top = n + 1;
+	s->end = y1;
+	return is_whole(s, kir_src(in, n, 0));
+}
+
+/* %sums = dot %weights, %values, (if %any { mul %a, %factor } else { %a }) */
+static bool find_sums(stagger *s)
+{
+	const kir_func *in = s->in;
+	kir_ref y1, mul;
+
+	s->sums = kir_src(in, s->end, 2);
+	if (!is_op(in, s->sums, KIR_OP_dot) || s->sums < s->top || in->node[s->sums].nsrc != 3)
+		return false;
+	s->weights = kir_src(in, s->sums, 0);
+	s->values = kir_src(in, s->sums, 1);
+	/* the if whose only result it is */
+	s->scaled = 0;
+	for (kir_ref n = s->top; n < s->sums; n++)
+		if (is_op(in, n, KIR_OP_if) &&
+		    kir_region_end(in, n) == kir_src(in, s->sums, 2) + 1)
+			s->scaled = n;
+	if (!s->scaled || !is_bf16_tile(in, s->weights) || !is_bf16_tile(in, s->values) ||
+	    !is_op(in, s->values, KIR_OP_load) || s->values < s->top)
+		return false;
+	y1 = kir_region_yield(in, s->scaled + 1);
+	mul = kir_src(in, y1, 0);
+	if (in->node[y1].nsrc != 1 || !is_op(in, mul, KIR_OP_mul) || mul != s->scaled + 1 ||
+	    kir_src(in, mul, 0) != arg(s, 2) || kir_attr_of(in, mul, KIR_ATTR_axis) != 0)
+		return false;
+	s->factor = kir_src(in, mul, 1);
+	return s->factor > s->top;
+}
+
+/* %weights = convert exp2 (fma (dot %q, %keys), %c, %less) */
+static bool find_scores(stagger *s)
+{
+	const kir_func *in = s->in;
+
+	if (!is_op(in, s->weights, KIR_OP_convert) || s->weights < s->top)
+		return false;
+	s->exp2 = kir_src(in, s->weights, 0);
+	if (!is_op(in, s->exp2, KIR_OP_exp2) || s->exp2 < s->top)
+		return false;
+	s->fma = kir_src(in, s->exp2, 0);
+	if (!is_op(in, s->fma, KIR_OP_fma) || kir_attr_of(in, s->fma, KIR_ATTR_axis) != 0 ||
+	    kir_type_of(in, kir_src(in, s->fma, 1))->rank || kir_src(in, s->fma, 1) > s->loop)
+		return false;
+	s->dot = kir_src(in, s->fma, 0);
+	if (!is_op(in, s->dot, KIR_OP_dot) || s->dot < s->top || in->node[s->dot].nsrc != 2 ||
+	    kir_attr_of(in, s->dot, KIR_ATTR_trans) != 1 ||
+	    !is_bf16_tile(in, kir_src(in, s->dot, 0)) || kir_src(in, s->dot, 0) > s->loop)
+		return false;
+	s->keys = kir_src(in, s->dot, 1);
+	return is_bf16_tile(in, s->keys) && is_op(in, s->keys, KIR_OP_load) &&
+	       s->keys > s->top && kir_type_of(in, s->dot)->dim[1] % BLOCK == 0 &&
+	       kir_type_of(in, s->dot)->dim[1] > BLOCK;
+}
+
+/* Marks what of the loop node n is computed from, n left out; false: a carried value is, or
+ * what has a region. */
+static bool mark(stagger *s, kir_ref n)
+{
+	const kir_func *in = s->in;
+
+	for (unsigned i = 0; i < in->node[n].nsrc; i++) {
+		kir_ref x = kir_src(in, n, i);
+
+		if (x > s->loop + 1 && x < s->first)
+			return false;
+		if (x < s->first || s->set[x])
+			continue;
+		if (kir_ops[in->node[x].op].flags & (KIR_REGION | KIR_REGION2 | KIR_WRITES) ||
+		    in->node[x].op == KIR_OP_res || !mark(s, x))
+			return false;
+		s->set[x] = true;
+	}
+	return true;
+}
+
+/* The first sums %l1 = fma %l, %factor, (reduce.add %exp2 {axis=1}). */
+static bool find_row_sums(const stagger *s)
+{
+	const kir_func *in = s->in;
+	kir_ref l = kir_src(in, s->end, 1), add;
+
+	if (!is_op(in, l, KIR_OP_fma) || kir_src(in, l, 0) != arg(s, 1) ||
+	    kir_src(in, l, 1) != s->factor)
+		return false;
+	add = kir_src(in, l, 2);
+	return is_op(in, add, KIR_OP_reduce_add) && kir_src(in, add, 0) == s->exp2 &&
+	       kir_attr_of(in, add, KIR_ATTR_axis) == 1;
+}
+
+static bool matches(stagger *s, kir_ref n)
+{
+	const kir_func *in = s->in;
+
+	if (in->node[n].op != KIR_OP_for || kir_for_par(in, n) || in->node[n].nsrc != 5)
+		return false;
+	s->loop = n;
+	s->first = n + 2 + 3;
+	s->yield = kir_region_yield(in, s->first);
+	if (!find_body(s) || !find_sums(s) || !find_scores(s) || !find_row_sums(s))
+		return false;
+	for (kir_ref k = s->first; k < s->end; k++)
+		if (kir_ops[in->node[k].op].flags & KIR_WRITES ||
+		    (k >= s->top && k != s->scaled &&
+		     kir_ops[in->node[k].op].flags & (KIR_REGION | KIR_REGION2)))
+			return false;
+	for (int i = 0; i < 2; i++) {
+		memset(s->set, 0, in->nnode * sizeof *s->set);
+		if (!mark(s, i ? s->values : s->keys))
+			return false;
+	}
+	return true;
+}
+
+/* -- emitting ------------------------------------------------------------------------------ */
+
+/* Copies what load n of the loop is computed from, for iteration j, into s->ahead. */
+static void copy_of(stagger *s, kir_ref n, kir_ref j)
+{
+	memcpy(s->ahead, s->map, s->in->nnode * sizeof *s->ahead);
+	memset(s->set, 0, s->in->nnode * sizeof *s->set);
+	mark(s, n);
+	s->ahead[s->loop + 1] = j;
+	for (kir_ref k = s->first; k < s->end; k++)
+		if (s->set[k])
+			kir_copy(s->out, s->in, k, s->ahead);
+}
+
+/* a + weights . values of iteration j, all of which may be read. */
+static kir_ref with_values(stagger *s, kir_ref weights, kir_ref j, kir_ref a)
+{
+	const kir_func *in = s->in;
+	kir_ref src[KIR_RANK + 2], v;
+	unsigned n = 1 + kir_type_of(in, kir_src(in, s->values, 0))->rank;
+
+	copy_of(s, s->values, j);
+	for (unsigned i = 0; i < n; i++)
+		src[i] = s->ahead[kir_src(in, s->values, i)];
+	v = kir_emit(s->out, KIR_OP_load, in->node[s->values].type, src, n,
+	             in->node[s->values].attr);
+	return e3(s->out, KIR_OP_dot, in->node[s->sums].type, weights, v, a);
+}
+
+static kir_ref scale_sums(stagger *s, kir_ref any, kir_ref a, kir_ref factor)
+{
+	kir_func *f = s->out;
+	kir_type_id t = s->in->node[s->sums].type;
+	kir_ref cond = kir_if(f, any), x = e2x(f, KIR_OP_mul, t, a, factor, 0);
+
+	kir_else(f, &x, 1);
+	return kir_if_end(f, cond, &a, 1);
+}
+
+/* The keys of the tile from number `from` on. */
+static kir_ref block_of_keys(stagger *s, int64_t from)
+{
+	const kir_func *in = s->in;
+	kir_func *f = s->out;
+	unsigned n = in->node[s->keys].nsrc;
+	unsigned rank = kir_type_of(in, kir_src(in, s->keys, 0))->rank;
+	kir_ref src[KIR_RANK + 2];
+	int64_t depth = kir_type_of(in, s->keys)->dim[1];
+
+	for (unsigned i = 0; i < n; i++)
+		src[i] = s->ahead[kir_src(in, s->keys, i)];
+	/* operand 0 is the buffer, then an index an axis, of which the last but one are rows */
+	if (from)
+		src[rank - 1] = e2(f, KIR_OP_add, kir_scalar(f->module, KIR_s64), src[rank - 1],
+		                   s64c(f, from));
+	return kir_emit(f, KIR_OP_load, kir_tile(f->module, KIR_bf16, BLOCK, depth), src, n,
+	                in->node[s->keys].attr);
+}
+
+typedef struct fast {
+	kir_ref sums, weights, rows, bad; /* rows: their sums */
+} fast;
+
+/* Weights by the reference m, beside the products of the tile before. */
+static fast fast_tile(stagger *s, kir_ref m, kir_ref weights, kir_ref before, kir_ref acc)
+{
+	const kir_func *in = s->in;
+	kir_func *f = s->out;
+	int64_t rows = kir_type_of(in, s->dot)->dim[0], keys = kir_type_of(in, s->dot)->dim[1];
+	kir_type_id rt = in->node[arg(s, 0)].type, i1r = i1_like(f, rt);
+	kir_type_id bt = kir_tile(f->module, KIR_f32, rows, BLOCK);
+	kir_type_id i1 = kir_scalar(f->module, KIR_i1), f32 = kir_scalar(f->module, KIR_f32);
+	kir_ref none = e2(f, KIR_OP_eq, i1r, m, f32c(f, -INFINITY));
+	kir_ref less = e1(f, KIR_OP_neg, rt, e3(f, KIR_OP_select, rt, none, f32c(f, 0), m));
+	int64_t n = 0;
+	fast r = { 0 };
+
+	copy_of(s, s->keys, s->map[s->loop + 1]);
+	for (; n < keys; n += BLOCK) {
+		kir_ref src[2] = { s->map[kir_src(in, s->dot, 0)], block_of_keys(s, n) };
+		kir_ref x = kir_emit(f, KIR_OP_dot, bt, src, 2, in->node[s->dot].attr), w, sum;
+
+		x = e3x(f, KIR_OP_fma, bt, x, s->map[kir_src(in, s->fma, 1)], less, 0);
+		x = kir_emit(f, KIR_OP_exp2, bt, &x, 1, in->node[s->exp2].attr);
+		w = kir_emit(f, KIR_OP_convert, kir_with_elem(f->module, bt, KIR_bf16), &x, 1,
+		             in->node[s->weights].attr);
+		sum = e1x(f, KIR_OP_reduce_add, rt, x, 1);
+		r.rows = n ? e2(f, KIR_OP_add, rt, r.rows, sum) : sum;
+		r.weights =
+		    n ? e2x(f, KIR_OP_concat, kir_tile(f->module, KIR_bf16, rows, n + BLOCK),
+		            r.weights, w, 1)
+		      : w;
+	}
+	r.sums = with_values(s, weights, before, acc);
+	kir_ref worst = e3(f, KIR_OP_select, rt, none, f32c(f, INFINITY), r.rows);
+
+	r.bad = e2(f, KIR_OP_gt, i1, e1x(f, KIR_OP_reduce_max, f32, worst, 0), f32c(f, GROWN));
+	return r;
+}
+
+/* The tile as it was computed before, up to its weights. */
+static void slow_tile(stagger *s)
+{
+	for (kir_ref n = s->top; n < s->end; n++) {
+		if (n == s->scaled)
+			n = kir_region_end(s->in, n) - 1;
+		else if (n != s->sums && n != s->values)
+			kir_copy(s->out, s->in, n, s->map);
+	}
+}
+
+enum { M, L, A, P, F, BEFORE, GREW, CARRIED };
+
+/* The iteration of a whole tile; c: what is carried. Its first result. */
+static kir_ref whole_tile(stagger *s, const kir_ref *c, kir_ref *out)
+{
+	const kir_func *in = s->in;
+	kir_func *f = s->out;
+	kir_type_id i1 = kir_scalar(f->module, KIR_i1), rt = in->node[arg(s, 0)].type;
+	kir_ref yes = kir_const_i(f, KIR_i1, 1), any = kir_src(in, s->scaled, 0), list[5], r, b;
+	kir_ref one = e1(f, KIR_OP_splat, rt, f32c(f, 1)), zero, acc;
+	kir_ref cond = kir_if(f, e2(f, KIR_OP_ge, i1, c[BEFORE], s64c(f, 0)));
+
+	acc = scale_sums(s, c[GREW], c[A], c[F]);
+	fast q = fast_tile(s, c[M], c[P], c[BEFORE], acc);
+
+	list[0] = q.sums;
+	list[1] = q.weights;
+	list[2] = q.rows;
+	list[3] = q.bad;
+	kir_else(f, list, 4);
+	zero = e1(f, KIR_OP_splat, rt, f32c(f, 0));
+	list[0] = c[A];
+	list[1] = c[P];
+	list[2] = zero;
+	list[3] = yes;
+	r = kir_if_end(f, cond, list, 4);
+	cond = kir_if(f, r + 3);
+	slow_tile(s);
+	list[0] = s->map[kir_src(in, s->end, 0)];
+	list[1] = s->map[kir_src(in, s->end, 1)];
+	list[2] = s->map[s->weights];
+	list[3] = s->map[s->factor];
+	list[4] = s->map[any];
+	kir_else(f, list, 5);
+	list[0] = c[M];
+	list[1] = e2(f, KIR_OP_add, rt, c[L], r + 2);
+	list[2] = r + 1;
+	list[3] = one;
+	list[4] = kir_const_i(f, KIR_i1, 0);
+	b = kir_if_end(f, cond, list, 5);
+	out[M] = b;
+	out[L] = b + 1;
+	out[A] = r;
+	out[P] = b + 2;
+	out[F] = b + 3;
+	out[BEFORE] = s->map[s->loop + 1];
+	out[GREW] = b + 4;
+	return b;
+}
+
+static void emit(stagger *s)
+{
+	const kir_func *in = s->in;
+	kir_func *f = s->out;
+	kir_type_id i1 = kir_scalar(f->module, KIR_i1), rt = in->node[arg(s, 0)].type;
+	kir_ref init[CARRIED], c[CARRIED], list[CARRIED], loop, cond, r;
+
+	for (unsigned i = 0; i < 3; i++)
+		init[i] = s->map[kir_src(in, s->loop, 2 + i)];
+	init[P] = e1(f, KIR_OP_splat, in->node[s->weights].type, kir_const_f(f, KIR_bf16, 0));
+	init[F] = e1(f, KIR_OP_splat, rt, f32c(f, 1));
+	init[BEFORE] = s64c(f, -1);
+	init[GREW] = kir_const_i(f, KIR_i1, 0);
+	loop = kir_for(f, s->map[kir_src(in, s->loop, 0)], s->map[kir_src(in, s->loop, 1)],
+	               kir_for_step(in, s->loop), false, init, CARRIED);
+	for (unsigned i = 0; i < CARRIED; i++)
+		c[i] = loop + 2 + i;
+	for (unsigned i = 0; i < 4; i++)
+		s->map[s->loop + 1 + i] = loop + 1 + i;
+	for (kir_ref n = s->first; n < s->cond; n++)
+		kir_copy(f, in, n, s->map);
+	cond = kir_if(f, s->map[kir_src(in, s->cond, 0)]);
+	whole_tile(s, c, list);
+	kir_else(f, list, CARRIED);
+	r = kir_if_end(f, cond, c, CARRIED);
+	for (unsigned i = 0; i < CARRIED; i++)
+		list[i] = r + i;
+	r = kir_for_end(f, loop, list, CARRIED);
+	cond = kir_if(f, e2(f, KIR_OP_ge, i1, r + BEFORE, s64c(f, 0)));
+	list[0] = with_values(s, r + P, r + BEFORE, scale_sums(s, r + GREW, r + A, r + F));
+	kir_else(f, list, 1);
+	list[0] = r + A;
+	list[0] = kir_if_end(f, cond, list, 1);
+	s->map[s->yield + 1] = r + M;
+	s->map[s->yield + 2] = r + L;
+	s->map[s->yield + 3] = list[0];
+}
+
+kpass_result kpass_stagger(const kir_func *in, kir_func *out, kir_diag *why)
+{
+	stagger s = { .in = in, .out = out, .map = kir_map_new(out, in) };
+	int knob = in->sched.pipeline;
+	bool asked = knob == KIR_pipeline_values, any = false, dots = false;
+
+	s.ahead = kir_alloc(out->module, in->nnode * sizeof *s.ahead);
+	s.set = kir_alloc(out->module, in->nnode * sizeof *s.set);
+	asked = asked || (!knob && kpass_has_tiles(in));
+	for (kir_ref n = 1; n < in->nnode; n++) {
+		dots |= in->node[n].op == KIR_OP_dot;
+		if (in->node[n].op == KIR_OP_param)
+			continue;
+		if (asked && matches(&s, n)) {
+			emit(&s);
+			n = kir_region_end(in, n) - 1;
+			any = true;
+			continue;
+		}
+		kir_copy(out, in, n, s.map);
+	}
+	if ((any || dots) && !in->sched.m_chunk)
+		kir_chose(out, KIR_KNOB_pipeline,
+		          any                       ? KIR_pipeline_values
+		          : knob == KIR_pipeline_on ? KIR_pipeline_on
+		                                    : KIR_pipeline_off);
+	if (any || !knob || knob != KIR_pipeline_values)
+		return any ? KPASS_CHANGED : KPASS_SAME;
+	kir_error(
+	    why, 0, 0,
+	    "knob pipeline=values: no loop over whole tiles of keys has scores of bf16 that "
+	    "nothing changes, weights that are narrowed and rescale=lazy, so auto or off");
+	return KPASS_REJECT;
+}

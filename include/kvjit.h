@@ -107,7 +107,8 @@ typedef struct kvjit_options {
  * thread's last failed kvjit_open. */
 KVJIT_API kvjit_status kvjit_open(const kvjit_options *options, kvjit **out);
 KVJIT_API const char *kvjit_open_error(void);
-KVJIT_API void kvjit_close(kvjit *kv); /* NULL is fine; kernels live on */
+/* Once: kv is freed and means nothing from then on. NULL is fine; kernels live on. */
+KVJIT_API void kvjit_close(kvjit *kv);
 /* The sentence of this thread's last failure on kv (empty if none); valid until the next. Of
  * NULL, as of kvjit_kernel_error and kvjit_queue_error: of its last call with a handle that was
  * NULL. */
@@ -228,7 +229,8 @@ KVJIT_API void kvjit_plan_free(kvjit_plan *p);            /* NULL is fine */
 
 /* plan: NULL for kernels without one (write, quant, merge). scratch: kvjit_plan_scratch bytes,
  * one for each call running at a time; NULL uses the plan's own, then calls with this plan may
- * not run at the same time: the second is KVJIT_BAD_ARGUMENT. */
+ * not run at the same time: the second is KVJIT_BAD_ARGUMENT. What is written shares no memory
+ * with another argument. */
 KVJIT_API kvjit_status kvjit_call(const kvjit_kernel *k, const kvjit_plan *plan,
                                   const kvjit_arg *args, int nargs, void *scratch);
 /* The entry itself, for hosts that know the prototype (backends/backend.h states it). */

@@ -95,8 +95,9 @@ enum { /* flags column of ops.def */
        KIR_EACH = 512
 };
 
-#define KIR_MAX_ATTRS 5
-#define KIR_MAX_SRC   64
+#define KIR_MAX_ATTRS   5
+#define KIR_MAX_SRC     64
+#define KIR_LOCAL_BYTES ((int64_t)1 << 20) /* of locals that live at once */
 
 typedef struct kir_op_info {
 	const char *name, *src, *attr, *doc; /* name as in the text: '.' for '_'  */

@@ -269,6 +269,9 @@ static bool read_pair(parser *p, const field *f, const word *w)
 	const char *colon = memchr(w->value, ':', w->nvalue);
 	size_t n = colon ? (size_t)(colon - w->value) : w->nvalue;
 
+	if (!colon && f->two & 1u << p->p->kind && memchr(w->value, '/', w->nvalue))
+		return FAIL_VAL(p, w, "%s=%.*s: two numbers have ':' between them", f->name,
+		                SHOWN(w->nvalue), w->value);
 	if (!read_number(w->value, n, &x[0]) || !in_range(p, f, x[0]))
 		return wrong_number(p, f, w);
 	x[1] = x[0];
@@ -492,8 +495,11 @@ static bool need(const parser *p, int i)
 {
 	if (p->seen[i].name)
 		return true;
-	kir_error(p->d, p->kind_line, p->kind_col, "%s needs %s=..., %s", kir_kinds[p->p->kind],
-	          kir_fields[i].name, kir_fields[i].doc);
+	const char *doc = kir_fields[i].doc; /* behind ';' it is of transcodes */
+	size_t n = p->p->kind == KIR_TRANSCODE ? strlen(doc) : strcspn(doc, ";");
+
+	kir_error(p->d, p->kind_line, p->kind_col, "%s needs %s=..., %.*s",
+	          kir_kinds[p->p->kind], kir_fields[i].name, (int)n, doc);
 	return false;
 }
 

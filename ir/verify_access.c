@@ -5,8 +5,6 @@
 
 #include <string.h>
 
-#define LOCAL_BYTES ((int64_t)1 << 20)
-
 static bool allowed(const kir_func *f, kir_ref buffer, kir_dir dir)
 {
 	kir_ref root = kir_root(f, buffer);
@@ -120,10 +118,10 @@ bool kir_check_local(kir_checker *c, kir_ref n)
 	int64_t bytes = kir_type_span(kir_type_of(c->f, n));
 	if (bytes < 0)
 		return kir_complain(c, n, "its extents must be static");
-	c->local_bytes += bytes > LOCAL_BYTES ? LOCAL_BYTES + 1 : bytes;
-	if (c->local_bytes > LOCAL_BYTES)
+	c->local_bytes += bytes > KIR_LOCAL_BYTES ? KIR_LOCAL_BYTES + 1 : bytes;
+	if (c->local_bytes > KIR_LOCAL_BYTES)
 		return kir_complain(c, n, "locals that live at once take more than %lld bytes",
-		                    (long long)LOCAL_BYTES);
+		                    (long long)KIR_LOCAL_BYTES);
 	return true;
 }
 

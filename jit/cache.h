@@ -74,6 +74,9 @@ void kvjit_keep_code(kvjit *kv, const kt_code *c);
  * of one with the same target. An array of *n records; kvjit_schedules_free. */
 unsigned kvjit_find_schedules(kvjit *kv, const kt_key *program, const char *target,
                               kt_schedule **out);
+/* The same of any machine with this target and any number of threads, to tell of. */
+unsigned kvjit_find_other_threads(kvjit *kv, const kt_key *program, const char *target,
+                                  kt_schedule **out);
 void kvjit_schedules_free(kt_schedule *at, unsigned n);
 
 /* The pins of a program: those of the pin file, or, if it has none, of the user's cache. An

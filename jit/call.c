@@ -304,21 +304,73 @@ static int64_t contiguous(const kvjit_param *p, int axis)
 	return p->rank - 1 > axis && p->shape[p->rank - 1] > 0 ? p->shape[p->rank - 1] : 1;
 }
 
-/* Whether rows that are written x apart overlap. Of a single row hosts state any stride, so how
- * many there are must be known: stated, from the type or from the plan. */
+/* Of a single row hosts state any stride, so how many there are must be known: stated, from the
+ * type or from the plan. */
+static int64_t rows_along(const kvjit_frame *f, int i, int axis)
+{
+	const kvjit_param *p = &f->k->param[i];
+	const kvjit_arg *a = f->arg[i];
+
+	return a->rank ? a->shape[axis] : axis ? p->shape[axis] : rows_needed(f, i);
+}
+
+/* Whether elements of a row are a run-time stride apart. */
+static bool scattered(const kvjit_param *p, const kvjit_slot *slot)
+{
+	bool last = false;
+
+	for (int t = 0; t < p->nstride; t++)
+		last |= slot->axis[t] == p->rank - 1;
+	return last;
+}
+
+/* Whether rows that are written x apart overlap. */
 static bool overlaps(const kvjit_frame *f, int i, int s, int64_t x)
 {
 	const kvjit_param *p = &f->k->param[i];
 	const kvjit_slot *slot = &f->k->slot[i];
-	const kvjit_arg *a = f->arg[i];
-	int last = p->rank - 1, axis = slot->axis[s];
-	int64_t n = a->rank ? a->shape[axis] : axis ? p->shape[axis] : rows_needed(f, i);
+	int64_t row = contiguous(p, slot->axis[s]);
 
-	for (int t = 0; t < p->nstride; t++)
-		if (slot->axis[t] == last)
+	return (p->role & KVJIT_OUTPUT) && !scattered(p, slot) &&
+	       rows_along(f, i, slot->axis[s]) > 1 && x < row && x > -row;
+}
+
+/* Whether what is written along one axis lies among what is along another: of axes by their
+ * strides, each must step over all that the smaller ones span. */
+static bool interleaved(const kvjit_frame *f, int i)
+{
+	const kvjit_param *p = &f->k->param[i];
+	const kvjit_slot *slot = &f->k->slot[i];
+	const kvjit_arg *a = f->arg[i];
+	int64_t span = contiguous(p, 0), past = 0, more;
+
+	if (!(p->role & KVJIT_OUTPUT) || scattered(p, slot))
+		return false;
+	for (int done = 0; done < p->nstride; done++) {
+		int64_t least = INT64_MAX, rows = 1;
+
+		for (int s = 0; s < p->nstride; s++) {
+			int64_t x = a->stride[s];
+			int64_t n = rows_along(f, i, slot->axis[s]);
+
+			x = x < -INT64_MAX ? INT64_MAX : x < 0 ? -x : x;
+			if (n <= 1 || x < past || (x == past && past) || x > least)
+				continue;
+			if (x == least) /* two axes, one place */
+				return true;
+			least = x;
+			rows = n;
+		}
+		if (least == INT64_MAX)
 			return false;
-	return (p->role & KVJIT_OUTPUT) && n > 1 && x < contiguous(p, axis) &&
-	       x > -contiguous(p, axis);
+		if (least < span)
+			return true;
+		if (__builtin_mul_overflow(rows - 1, least, &more) ||
+		    __builtin_add_overflow(span, more, &span))
+			return false; /* beyond_memory says so */
+		past = least;
+	}
+	return false;
 }
 
 static kvjit_status fill_strides(kvjit_frame *f, int i)
@@ -393,6 +445,10 @@ static kvjit_status fill_tensor(kvjit_frame *f, int i)
 		    p->name, a->data, grain(k, i));
 	f->cell[k->slot[i].cell].p = a->data;
 	s = fill_strides(f, i);
+	if (s == KVJIT_OK && a->nstride > 1 && interleaved(f, i))
+		return BAD("argument '%s': rows along one of its strides lie among those along "
+		           "another; what is written must not overlap",
+		           p->name);
 	if (s == KVJIT_OK && a->rank && beyond_memory(f, i))
 		return BAD("argument '%s': its extents and strides span more than memory",
 		           p->name);

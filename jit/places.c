@@ -277,7 +277,7 @@ typedef struct found {
 	unsigned n;
 } found;
 
-/* Takes those that fit and frees the others. */
+/* Takes those that fit and frees the others. threads 0: of any number. */
 static void take(found *f, kt_schedule *at, unsigned n, int threads, const char *target)
 {
 	kt_schedule *more = n ? realloc(f->at, (f->n + n) * sizeof(*f->at)) : NULL;
@@ -285,7 +285,8 @@ static void take(found *f, kt_schedule *at, unsigned n, int threads, const char 
 	if (more)
 		f->at = more;
 	for (unsigned i = 0; i < n; i++)
-		if (more && at[i].where.threads == threads && !strcmp(at[i].target, target))
+		if (more && (!threads || at[i].where.threads == threads) &&
+		    !strcmp(at[i].target, target))
 			f->at[f->n++] = at[i];
 		else
 			kt_schedule_free(&at[i]);
@@ -293,7 +294,7 @@ static void take(found *f, kt_schedule *at, unsigned n, int threads, const char 
 }
 
 static void gather(kvjit *kv, const kt_key *program, const kt_key *machine, const char *target,
-                   found *f)
+                   int threads, found *f)
 {
 	struct kvjit_places *p = kvjit_places_of(kv);
 	kt_schedule *at = NULL;
@@ -301,7 +302,7 @@ static void gather(kvjit *kv, const kt_key *program, const kt_key *machine, cons
 
 	if (p->user) {
 		n = kt_schedules_of(p->user, program, machine, &at);
-		take(f, at, n, kv->threads, target);
+		take(f, at, n, threads, target);
 	}
 	for (unsigned i = 0; i < p->nplace; i++) {
 		at = NULL;
@@ -310,7 +311,7 @@ static void gather(kvjit *kv, const kt_key *program, const kt_key *machine, cons
 		    : p->place[i].store
 		        ? kt_schedules_of(p->place[i].store, program, machine, &at)
 		        : 0;
-		take(f, at, n, kv->threads, target);
+		take(f, at, n, threads, target);
 	}
 }
 
@@ -320,12 +321,22 @@ unsigned kvjit_find_schedules(kvjit *kv, const kt_key *program, const char *targ
 	struct kvjit_places *p = kvjit_places_of(kv);
 	found f = { 0 };
 
-	gather(kv, program, &p->machine, target, &f);
+	gather(kv, program, &p->machine, target, kv->threads, &f);
 	if (!f.n) {
-		gather(kv, program, NULL, target, &f);
+		gather(kv, program, NULL, target, kv->threads, &f);
 		for (unsigned i = 0; i < f.n; i++)
 			f.at[i].source = KT_BY_transfer;
 	}
+	*out = f.at;
+	return f.n;
+}
+
+unsigned kvjit_find_other_threads(kvjit *kv, const kt_key *program, const char *target,
+                                  kt_schedule **out)
+{
+	found f = { 0 };
+
+	gather(kv, program, NULL, target, 0, &f);
 	*out = f.at;
 	return f.n;
 }

@@ -4,6 +4,7 @@
  */
 #include "job.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -150,6 +151,31 @@ static void print_near(const kvjit_job *j, const char *sched, kir_text *out)
 		kir_text_add(out, "  no code of this program was found under another key\n");
 }
 
+/* With how many threads else it was tuned, each number once. */
+static void print_other_threads(const kvjit_job *j, kir_text *out)
+{
+	kt_schedule *r = NULL;
+	unsigned n = kvjit_find_other_threads(j->kv, &j->program, j->f->target->name, &r);
+	int most = 0;
+
+	while (n) {
+		int next = INT_MAX;
+
+		for (unsigned i = 0; i < n; i++)
+			if (r[i].where.threads > most && r[i].where.threads < next)
+				next = r[i].where.threads;
+		if (next == INT_MAX)
+			break;
+		kir_text_add(
+		    out, "%s%d",
+		    most ? ", " : "  there are some with another number of threads: ", next);
+		most = next;
+	}
+	if (most)
+		kir_text_add(out, "\n");
+	kvjit_schedules_free(r, n);
+}
+
 static void print_schedules(const kvjit_job *j, kir_text *out)
 {
 	kt_schedule *r = NULL;
@@ -163,9 +189,11 @@ static void print_schedules(const kvjit_job *j, kir_text *out)
 		    r[i].where.bucket.batch, r[i].where.bucket.ctx, r[i].where.bucket.qlen,
 		    kt_policy_names[r[i].where.policy], kt_source_names[r[i].source],
 		    r[i].ratio);
-	if (!n)
+	if (!n) {
 		kir_text_add(out, "  none was tuned for target %s with %d threads\n",
 		             j->f->target->name, j->kv->threads);
+		print_other_threads(j, out);
+	}
 	kvjit_schedules_free(r, n);
 }
 

@@ -62,5 +62,11 @@ kpass_result kpass_expand(const kir_func *in, kir_func *out, kir_diag *why)
 			return KPASS_REJECT;
 		n = in->node[n].op == KIR_OP_attention ? kir_region_end(in, n) : n + 1;
 	}
+	int64_t bytes = kpass_local_bytes(out, 1, out->nnode);
+
+	if (bytes > KIR_LOCAL_BYTES) {
+		kpass_too_large(&in->sched, bytes, KIR_LOCAL_BYTES, why);
+		return KPASS_REJECT;
+	}
 	return KPASS_CHANGED;
 }

@@ -28,6 +28,12 @@ typedef struct kpass_info {
 	bool lower;       /* false: may be skipped without changing the result   */
 } kpass_info;
 
+/* Says that a function's tiles take too much memory, by the knobs that size them. */
+void kpass_too_large(const kir_sched *s, int64_t bytes, int64_t most, kir_diag *why);
+/* Bytes of the locals from node `from` to `to` that live at once, each up to the end of its
+ * region. */
+int64_t kpass_local_bytes(const kir_func *f, kir_ref from, kir_ref to);
+
 extern const kpass_info kpass_table[];
 extern const unsigned kpass_count;
 

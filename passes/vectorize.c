@@ -20,7 +20,7 @@
 #include <string.h>
 
 #define LOCAL_MAX (256 * 1024)
-#define BLOCK_MAX (1024 * 1024) /* with the states of a block and its chunk */
+#define BLOCK_MAX KIR_LOCAL_BYTES /* with the states of a block and its chunk */
 
 /* -- values that outlive their region ------------------------------------------------------ */
 
@@ -583,30 +583,7 @@ static bool fits(const vec *v, kir_diag *why)
 		bytes = v->local_most;
 	if (bytes <= most)
 		return true;
-	if (s->q_block > 1) {
-		kir_error(why, 0, 0,
-		          "tiles take %lld bytes of local memory, more than %lld: knobs "
-		          "q_block (now %d), kv_chunk (now %d), q_tile (now %d) and kv_tile "
-		          "(now %d) size them",
-		          (long long)bytes, (long long)most, s->q_block, s->kv_chunk, s->q_tile,
-		          s->kv_tile);
-		return false;
-	}
-	if (s->m_chunk) {
-		kir_error(why, 0, 0,
-		          "tiles take %lld bytes of local memory, more than %lld: knobs "
-		          "m_chunk (now %d), n_chunk (now %d), m_tile (now %d) and n_tile "
-		          "(now %d) size them",
-		          (long long)bytes, (long long)most, s->m_chunk, s->n_chunk, s->m_tile,
-		          s->n_tile);
-		return false;
-	}
-	kir_error(
-	    why, 0, 0,
-	    "tiles take %lld bytes of local memory, more than %lld: knobs q_tile (now %d) "
-	    "and kv_tile (now %d) size them, m_tile (now %d) and n_tile (now %d) those of "
-	    "a product",
-	    (long long)bytes, (long long)most, s->q_tile, s->kv_tile, s->m_tile, s->n_tile);
+	kpass_too_large(s, bytes, most, why);
 	return false;
 }
 

@@ -113,8 +113,14 @@ def _bad(sentence):
     return Error("BAD_ARGUMENT", sentence)
 
 
-def _bytes(text):
-    return None if text is None else text.encode()
+def _text(text, what):
+    if not isinstance(text, str):
+        raise _bad(f"{what}: a str is wanted, not {type(text).__name__}")
+    return text.encode()
+
+
+def _bytes(text, what="an option of a context"):
+    return None if text is None else _text(text, what)
 
 
 def _owned(pointer):
@@ -294,7 +300,7 @@ class Kernel:
 
     def text(self, stage):
         """The kernel at a stage: ir, tile, vector, llvm, asm, c, schedule; None: it has none."""
-        return _owned(_lib.kvjit_kernel_text(self.handle, stage.encode()))
+        return _owned(_lib.kvjit_kernel_text(self.handle, _text(stage, "stage")))
 
     def _check(self, status):
         if status:
@@ -420,15 +426,16 @@ class Context:
 
     def _asked(self, function, text, *options):
         out = c.c_void_p()
-        self._check(function(self.handle, text.encode(), *options, c.byref(out)))
+        self._check(function(self.handle, _text(text, "text"), *options, c.byref(out)))
         return _owned(out.value)
 
     def compile(self, text, sched=None, flags=0):
         """A problem string, format declarations and one, or IR. `sched`: knobs that override the
         text's; `flags` of FRESH, FOREIGN, UNTUNED, LATER. With LATER it is None while the library's
         own threads compile."""
-        handle, options = c.c_void_p(), CompileOptions(c.sizeof(CompileOptions), _bytes(sched), flags)
-        status = _lib.kvjit_compile(self.handle, text.encode(), c.byref(options), c.byref(handle))
+        handle = c.c_void_p()
+        options = CompileOptions(c.sizeof(CompileOptions), _bytes(sched, "sched"), flags)
+        status = _lib.kvjit_compile(self.handle, _text(text, "text"), c.byref(options), c.byref(handle))
         if status == STATUS.index("PENDING"):
             return None
         self._check(status)
@@ -453,20 +460,21 @@ class Context:
 
     def keys(self, text, sched=None):
         """The names that caches know the kernel by: a dict of kvjit_keys' fields."""
-        keys, options = Keys(c.sizeof(Keys)), CompileOptions(c.sizeof(CompileOptions), _bytes(sched))
-        self._check(_lib.kvjit_keys_of(self.handle, text.encode(), c.byref(options), c.byref(keys)))
+        keys = Keys(c.sizeof(Keys))
+        options = CompileOptions(c.sizeof(CompileOptions), _bytes(sched, "sched"))
+        self._check(_lib.kvjit_keys_of(self.handle, _text(text, "text"), c.byref(options), c.byref(keys)))
         return {name: x.decode() if isinstance(x, bytes) else x
                 for name, x in ((f[0], getattr(keys, f[0])) for f in Keys._fields_[1:])}
 
     def page_bytes(self, format, kv_heads, dim, page, dim_v=None):
         """Bytes of one page of all heads, K, V and scales."""
         n, out = c.c_int64, c.c_int64()
-        self._check(_lib.kvjit_page_bytes(self.handle, format.encode(), n(kv_heads), n(dim),
+        self._check(_lib.kvjit_page_bytes(self.handle, _text(format, "format"), n(kv_heads), n(dim),
                                           n(dim if dim_v is None else dim_v), n(page), c.byref(out)))
         return out.value
 
     def format_hash(self, format):
         """A number for all that a format says: kept beside a cache that is stored or moved."""
         out = c.c_uint64()
-        self._check(_lib.kvjit_format_hash(self.handle, format.encode(), c.byref(out)))
+        self._check(_lib.kvjit_format_hash(self.handle, _text(format, "format"), c.byref(out)))
         return out.value

@@ -157,6 +157,13 @@ static void attention(void **state)
 	      a[OUT].nstride = 2, a[OUT].stride[0] = 8, a[OUT].stride[1] = DIM);
 	WRONG("'out': stride 1 is 8|not overlap|32 elements", a[OUT].rank = 0,
 	      a[OUT].nstride = 2, a[OUT].stride[0] = HEADS * DIM, a[OUT].stride[1] = 8);
+	/* rows that lie among heads, whichever of the two is the outer one */
+	WRONG("'out': rows along one of its strides lie among those", a[OUT].nstride = 2,
+	      a[OUT].stride[0] = DIM, a[OUT].stride[1] = DIM);
+	WRONG("'out': rows along one of its strides lie among those", a[OUT].nstride = 2,
+	      a[OUT].stride[0] = 2 * DIM, a[OUT].stride[1] = DIM);
+	WRONG("'out': rows along one of its strides lie among those", a[OUT].nstride = 2,
+	      a[OUT].stride[0] = DIM, a[OUT].stride[1] = -(SEQS * DIM - 1));
 	WRONG("'table': stride 0 is 2|rows of 3 entries would overlap", a[TABLE].rank = 0,
 	      a[TABLE].nstride = 1, a[TABLE].stride[0] = 2);
 	/* rows of a list that a host wouldn't lay so */
@@ -343,6 +350,8 @@ static void cache_write(void **state)
 	WRONG("'slots' is s32|s64[?]", a[SLOTS].dtype = KVJIT_S32);
 	WRONG("'cache': stride 0 is 0|not overlap", a[POOL].nstride = 2,
 	      a[POOL].stride[1] = x.page / 2);
+	WRONG("'cache': rows along one of its strides|not overlap", a[POOL].nstride = 2,
+	      a[POOL].stride[0] = x.page - 1, a[POOL].stride[1] = x.page / 2);
 	WRONG("'cache': stride 1 is 1|not overlap", a[POOL].nstride = 2,
 	      a[POOL].stride[0] = x.page, a[POOL].stride[1] = 1);
 #undef WRONG

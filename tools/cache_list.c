@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* -- fields --------------------------------------------------------------------------- */
 
@@ -327,7 +328,8 @@ int cache_show(args *a, const char *dir)
 	if (!args_end(a, 1, 1 << 20))
 		return TOOL_USAGE;
 	kt_store *s = cache_open(dir, false);
-	char *text = s ? tool_program(a) : NULL;
+	bool key = a->argc == 1 && !strpbrk(a->argv[0], " \t\n=./") && access(a->argv[0], F_OK);
+	char *text = !s ? NULL : key ? strdup(a->argv[0]) : tool_program(a);
 	int status = text ? show(s, text, json) : TOOL_FAILED;
 	free(text);
 	kt_store_close(s);

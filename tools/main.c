@@ -3,6 +3,8 @@
 #include "output.h"
 #include "tool.h"
 
+#include "../ir/problem_fields.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,7 +41,8 @@ static const struct command {
 	  "[--target T] [--backend B] [--sched KNOBS] [--json]",
 	  "time, beside what the machine can do" },
 	{ "tune", tool_tune,
-	  "PROBLEM | --list FILE | --from RECORD | --check  [--budget SECONDS] [--effort model|quick|full|exhaustive] "
+	  "PROBLEM | --list FILE | --from RECORD | --check  [--budget SECONDS] [--effort "
+	  "model|quick|full|exhaustive] "
 	  "[--shard I/N] [--threads N] [--cold|--warm] [--target T] [--cache DIR] [--again] "
 	  "[--seed N] [--json] [--report FILE.html] [--record FILE]",
 	  "choose schedules by measuring, and keep them in the cache" },
@@ -80,12 +83,18 @@ char *tool_read(const char *path, size_t *len)
 	return text;
 }
 
-/* A first word that is no problem's: it has a '/' but no '=', or ends like a file. */
+/* A first word that is no problem's: it has a '/' but no '=', or ends like a file, or is alone
+ * and no kind of problem. */
 static bool names_file(const args *a)
 {
 	const char *s = a->argc ? a->argv[0] : "", *dot = strrchr(s, '.');
-	if (strpbrk(s, " \t\n="))
+	bool alone = a->argc == 1;
+	if (!*s || strpbrk(s, " \t\n="))
 		return false;
+	for (unsigned i = 0; alone && i < KIR_NKIND; i++)
+		alone = strcmp(s, kir_kinds[i]) != 0;
+	if (alone)
+		return true;
 	return strchr(s, '/') || (dot && dot != s && strlen(dot) > 1 && strlen(dot) <= 7);
 }
 

@@ -108,6 +108,10 @@ chmod 600 "$tmp/ro/kvjit.db"
 "$KVJIT" cache export --cache "$tmp/ro" | diff - "$tmp/ab.txt"
 KVJIT_CACHE_DIR=off KVJIT_CACHE_PATH="$tmp/ro" "$KVJIT" cache why "$problem" >"$tmp/why"
 grep -q '^answer: hit' "$tmp/why"
+# what was tuned with another number of threads is no answer, but told
+OMP_NUM_THREADS=7 "$KVJIT" cache why "$problem" --target avx2 --cache "$tmp/ab" >"$tmp/why"
+grep -q 'none was tuned for target avx2 with 7 threads' "$tmp/why"
+grep -q 'some with another number of threads: [1-9]' "$tmp/why"
 
 # pins: in the cache, as a file, and undone
 "$KVJIT" cache pin $problem --sched "kv_tile=32 qk=f32"

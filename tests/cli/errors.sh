@@ -16,6 +16,8 @@ for s in inf nan soon -1 ''; do
 	refuse 2 "--seconds takes seconds, from 0 to 1000000" bench "$good" --seconds="$s"
 done
 refuse 1 "is a directory" compile "$tmp/"
+refuse 1 "there is no file nosuchfile" compile nosuchfile
+refuse 1 "attn needs" compile attn # no file, but a problem's first word
 printf '%s\0 causal' "$good" >"$tmp/nul.problem"
 refuse 1 "is no text: byte 42 is 0" compile "$tmp/nul.problem"
 # a full disk, and no output at all: what is lost is told

@@ -254,6 +254,11 @@ class Calls(unittest.TestCase):
         for ask in (self.kv.compile, self.kv.explain, self.kv.why, self.kv.keys):
             with self.assertRaisesRegex(kvjit.Error, "BAD_PROBLEM: .*heads=3:2"):
                 ask("attn q=bf16 kv=bf16 heads=3:2 dim=32 page=16")
+            for wrong in (None, b"attn q=bf16", 3):
+                with self.assertRaisesRegex(kvjit.Error, "BAD_ARGUMENT: text: a str is wanted, not "):
+                    ask(wrong)
+        with self.assertRaisesRegex(kvjit.Error, "BAD_ARGUMENT: sched: a str is wanted, not bytes"):
+            self.kv.compile(PROBLEM, sched=b"split=64")
         with self.assertRaisesRegex(kvjit.Error, "no-such-row"):
             kvjit.Context(target="no-such-row")
         with self.assertRaises(TypeError):

@@ -59,6 +59,21 @@ static bool check_runs(kir_checker *c, kir_ref n, kir_attr attr, int64_t depth)
 	return true;
 }
 
+/* Tiles of rows are loaded whole, whatever n is. */
+static bool check_any_rows(kir_checker *c, kir_ref n)
+{
+	static const char *const rows[] = { "a", "as", "c" };
+
+	for (unsigned i = 0; i < sizeof rows / sizeof *rows; i++) {
+		kir_ref x = kir_operand(c->f, n, rows[i]);
+
+		if (x && kir_type_of(c->f, x)->dim[0] > 0)
+			return kir_complain(c, n, "%s=%s: its first extent must be ?", rows[i],
+			                    kir_value_text(c, x));
+	}
+	return true;
+}
+
 /* c[?,N], a[?,K], as[?,K / group], w[N,K], ws[N / block, K / wgroup]: the sizes are static. */
 bool kir_check_gemm(kir_checker *c, kir_ref n)
 {
@@ -69,8 +84,13 @@ bool kir_check_gemm(kir_checker *c, kir_ref n)
 	int64_t wgroup = kir_attr_of(f, n, KIR_ATTR_wgroup);
 	int64_t block = kir_attr_of(f, n, KIR_ATTR_block), per, wper;
 
+	const kir_type *out = kir_type_of(f, kir_operand(f, n, "c"));
+
 	if (cols <= 0 || depth <= 0)
 		return kir_complain(c, n, "columns of a and c must be known extents");
+	if (!kir_is_float((kir_elem)out->elem) || kir_elem_bytes((kir_elem)out->elem) < 2)
+		return kir_complain(c, n, "c is of %s; it must be of f32, bf16 or f16",
+		                    kir_elems[out->elem].name);
 	if (group < 0 || wgroup < 0 || block < 1)
 		return kir_complain(c, n,
 		                    "group and wgroup must be 0 or more, block 1 or more");
@@ -87,7 +107,7 @@ bool kir_check_gemm(kir_checker *c, kir_ref n)
 	       check_extent(c, n, "as", 1, parts_of(depth, group)) &&
 	       check_extent(c, n, "w", 0, cols) && check_extent(c, n, "w", 1, depth / wper) &&
 	       check_extent(c, n, "ws", 0, parts_of(cols, block)) &&
-	       check_extent(c, n, "ws", 1, parts_of(depth, wgroup));
+	       check_extent(c, n, "ws", 1, parts_of(depth, wgroup)) && check_any_rows(c, n);
 }
 
 bool kir_check_relayout(kir_checker *c, kir_ref n)

@@ -362,9 +362,9 @@ static bool check_dequant(kir_checker *c, kir_ref n)
 		return wrong_operand(c, n, 0, "numbers of the result's shape");
 	if (!kir_is_float((kir_elem)d->elem))
 		return wrong_operand(c, n, 1, "of floats");
-	if (c->f->node[n].nsrc == 3 && (!kir_is_float((kir_elem)type_at(c, n, 2)->elem) ||
-	                                !same_dims(type_at(c, n, 2), d)))
-		return wrong_operand(c, n, 2, "floats of the scales' shape");
+	if (c->f->node[n].nsrc == 3 &&
+	    (type_at(c, n, 2)->elem != d->elem || !same_dims(type_at(c, n, 2), d)))
+		return wrong_operand(c, n, 2, "of the scales' type");
 	if (!d->rank)
 		return true;
 	if (group) {

@@ -62,7 +62,7 @@ static bool plain_rows(const kir_type *t, factor *x)
 		return false;
 	if (kir_row_stride(t) >= 0)
 		return x->run == 1 || !x->trans;
-	if (pieces_of(t, row) != 1 || !r || r->mod)
+	if (pieces_of(t, row) != 1 || !r || r->mod || r->stride < 1)
 		return false;
 	x->pitch = r->stride;
 	return true;
@@ -82,7 +82,7 @@ static bool packed_rows(const kir_type *t, factor *x, int64_t wide)
 		const kir_piece *p = &t->piece[i];
 
 		if (p->axis == col && p != fine) {
-			if (p->dyn || p->div != fine->mod || p->mod)
+			if (p->dyn || p->div != fine->mod || p->mod || p->stride < 1)
 				return false;
 			x->pitch = p->stride;
 		}

@@ -103,7 +103,7 @@ static kir_ref product_of(const late *l, kir_ref s)
 	       kir_type_of(f, kir_src(f, s, 1))->rank == 1)
 		s = kir_src(f, s, 0);
 	if (!is_op(f, s, KIR_OP_dot) || l->nuse[s] != 1 || f->node[s].nsrc > 2 ||
-	    kir_type_of(f, s)->elem != KIR_f32)
+	    kir_type_of(f, s)->elem != KIR_f32 || kir_type_of(f, query_of(f, s))->rank != 2)
 		return 0;
 	kir_elem e = (kir_elem)kir_type_of(f, query_of(f, s))->elem;
 

@@ -200,6 +200,7 @@ typedef struct kvjit_indexer {
  * than the cache's where a KV head's query heads are handled in tiles. */
 typedef struct kvjit_shape {
 	int64_t heads, kv_heads, dim_v;
+	int64_t head_tiles; /* of each KV head of the cache */
 	int ncache;
 	int64_t page[2];
 	int64_t sparse[2]; /* entries of a query's index list; 0: keys by block table */

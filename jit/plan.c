@@ -292,8 +292,10 @@ static void put(int32_t *at, int32_t a, int32_t b, int32_t c, int32_t d, int32_t
 	memcpy(at, item, sizeof(item));
 }
 
-/* The pieces of one tile of queries of one KV head. */
-static void fill_tile(filler *f, int32_t seq, int32_t head, int32_t first, int32_t nq)
+/* The pieces of one tile of queries, for `heads` tiles of the query heads of one KV head from
+ * `head` on. Those of a piece follow each other: they read the same keys. */
+static void fill_tile(filler *f, int32_t seq, int32_t head, int32_t heads, int32_t first,
+                      int32_t nq)
 {
 	int32_t len = f->lens[seq], row = f->batch->query_starts[seq] + first;
 	int64_t pieces = pieces_of(len, f->shape->split), split = f->shape->split;
@@ -301,30 +303,36 @@ static void fill_tile(filler *f, int32_t seq, int32_t head, int32_t first, int32
 	if (pieces == 1) {
 		if (f->shape->causal && len)
 			len -= f->batch->query_starts[seq + 1] - row - nq;
-		put(f->work + (int64_t)f->nwork++ * KIR_ITEM, seq, head, first, 0, len, -1, nq,
-		    row);
+		for (int32_t h = head; h < head + heads; h++)
+			put(f->work + (int64_t)f->nwork++ * KIR_ITEM, seq, h, first, 0, len, -1,
+			    nq, row);
 		return;
 	}
-	put(f->join + (int64_t)f->njoin++ * KIR_ITEM, row, head, f->nslots, (int32_t)pieces, nq,
-	    seq, 0, 0);
+	for (int32_t h = 0; h < heads; h++)
+		put(f->join + (int64_t)f->njoin++ * KIR_ITEM, row, head + h,
+		    f->nslots + h * (int32_t)pieces, (int32_t)pieces, nq, seq, 0, 0);
 	for (int64_t i = 0; i < pieces; i++) {
 		int64_t end = (i + 1) * split < len ? (i + 1) * split : len;
 
-		put(f->work + (int64_t)f->nwork++ * KIR_ITEM, seq, head, first,
-		    (int32_t)(i * split), (int32_t)end, f->nslots++, nq, row);
+		for (int32_t h = 0; h < heads; h++)
+			put(f->work + (int64_t)f->nwork++ * KIR_ITEM, seq, head + h, first,
+			    (int32_t)(i * split), (int32_t)end,
+			    f->nslots + h * (int32_t)pieces + (int32_t)i, nq, row);
 	}
+	f->nslots += heads * (int32_t)pieces;
 }
 
 static void fill(filler *f)
 {
 	int64_t tile = f->shape->q_tile;
+	int32_t heads = (int32_t)f->shape->head_tiles;
 
 	for (int32_t s = 0; s < f->batch->nseq; s++) {
 		int64_t nq = f->batch->query_starts[s + 1] - f->batch->query_starts[s];
 
-		for (int32_t h = 0; h < f->shape->kv_heads; h++)
+		for (int32_t h = 0; h < f->shape->kv_heads; h += heads)
 			for (int64_t q = 0; q < nq; q += tile)
-				fill_tile(f, s, h, (int32_t)q,
+				fill_tile(f, s, h, heads, (int32_t)q,
 				          (int32_t)(nq - q < tile ? nq - q : tile));
 	}
 }

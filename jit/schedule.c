@@ -98,10 +98,13 @@ bool kvjit_shape_of(const kir_func *f, kvjit_shape *out)
 	out->heads = rows->dim[1];
 	out->dim_v = rows->dim[2];
 	out->kv_heads = pages->dim[1];
-	if (out->kv_heads > 0 && out->heads % out->kv_heads == 0)
-		out->kv_heads =
-		    out->heads /
-		    kpass_head_tile(f->target, out->heads / out->kv_heads, out->dim_v);
+	out->head_tiles = 1;
+	if (out->kv_heads > 0 && out->heads % out->kv_heads == 0) {
+		int64_t group = out->heads / out->kv_heads;
+
+		out->head_tiles = group / kpass_head_tile(f->target, group, out->dim_v);
+		out->kv_heads *= out->head_tiles;
+	}
 	index = a ? kir_type_of(f, kir_operand(f, a, "index")) : param_type(f, "index");
 	out->sparse[0] = index && index->rank == 2 ? index->dim[1] : 0;
 	out->page[0] = pages->dim[2];
@@ -322,6 +325,20 @@ static void default_rescale(kir_func *f, const kvjit_shape *s)
  * for each tile of queries takes longer than the products: several share what is widened. And
  * keys that L2 doesn't hold are read for many rows at a time. Both where hints say how many
  * queries there are. */
+enum { LATENT_BLOCK = 4 }; /* tiles of 32 rows, whose sums take 256 KiB */
+
+/* Rows of a latent cache serve keys and values of many heads: a block of items, which are tiles
+ * of heads and then of queries, shares them where products take tile registers. */
+static int latent_q_block(const kir_func *f, const kir_problem *p, const kvjit_shape *s)
+{
+	int64_t qlen = p->qlen > 1 ? p->qlen : 1, q_tile = f->sched.q_tile;
+	int64_t items = (qlen + q_tile - 1) / q_tile * s->head_tiles;
+
+	if (f->sched.widen == KIR_widen_off || items < 2)
+		return 0;
+	return (int)(items < LATENT_BLOCK ? items : LATENT_BLOCK);
+}
+
 static int default_q_block(const kir_func *f, kir_ref attention, const kir_problem *p,
                            const kvjit_shape *s)
 {
@@ -330,6 +347,8 @@ static int default_q_block(const kir_func *f, kir_ref attention, const kir_probl
 	int64_t q_tile = f->sched.q_tile, heads = s->kv_heads;
 	kir_elem e = (kir_elem)k->elem;
 
+	if (kpass_has_tiles(f) && s->ncache == 1 && kpass_shares_rows(f, attention))
+		return latent_q_block(f, p, s);
 	if (!kpass_has_tiles(f) || !value || p->sparse || p->qlen / q_tile < 2)
 		return 0;
 	kpass_order o = { .ctx = p->ctx,
@@ -352,6 +371,27 @@ static int default_q_block(const kir_func *f, kir_ref attention, const kir_probl
 	return (int)kpass_default_q_block(f->target, &o);
 }
 
+static int default_kv_tile(const kir_func *f, kir_ref attention, const kvjit_shape *s)
+{
+	int64_t dim_k = kir_type_of(f, kir_operand(f, attention, "q"))->dim[2];
+
+	return (int)kpass_default_kv_tile(f, common_run(f, s), dim_k,
+	                                  kir_operand(f, attention, "v") ? s->dim_v : 0,
+	                                  f->sched.q_tile);
+}
+
+/* Fewer items share what is brought of a cache; one alone reads tiles of a page. */
+static void smaller_block(kir_func *f, const bool *given)
+{
+	kir_ref n = kvjit_find_op(f, KIR_OP_attention);
+	kvjit_shape s;
+
+	f->sched.q_block /= 2;
+	if (n && f->sched.q_block < 2 && !is_given(given, "kv_tile") &&
+	    kpass_shares_rows(f, n) && kvjit_shape_of(f, &s))
+		f->sched.kv_tile = default_kv_tile(f, n, &s);
+}
+
 void kvjit_default_schedule(kir_func *f, const kir_problem *p)
 {
 	kir_ref n = kvjit_find_op(f, KIR_OP_attention);
@@ -371,14 +411,15 @@ void kvjit_default_schedule(kir_func *f, const kir_problem *p)
 	if (!f->sched.q_tile)
 		f->sched.q_tile =
 		    s.sparse[0] ? 1 : default_q_tile(f, &s, dim_k, p ? p->qlen : 1);
-	if (!f->sched.kv_tile)
-		f->sched.kv_tile = (int)kpass_default_kv_tile(
-		    f, common_run(f, &s), dim_k, kir_operand(f, n, "v") ? s.dim_v : 0,
-		    f->sched.q_tile);
-	if (!f->sched.split && p && !is_given(p->has_knob, "split") && param_type(f, "part"))
-		f->sched.split = default_split(p, &s);
 	if (!f->sched.q_block && p && !is_given(p->has_knob, "q_block"))
 		f->sched.q_block = default_q_block(f, n, p, &s);
+	if (!f->sched.kv_tile && f->sched.q_block > 1 && kpass_has_tiles(f) &&
+	    f->sched.widen != KIR_widen_off && kpass_shares_rows(f, n))
+		f->sched.kv_tile = KPASS_SHARED_TILE;
+	if (!f->sched.kv_tile)
+		f->sched.kv_tile = default_kv_tile(f, n, &s);
+	if (!f->sched.split && p && !is_given(p->has_knob, "split") && param_type(f, "part"))
+		f->sched.split = default_split(p, &s);
 	default_rescale(f, &s);
 }
 
@@ -392,7 +433,7 @@ bool kvjit_smaller_tile(kir_func *f, const bool *given)
 		return true;
 	}
 	if (f->sched.q_block > 1 && !is_given(given, "q_block")) {
-		f->sched.q_block /= 2;
+		smaller_block(f, given);
 		return true;
 	}
 	if (f->sched.q_tile > 1 && !is_given(given, "q_tile")) {

@@ -75,7 +75,8 @@ static void scales(const attn *a, item *it)
 	if (a->rotated[0])
 		s = e2(f, KIR_OP_mul, f32, s,
 		       f32c(f, 1.0 / (double)kir_side_block(a->rotated[0], a->key[0].dim)));
-	it->scale = s;
+	/* the sign is in queries that were put in order */
+	it->scale = it->place ? e1(f, KIR_OP_abs, f32, s) : s;
 	it->vscale = a->vd ? descale(a, a->vd, it->seq, it->head) : 0;
 }
 
@@ -111,9 +112,14 @@ static void load_queries(const attn *a, item *it)
 		t.dim[2] = a->key[i].dim;
 		if (i)
 			src[3] = s64c(f, a->key[i].from);
-		kir_ref q = kir_emit(f, KIR_OP_load, kir_type_intern(m, &t), src, 5, NULL);
+		kir_type_id rows = kir_tile(m, e, a->rows, a->key[i].dim);
+		kir_ref q;
 
-		q = e1(f, KIR_OP_reshape, kir_tile(m, e, a->rows, a->key[i].dim), q);
+		if (it->place)
+			q = e3(f, KIR_OP_load, rows, a->queries, it->place, s64c(f, 0));
+		else
+			q = e1(f, KIR_OP_reshape, rows,
+			       kir_emit(f, KIR_OP_load, kir_type_intern(m, &t), src, 5, NULL));
 		it->q[i] = as_elem(f, q, KIR_f32);
 		if (a->mean) /* keys are one part */
 			it->mean = mean_scores(a, it, it->q[i]);
@@ -203,7 +209,7 @@ kir_ref attn_codes(const attn *a, const part *p, const kir_ref at[5], kir_ref up
 
 	if (p->wide)
 		return e3(f, KIR_OP_load, kir_tile(m, KIR_bf16, a->kv_tile, p->dim), p->wide,
-		          at[4], at[3]);
+		          at[4], first);
 	x = kir_emit(f, KIR_OP_load, kir_tile(m, e, a->kv_tile, p->dim / per), src,
 	             cut && !p->packed ? 6 : 5, NULL);
 	if (!p->packed)
@@ -338,13 +344,18 @@ void attn_place(const attn *a, const item *it, kir_ref j, kir_ref at[5])
 {
 	kir_func *f = a->f;
 	kir_type_id s64 = kir_scalar(f->module, KIR_s64);
+
+	at[4] = a->chunk ? e2(f, KIR_OP_sub, s64, j, a->chunk) : 0;
+	if (a->shared) { /* a tile of the chunk may be of several pages */
+		at[0] = at[1] = at[2] = at[3] = s64c(f, 0);
+		return;
+	}
 	kir_ref idx[2] = { it->seq, e2(f, KIR_OP_fdiv, s64, j, s64c(f, a->page)) };
 
 	at[0] = as_elem(f, load1(f, a->table, 2, idx), KIR_s64);
 	at[1] = it->head;
 	at[2] = e2(f, KIR_OP_mod, s64, j, s64c(f, a->page));
 	at[3] = s64c(f, 0);
-	at[4] = a->chunk ? e2(f, KIR_OP_sub, s64, j, a->chunk) : 0;
 }
 
 bool attn_keys(const attn *a, const item *it, kir_ref first, kir_ref end, softmax_state *s,
@@ -369,6 +380,8 @@ bool attn_keys(const attn *a, const item *it, kir_ref first, kir_ref end, softma
 		listed = expand_gather(f, &a->gather, it->row, it->head, j, it->end);
 	} else {
 		attn_place(a, it, j, at);
+	}
+	if (!a->gather.index && !a->shared) {
 		upto = iadd(a, at[2], e2(f, KIR_OP_sub, s64, it->end, j));
 	}
 	for (unsigned i = 0; i < a->nkey; i++)
@@ -555,7 +568,7 @@ static bool check_tiles(const attn *a, kir_diag *why)
 		          (int)a->kv_tile, (int)a->key[0].tokens);
 		return false;
 	}
-	if (!a->gather.index && a->page % a->kv_tile) {
+	if (!a->gather.index && !a->shared && a->page % a->kv_tile) {
 		kir_error(why, 0, 0, "knob kv_tile=%d must divide the page's %d tokens",
 		          (int)a->kv_tile, (int)a->page);
 		return false;
@@ -588,16 +601,19 @@ static bool set_up(attn *a, kir_diag *why)
 	a->tiles = a->heads / kv_heads / a->group;
 	bool inside = !expand_operand(in, n, a->map, "v");
 
+	a->q_block = a->f->sched.q_block;
+	a->shared = attn_shares(a);
+
 	if (inside)
 		a->vd = a->kd;
 	a->q_tile = a->f->sched.q_tile ? a->f->sched.q_tile : 1;
 	a->rows = a->q_tile * a->group;
 	int64_t dim_k = kir_type_of(a->f, a->q)->dim[2];
 
-	a->kv_tile = a->f->sched.kv_tile
-	                 ? a->f->sched.kv_tile
-	                 : kpass_default_kv_tile(a->f, kir_key_run(in, n), dim_k,
-	                                         inside ? 0 : a->dim_v, a->q_tile);
+	a->kv_tile = a->f->sched.kv_tile ? a->f->sched.kv_tile
+	             : a->shared         ? KPASS_SHARED_TILE
+	                         : kpass_default_kv_tile(a->f, kir_key_run(in, n), dim_k,
+	                                                 inside ? 0 : a->dim_v, a->q_tile);
 	a->score_region = n + 1;
 	for (end = n + 1; in->node[end].op != KIR_OP_yield; end++)
 		;

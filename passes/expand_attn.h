@@ -3,6 +3,7 @@
  *
  *     expand_attn.c    items, tiles of keys, the loop over them
  *     expand_block.c   several items over one chunk of keys
+ *     expand_latent.c  the same of a latent cache: keys and values of one row
  *     expand_result.c  results, pieces and their joining
  */
 #ifndef KVJIT_PASSES_EXPAND_ATTN_H
@@ -54,7 +55,11 @@ typedef struct attn {
 	int64_t q_tile, rows, kv_tile;
 	int64_t q_block, kv_chunk; /* items of an iteration, keys that they pass over in turn */
 	bool widen_key, widen_value;
-	kir_ref chunk; /* first key of those, where any part is widened, or 0 */
+	bool shared;        /* rows of a latent cache are widened for all items of a block */
+	part stored[PARTS]; /* of the keys then, as they lie in the cache */
+	unsigned nstored;
+	kir_ref queries; /* those of a block in the order of products, or 0 */
+	kir_ref chunk;   /* first key of those, where any part is widened, or 0 */
 	kir_ref score_region, mask_region;
 	bool plain_score; /* the region yields its argument */
 } attn;
@@ -68,6 +73,7 @@ typedef struct item {
 	kir_ref vscale;   /* f32 or 0                               */
 	kir_ref q[PARTS]; /* f32<R x D>, for each part of the keys  */
 	kir_ref mean;     /* f32<R>: what the keys' mean adds to each score, or 0 */
+	kir_ref place;    /* of its first row in attn.queries, or 0 */
 } item;
 
 static inline kir_type_id attn_vec(const attn *a, kir_elem e)
@@ -95,8 +101,9 @@ static inline kir_ref iadd(const attn *a, kir_ref x, kir_ref y)
 /* Whether part i of the keys is part i of the values, all of it: one tile serves both. */
 static inline bool is_value(const attn *a, unsigned i)
 {
-	return i < a->nvalue && i < a->nkey && a->key[i].codes == a->value[i].codes &&
-	       a->key[i].column == a->value[i].column && a->key[i].dim == a->value[i].dim;
+	return i < a->nvalue && i < a->nkey && !a->shared &&
+	       a->key[i].codes == a->value[i].codes && a->key[i].column == a->value[i].column &&
+	       a->key[i].dim == a->value[i].dim;
 }
 
 /* An item's fields, and what follows from them: places and scale of its rows, queries. */
@@ -118,6 +125,16 @@ bool attn_keys(const attn *a, const item *it, kir_ref first, kir_ref end, softma
 bool attn_set_blocks(attn *a, kir_diag *why);
 /* The q_block items from w on, if w is the first of a block. */
 bool attn_block(const attn *a, kir_ref work, kir_ref w, kir_ref nwork, kir_diag *why);
+
+/* Whether a block's items share rows of a latent cache that are brought into locals as bf16,
+ * the values beside in the order of products; asked once parts and knobs are known. */
+bool attn_shares(const attn *a);
+/* A local of bf16 in the order of products, its axis of pairs being `inner`. */
+kir_ref attn_ordered(const attn *a, int64_t rows, int64_t cols, uint8_t inner);
+/* Locals of a latent block; keys become one part, values another. */
+void attn_latent_begin(attn *a);
+/* The rows of the chunk from `first` to `end`, those from `last` on as zeros. */
+void attn_latent_widen(const attn *a, const item *it, kir_ref first, kir_ref end, kir_ref last);
 
 /* The result of an item, or its piece of one. */
 void attn_finish(const attn *a, const item *it, softmax_state s);

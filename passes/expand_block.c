@@ -82,6 +82,15 @@ static void block_store(const attn *a, const block *b, kir_ref i, softmax_state 
 		         (kir_ref[]){ s.acc[k], b->acc[k], row, zero }, 4, NULL);
 }
 
+/* The KV head of item i, of which there may be several tiles of query heads. */
+static kir_ref head_of(const attn *a, kir_ref work, kir_ref i)
+{
+	kir_type_id s64 = kir_scalar(a->f->module, KIR_s64);
+	kir_ref head = attn_field(a, work, i, W_HEAD);
+
+	return a->tiles > 1 ? e2(a->f, KIR_OP_fdiv, s64, head, s64c(a->f, a->tiles)) : head;
+}
+
 /* Whether item i is of the same sequence and head as one whose fields are seq and head. */
 static kir_ref same_keys(const attn *a, kir_ref work, kir_ref i, kir_ref seq, kir_ref head)
 {
@@ -89,7 +98,7 @@ static kir_ref same_keys(const attn *a, kir_ref work, kir_ref i, kir_ref seq, ki
 
 	return e2(a->f, KIR_OP_and, i1,
 	          e2(a->f, KIR_OP_eq, i1, attn_field(a, work, i, W_SEQ), seq),
-	          e2(a->f, KIR_OP_eq, i1, attn_field(a, work, i, W_HEAD), head));
+	          e2(a->f, KIR_OP_eq, i1, head_of(a, work, i), head));
 }
 
 /* The least first key and the greatest end of the block's items; only of those that read the
@@ -103,7 +112,7 @@ static void block_reach(const attn *a, const block *b, kir_ref work, kir_ref of,
 
 	if (of) {
 		seq = attn_field(a, work, of, W_SEQ);
-		head = attn_field(a, work, of, W_HEAD);
+		head = head_of(a, work, of);
 	}
 	kir_ref loop = kir_for(f, b->begin, b->end, 1, false, ends, 2);
 	kir_ref i = loop + 1, mine = of ? same_keys(a, work, i, seq, head) : 0;
@@ -120,7 +129,39 @@ static void block_reach(const attn *a, const block *b, kir_ref work, kir_ref of,
 	out[1] = loop + 1;
 }
 
-static block block_begin(const attn *a, kir_ref w, kir_ref nwork)
+/* Rows q of 16-bit floats with the sign of c: one bit of each. */
+static kir_ref with_sign(kir_func *f, kir_ref q, kir_ref c)
+{
+	kir_type_id t = f->node[q].type, s32 = kir_scalar(f->module, KIR_s32);
+	kir_type_id wt = kir_with_elem(f->module, t, KIR_s16);
+	kir_ref bit = e1(f, KIR_OP_bitcast, s32, c);
+
+	bit = e2(f, KIR_OP_and, s32, bit, kir_const_i(f, KIR_s32, INT32_MIN));
+	bit = e2(f, KIR_OP_shr, s32, bit, kir_const_i(f, KIR_s32, 16));
+	q = e2(f, KIR_OP_xor, wt, e1(f, KIR_OP_bitcast, wt, q), as_elem(f, bit, KIR_s16));
+	return e1(f, KIR_OP_bitcast, t, q);
+}
+
+/* The queries of item i, with the sign of what scales their scores, into the local that
+ * products read them from, once a block. */
+static void order_queries(const attn *a, const block *b, kir_ref work, kir_ref i)
+{
+	kir_func *f = a->f;
+	item it = attn_item(a, work, i);
+	kir_type t = *kir_type_of(f, a->q);
+	int64_t dim = kir_type_of(f, a->q)->dim[2];
+	kir_ref src[5] = { a->q, it.row, it.head0, s64c(f, 0), iadd(a, it.row, it.count) }, q;
+
+	attn_rows(a, &it);
+	t = (kir_type){ .elem = t.elem, .rank = 3, .dim = { a->q_tile, a->group, dim } };
+	q = kir_emit(f, KIR_OP_load, kir_type_intern(f->module, &t), src, 5, NULL);
+	q = e1(f, KIR_OP_reshape, kir_tile(f->module, (kir_elem)t.elem, a->rows, dim), q);
+	q = with_sign(f, q, it.scale);
+	kir_emit(f, KIR_OP_store, KIR_NO_TYPE,
+	         (kir_ref[]){ q, a->queries, block_row(a, b, i), s64c(f, 0) }, 4, NULL);
+}
+
+static block block_begin(const attn *a, kir_ref work, kir_ref w, kir_ref nwork)
 {
 	kir_func *f = a->f;
 	kir_type_id s64 = kir_scalar(f->module, KIR_s64);
@@ -132,6 +173,8 @@ static block block_begin(const attn *a, kir_ref w, kir_ref nwork)
 	kir_ref loop = kir_for(f, w, b.end, 1, false, NULL, 0);
 
 	block_store(a, &b, loop + 1, attn_begin(a));
+	if (a->queries)
+		order_queries(a, &b, work, loop + 1);
 	kir_for_end(f, loop, NULL, 0);
 	return b;
 }
@@ -164,11 +207,10 @@ static bool is_wide(const attn *a, const part *p, int arithmetic)
 	return n <= digits(KIR_bf16) && !(grouped && p->zero);
 }
 
-/* A local for a chunk of a part's keys. inner: the axis of pairs, 1 for keys. */
-static kir_ref wide_local(const attn *a, const part *p, uint8_t inner)
+kir_ref attn_ordered(const attn *a, int64_t rows, int64_t cols, uint8_t inner)
 {
 	uint8_t outer = 1 - inner;
-	int64_t dim[2] = { a->kv_chunk, p->dim };
+	int64_t dim[2] = { rows, cols };
 	kir_type t = { .elem = KIR_bf16, .rank = 2, .buffer = true, .npieces = 4 };
 
 	t.dim[0] = dim[0];
@@ -204,7 +246,7 @@ static void widen_chunk(const attn *a, const block *b, kir_ref work, kir_ref i)
 	kir_ref before = e2(f, KIR_OP_max, s64, iadd(a, i, s64c(f, -1)), b->begin);
 	item it = attn_item(a, work, i);
 	kir_ref had = e2(f, KIR_OP_and, i1, e2(f, KIR_OP_gt, i1, i, b->begin),
-	                 same_keys(a, work, before, it.seq, attn_field(a, work, i, W_HEAD)));
+	                 same_keys(a, work, before, it.seq, it.head));
 	kir_ref cond = kir_if(f, had), reach[2], at[5];
 	int64_t step = a->kv_tile % STEP ? STEP / 2 : STEP; /* tiles are multiples of 16 */
 
@@ -219,16 +261,20 @@ static void widen_chunk(const attn *a, const block *b, kir_ref work, kir_ref i)
 
 	last = imul(a, e2(f, KIR_OP_fdiv, s64, last, s64c(f, a->kv_tile)), a->kv_tile);
 	end = e2(f, KIR_OP_min, s64, end, last);
-	kir_ref lj = kir_for(f, first, end, step, false, NULL, 0), j = lj + 1;
+	if (a->shared) {
+		attn_latent_widen(a, &it, first, end, reach[1]);
+	} else {
+		kir_ref lj = kir_for(f, first, end, step, false, NULL, 0), j = lj + 1;
 
-	attn_place(a, &it, j, at);
-	kir_ref upto = iadd(a, at[2], e2(f, KIR_OP_sub, s64, reach[1], j));
+		attn_place(a, &it, j, at);
+		kir_ref upto = iadd(a, at[2], e2(f, KIR_OP_sub, s64, reach[1], j));
 
-	if (a->key[0].wide)
-		widen_part(a, &a->key[0], at, 0, step);
-	if (a->value[0].wide)
-		widen_part(a, &a->value[0], at, upto, step);
-	kir_for_end(f, lj, NULL, 0);
+		if (a->key[0].wide)
+			widen_part(a, &a->key[0], at, 0, step);
+		if (a->value[0].wide)
+			widen_part(a, &a->value[0], at, upto, step);
+		kir_for_end(f, lj, NULL, 0);
+	}
 	kir_if_end(f, cond, NULL, 0);
 }
 
@@ -246,6 +292,7 @@ static bool chunk_of_item(const attn *a, const block *b, kir_ref work, kir_ref i
 	kir_ref cond = kir_if(f, e2(f, KIR_OP_lt, i1, first, end));
 	softmax_state s = block_load(a, b, i);
 
+	it.place = a->queries ? block_row(a, b, i) : 0;
 	attn_rows(a, &it);
 	if (!attn_keys(a, &it, first, end, &s, why))
 		return false;
@@ -262,14 +309,17 @@ bool attn_block(const attn *shared, kir_ref work, kir_ref w, kir_ref nwork, kir_
 	kir_type_id s64 = kir_scalar(f->module, KIR_s64), i1 = kir_scalar(f->module, KIR_i1);
 	kir_ref place = e2(f, KIR_OP_mod, s64, w, s64c(f, a->q_block)), reach[2];
 	kir_ref cond = kir_if(f, e2(f, KIR_OP_eq, i1, place, s64c(f, 0)));
-	block b = block_begin(a, w, nwork);
-	bool wide = a->widen_key || a->widen_value;
+	bool wide = a->widen_key || a->widen_value || a->shared;
+
+	if (a->shared)
+		attn_latent_begin(a);
+	block b = block_begin(a, work, w, nwork);
 
 	block_reach(a, &b, work, 0, reach);
 	if (a->widen_key)
-		a->key[0].wide = wide_local(a, &a->key[0], 1);
+		a->key[0].wide = attn_ordered(a, a->kv_chunk, a->key[0].dim, 1);
 	if (a->widen_value)
-		a->value[0].wide = wide_local(a, &a->value[0], 0);
+		a->value[0].wide = attn_ordered(a, a->kv_chunk, a->value[0].dim, 0);
 	kir_ref first =
 	    imul(a, e2(f, KIR_OP_fdiv, s64, reach[0], s64c(f, a->kv_chunk)), a->kv_chunk);
 	kir_ref lc = kir_for(f, first, reach[1], a->kv_chunk, false, NULL, 0);
@@ -301,7 +351,7 @@ static bool set_widened(attn *a, kir_diag *why)
 	bool plain = a->nkey == 1 && a->nvalue == 1 && !is_value(a, 0) && a->kv_tile % 16 == 0;
 	bool tiles = a->f->target->features & KIR_HAS_amx_bf16 && s->tiles != KIR_tiles_off;
 
-	if (a->q_block < 2 || s->widen == KIR_widen_off || (!s->widen && !tiles))
+	if (a->q_block < 2 || s->widen == KIR_widen_off || (!s->widen && !tiles) || a->shared)
 		return true;
 	a->widen_key = plain && is_wide(a, &a->key[0], s->qk) && a->key[0].dim % 2 == 0;
 	a->widen_value = plain && is_wide(a, &a->value[0], s->pv) && a->value[0].dim % 16 == 0;
@@ -319,10 +369,13 @@ static bool set_widened(attn *a, kir_diag *why)
 static kpass_order kept(const attn *a)
 {
 	const kir_type *codes = kir_type_of(a->f, a->key[0].codes), *cache;
-	kpass_order o = { .wide = a->widen_key || a->widen_value, .heads = codes->dim[1] };
+	kpass_order o = { .wide = a->widen_key || a->widen_value || a->shared,
+		          .heads = codes->dim[1] };
 
 	o.bytes =
 	    (a->widen_key ? a->key[0].dim * 2 : 0) + (a->widen_value ? a->value[0].dim * 2 : 0);
+	if (a->shared)
+		o.bytes = 2 * (kir_type_of(a->f, a->q)->dim[2] + a->dim_v);
 	for (unsigned i = 0; !o.wide && i < a->nkey + a->nvalue; i++) {
 		const part *p = i < a->nkey ? &a->key[i] : &a->value[i - a->nkey];
 
@@ -343,7 +396,6 @@ bool attn_set_blocks(attn *a, kir_diag *why)
 	const kir_sched *s = &a->f->sched;
 	kpass_order o;
 
-	a->q_block = s->q_block;
 	a->kv_chunk = s->kv_chunk;
 	if (a->q_block > 1 && (a->gather.index || a->f->target->lanes)) {
 		kir_error(why, 0, 0, "knob q_block=%d: %s, so 0 or 1", (int)a->q_block,

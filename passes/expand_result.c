@@ -102,7 +102,7 @@ static softmax_state normal_once(const attn *a, const item *it, softmax_state s,
 void attn_finish(const attn *a, const item *it, softmax_state s)
 {
 	kir_func *f = a->f;
-	bool wide = is_value(a, 0);
+	bool wide = is_value(a, 0) || a->shared;
 
 	for (unsigned i = 0; it->vscale && !wide && i < s.n; i++)
 		s.acc[i] = e2(f, KIR_OP_mul, f->node[s.acc[i]].type, s.acc[i], it->vscale);

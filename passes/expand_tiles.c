@@ -2,7 +2,10 @@
 /* expand_tiles.c -- how large attention's tiles are where nobody chose. */
 #include "passes.h"
 
-enum { WIDEST = 256 /* sums of values that registers hold a row of */ };
+enum {
+	WIDEST = 256,  /* sums of values that registers hold a row of */
+	TWO_TILES = 32 /* rows of them */
+};
 
 /* Engines of 8 lanes belong to half the registers, and loads there are a message for each word
  * of 8 keys: more than 32 keys, or 8 rows of 64 elements, were spilled. */
@@ -29,8 +32,10 @@ int64_t kpass_head_tile(const kir_target *t, int64_t group, int64_t dim_v)
 	int64_t most = t->slm_bytes ? t->slm_bytes / 8 : 32 * 1024, n = group,
 	        rows = t->features & KIR_HAS_xmx ? kpass_gpu_rows(t, dim_v, dim_v) : 0;
 
-	while (n > 1 &&
-	       (n * dim_v * 4 > most || group % n || (dim_v <= WIDEST && rows && n > rows)))
+	bool tiles = t->features & KIR_HAS_amx_tile;
+
+	while (n > 1 && (n * dim_v * 4 > most * (tiles && n <= TWO_TILES ? 2 : 1) ||
+	                 group % n || (dim_v <= WIDEST && rows && n > rows)))
 		n--;
 	return n;
 }
@@ -111,6 +116,24 @@ int64_t kpass_default_q_block(const kir_target *t, const kpass_order *o)
 	while (n > FEW && (o->tiles + n - 1) / n * o->lists < BLOCKS)
 		n /= 2;
 	return n < 2 ? 0 : n;
+}
+
+bool kpass_shares_rows(const kir_func *f, kir_ref n)
+{
+	static const char *const names[] = { "k", "r" };
+
+	if (kir_operand(f, n, "v") || kir_operand(f, n, "ks") || kir_operand(f, n, "rs") ||
+	    kir_operand(f, n, "index") || f->target->lanes)
+		return false;
+	for (unsigned i = 0; i < 2; i++) {
+		kir_ref x = kir_operand(f, n, names[i]);
+		kir_elem e = x ? (kir_elem)kir_type_of(f, x)->elem : KIR_bf16;
+
+		if (!kir_is_float(e) || e == KIR_e8m0 ||
+		    (e != KIR_bf16 && kir_elems[e].bits != 8))
+			return false;
+	}
+	return true;
 }
 
 int64_t kpass_default_kv_chunk(const kir_target *t, const kpass_order *o, int64_t kv_tile)

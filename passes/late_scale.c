@@ -20,8 +20,9 @@
  *
  * Requires level T, a processor that fuses multiplication and addition, and scores of which
  * nothing but their maxima and differences is used. The factor is a scalar: a positive literal
- * (scores of base e that went through ops of their own), or any, if the scores are one product
- * of a query of 16 or 32 bits, times numbers a row or a column.
+ * (scores of base e that went through ops of their own), one that is no less than 0 (an `abs`),
+ * or any, if the scores are one product of a query of 16 or 32 bits, times numbers a row or a
+ * column.
  */
 #include "emit.h"
 
@@ -124,7 +125,7 @@ static void find(late *l, kir_ref t)
 	if (is_op(f, c, KIR_OP_const)) {
 		if (!(f->node[c].f > 0))
 			return;
-	} else {
+	} else if (!is_op(f, c, KIR_OP_abs)) {
 		dot = product_of(l, kir_src(f, t, 0));
 		if (!dot || c > dot || l->sign[dot])
 			return;

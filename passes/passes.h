@@ -74,6 +74,10 @@ typedef struct kpass_order {
 
 /* Knob q_block where products take tile registers and nobody chose; 0: one tile. */
 int64_t kpass_default_q_block(const kir_target *t, const kpass_order *o);
+/* Whether the rows of attention n's cache serve as keys and values and are bf16 as they are:
+ * the items of a block may share them (expand_latent.c), in tiles of KPASS_SHARED_TILE keys. */
+bool kpass_shares_rows(const kir_func *f, kir_ref n);
+enum { KPASS_SHARED_TILE = 128 };
 /* Knob kv_chunk where it is 0, in tokens. bytes: of a key and its value, as they are kept for
  * the tiles of queries: stored, or widened, which lies in one piece. */
 int64_t kpass_default_kv_chunk(const kir_target *t, const kpass_order *o, int64_t kv_tile);

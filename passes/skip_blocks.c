@@ -345,15 +345,18 @@ static bool reads_pairs(const kir_func *f, kir_ref loop, kir_ref mask)
  * where products are so fast that the vectors beside them are what time goes into, in tile
  * registers if their rows are full (masked scores would be a second tile of them in L1, too),
  * and where the mask reads memory for each pair; but only where the tile is no more than two
- * products, as it is there twice. */
+ * products, as it is there twice. In tile registers parts of the values with the same weights
+ * are one. */
 static bool splits(const kir_func *f, kir_ref loop, kir_ref mask, kir_ref end)
 {
 	bool tiles = kpass_has_tiles(f);
 	unsigned products = 0;
+	kir_ref left = 0;
 
 	for (kir_ref n = loop; n < end; n++)
 		if (f->node[n].op == KIR_OP_dot) {
-			products++;
+			products += !kpass_has_tiles(f) || kir_src(f, n, 0) != left;
+			left = kir_src(f, n, 0);
 			tiles &= kir_type_of(f, n)->dim[0] >= KIR_AMX_ROWS;
 		}
 	return products == 2 && (f->target->lanes || tiles || reads_pairs(f, loop, mask));

@@ -6,6 +6,9 @@
  *     %b = fma %p, %s, %a : f32<4x16>
  *     store %b, %c[%i,0]
  *
+ * What a loop, or several in a row, carries from a load on to a store at the same place has its
+ * home there.
+ *
  * Requires a local whose rows lie one after the other, and columns that are known: products
  * read whole words of 4 bytes. A tile that is read is as it was until its last reader has it;
  * one that is computed in place has no reader but the store, and what its op reads of that
@@ -157,6 +160,53 @@ static kir_ref store_of(const vec *v, kir_ref n)
 		    !kir_is_const(f, kir_src(f, s, first + i), &x))
 			return 0;
 	return reads_in_place(v, n, s) ? s : 0;
+}
+
+/* What result x of a loop is handed to, alone: a store of it, or the next loop, whose result it
+ * then is; 0: anything else. */
+static kir_ref handed_to(const vec *v, kir_ref x)
+{
+	const kir_func *f = v->in;
+	kir_ref user = v->nuse[x] == 1 ? v->last[x] : 0;
+
+	if (!user)
+		return 0;
+	if (f->node[user].op == KIR_OP_store)
+		return kir_src(f, user, 0) == x ? user : 0;
+	if (f->node[user].op != KIR_OP_for)
+		return 0;
+	unsigned count = f->node[user].nsrc - 2;
+
+	for (unsigned i = 0; i < count; i++)
+		if (kir_src(f, user, 2 + i) == x)
+			return kir_region_yield(f, user + 2 + count) + 1 + i;
+	return 0;
+}
+
+void vec_keep_state(vec *v, kir_ref load, kir_ref res)
+{
+	const kir_func *f = v->in;
+	kir_ref x = res, root, store;
+
+	if (f->node[load].op != KIR_OP_load || v->nuse[load] != 1 ||
+	    !vec_names_local(v, load, kir_type_of(f, load)) || v->deferred[load] ||
+	    v->direct[load] || !stays(v, load))
+		return;
+	while ((store = handed_to(v, x)) && f->node[store].op != KIR_OP_store)
+		x = store;
+	if (!store || !at_same_place(f, load, store))
+		return;
+	root = kir_root(f, kir_src(f, load, 0));
+	for (kir_ref k = load + 1; k < store; k++) {
+		kir_op op = (kir_op)f->node[k].op;
+		bool reads = op == KIR_OP_load || op == KIR_OP_gather;
+
+		if ((reads || op == KIR_OP_store) &&
+		    kir_root(f, kir_src(f, k, reads ? 0 : 1)) == root)
+			return;
+	}
+	for (x = res; x != store; x = handed_to(v, x))
+		v->want[x] = v->val[load];
 }
 
 /* Pending groups that read the local. */

@@ -31,6 +31,10 @@
  * All other layouts are brought into product order as a whole (vec_pack.c). Where the sequence
  * ends inside the tile, a second copy of the product clears what lies behind.
  *
+ * Loads of what L1 isn't to hold take the streaming hint: the right factor's, each tile of
+ * which is loaded once in a prefill, or the left one's where that is keys and passes by queries
+ * that stay (turn.c).
+ *
  * Knobs: tiles (off: vectors), rows (up to 16: one tile of rows at a time), cols (tiles of
  * columns at a time), unroll (steps of a blocked product), stream (which loads leave L1 alone).
  */
@@ -309,6 +313,7 @@ typedef struct product {
 	bool has_acc;
 	kir_ref live; /* WIDENED: elements of the contraction that count, or 0  */
 	bool beside;  /* weights of the next tile stand between blocks (stagger.c) */
+	bool passing; /* the left factor streams by, the right one stays in L1  */
 	bool late;    /* sums of a block are stored in the next one             */
 	struct {
 		int64_t tile;
@@ -338,6 +343,7 @@ static int64_t hint_of(const product *p, bool cache)
 {
 	int knob = p->v->in->sched.stream;
 
+	cache = cache && !p->passing;
 	kir_chose(p->v->f, KIR_KNOB_stream, knob ? knob : KIR_stream_cache);
 	return knob == KIR_stream_all || (cache && knob != KIR_stream_off) ? KIR_HINT_t1
 	                                                                   : KIR_HINT_t0;
@@ -347,8 +353,20 @@ static void load_left(product *p, int64_t tile, vec_ix row, vec_ix step)
 {
 	int64_t size = kir_elem_bytes(p->a.elem);
 
-	move_local(p->v, KIR_OP_amx_load, tile, &p->a, row,
-	           vec_mul(p->v, step, p->g->bytes / size), KIR_HINT_t0);
+	move_local(
+	    p->v, KIR_OP_amx_load, tile, &p->a, row, vec_mul(p->v, step, p->g->bytes / size),
+	    p->passing && p->v->in->sched.stream != KIR_stream_off ? KIR_HINT_t1 : KIR_HINT_t0);
+}
+
+/* Whether a block's columns of the right factor stay in L1 while rows of the left one, which L1
+ * doesn't hold, pass by: columns are the outer loop. Read once, either is a stream. */
+static bool passes_by(const product *p)
+{
+	const vec_tiling *g = p->g;
+	int64_t depth = g->steps * g->bytes, l1 = p->v->in->target->l1_bytes;
+
+	return p->how == STORED && g->full > p->k.mb && g->full * g->m * depth > l1 &&
+	       p->k.nb * g->n * depth < l1;
 }
 
 /* Columns from c, which are those of `part` number j. */
@@ -667,6 +685,18 @@ static vec_tile rows_of_columns(vec *v, const vec_tile *t)
 		           .stride = t->rows };
 }
 
+/* That of product n, made once for products of one region that share it: parts of values. */
+static vec_tile turned_left(vec *v, kir_ref n)
+{
+	kir_ref x = kir_src(v->in, n, 0), end = kir_region_yield(v->in, n);
+
+	if (v->turned.of != x || v->turned.end != end)
+		v->turned.tile = rows_of_columns(v, vec_value(v, x));
+	v->turned.of = x;
+	v->turned.end = end;
+	return v->turned.tile;
+}
+
 bool vec_tiles_dot(vec *v, kir_ref n)
 {
 	kir_ref accn = kir_src(v->in, n, 2), live, cond;
@@ -678,7 +708,7 @@ bool vec_tiles_dot(vec *v, kir_ref n)
 	p.k = choices[p.g->choice];
 	p.a = *vec_value(v, kir_src(v->in, n, 0));
 	if (kir_attr_of(v->in, n, KIR_ATTR_trans) == 2)
-		p.a = rows_of_columns(v, &p.a);
+		p.a = turned_left(v, n);
 	/* that tile's own weights are carried: nothing else multiplies such */
 	p.beside = v->in->node[kir_src(v->in, n, 0)].op == KIR_OP_arg;
 	p.has_acc = accn != 0;
@@ -687,6 +717,7 @@ bool vec_tiles_dot(vec *v, kir_ref n)
 	if (!vec_factor_of(v, n, &p.b))
 		return false;
 	find_right(&p, &v->packed[n].tile);
+	p.passing = passes_by(&p);
 	p.out = vec_home(v, n);
 	v->val[n] = p.out;
 	live = p.how != HOME ? vec_live_rows(v, &p.b) : 0;

@@ -9,11 +9,12 @@
  * register (vec_group.c). Locals are small against L1, and their traffic against that of the
  * cache tiles: a 4 x 64 tile of scores is 1 KiB beside 16 KiB of keys and values. Values
  * carried around a loop own one local each, updated in place where nobody reads the old
- * value later (mark_want).
+ * value later (mark_want), or where a local has them before and after (vec_place.c).
  *
  * Requires level T. Reads the target's vector width, knobs rows, cols, unroll. Rejects
- * functions whose locals exceed 256 KiB at any place, or all the local memory of a GPU, naming
- * the knobs that size them.
+ * functions whose locals exceed 256 KiB at any place (1 MiB with chunks, or with tile
+ * registers, one query and the smallest tiles of keys), or all the local memory of a GPU,
+ * naming the knobs that size them.
  */
 #include "vectorize.h"
 
@@ -143,6 +144,7 @@ static kir_ref lower_for(vec *v, kir_ref n)
 
 		if (!is_tile(v, s))
 			continue;
+		vec_keep_state(v, s, res);
 		vec_shape(kir_type_of(in, s), &rows, &cols);
 		home[i] = v->want[res].buf
 		              ? v->want[res]
@@ -465,6 +467,24 @@ static bool narrows(const kir_func *in, kir_ref n)
 	           kir_elem_bytes((kir_elem)kir_type_of(in, n)->elem);
 }
 
+/* Whether load s of a local that is in the order of words is read by nothing but products, as
+ * their right factor, none of which sees it changed. */
+static bool only_factor(const vec *v, kir_ref s)
+{
+	const kir_func *in = v->in;
+	unsigned found = 0;
+
+	if (in->node[s].op != KIR_OP_load || kir_type_of(in, s)->rank != 2 ||
+	    in->node[kir_src(in, s, 0)].op != KIR_OP_local ||
+	    vec_run(kir_type_of(in, kir_src(in, s, 0))) *
+	            kir_elem_bytes((kir_elem)kir_type_of(in, s)->elem) !=
+	        4)
+		return false;
+	for (kir_ref n = s + 1; n <= v->last[s]; n++)
+		found += in->node[n].op == KIR_OP_dot && kir_src(in, n, 1) == s;
+	return found == v->nuse[s] && !vec_changes(in, s, v->last[s]);
+}
+
 /* A cache tile whose only reader is a product's right factor, or a store of it in product
  * order, through conversions, isn't loaded: the reader reads memory. */
 static void defer_factors(vec *v)
@@ -479,6 +499,8 @@ static void defer_factors(vec *v)
 
 		if (in->node[n].op != KIR_OP_dot && !copy)
 			continue;
+		if (!copy && v->nuse[s] > 1 && only_factor(v, s))
+			v->deferred[s] = true;
 		while (k <= VEC_CHAIN_MAX && v->nuse[s] == 1) {
 			kir_op op = (kir_op)in->node[s].op;
 
@@ -573,7 +595,11 @@ static bool fits(const vec *v, kir_diag *why)
 {
 	const kir_sched *s = &v->in->sched;
 	bool gpu = v->in->target->lanes != 0;
-	int64_t cpu = s->q_block > 1 || s->m_chunk ? BLOCK_MAX : LOCAL_MAX, bytes;
+	/* 32 heads of one query are two tiles of rows, whatever keys of a latent cache take
+	 * beside them */
+	bool least = v->in->target->features & KIR_HAS_amx_tile && s->q_tile <= 1 &&
+	             s->kv_tile && s->kv_tile <= 16;
+	int64_t cpu = s->q_block > 1 || s->m_chunk || least ? BLOCK_MAX : LOCAL_MAX, bytes;
 	int64_t most = gpu ? (int64_t)v->in->target->slm_bytes : cpu;
 	kir_slots slots;
 

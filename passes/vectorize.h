@@ -72,8 +72,12 @@ typedef struct vec {
 	vec_tiling **tiling;       /* by product of in; 0: none                    */
 	bool tiled;                /* there is one                                     */
 	struct vec_packed *packed; /* by product of in: its right factor, made before a loop */
-	struct vec_sum **sum;      /* by node of in: the sum over groups that it is; 0: none */
-	int64_t lanes;             /* of 32 bits in a vector                           */
+	struct {
+		kir_ref of, end; /* a left factor, the end of the region it was turned in */
+		vec_tile tile;
+	} turned;
+	struct vec_sum **sum; /* by node of in: the sum over groups that it is; 0: none */
+	int64_t lanes;        /* of 32 bits in a vector                           */
 	int64_t local_bytes, local_most; /* of locals that live here; at any place */
 } vec;
 
@@ -161,6 +165,9 @@ bool vec_names_local(const vec *v, kir_ref access, const kir_type *t);
 /* Has elementwise n, or a product, computed where its only reader, a store, puts it in a local,
  * if that may be; who is pending and reads that place's old value is emitted before. */
 void vec_place_stored(vec *v, kir_ref n);
+/* Result `res` of a loop that begins with `load`: if a store puts it back where that is from,
+ * it stays there. */
+void vec_keep_state(vec *v, kir_ref load, kir_ref res);
 /* Whether what it stores is there already. */
 bool vec_is_placed(const vec *v, kir_ref store);
 /* Whether the tile that n loads is part of a local as it lies; makes that its value. */

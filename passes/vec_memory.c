@@ -388,14 +388,19 @@ static void weave_pairs(vec *v, kir_type_id t, kir_ref *x)
 		             y[2 + i / 2]));
 }
 
-/* 64 bytes of each of `unit` rows become as many lines of 16 columns. */
+/* 64 bytes of each of `unit` rows become as many lines of 16 columns. Into a local rows are the
+ * inner loop: its groups of columns lie a power of two apart, and lines of all of them would
+ * have one set of L1. */
 static void store_rows(vec *v, move *m, bool pairs)
 {
 	int64_t unit = 4 / kir_elem_bytes(m->home.elem), n = 16 * unit;
 	kir_type_id t = kir_vector(v->f->module, m->home.elem, n);
 	vec_ix at0 = m->at[m->first];
-	vec_loop lr = vec_loop_begin(v, m->tile->dim[0], unit);
-	vec_loop lc = vec_loop_begin(v, m->tile->dim[1], n);
+	bool local = v->f->node[m->buf].op == KIR_OP_local;
+	int64_t rows = m->tile->dim[0], cols = m->tile->dim[1];
+	vec_loop outer = vec_loop_begin(v, local ? cols : rows, local ? n : unit);
+	vec_loop inner = vec_loop_begin(v, local ? rows : cols, local ? unit : n);
+	vec_loop lr = local ? inner : outer, lc = local ? outer : inner;
 	kir_ref x[4];
 
 	for (int64_t i = 0; i < unit; i++)
@@ -407,8 +412,8 @@ static void store_rows(vec *v, move *m, bool pairs)
 	m->at[m->first] = vec_add(v, at0, lr.i);
 	for (int64_t i = 0; i < unit; i++)
 		access(v, m, KIR_OP_vstore, KIR_NO_TYPE, x[i], vec_add(v, lc.i, ix(16 * i)), 0);
-	vec_loop_end(v, &lc);
-	vec_loop_end(v, &lr);
+	vec_loop_end(v, &inner);
+	vec_loop_end(v, &outer);
 	m->at[m->first] = at0;
 }
 

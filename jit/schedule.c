@@ -170,6 +170,17 @@ static bool is_given(const bool *given, const char *name)
 	return false;
 }
 
+/* Whether tiles load the values as they lie: four tokens of an element side by side. */
+static bool values_in_tiles(const kir_func *f, kir_ref n)
+{
+	const kir_type *v = kir_type_of(f, kir_operand(f, n, "v"));
+
+	for (unsigned i = 0; i < v->npieces; i++)
+		if (v->piece[i].axis == 2 && v->piece[i].stride == 1)
+			return true;
+	return false;
+}
+
 /* Whether auto multiplies the codes of attention n as integers, with one digit of a query. */
 static bool meets_integers(const kir_func *f, kir_ref n)
 {
@@ -186,13 +197,17 @@ static bool meets_integers(const kir_func *f, kir_ref n)
 		if ((s->bits != 4 && s->elem != KIR_s8) || s->gran == KIR_GRAN_tokens ||
 		    s->rotate)
 			return false;
+		/* a product a key and value: nothing goes through memory around tiles */
+		if (s->bits == 8 && s->gran != KIR_GRAN_group && values_in_tiles(f, n))
+			return false;
 	}
 	return true;
 }
 
 /* A product of tiles takes as long with 4 of its 16 rows as with all; what goes through memory
  * around it (codes of 4 bits as bytes, each group's sums, rows of weights) does not pay for
- * itself with fewer than 16. Vectors of integers are faster up to 8: docs/experiments.md. */
+ * itself with fewer than 16. Vectors of integers are faster up to 8 (docs/experiments.md), but
+ * not over whole bytes in place amx, which tiles load as they lie, with two digits for free. */
 static void default_tiles(kir_func *f, const kir_problem *p, const kvjit_shape *s)
 {
 	int64_t rows = s->heads / s->kv_heads;

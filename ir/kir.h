@@ -182,7 +182,7 @@ typedef enum kir_arith {
 	X(pv, bf16, KIR_ARITH_bf16)     \
 	X(pv, int8, KIR_ARITH_int8)     \
 	X(pv, int8x2, KIR_ARITH_int8x2) \
-	X(tiles, off, 1)                \
+	X(tiles, off, 2)                \
 	X(widen, off, 1)                \
 	X(widen, on, 2)                 \
 	X(stream, off, 1)               \

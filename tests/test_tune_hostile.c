@@ -81,7 +81,7 @@ static bool commit(load *l, void *ctx)
 	case HANGING: hang(); return false;
 	case HUNGRY: return eat();
 	case ESCAPING:
-		bytes[out->bytes + 4096] = 1; /* flush with its page's end or not: beyond */
+		bytes[out->bytes + 4095] = 1; /* in the guard page, flush with it or not */
 		return true;
 	default:
 		if (!load_call(l))

@@ -2,32 +2,29 @@
 /* too_large.c -- programs whose tiles take more memory than a function may have. */
 #include "passes.h"
 
+#include <stdio.h>
+
 void kpass_too_large(const kir_sched *s, int64_t bytes, int64_t most, kir_diag *why)
 {
-	if (s->q_block > 1) {
-		kir_error(why, 0, 0,
-		          "tiles take %lld bytes of local memory, more than %lld: knobs "
-		          "q_block (now %d), kv_chunk (now %d), q_tile (now %d) and kv_tile "
-		          "(now %d) size them",
-		          (long long)bytes, (long long)most, s->q_block, s->kv_chunk, s->q_tile,
-		          s->kv_tile);
-		return;
-	}
-	if (s->m_chunk) {
-		kir_error(why, 0, 0,
-		          "tiles take %lld bytes of local memory, more than %lld: knobs "
-		          "m_chunk (now %d), n_chunk (now %d), m_tile (now %d) and n_tile "
-		          "(now %d) size them",
-		          (long long)bytes, (long long)most, s->m_chunk, s->n_chunk, s->m_tile,
-		          s->n_tile);
-		return;
-	}
-	kir_error(
-	    why, 0, 0,
-	    "tiles take %lld bytes of local memory, more than %lld: knobs q_tile (now %d) "
-	    "and kv_tile (now %d) size them, m_tile (now %d) and n_tile (now %d) those of "
-	    "a product",
-	    (long long)bytes, (long long)most, s->q_tile, s->kv_tile, s->m_tile, s->n_tile);
+	char knobs[160];
+
+	if (s->q_block > 1)
+		snprintf(knobs, sizeof knobs,
+		         "q_block (now %d), kv_chunk (now %d), q_tile (now %d) and kv_tile "
+		         "(now %d) size them",
+		         s->q_block, s->kv_chunk, s->q_tile, s->kv_tile);
+	else if (s->m_chunk)
+		snprintf(knobs, sizeof knobs,
+		         "m_chunk (now %d), n_chunk (now %d), m_tile (now %d) and n_tile "
+		         "(now %d) size them",
+		         s->m_chunk, s->n_chunk, s->m_tile, s->n_tile);
+	else
+		snprintf(knobs, sizeof knobs,
+		         "q_tile (now %d) and kv_tile (now %d) size them, m_tile (now %d) and "
+		         "n_tile (now %d) those of a product",
+		         s->q_tile, s->kv_tile, s->m_tile, s->n_tile);
+	kir_error(why, 0, 0, "tiles take %lld bytes of local memory, more than %lld: knobs %s",
+	          (long long)bytes, (long long)most, knobs);
 }
 
 /* Of a local, whose extents are known and whose elements lie together. */

@@ -382,7 +382,6 @@ static void test_errors(void **state)
 		{ "attn kv=int8 heads=8/2 dim=64 page=16", 20,
 		  "heads=8/2: two numbers have ':'" },
 		{ "attn kv=int8 heads=8 page=16", 1, "attn needs dim=..." },
-		{ "attn kv=int8 heads=8 dim=64", 1, "attn needs page=..." },
 		{ "quant heads=8 dim=64", 1, "quant needs to=..." },
 		{ OK "k=bf16", 37, "kv= names both formats; k= and v= exclude it" },
 		{ "attn k=bf16 heads=8 dim=64 page=16", 6, "k= goes with v=" },

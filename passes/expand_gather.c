@@ -23,7 +23,9 @@
  * The next tile's rows are touched in shares, one before each product. A processor has some
  * tens of lines under way and waits with the next touch until one has come: touched all at
  * once, beside the copy, rows take as long as memory takes for them, and nothing is computed
- * meanwhile. On GPUs, whose other sub-groups run on, they are touched beside the copy.
+ * meanwhile. On GPUs, whose other sub-groups run on, they are touched beside the copy. With
+ * tile registers, too: a load of a tile takes 16 lines from L1 or L2 and waits for each behind
+ * those that are on their way from memory.
  */
 #include "expand.h"
 
@@ -144,7 +146,7 @@ static void touch_next(kir_func *f, const row_gather *g, kir_ref row, kir_ref he
 /* Whether rows are touched between products, not beside the copy of others. */
 static bool spreads(const kir_func *f)
 {
-	return !f->target->lanes;
+	return !f->target->lanes && !kpass_has_tiles(f);
 }
 
 void expand_gather_touch(kir_func *f, const row_gather *g, kir_ref row, kir_ref head, kir_ref j,

@@ -168,7 +168,8 @@ static float fma_plain(float x)
 }
 
 #if defined(__x86_64__)
-__attribute__((target("avx512f"))) static uint64_t read_avx512(const void *from, size_t bytes)
+__attribute__((target("avx512f"))) static uint64_t read_avx512(const void *from, size_t bytes,
+                                                               size_t ahead)
 {
 	const char *p = from;
 	__m512i sum[CHAINS];
@@ -177,7 +178,7 @@ __attribute__((target("avx512f"))) static uint64_t read_avx512(const void *from,
 	for (size_t i = 0; i + 64 * CHAINS <= bytes; i += 64 * CHAINS)
 #pragma GCC unroll 8
 		for (int j = 0; j < CHAINS; j++) {
-			_mm_prefetch(p + i + AHEAD + 64 * j, _MM_HINT_T0);
+			_mm_prefetch(p + i + ahead + 64 * j, _MM_HINT_T0);
 			sum[j] = _mm512_add_epi64(sum[j], _mm512_loadu_si512(p + i + 64 * j));
 		}
 	for (int j = 1; j < CHAINS; j++)
@@ -185,7 +186,8 @@ __attribute__((target("avx512f"))) static uint64_t read_avx512(const void *from,
 	return (uint64_t)_mm512_reduce_add_epi64(sum[0]);
 }
 
-__attribute__((target("avx2"))) static uint64_t read_avx2(const void *from, size_t bytes)
+__attribute__((target("avx2"))) static uint64_t read_avx2(const void *from, size_t bytes,
+                                                          size_t ahead)
 {
 	const char *p = from;
 	__m256i sum[CHAINS];
@@ -194,7 +196,7 @@ __attribute__((target("avx2"))) static uint64_t read_avx2(const void *from, size
 	for (size_t i = 0; i + 32 * CHAINS <= bytes; i += 32 * CHAINS)
 #pragma GCC unroll 8
 		for (int j = 0; j < CHAINS; j++) {
-			_mm_prefetch(p + i + AHEAD + 32 * j, _MM_HINT_T0);
+			_mm_prefetch(p + i + ahead + 32 * j, _MM_HINT_T0);
 			sum[j] = _mm256_add_epi64(
 			    sum[j], _mm256_loadu_si256((const __m256i *)(p + i + 32 * j)));
 		}
@@ -232,14 +234,16 @@ __attribute__((target("avx2,fma"))) static float fma_avx2(float x)
 }
 #endif
 
-static uint64_t read_all(const void *from, size_t bytes)
+/* ahead: how far from a line the one is that is touched with it. */
+static uint64_t read_all(const void *from, size_t bytes, size_t ahead)
 {
 #if defined(__x86_64__)
 	if (__builtin_cpu_supports("avx512f"))
-		return read_avx512(from, bytes);
+		return read_avx512(from, bytes, ahead);
 	if (__builtin_cpu_supports("avx2"))
-		return read_avx2(from, bytes);
+		return read_avx2(from, bytes, ahead);
 #endif
+	(void)ahead;
 	return read_plain(from, bytes);
 }
 
@@ -278,7 +282,7 @@ static void run_piece(int64_t begin, int64_t end, void *ctx)
 	if (p->to)
 		memcpy(p->to + at, p->from + at, stop - at);
 	else
-		atomic_fetch_add(&p->sum, read_all(p->from + at, stop - at));
+		atomic_fetch_add(&p->sum, read_all(p->from + at, stop - at, AHEAD));
 }
 
 static double run_pieces(measure_team *t, piece *p)
@@ -314,12 +318,14 @@ static void run_blocks(int64_t begin, int64_t end, void *ctx)
 	for (int64_t i = begin; i < end; i++) {
 		/* a prime far from any power of two walks all blocks, far apart */
 		size_t at = (b->first + (size_t)i) * 7919 % b->count;
-		/* small ones are touched ahead: no stream tells the processor what comes */
-		if (b->block <= SMALL_BLOCK)
+		bool small = b->block <= SMALL_BLOCK;
+		/* small ones are touched ahead: no stream tells the processor what comes,
+		 * and what lies behind a block is no block that is read soon */
+		if (small)
 			touch(b->from + (b->first + (size_t)i + BLOCKS_AHEAD) * 7919 %
 			                    b->count * b->block,
 			      b->block);
-		sum += read_all(b->from + at * b->block, b->block);
+		sum += read_all(b->from + at * b->block, b->block, small ? 0 : AHEAD);
 	}
 	atomic_fetch_add(&b->sum, sum);
 }

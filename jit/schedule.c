@@ -181,23 +181,17 @@ static bool values_in_tiles(const kir_func *f, kir_ref n)
 	return false;
 }
 
-/* Whether auto multiplies the codes of attention n as integers, with one digit of a query. */
+/* Whether vectors of integers may be faster than tiles: not where these have a product a key
+ * and value, and nothing goes through memory around it. */
 static bool meets_integers(const kir_func *f, kir_ref n)
 {
 	int64_t format = kir_attr_of(f, n, KIR_ATTR_format);
-	kir_elem q = (kir_elem)kir_type_of(f, kir_operand(f, n, "q"))->elem;
-	int qk = f->sched.qk, pv = f->sched.pv;
 
-	if (format < 0 || format >= (int64_t)f->module->nformat || kir_elems[q].bits > 16 ||
-	    q == KIR_f16 || (qk && qk != KIR_ARITH_int8) || (pv && pv != KIR_ARITH_int8))
+	if (!kpass_one_digit(f, n))
 		return false;
 	for (int i = 0; i < 2; i++) {
 		const kir_side *s = &f->module->format[format]->side[i];
 
-		if ((s->bits != 4 && s->elem != KIR_s8) || s->gran == KIR_GRAN_tokens ||
-		    s->rotate)
-			return false;
-		/* a product a key and value: nothing goes through memory around tiles */
 		if (s->bits == 8 && s->gran != KIR_GRAN_group && values_in_tiles(f, n))
 			return false;
 	}
@@ -211,8 +205,7 @@ static bool meets_integers(const kir_func *f, kir_ref n)
 static void default_tiles(kir_func *f, const kir_problem *p, const kvjit_shape *s)
 {
 	int64_t rows = s->heads / s->kv_heads;
-	bool integers = f->target->features & KIR_HAS_amx_tile &&
-	                f->target->features & KIR_HAS_vnni && !f->sched.tiles &&
+	bool integers = f->target->features & KIR_HAS_amx_tile && !f->sched.tiles &&
 	                !(p && is_given(p->has_knob, "tiles"));
 
 	rows *= f->sched.q_tile ? f->sched.q_tile : p && p->qlen ? p->qlen : 1;

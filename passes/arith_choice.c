@@ -35,16 +35,20 @@ kir_ref arith_stored_factor(const kir_func *f, kir_ref n)
 	           : 0;
 }
 
-int arith_shift_of(const kir_func *f, kir_ref b)
+/* The same of codes of type e that lie two a byte, or one. */
+static int shift_of(kir_elem e, bool two)
 {
-	kir_elem e = (kir_elem)kir_type_of(f, b)->elem;
-
-	if (f->node[b].op == KIR_OP_unpack)
+	if (two)
 		return e == KIR_s8       ? 4
 		       : e == KIR_u8     ? 0
 		       : kir_is_float(e) ? kir_elems[e].bias + kir_elems[e].man - 1
 		                         : -1;
 	return e == KIR_s8 ? 0 : -1;
+}
+
+int arith_shift_of(const kir_func *f, kir_ref b)
+{
+	return shift_of((kir_elem)kir_type_of(f, b)->elem, f->node[b].op == KIR_OP_unpack);
 }
 
 bool arith_is_scale(const kir_func *f, kir_ref s)
@@ -207,4 +211,26 @@ kir_arith arith_choose(const kir_func *f, kir_ref n, kir_elem query)
 	if (bf16 && e != KIR_s8 && query_exact && kpass_fast_bf16(f))
 		return KIR_ARITH_bf16;
 	return KIR_ARITH_f32;
+}
+
+/* What arith_choose says of level T, of the level above: expand makes an unpack of codes of 4
+ * bits, scales by groups of tokens a column of the queries, and rotated queries f32.
+ */
+bool kpass_one_digit(const kir_func *f, kir_ref n)
+{
+	int64_t format = kir_attr_of(f, n, KIR_ATTR_format);
+	kir_elem q = (kir_elem)kir_type_of(f, kir_operand(f, n, "q"))->elem;
+	const int knob[] = { f->sched.qk, f->sched.pv };
+
+	if (format < 0 || format >= (int64_t)f->module->nformat || !arith_exact_in_bf16(q) ||
+	    !(f->target->features & KIR_HAS_vnni) || arith_has_engine(f->target))
+		return false;
+	for (int i = 0; i < 2; i++) {
+		const kir_side *s = &f->module->format[format]->side[i];
+
+		if (shift_of(s->elem, s->bits == 4) < 0 || s->gran == KIR_GRAN_tokens ||
+		    s->rotate || (knob[i] && knob[i] != KIR_ARITH_int8))
+			return false;
+	}
+	return true;
 }

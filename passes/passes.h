@@ -88,6 +88,9 @@ int64_t kpass_head_tile(const kir_target *t, int64_t group, int64_t dim_v);
 /* Most rows of queries on a GPU, where they and their sums stay in registers: a block of the
  * engine, and no more than take half of them. */
 int64_t kpass_gpu_rows(const kir_target *t, int64_t dim_k, int64_t dim_v);
+/* Whether auto multiplies keys and values of attention n as integers, with one digit of a query
+ * or weight, where products are vectors'. */
+bool kpass_one_digit(const kir_func *f, kir_ref n);
 /* Whether bf16 products are worth taking. Processors that have FP16 too (Sapphire Rapids) take
  * two cycles for a bf16 product of a register and half a cycle for an f32 one; those with BF16
  * alone (Zen 4) one for either. Tiles are faster than both. */

@@ -102,6 +102,74 @@ static void test_said_is_done(void **state)
 	assert_true(kernels >= 40 && knobs >= 5 * kernels);
 }
 
+/* The default of knob tiles asks what arith will choose before there are products to ask about:
+ * it must be what arith does choose. */
+static void test_foretold(void **state)
+{
+	static const char *const formats[] = { "bf16",
+		                               "int8/token-head",
+		                               "int8/tensor",
+		                               "int8/g32",
+		                               "int8/c32",
+		                               "int8/head/amx",
+		                               "int8/head/rotated",
+		                               "int4/g32",
+		                               "int4/c32",
+		                               "int4/g32/nhd",
+		                               "int4/g64/rotated",
+		                               "uint4/g32",
+		                               "e2m1/g32",
+		                               "mxfp4",
+		                               "nvfp4",
+		                               "mxfp8",
+		                               "e5m2/head" };
+	static const char *const queries[] = { "bf16", "f16", "f32" };
+	static const char *const knobs[] = { "", " qk=f32", " pv=int8x2", " pv=bf16" };
+	unsigned asked = 0, integers = 0;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof formats / sizeof *formats * 12; i++) {
+		kir_module *m = kir_module_new();
+		kpass_options o = { .list = "expand,fold_scales,arith" };
+		kir_diag d = { 0 };
+		kir_problem p;
+		char text[200], why[300];
+
+		snprintf(text, sizeof text,
+		         "attn q=%s kv=%s heads=4:2 dim=64 page=64 q_tile=1 kv_tile=32 "
+		         "tiles=off%s",
+		         queries[i % 3], formats[i / 12], knobs[i / 3 % 4]);
+		assert_true(kir_problem_parse(m, text, strlen(text), &p, &d));
+		kir_func *f = kir_problem_expand(m, &p, kir_target_find("amx"), &d);
+		kir_ref n = 1;
+		bool told, is;
+
+		assert_non_null(f);
+		while (f->node[n].op != KIR_OP_attention)
+			n++;
+		told = kpass_one_digit(f, n);
+		const int given[] = { f->sched.qk, f->sched.pv };
+		const kir_func *t = kpass_run(f, &o, &d);
+
+		if (!t)
+			fail_msg("%s: %s", text, kir_diag_text(&d, why, sizeof why));
+		is = true;
+		for (int k = 0; k < 2; k++) {
+			const kir_chosen *c = &t->chosen[k ? KIR_KNOB_pv : KIR_KNOB_qk];
+
+			is = is && !given[k] && c->n == 1 && !c->more &&
+			     c->value[0] == KIR_ARITH_int8;
+		}
+		if (told != is)
+			fail_msg("%s: %sone digit is foretold", text, told ? "" : "not ");
+		asked++;
+		integers += is;
+		kir_module_free(m);
+	}
+	printf("%u problems, %u with integers\n", asked, integers);
+	assert_true(asked >= 200 && integers >= 8);
+}
+
 /* Only open knobs are told, each value once, no more than there is room for. */
 static void test_printing(void **state)
 {
@@ -225,9 +293,8 @@ static void test_last_level(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_said_is_done),
-		cmocka_unit_test(test_last_level),
-		cmocka_unit_test(test_printing),
+		cmocka_unit_test(test_said_is_done), cmocka_unit_test(test_foretold),
+		cmocka_unit_test(test_last_level),   cmocka_unit_test(test_printing),
 		cmocka_unit_test(test_comments),
 	};
 

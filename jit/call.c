@@ -416,6 +416,10 @@ static kvjit_status fill_strides(kvjit_frame *f, int i)
 			return BAD("argument '%s': stride %d is %ld; on a device it must be a "
 			           "multiple of %d",
 			           p->name, s, (long)x, grain(k, i));
+		if (slot->buffer && c[s].i % slot->unit && rows_along(f, i, slot->axis[s]) > 1)
+			return BAD("argument '%s': stride %d is %ld bytes; what lies in it "
+			           "has elements of %d bytes: it must be a multiple of them",
+			           p->name, s, (long)x, slot->unit);
 		if (k->device && slot->pitch >> s & 1 &&
 		    (c[s].i < KIR_PITCH_MIN || c[s].i > KIR_PITCH_MAX))
 			return BAD("argument '%s': stride %d is %ld; rows that a device reads "

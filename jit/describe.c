@@ -163,6 +163,7 @@ static bool describe_buffer(const kir_func *f, const kir_param *in, const kir_la
 	p->nstride = (int)in->nstride;
 	s->bytes = (uint8_t)kir_elem_bytes((kir_elem)t->elem);
 	s->grain = (uint8_t)kir_grain(t);
+	s->unit = s->bytes;
 	if (in->nstride > 4) {
 		kir_error(d, 0, 0, "parameter %%%s has %u run-time strides; a call takes 4",
 		          in->name, in->nstride);
@@ -432,6 +433,42 @@ static void find_pitches(kvjit_kernel *k, const kir_func *ir)
 	}
 }
 
+/* Whether view n has each element at a multiple of `bytes`, if the strides of calls are one. */
+static bool at_multiples(const kir_func *f, kir_ref n, int64_t bytes)
+{
+	const kir_type *t = kir_type_of(f, n);
+
+	for (unsigned i = 0; i < t->npieces; i++)
+		if (!t->piece[i].dyn && t->piece[i].stride % bytes)
+			return false;
+	for (; f->node[n].op == KIR_OP_view; n = kir_src(f, n, 0))
+		if (kir_attr_of(f, n, KIR_ATTR_offset) % bytes)
+			return false;
+	return true;
+}
+
+/* What is read of a tensor of bytes may be longer than bytes. Formats may pack it, so that it
+ * lies anywhere; where they don't, strides that would are a host's mistake. */
+static void find_units(kvjit_kernel *k, const kir_func *ir)
+{
+	for (unsigned i = 0; i < ir->nparam; i++) {
+		kvjit_slot *s = &k->slot[i];
+		kir_ref root = ir->param[i].node;
+
+		for (kir_ref n = 1; n < ir->nnode; n++) {
+			unsigned bytes = kir_elem_bytes((kir_elem)kir_type_of(ir, n)->elem);
+
+			if (ir->node[n].op == KIR_OP_view && kir_root(ir, n) == root &&
+			    bytes > s->unit && at_multiples(ir, n, bytes))
+				s->unit = (uint8_t)bytes;
+		}
+		for (int j = 0; j < k->param[i].nstride; j++)
+			while (k->param[i].stride[j] > 0 &&
+			       k->param[i].stride[j] * s->bytes % s->unit)
+				s->unit /= 2;
+	}
+}
+
 bool kvjit_describe(kvjit_kernel *k, const kir_func *f, const kir_func *ir, kir_diag *d)
 {
 	if (f->nparam > KVJIT_MAX_PARAMS) {
@@ -452,6 +489,7 @@ bool kvjit_describe(kvjit_kernel *k, const kir_func *f, const kir_func *ir, kir_
 	kvjit_find_operands(k, ir);
 	find_formats(k, ir);
 	find_pitches(k, ir);
+	find_units(k, ir);
 	if (k->planned && !kvjit_shape_of(ir, &k->shape)) {
 		kir_error(d, 0, 0,
 		          "@%s has a parameter %%work, but neither an attention nor a "

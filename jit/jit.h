@@ -182,6 +182,7 @@ typedef struct kvjit_slot {
 	uint8_t elem;  /* enum kir_elem */
 	uint8_t bytes; /* of an element */
 	uint8_t grain; /* kir_grain */
+	uint8_t unit;  /* of what lies in it: its bytes, where all of it lies at multiples */
 	uint8_t pitch; /* bit s: stride s is that of rows, kir_row_stride */
 	uint8_t planned, rows;
 	uint8_t cache; /* 0 or, of the second of two caches, 1 */

@@ -172,6 +172,11 @@ static void attention(void **state)
 	WRONG("'table': stride 0 is -4|0 or more", a[TABLE].nstride = 1,
 	      a[TABLE].stride[0] = -4);
 	/* each number is one, their product is more than there can be */
+	/* 256 bytes of codes, then scales of 4 */
+	WRONG("'cache': stride 1 is 3 bytes|elements of 4 bytes", a[CACHE].nstride = 2,
+	      a[CACHE].stride[0] = x.page, a[CACHE].stride[1] = 3);
+	WRONG("'cache': stride 0 is 1026 bytes|elements of 4 bytes", a[CACHE].nstride = 2,
+	      a[CACHE].stride[0] = 1026, a[CACHE].stride[1] = x.page / 2);
 	WRONG("'q': its extents and strides span more than memory",
 	      a[Q].shape[0] = INT64_C(1) << 40, a[Q].nstride = 2,
 	      a[Q].stride[0] = INT64_C(1) << 40, a[Q].stride[1] = DIM);
@@ -351,9 +356,9 @@ static void cache_write(void **state)
 	WRONG("'cache': stride 0 is 0|not overlap", a[POOL].nstride = 2,
 	      a[POOL].stride[1] = x.page / 2);
 	WRONG("'cache': rows along one of its strides|not overlap", a[POOL].nstride = 2,
-	      a[POOL].stride[0] = x.page - 1, a[POOL].stride[1] = x.page / 2);
-	WRONG("'cache': stride 1 is 1|not overlap", a[POOL].nstride = 2,
-	      a[POOL].stride[0] = x.page, a[POOL].stride[1] = 1);
+	      a[POOL].stride[0] = x.page - 4, a[POOL].stride[1] = x.page / 2);
+	WRONG("'cache': stride 1 is 4|not overlap", a[POOL].nstride = 2,
+	      a[POOL].stride[0] = x.page, a[POOL].stride[1] = 4);
 #undef WRONG
 	for (int64_t i = 0; i < PAGES * x.page; i++)
 		assert_int_equal(x.cache[i], 0);

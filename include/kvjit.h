@@ -87,7 +87,8 @@ typedef struct kvjit_options {
 	void (*log)(const char *line, void *log_ctx); /* NULL: silent              */
 	void *log_ctx;
 	const char *cache; /* folder of the user's cache, "off": none; NULL: KVJIT_CACHE_DIR
-	                    * or $XDG_CACHE_HOME/kvjit                             */
+	                    * or $XDG_CACHE_HOME/kvjit. A folder that isn't there yet is
+	                    * made; its name has a '/', so that a word is no folder  */
 	const char *cache_path; /* read-only caches and packs, ':' between; NULL:
 	                         * KVJIT_CACHE_PATH                                     */
 	const char *pins;       /* pin file; NULL: KVJIT_PINS                          */

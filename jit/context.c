@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* clang-format off */
@@ -276,6 +277,27 @@ static bool check_numbers(const kvjit *kv)
 	return !perf || !strcmp(perf, "1") || bad_variable(kv, KVJIT_ENV_PERF);
 }
 
+/* A word is neither a folder nor off: most likely somebody switched a cache on, or off, with
+ * it, and found the folder later. */
+static bool is_cache(const char *s)
+{
+	struct stat st;
+
+	return !s || !*s || !strcmp(s, "off") || strchr(s, '/') || !stat(s, &st);
+}
+
+static bool check_cache(const kvjit *kv, const char *option)
+{
+	if (!option)
+		return is_cache(kv->env[KVJIT_ENV_CACHE_DIR]) ||
+		       bad_variable(kv, KVJIT_ENV_CACHE_DIR);
+	if (is_cache(option))
+		return true;
+	snprintf(open_error, sizeof(open_error), "options.cache is '%.40s'; it takes %s",
+	         option, kvjit_env_table[KVJIT_ENV_CACHE_DIR].values);
+	return false;
+}
+
 static kvjit_status configure(kvjit *kv, const kvjit_options *o)
 {
 	const char *target = o->target ? o->target : kv->env[KVJIT_ENV_TARGET];
@@ -290,7 +312,8 @@ static kvjit_status configure(kvjit *kv, const kvjit_options *o)
 	if (!check_list(kv, KVJIT_ENV_CHECK, is_check) ||
 	    !check_list(kv, KVJIT_ENV_PRINT, is_print))
 		return KVJIT_UNSUPPORTED;
-	if (!check_numbers(kv) || !pick_backend(kv, backend, target))
+	if (!check_numbers(kv) || !check_cache(kv, o->cache) ||
+	    !pick_backend(kv, backend, target))
 		return KVJIT_UNSUPPORTED;
 	s = pick_target(kv, o, target);
 	if (s != KVJIT_OK)

@@ -66,7 +66,15 @@ static void test_open_refuses(void **state)
 	o.device_handle = &o;
 	assert_int_equal(kvjit_open(&o, &kv), KVJIT_BAD_ARGUMENT);
 	assert_says(kvjit_open_error(), "options.device_handle |xe");
+	o.device_handle = NULL;
+	o.cache = "maybe"; /* a folder of that name would be made */
+	assert_int_equal(kvjit_open(&o, &kv), KVJIT_UNSUPPORTED);
+	assert_says(kvjit_open_error(), "options.cache |maybe|off, or a folder");
 	assert_null(kv);
+	setenv("KVJIT_CACHE_DIR", "on", 1);
+	assert_int_equal(kvjit_open(NULL, &kv), KVJIT_UNSUPPORTED);
+	assert_says(kvjit_open_error(), "KVJIT_CACHE_DIR |'on'|off, or a folder");
+	setenv("KVJIT_CACHE_DIR", "off", 1);
 	setenv("KVJIT_TARGET", "z80", 1);
 	assert_int_equal(kvjit_open(NULL, &kv), KVJIT_UNSUPPORTED);
 	assert_says(kvjit_open_error(), "z80");

@@ -5,6 +5,7 @@
  */
 #include "../tune/search.h"
 #include "../tools/random.h"
+#include "support_count.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -223,10 +224,12 @@ static kt_search_result search(world *w, const kt_search_options *o)
 
 enum { WORLDS = 20 };
 
-/* Times of what was found / of the best, sorted. */
-static void find(model kind, double times[WORLDS], double ranks[WORLDS])
+/* Times of what was found / of the best, sorted; whether they are of all worlds. */
+static bool find(model kind, double times[WORLDS], double ranks[WORLDS])
 {
-	for (unsigned i = 0; i < WORLDS; i++) {
+	unsigned n = support_count(WORLDS, 3);
+
+	for (unsigned i = 0; i < n; i++) {
 		world *w = new_world(100 + i, kind);
 		kt_search_options o = { .effort = KT_EFFORT_full };
 		kt_search_result r = search(w, &o);
@@ -242,8 +245,9 @@ static void find(model kind, double times[WORLDS], double ranks[WORLDS])
 		assert_true(r.against_default.hi - r.against_default.lo < 0.2);
 		drop(w);
 	}
-	qsort(times, WORLDS, sizeof(*times), by_value);
-	qsort(ranks, WORLDS, sizeof(*ranks), by_value);
+	qsort(times, n, sizeof(*times), by_value);
+	qsort(ranks, n, sizeof(*ranks), by_value);
+	return n == WORLDS;
 }
 
 static double mean_of(const double *times)
@@ -260,7 +264,8 @@ static void a_useful_model_finds_the_best(void **state)
 	double times[WORLDS], ranks[WORLDS];
 
 	(void)state;
-	find(USEFUL, times, ranks);
+	if (!find(USEFUL, times, ranks))
+		return;
 	print_message("useful model: %.4f of the best, worst %.4f\n", mean_of(times),
 	              times[WORLDS - 1]);
 	assert_true(mean_of(times) < 1.03);
@@ -272,7 +277,8 @@ static void a_useless_model_doesnt_trap_it(void **state)
 	double times[WORLDS], ranks[WORLDS];
 
 	(void)state;
-	find(USELESS, times, ranks);
+	if (!find(USELESS, times, ranks))
+		return;
 	print_message("useless model: %.4f of the best, worst %.4f\n", mean_of(times),
 	              times[WORLDS - 1]);
 	/* 144 at random find one of the best 0.5 % in half of the worlds */
@@ -285,7 +291,8 @@ static void a_model_that_lies_doesnt_trap_it(void **state)
 	double times[WORLDS], ranks[WORLDS];
 
 	(void)state;
-	find(LYING, times, ranks);
+	if (!find(LYING, times, ranks))
+		return;
 	print_message("lying model: %.4f of the best, worst %.4f\n", mean_of(times),
 	              times[WORLDS - 1]);
 	assert_true(ranks[WORLDS / 2] < 0.01);
@@ -505,7 +512,7 @@ static void resume_after(unsigned cut, unsigned seed)
 static void a_run_that_was_cut_short_goes_on(void **state)
 {
 	(void)state;
-	for (unsigned cut = 1; cut < 140; cut += 12)
+	for (unsigned cut = 1; cut < 140; cut += support_count(12, 60))
 		resume_after(cut, 300 + cut);
 }
 

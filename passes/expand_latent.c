@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* expand_latent.c -- rows of a latent cache brought into locals for all items of a block.
  *
- *     for %j = first to end {                       ; a key, as bf16
- *       keys[%j - chunk, ..] = page[.., ..] of %j, or 0 from the last key on }
- *     for %j = first to end step 32 {               ; in the order of products
- *       values[%j - chunk, ..] = keys[%j - chunk, 0 to dim_v] }
+ *     for %j = first to end step 16 {
+ *       for %n = 0 to 16 {                          ; a key, as bf16
+ *         keys[%j + %n - chunk, ..] = page[.., ..] of %j + %n, or 0 from the last key on }
+ *       values[%j - chunk, ..] = keys[%j - chunk, 0 to dim_v] } ; in the order of products
  *
  * A latent cache has one row a token for many query heads, the values being its first elements.
  * The heads are tiles of rows, as many items of the work list that follow each other; a block
@@ -13,6 +13,8 @@
  * one. Values lie in the order of a right factor,
  *
  *     [d/16 t/2 d%16 t%2]
+ *
+ * 16 rows are still in L1, 18 KiB of 576 elements, when their values are read.
  *
  * A tile of keys is then no part of a page, and may be larger: sums of values, 64 KiB for 32
  * heads, are read and written once a tile.
@@ -24,7 +26,7 @@
 #include "passes.h"
 
 enum {
-	STEP = 32, /* keys whose values are ordered at a time, or half of them */
+	STEP = 16, /* keys that are widened, and their values ordered, at a time */
 	PART = 128 /* columns of sums that lie together */
 };
 
@@ -128,16 +130,16 @@ void attn_latent_widen(const attn *a, const item *it, kir_ref first, kir_ref end
 {
 	kir_func *f = a->f;
 	kir_type_id s64 = kir_scalar(f->module, KIR_s64);
-	int64_t step = a->kv_tile % STEP ? STEP / 2 : STEP;
-	kir_ref loop = kir_for(f, first, end, 1, false, NULL, 0), x, row;
+	kir_ref block = kir_for(f, first, end, STEP, false, NULL, 0), j = block + 1, x;
+	kir_ref loop = kir_for(f, s64c(f, 0), s64c(f, STEP), 1, false, NULL, 0);
 
-	widen_row(a, it, loop + 1, last);
+	widen_row(a, it, e2(f, KIR_OP_add, s64, j, loop + 1), last);
 	kir_for_end(f, loop, NULL, 0);
-	loop = kir_for(f, first, end, step, false, NULL, 0);
-	row = e2(f, KIR_OP_sub, s64, loop + 1, a->chunk);
-	x = e3(f, KIR_OP_load, kir_tile(f->module, KIR_bf16, step, a->dim_v), a->key[0].wide,
+	kir_ref row = e2(f, KIR_OP_sub, s64, j, a->chunk);
+
+	x = e3(f, KIR_OP_load, kir_tile(f->module, KIR_bf16, STEP, a->dim_v), a->key[0].wide,
 	       row, s64c(f, 0));
 	kir_emit(f, KIR_OP_store, KIR_NO_TYPE,
 	         (kir_ref[]){ x, a->value[0].wide, row, s64c(f, 0) }, 4, NULL);
-	kir_for_end(f, loop, NULL, 0);
+	kir_for_end(f, block, NULL, 0);
 }

@@ -305,12 +305,15 @@ static void default_gemm(kir_func *f)
 	f->sched.qk = bf16 && a != KIR_f16 && a != KIR_f32 ? KIR_ARITH_bf16 : KIR_ARITH_f32;
 }
 
-/* Many rows share what is widened, where hints say how many there are. */
+/* Where hints say how many rows there are: many share what is widened, one takes more columns
+ * at a time. */
 static void default_chunks(kir_func *f, const kir_problem *p)
 {
 	kir_ref n = kvjit_find_op(f, KIR_OP_gemm);
 	int64_t batch = p && p->batch ? p->batch : 1, qlen = p && p->qlen ? p->qlen : 1;
 
+	if (n && p && !f->sched.n_tile && !is_given(p->has_knob, "n_tile"))
+		f->sched.n_tile = (int)kpass_default_n_tile(f, n, batch * qlen);
 	if (n && p && !f->sched.m_chunk && !is_given(p->has_knob, "m_chunk"))
 		f->sched.m_chunk = (int)kpass_default_m_chunk(f, n, batch * qlen);
 }

@@ -57,6 +57,7 @@ enum {
 	NARROW_N = 32,
 	N_TILE = 64,
 	TURN = 16,
+	SHARES = 16, /* of the columns at least, so that no core waits for work */
 	BAND = 16,
 	STRIPE = 64
 };
@@ -412,6 +413,32 @@ void gemm_sizes(const kir_func *in, kir_ref n, gemm *g)
 	g->n_tile = s->n_tile ? s->n_tile : narrow ? NARROW_N : N_TILE;
 	while (g->block > 1 && g->block % g->n_tile && g->n_tile > 1 && !s->n_tile)
 		g->n_tile /= 2;
+}
+
+/* Whether w has words of N_TILE columns side by side, then the next words (pack). */
+static bool is_packed(const kir_type *w)
+{
+	for (unsigned i = 0; i < w->npieces; i++)
+		if (w->piece[i].axis == 0 && w->piece[i].mod == N_TILE)
+			return true;
+	return false;
+}
+
+/* One row by packed 8-bit floats of which blocks of columns share a scale, on processors with
+ * tiles: two bands of weights side by side come faster than one, and the row is widened half as
+ * often. Columns with scales of their own, and rows of weights as they are, gain nothing. */
+int64_t kpass_default_n_tile(const kir_func *f, kir_ref n, int64_t rows)
+{
+	const kir_type *w = kir_type_of(f, kir_operand(f, n, "w"));
+	kir_elem e = (kir_elem)w->elem;
+	gemm g = { 0 };
+
+	gemm_sizes(f, n, &g);
+	return rows == 1 && f->target->features & KIR_HAS_amx_tile && is_packed(w) &&
+	               kir_is_float(e) && kir_elems[e].bits == 8 && g.block > 1 &&
+	               g.block % (2 * N_TILE) == 0 && g.cols >= SHARES * 2 * N_TILE
+	           ? 2 * N_TILE
+	           : 0;
 }
 
 static bool choose_tiles(gemm *g, kir_diag *why)

@@ -83,6 +83,8 @@ enum { KPASS_SHARED_TILE = 128 };
 int64_t kpass_default_kv_chunk(const kir_target *t, const kpass_order *o, int64_t kv_tile);
 /* Knob m_chunk of product n where nobody chose; 0: it can't be, or has no gain for `rows`. */
 int64_t kpass_default_m_chunk(const kir_func *f, kir_ref n, int64_t rows);
+/* Knob n_tile of product n where nobody chose; 0: what it is for any number of rows. */
+int64_t kpass_default_n_tile(const kir_func *f, kir_ref n, int64_t rows);
 /* Query heads of a KV head that are handled together, of `group`. */
 int64_t kpass_head_tile(const kir_target *t, int64_t group, int64_t dim_v);
 /* Most rows of queries on a GPU, where they and their sums stay in registers: a block of the

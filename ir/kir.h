@@ -192,6 +192,7 @@ typedef enum kir_arith {
 	X(fuse, on, 2)                  \
 	X(prefetch, off, 1)             \
 	X(prefetch, one, 2)             \
+	X(prefetch, two, 3)             \
 	X(prefetch, both, 5)            \
 	X(hint, t0, KIR_HINT_t0 + 1)    \
 	X(hint, t1, KIR_HINT_t1 + 1)    \

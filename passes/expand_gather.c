@@ -130,17 +130,35 @@ static void touch_row(kir_func *f, const row_gather *g, unsigned i, const kir_re
 	}
 }
 
-/* Touches the row that stands `keys` entries behind entry e, or the list's last. */
-static void touch_next(kir_func *f, const row_gather *g, kir_ref row, kir_ref head, kir_ref e,
-                       kir_ref last)
+/* Touches the row that stands `tiles` tiles behind entry e, or the list's last. */
+static void touch_ahead(kir_func *f, const row_gather *g, kir_ref row, kir_ref head, kir_ref e,
+                        kir_ref last, int64_t tiles)
 {
 	kir_type_id s64 = kir_scalar(f->module, KIR_s64);
-	kir_ref next = e2(f, KIR_OP_add, s64, e, s64c(f, g->keys)), at[4];
+	kir_ref next = e2(f, KIR_OP_add, s64, e, s64c(f, tiles * g->keys)), at[4];
 
 	next = entry(f, g, row, e2(f, KIR_OP_min, s64, next, last));
 	place_of(f, g, next, head, at);
 	for (unsigned i = 0; i < g->n; i++)
 		touch_row(f, g, i, at);
+}
+
+/* Knob prefetch, whose words count tiles; both is two and again one ahead. */
+static int asked(const kir_func *f)
+{
+	int by_default = kpass_has_tiles(f) ? KIR_prefetch_two : KIR_prefetch_one;
+
+	return f->sched.prefetch ? f->sched.prefetch : by_default;
+}
+
+static void touch_next(kir_func *f, const row_gather *g, kir_ref row, kir_ref head, kir_ref e,
+                       kir_ref last)
+{
+	bool both = asked(f) == KIR_prefetch_both;
+
+	touch_ahead(f, g, row, head, e, last, both ? 2 : asked(f) - 1);
+	if (both)
+		touch_ahead(f, g, row, head, e, last, 1);
 }
 
 /* Whether rows are touched between products, not beside the copy of others. */
@@ -173,8 +191,7 @@ kir_ref expand_gather(kir_func *f, const row_gather *g, kir_ref row, kir_ref hea
 	kir_ref loop = kir_for(f, zero, s64c(f, g->keys), 1, false, NULL, 0), n = loop + 1;
 	kir_ref e = e2(f, KIR_OP_add, s64, j, n);
 
-	kir_chose(f, KIR_KNOB_prefetch,
-	          f->sched.prefetch ? f->sched.prefetch : KIR_prefetch_one);
+	kir_chose(f, KIR_KNOB_prefetch, asked(f));
 	if (f->sched.prefetch != KIR_prefetch_off && !spreads(f))
 		touch_next(f, g, row, head, e, last);
 	kir_ref x = entry(f, g, row, e2(f, KIR_OP_min, s64, e, last));

@@ -7,7 +7,7 @@
  *     store %b, %c[%i,0]
  *
  * What a loop, or several in a row, carries from a load on to a store at the same place has its
- * home there.
+ * home there, also if between them an if computes it in place.
  *
  * Requires a local whose rows lie one after the other, and columns that are known: products
  * read whole words of 4 bytes. A tile that is read is as it was until its last reader has it;
@@ -162,15 +162,77 @@ static kir_ref store_of(const vec *v, kir_ref n)
 	return reads_in_place(v, n, s) ? s : 0;
 }
 
-/* What result x of a loop is handed to, alone: a store of it, or the next loop, whose result it
- * then is; 0: anything else. */
+static kir_ref second_yield(const kir_func *f, kir_ref cond)
+{
+	return kir_region_yield(f, kir_region_yield(f, cond + 1) + 1);
+}
+
+/* How often x is read where value n is x computed in place, element by element or as what a
+ * product adds to; 0: n isn't. */
+static unsigned reads_along(const vec *v, kir_ref n, kir_ref x)
+{
+	const kir_func *f = v->in;
+	const kir_node *d = &f->node[n];
+	unsigned sum = 0;
+
+	if (n == x)
+		return 1;
+	if (n < x || v->nuse[n] != 1)
+		return 0;
+	if (d->op == KIR_OP_res) {
+		kir_ref cond = x + 1, y1, y2 = n - 1;
+		unsigned one, two;
+
+		while (f->node[y2].op == KIR_OP_res)
+			y2--;
+		while (cond < y2 &&
+		       !(f->node[cond].op == KIR_OP_if && second_yield(f, cond) == y2))
+			cond++;
+		if (cond == y2)
+			return 0; /* of a loop */
+		y1 = kir_region_yield(f, cond + 1);
+		one = reads_along(v, kir_src(f, y1, n - y2 - 1), x);
+		two = reads_along(v, kir_src(f, y2, n - y2 - 1), x);
+		return one && two ? one + two : 0;
+	}
+	if (d->op == KIR_OP_dot)
+		return d->nsrc == 3 ? reads_along(v, kir_src(f, n, 2), x) : 0;
+	if (!(kir_ops[d->op].flags & KIR_EACH))
+		return 0;
+	for (unsigned i = 0; i < d->nsrc; i++)
+		if (f->node[kir_src(f, n, i)].type == d->type)
+			sum += reads_along(v, kir_src(f, n, i), x);
+	return sum;
+}
+
+/* The result of the if around all that reads x, which is x computed in place in both of its
+ * halves; 0: there is none. */
+static kir_ref through_if(const vec *v, kir_ref x)
+{
+	const kir_func *f = v->in;
+	kir_ref end = kir_region_yield(f, x), n = x + 1, y2;
+
+	while (n < end && f->node[n].op != KIR_OP_if)
+		n = f->node[n].op == KIR_OP_for ? kir_region_end(f, n) : n + 1;
+	if (n >= end)
+		return 0;
+	y2 = second_yield(f, n);
+	for (unsigned i = 0; i < f->node[y2].nsrc; i++)
+		if (kir_type_of(f, y2 + 1 + i) == kir_type_of(f, x) &&
+		    reads_along(v, y2 + 1 + i, x) == v->nuse[x])
+			return y2 + 1 + i;
+	return 0;
+}
+
+/* What result x of a loop is handed to, alone: a store of it, an if that computes it in place,
+ * or the next loop, whose result it then is; 0: anything else. */
 static kir_ref handed_to(const vec *v, kir_ref x)
 {
 	const kir_func *f = v->in;
 	kir_ref user = v->nuse[x] == 1 ? v->last[x] : 0;
 
 	if (!user)
-		return 0;
+		return through_if(v, x);
 	if (f->node[user].op == KIR_OP_store)
 		return kir_src(f, user, 0) == x ? user : 0;
 	if (f->node[user].op != KIR_OP_for)

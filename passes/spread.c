@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* spread.c -- vectors are spread evenly over the products in tile registers behind them.
  *
- *     products A0                           A0
- *     for %r ... { weights of A0 }          A1 and a first part of B, in between the
- *     products A1                     =>      iterations of the weights of A0
- *     for %r ... { weights of A1 }          a second part of B, in between those of A1
+ *     for %r ... { weights 0 }             A1 and a first part of B, in between the
+ *     products A1                            iterations of weights 0
+ *     for %r ... { weights 1 }       =>    A2 and a second part of B, in between those
+ *     products A2                            of weights 1
+ *     for %r ... { weights 2 }             the rest of B, in between those of weights 2
  *     products B
  *
  * That is what stagger.c leaves behind: weights of 32 keys wait for the scores before them, and
- * for no product behind; those with the values of the tile before (B) for none of this one.
+ * for no product behind; what stands behind the last (B) for none of this tile's weights.
  * Beside a product a core does one vector of f32 a cycle, elsewhere two, so products in a row
  * and vectors in a row leave one or the other idle; and it looks ahead over some 500
- * instructions only.
+ * instructions only. Each loop of weights gets as many products.
  *
  * B is cut where no tile register holds a sum: its loops are written out. So are the loops of
  * weights, each iteration of which goes behind its share of products. Takes regions in which
@@ -80,13 +81,15 @@ static bool find(spread *x, kir_ref a, kir_ref end)
 {
 	const kir_func *f = x->in;
 	int64_t most = 0;
-	kir_ref last = 0;
+	kir_ref last = 0, before = 0;
 
 	x->n = 0;
 	x->first = 0;
 	for (kir_ref n = a; n < end; n = weave_span(f, n).end) {
 		if (!x->first && kir_is_amx((kir_op)f->node[n].op))
-			x->first = n;
+			x->first = before ? before : n;
+		if (is_region(f, n))
+			before = !is_vector_loop(f, n) ? 0 : before ? before : n;
 		if (kir_is_amx((kir_op)f->node[n].op) || is_tile_loop(f, n))
 			last = weave_span(f, n).end;
 	}
@@ -111,36 +114,6 @@ static bool find(spread *x, kir_ref a, kir_ref end)
 	for (kir_ref n = x->first; n < x->weights[x->n - 1]; n = weave_span(f, n).end)
 		if (is_tile_loop(f, n))
 			return false;
-	/* what moves to before the end of weights: B to before all of them */
-	for (unsigned i = 0; i < x->n; i++) {
-		span w = weave_span(f, x->weights[i]);
-		kir_ref to = i + 1 < x->n ? x->weights[i + 1] : last, b = x->weights[x->n - 1];
-
-		for (kir_ref n = w.end; n < last; n = weave_span(f, n).end) {
-			if (n == to)
-				n = weave_span(f, b).end;
-			if (n < last && !is_vector_loop(f, n) &&
-			    weave_conflict(f, weave_span(f, n), w))
-				return false;
-		}
-	}
-	return true;
-}
-
-/* Whether the products behind the last weights touch nothing that those before them write, nor
- * the other way round. */
-static bool apart(const spread *x)
-{
-	const kir_func *f = x->in;
-	kir_ref b = weave_span(f, x->weights[x->n - 1]).end, ra, rb;
-	bool wa, wb;
-
-	for (kir_ref n = b; n < x->weights[x->n]; n++)
-		for (kir_ref k = x->first; k < b && kir_is_amx((kir_op)f->node[n].op); k++)
-			if (kir_is_amx((kir_op)f->node[k].op) &&
-			    weave_touches(f, n, &ra, &wa) && weave_touches(f, k, &rb, &wb) &&
-			    ra == rb && (wa || wb))
-				return false;
 	return true;
 }
 
@@ -295,10 +268,73 @@ static int64_t some_of(spread *x, place *p, kir_ref last, int64_t count, held *h
 	return seen;
 }
 
-/* How many products of B come beside loop i of weights, of `all` when `had` were before. */
+static int64_t products(const kir_func *f, kir_ref n, kir_ref end)
+{
+	int64_t sum = 0;
+
+	for (; n < end; n++)
+		sum += weave_is_product((kir_op)f->node[n].op);
+	return sum;
+}
+
+/* How many products of B come beside loop i of weights, of `all` when `had` were before: each
+ * loop is to have as many. */
 static int64_t share(const spread *x, unsigned i, int64_t all, int64_t had)
 {
-	return i + 1 == x->n ? 0 : all * (i + 1) / x->n - had;
+	const kir_func *f = x->in;
+	kir_ref begin = weave_span(f, x->weights[0]).end;
+	kir_ref b = weave_span(f, x->weights[x->n - 1]).end;
+	int64_t whole = all + products(f, begin, b), here;
+
+	if (i + 1 == x->n)
+		return 0;
+	here = products(f, begin, x->weights[i + 1]) + had;
+	return whole * (i + 1) / x->n - here;
+}
+
+/* Whether products n and k touch the same and one of them writes it. */
+static bool clash(const kir_func *f, kir_ref n, kir_ref k)
+{
+	kir_ref ra, rb;
+	bool wa, wb;
+
+	return kir_is_amx((kir_op)f->node[k].op) && weave_touches(f, n, &ra, &wa) &&
+	       weave_touches(f, k, &rb, &wb) && ra == rb && (wa || wb);
+}
+
+/* Whether nothing that weights touch moves to before their end: products up to the next ones,
+ * and of B what comes beside them or earlier; and nothing that products touch to before them:
+ * what of B comes earlier. */
+static bool may_move(spread *x)
+{
+	const kir_func *f = x->in;
+	kir_ref last = x->weights[x->n], b = weave_span(f, x->weights[x->n - 1]).end;
+	place p = { .n = b }, all_of = p;
+	held ignored = { 0 };
+	int64_t all = some_of(x, &all_of, last, 0, &ignored), had = 0;
+
+	for (unsigned i = 0; i < x->n; i++) {
+		bool end = i + 1 == x->n;
+		span w = weave_span(f, x->weights[i]);
+		kir_ref to = end ? b : x->weights[i + 1], upto;
+		int64_t count = share(x, i, all, had);
+
+		if (count > 0 || end)
+			had += some_of(x, &p, last, count, &ignored);
+		upto = p.loop ? kir_region_end(f, p.loop) : p.n;
+		for (kir_ref n = w.end; n < upto; n = weave_span(f, n).end) {
+			if (n == to)
+				n = b;
+			if (n < upto && !is_vector_loop(f, n) &&
+			    weave_conflict(f, weave_span(f, n), w))
+				return false;
+		}
+		for (kir_ref n = b; n < upto; n++)
+			for (kir_ref k = to; k < b; k++)
+				if (clash(f, n, k))
+					return false;
+	}
+	return true;
 }
 
 /* What stands between loops of weights, but vectors; or only those. */
@@ -315,15 +351,6 @@ static void between(spread *x, unsigned i, bool vectors)
 			tile_op(x, n);
 		n = s.end;
 	}
-}
-
-static int64_t products(const kir_func *f, kir_ref n, kir_ref end)
-{
-	int64_t sum = 0;
-
-	for (; n < end; n++)
-		sum += weave_is_product((kir_op)f->node[n].op);
-	return sum;
 }
 
 static void emit(spread *x)
@@ -407,7 +434,7 @@ kpass_result kpass_spread(const kir_func *in, kir_func *out, kir_diag *why)
 		}
 		if (!x.first && in->node[n].op == KIR_OP_if &&
 		    !(find(&x, n + 1, kir_region_yield(in, n + 1)) && small_stay(&x) &&
-		      apart(&x) && each_for_itself(&x)))
+		      each_for_itself(&x) && may_move(&x)))
 			x.first = 0;
 		kir_copy(out, in, n, x.map);
 	}

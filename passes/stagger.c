@@ -6,39 +6,49 @@
  *       if whole {                          if whole {
  *         %s = dot %q, %k                     %b = if %grew { mul %a, %f } else { %a }
  *         %m1 = max %m, maxima of %s          if %before >= 0 {
- *         %al = exp2 (%m - %m1)                 32 keys at a time:
+ *         %al = exp2 (%m - %m1)                 32 keys at a time, but the first 32:
  *         %w = exp2 (%s - %m1)       =>           %s = dot %q, %k;  %w = exp2 (%s - %m)
  *         %l1 = %l * %al + sums of %w           %a1 = dot %p, %v of %before, %b
- *         %b = if %any { mul %a, %al }          %bad = some row's sum of %w over 2^8
- *              else { %a }                    } else { %bad = 1 }
- *         %a1 = dot %w, %v, %b                if %bad { as before, without %a1 }
- *         yield %m1, %l1, %a1                 else { %l1 = %l + sums of %w }
- *       } }                                   yield %m1, %l1, %a1, %w, %al, %j, %any
+ *         %b = if %any { mul %a, %al }          %s = dot %q, %k of the next tile's first 32
+ *              else { %a }                      %bad = some row's sum of %w over 2^8
+ *         %a1 = dot %w, %v, %b                } else { %bad = 1 }
+ *         yield %m1, %l1, %a1                 if %bad { as before, without %a1 }
+ *       } }                                   else { %l1 = %l + sums of %w }
+ *                                             yield %m1, %l1, %a1, %w, %al, %j, %any
  *                                           } }
  *                                         %a = dot %p, %v of %before, (mul %a, %f)
  *
- * Three things at once. Weights take the reference that earlier tiles left, so none waits for a
- * maximum; if one of them is above 2^8, where lazy_rescale would have taken another reference,
- * a row's sum is, too, and the tile is computed again as it was before. Scores come 32 keys at
- * a time, so that few of them are in L1. And the products with the values of the tile before
- * wait for nothing of this one. What stands between tile registers' products is then vectors
- * that don't need them: passes/weave.c has the two take turns. Beside a product a core does one
- * vector of f32 a cycle, not two, so it is all products of a tile that its weights must be
- * spread over, not half of them.
+ * Weights take the reference that earlier tiles left, so none waits for a maximum; if one of
+ * them is above 2^8, where lazy_rescale would have taken another reference, a row's sum is,
+ * too, and the tile is computed again as it was before. The products with the values of the
+ * tile before wait for nothing of this one, and those of the next tile's first keys neither:
+ * behind each 32 keys' weights stand products that don't need them, and passes/spread.c has
+ * the two take turns. Beside a product a core does one vector of f32 a cycle, not two, so it
+ * is all products of a tile that its weights must be spread over, equally.
+ *
+ * Two locals hold scores in turn, 8 KiB of f32 for 32 rows, so that they, the queries, weights
+ * of two tiles and sums are 48 KiB: L1. (With a third local a prefill took 1.06 of the time.)
+ * Whether the next tile's first scores are there is carried, too: a tile may be skipped, and
+ * behind one that was computed as before there are none. Where no whole tile comes next, this
+ * one's are computed again: no page is touched that wouldn't have been.
+ * A row's sums are kept apart by lanes, and added once a tile.
  *
  * What a row's sum is compared with is the threshold of lazy_rescale: a tile whose weights are
  * many and near 2^8 is computed twice, to the same result. -inf as a reference counts as grown.
  *
  * Requires level T and a loop as lazy_rescale and late_scale leave it, over whole tiles behind
  * an if, with scores of bf16 that nothing changes and one product with values. Costs the body
- * twice in code, and a copy of the weights, which are narrow.
+ * twice in code. passes/swap.c leaves out the copy of the weights that are carried.
  */
 #include "emit.h"
 
 #include <math.h>
 #include <string.h>
 
-enum { BLOCK = 32 /* keys whose scores are computed at once: two columns of tiles */ };
+enum {
+	BLOCK = 32, /* keys whose scores are computed at once: two columns of tiles */
+	LANES = 16  /* of a vector: sums of so many columns are kept apart */
+};
 
 static const double GROWN = 256; /* 2^8: lazy_rescale's threshold */
 
@@ -54,6 +64,7 @@ typedef struct stagger {
 	kir_ref sums, values;       /* the product with values, and the load of those    */
 	kir_ref scaled;             /* if: the sums, scaled if a reference changed       */
 	kir_ref factor;             /* that they are scaled by                           */
+	kir_ref ring[2];            /* of out: locals of scores, of BLOCK keys in turn   */
 } stagger;
 
 static bool is_op(const kir_func *f, kir_ref n, kir_op op)
@@ -221,9 +232,11 @@ static bool matches(stagger *s, kir_ref n)
 		    (k >= s->top && k != s->scaled &&
 		     kir_ops[in->node[k].op].flags & (KIR_REGION | KIR_REGION2)))
 			return false;
-	for (int i = 0; i < 2; i++) {
+	kir_ref ahead[3] = { s->keys, s->values, kir_src(in, s->cond, 0) };
+
+	for (int i = 0; i < 3; i++) {
 		memset(s->set, 0, in->nnode * sizeof *s->set);
-		if (!mark(s, i ? s->values : s->keys))
+		if (!mark(s, ahead[i]))
 			return false;
 	}
 	return true;
@@ -268,6 +281,11 @@ static kir_ref scale_sums(stagger *s, kir_ref any, kir_ref a, kir_ref factor)
 	return kir_if_end(f, cond, &a, 1);
 }
 
+static kir_type_id block_type(stagger *s)
+{
+	return kir_tile(s->out->module, KIR_f32, kir_type_of(s->in, s->dot)->dim[0], BLOCK);
+}
+
 /* The keys of the tile from number `from` on. */
 static kir_ref block_of_keys(stagger *s, int64_t from)
 {
@@ -288,41 +306,81 @@ static kir_ref block_of_keys(stagger *s, int64_t from)
 	                in->node[s->keys].attr);
 }
 
+enum { M, L, A, P, F, BEFORE, GREW, READY, CARRIED };
+
 typedef struct fast {
 	kir_ref sums, weights, rows, bad; /* rows: their sums */
 } fast;
 
-/* Weights by the reference m, beside the products of the tile before. */
-static fast fast_tile(stagger *s, kir_ref m, kir_ref weights, kir_ref before, kir_ref acc)
+/* Scores of the keys from number `from` on of the tile that s->ahead has the address of, into
+ * the local that is their turn. */
+static void put_scores(stagger *s, int64_t from)
 {
+	kir_func *f = s->out;
+	kir_ref src[2] = { s->map[kir_src(s->in, s->dot, 0)], block_of_keys(s, from) };
+	kir_ref x = kir_emit(f, KIR_OP_dot, block_type(s), src, 2, s->in->node[s->dot].attr);
+
+	kir_emit(f, KIR_OP_store, KIR_NO_TYPE,
+	         (kir_ref[]){ x, s->ring[from / BLOCK % 2], s64c(f, 0), s64c(f, 0) }, 4, NULL);
+}
+
+/* Weights by the reference, beside the products of the tile before; acc: those so far. c: what
+ * is carried; next: the tile whose first scores are computed, too. */
+static fast fast_tile(stagger *s, const kir_ref *c, kir_ref acc, kir_ref next)
+{
+	kir_ref m = c[M];
 	const kir_func *in = s->in;
 	kir_func *f = s->out;
 	int64_t rows = kir_type_of(in, s->dot)->dim[0], keys = kir_type_of(in, s->dot)->dim[1];
 	kir_type_id rt = in->node[arg(s, 0)].type, i1r = i1_like(f, rt);
-	kir_type_id bt = kir_tile(f->module, KIR_f32, rows, BLOCK);
+	kir_type_id bt = block_type(s);
 	kir_type_id i1 = kir_scalar(f->module, KIR_i1), f32 = kir_scalar(f->module, KIR_f32);
 	kir_ref none = e2(f, KIR_OP_eq, i1r, m, f32c(f, -INFINITY));
 	kir_ref less = e1(f, KIR_OP_neg, rt, e3(f, KIR_OP_select, rt, none, f32c(f, 0), m));
+	kir_type_id lt = kir_tile(f->module, KIR_f32, rows, LANES);
+	kir_ref lanes = 0;
 	int64_t n = 0;
 	fast r = { 0 };
 
 	copy_of(s, s->keys, s->map[s->loop + 1]);
 	for (; n < keys; n += BLOCK) {
-		kir_ref src[2] = { s->map[kir_src(in, s->dot, 0)], block_of_keys(s, n) };
-		kir_ref x = kir_emit(f, KIR_OP_dot, bt, src, 2, in->node[s->dot].attr), w, sum;
+		kir_ref w[BLOCK / LANES], x, sum = 0;
 
-		x = e3x(f, KIR_OP_fma, bt, x, s->map[kir_src(in, s->fma, 1)], less, 0);
-		x = kir_emit(f, KIR_OP_exp2, bt, &x, 1, in->node[s->exp2].attr);
-		w = kir_emit(f, KIR_OP_convert, kir_with_elem(f->module, bt, KIR_bf16), &x, 1,
-		             in->node[s->weights].attr);
-		sum = e1x(f, KIR_OP_reduce_add, rt, x, 1);
-		r.rows = n ? e2(f, KIR_OP_add, rt, r.rows, sum) : sum;
-		r.weights =
-		    n ? e2x(f, KIR_OP_concat, kir_tile(f->module, KIR_bf16, rows, n + BLOCK),
-		            r.weights, w, 1)
-		      : w;
+		if (n) {
+			put_scores(s, n);
+		} else {
+			kir_ref cond =
+			    kir_if(f, e2(f, KIR_OP_ne, i1, c[READY], s->map[s->loop + 1]));
+
+			put_scores(s, 0);
+			kir_else(f, NULL, 0);
+			kir_if_end(f, cond, NULL, 0);
+		}
+		x = e3(f, KIR_OP_load, bt, s->ring[n / BLOCK % 2], s64c(f, 0), s64c(f, 0));
+		for (int64_t h = 0; h < BLOCK; h += LANES) {
+			kir_ref y = kir_emit(f, KIR_OP_slice, lt, &x, 1,
+			                     (int64_t[KIR_MAX_ATTRS]){ 1, h });
+
+			y = e3x(f, KIR_OP_fma, lt, y, s->map[kir_src(in, s->fma, 1)], less, 0);
+			y = kir_emit(f, KIR_OP_exp2, lt, &y, 1, in->node[s->exp2].attr);
+			w[h / LANES] =
+			    kir_emit(f, KIR_OP_convert, kir_with_elem(f->module, lt, KIR_bf16),
+			             &y, 1, in->node[s->weights].attr);
+			sum = h ? e2(f, KIR_OP_add, lt, sum, y) : y;
+		}
+		lanes = n ? e2(f, KIR_OP_add, lt, lanes, sum) : sum;
+		/* last: a concat ends what shares loops */
+		for (int64_t h = 0; h < BLOCK; h += LANES)
+			r.weights =
+			    n || h ? e2x(f, KIR_OP_concat,
+			                 kir_tile(f->module, KIR_bf16, rows, n + h + LANES),
+			                 r.weights, w[h / LANES], 1)
+			           : w[0];
 	}
-	r.sums = with_values(s, weights, before, acc);
+	r.sums = with_values(s, c[P], c[BEFORE], acc);
+	copy_of(s, s->keys, next);
+	put_scores(s, 0);
+	r.rows = e1x(f, KIR_OP_reduce_add, rt, lanes, 1);
 	kir_ref worst = e3(f, KIR_OP_select, rt, none, f32c(f, INFINITY), r.rows);
 
 	r.bad = e2(f, KIR_OP_gt, i1, e1x(f, KIR_OP_reduce_max, f32, worst, 0), f32c(f, GROWN));
@@ -340,7 +398,20 @@ static void slow_tile(stagger *s)
 	}
 }
 
-enum { M, L, A, P, F, BEFORE, GREW, CARRIED };
+/* The next iteration, if it has a whole tile, else this one: whose keys may be read. */
+static kir_ref next_tile(stagger *s)
+{
+	const kir_func *in = s->in;
+	kir_func *f = s->out;
+	kir_type_id s64 = kir_scalar(f->module, KIR_s64);
+	kir_ref j = s->map[s->loop + 1], cond = kir_src(in, s->cond, 0);
+	kir_ref next = e2(f, KIR_OP_add, s64, j, s64c(f, kir_for_step(in, s->loop)));
+
+	copy_of(s, cond, next);
+	if (cond > s->first)
+		kir_copy(f, in, cond, s->ahead);
+	return e3(f, KIR_OP_select, s64, s->ahead[cond], next, j);
+}
 
 /* The iteration of a whole tile; c: what is carried. Its first result. */
 static kir_ref whole_tile(stagger *s, const kir_ref *c, kir_ref *out)
@@ -349,23 +420,26 @@ static kir_ref whole_tile(stagger *s, const kir_ref *c, kir_ref *out)
 	kir_func *f = s->out;
 	kir_type_id i1 = kir_scalar(f->module, KIR_i1), rt = in->node[arg(s, 0)].type;
 	kir_ref yes = kir_const_i(f, KIR_i1, 1), any = kir_src(in, s->scaled, 0), list[5], r, b;
+	kir_ref next = next_tile(s);
 	kir_ref one = e1(f, KIR_OP_splat, rt, f32c(f, 1)), zero, acc;
 	kir_ref cond = kir_if(f, e2(f, KIR_OP_ge, i1, c[BEFORE], s64c(f, 0)));
 
 	acc = scale_sums(s, c[GREW], c[A], c[F]);
-	fast q = fast_tile(s, c[M], c[P], c[BEFORE], acc);
+	fast q = fast_tile(s, c, acc, next);
 
 	list[0] = q.sums;
 	list[1] = q.weights;
 	list[2] = q.rows;
 	list[3] = q.bad;
-	kir_else(f, list, 4);
+	list[4] = next;
+	kir_else(f, list, 5);
 	zero = e1(f, KIR_OP_splat, rt, f32c(f, 0));
 	list[0] = c[A];
-	list[1] = c[P];
+	list[1] = e1(f, KIR_OP_splat, in->node[s->weights].type, kir_const_f(f, KIR_bf16, 0));
 	list[2] = zero;
 	list[3] = yes;
-	r = kir_if_end(f, cond, list, 4);
+	list[4] = c[READY];
+	r = kir_if_end(f, cond, list, 5);
 	cond = kir_if(f, r + 3);
 	slow_tile(s);
 	list[0] = s->map[kir_src(in, s->end, 0)];
@@ -387,6 +461,7 @@ static kir_ref whole_tile(stagger *s, const kir_ref *c, kir_ref *out)
 	out[F] = b + 3;
 	out[BEFORE] = s->map[s->loop + 1];
 	out[GREW] = b + 4;
+	out[READY] = r + 4;
 	return b;
 }
 
@@ -403,6 +478,12 @@ static void emit(stagger *s)
 	init[F] = e1(f, KIR_OP_splat, rt, f32c(f, 1));
 	init[BEFORE] = s64c(f, -1);
 	init[GREW] = kir_const_i(f, KIR_i1, 0);
+	int64_t dim[2] = { kir_type_of(in, s->dot)->dim[0], BLOCK };
+
+	for (unsigned i = 0; i < 2; i++)
+		s->ring[i] = kir_emit(f, KIR_OP_local, kir_buffer(f->module, KIR_f32, 2, dim),
+		                      NULL, 0, NULL);
+	init[READY] = s64c(f, -1);
 	loop = kir_for(f, s->map[kir_src(in, s->loop, 0)], s->map[kir_src(in, s->loop, 1)],
 	               kir_for_step(in, s->loop), false, init, CARRIED);
 	for (unsigned i = 0; i < CARRIED; i++)

@@ -39,12 +39,12 @@ typedef struct block {
 	kir_ref begin, end; /* items of the list */
 } block;
 
-static kir_ref block_local(const attn *a, unsigned rank, int64_t dim)
+static kir_ref block_local(const attn *a, kir_elem e, unsigned rank, int64_t dim)
 {
 	int64_t dims[2] = { a->q_block * a->rows, dim };
 
-	return kir_emit(a->f, KIR_OP_local, kir_buffer(a->f->module, KIR_f32, rank, dims), NULL,
-	                0, NULL);
+	return kir_emit(a->f, KIR_OP_local, kir_buffer(a->f->module, e, rank, dims), NULL, 0,
+	                NULL);
 }
 
 /* Where item i's first row is. */
@@ -161,14 +161,26 @@ static void order_queries(const attn *a, const block *b, kir_ref work, kir_ref i
 	         (kir_ref[]){ q, a->queries, block_row(a, b, i), s64c(f, 0) }, 4, NULL);
 }
 
+/* Whether tiles load queries from a local that has them, with their sign, for all chunks: else
+ * each chunk copies them twice. */
+static bool keeps_queries(const attn *a)
+{
+	const kir_type *q = kir_type_of(a->f, a->q);
+
+	return kpass_has_tiles(a->f) && q->elem == KIR_bf16 && a->nkey == 1 &&
+	       a->key[0].dim == q->dim[2] && !a->mean && !a->rotated[0];
+}
+
 static block block_begin(const attn *a, kir_ref work, kir_ref w, kir_ref nwork)
 {
 	kir_func *f = a->f;
 	kir_type_id s64 = kir_scalar(f->module, KIR_s64);
-	block b = { .m = block_local(a, 1, 0), .l = block_local(a, 1, 0), .begin = w };
+	block b = { .m = block_local(a, KIR_f32, 1, 0),
+		    .l = block_local(a, KIR_f32, 1, 0),
+		    .begin = w };
 
 	for (unsigned k = 0; k < a->nvalue; k++)
-		b.acc[k] = block_local(a, 2, a->value[k].dim);
+		b.acc[k] = block_local(a, KIR_f32, 2, a->value[k].dim);
 	b.end = e2(f, KIR_OP_min, s64, iadd(a, w, s64c(f, a->q_block)), nwork);
 	kir_ref loop = kir_for(f, w, b.end, 1, false, NULL, 0);
 
@@ -313,6 +325,8 @@ bool attn_block(const attn *shared, kir_ref work, kir_ref w, kir_ref nwork, kir_
 
 	if (a->shared)
 		attn_latent_begin(a);
+	else if (keeps_queries(a))
+		a->queries = block_local(a, KIR_bf16, 2, a->key[0].dim);
 	block b = block_begin(a, work, w, nwork);
 
 	block_reach(a, &b, work, 0, reach);

@@ -133,6 +133,42 @@ static bool suits(const vec *v, const vec_group *g, int at, kir_ref n)
 	return false;
 }
 
+/* Whether x, which nobody but its reader has waited for, may be computed with that instead: it
+ * reads nothing that a pending group makes. */
+static bool may_sink(const vec *v, kir_ref x)
+{
+	const kir_node *d = &v->in->node[x];
+
+	if (v->nuse[x] != 1 || v->again[x] || !(kir_ops[d->op].flags & KIR_EACH))
+		return false;
+	for (unsigned i = 0; i < d->nsrc; i++)
+		if (v->in_group[kir_src(v->in, x, i)])
+			return false;
+	return true;
+}
+
+/* Operands of n, which joins group `at`, that stand in an earlier one alone for it come with
+ * it: what would be stored there and loaded here stays in registers. */
+static void sink_operands(vec *v, kir_ref n, int at)
+{
+	for (unsigned i = 0; i < v->in->node[n].nsrc; i++) {
+		kir_ref s = kir_src(v->in, n, i);
+		int from = v->in_group[s];
+		vec_group *g = &v->group[from - 1], *to = &v->group[at - 1];
+		unsigned k = 0;
+
+		if (!from || from == at || !in_place(v, n, s) || !may_sink(v, s) ||
+		    to->n + 2 > VEC_GROUP_MAX || by_table(v, s) != by_table(v, n))
+			continue;
+		while (g->node[k] != s)
+			k++;
+		for (g->n--; k < g->n; k++)
+			g->node[k] = g->node[k + 1];
+		to->node[to->n++] = s;
+		v->in_group[s] = at;
+	}
+}
+
 void vec_group_add(vec *v, kir_ref n)
 {
 	const kir_node *d = &v->in->node[n];
@@ -167,6 +203,7 @@ void vec_group_add(vec *v, kir_ref n)
 		v->group[v->ngroup] = (vec_group){ rows, cols, true, 0, { 0 } };
 		at = ++v->ngroup;
 	}
+	sink_operands(v, n, (int)at);
 	vec_group *g = &v->group[at - 1];
 	g->table = g->table && by_table(v, n);
 	g->node[g->n++] = n;
@@ -739,7 +776,8 @@ static void emit_group(vec *v, vec_group *g)
 void vec_flush(vec *v)
 {
 	for (unsigned i = 0; i < v->ngroup; i++) {
-		emit_group(v, &v->group[i]);
+		if (v->group[i].n)
+			emit_group(v, &v->group[i]);
 		for (unsigned k = 0; k < v->group[i].n; k++)
 			v->in_group[v->group[i].node[k]] = 0;
 	}

@@ -271,6 +271,14 @@ void vec_keep_state(vec *v, kir_ref load, kir_ref res)
 		v->want[x] = v->val[load];
 }
 
+void vec_keep_through(vec *v, kir_ref x)
+{
+	kir_ref r = v->nuse[x] > 1 ? through_if(v, x) : 0;
+
+	if (r && !v->want[r].buf)
+		v->want[r] = v->val[x];
+}
+
 /* Pending groups that read the local. */
 static bool is_read_later(const vec *v, kir_ref n, kir_ref root)
 {

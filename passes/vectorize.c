@@ -130,6 +130,14 @@ static unsigned yield_values(vec *v, kir_ref yield, const vec_tile *home, kir_re
 
 static kir_ref lower_seq(vec *v, kir_ref n);
 
+/* Whether loop n may go on where its first value x lies: the result of a loop or an if before
+ * it, which nobody else reads. */
+static bool goes_on(const vec *v, kir_ref n, kir_ref x)
+{
+	return v->in->node[x].op == KIR_OP_res && v->nuse[x] == 1 && v->val[x].buf &&
+	       kir_region_yield(v->in, x) == kir_region_yield(v->in, n);
+}
+
 static kir_ref lower_for(vec *v, kir_ref n)
 {
 	const kir_func *in = v->in;
@@ -146,9 +154,12 @@ static kir_ref lower_for(vec *v, kir_ref n)
 			continue;
 		vec_keep_state(v, s, res);
 		vec_shape(kir_type_of(in, s), &rows, &cols);
-		home[i] = v->want[res].buf
-		              ? v->want[res]
-		              : vec_local(v, (kir_elem)kir_type_of(in, s)->elem, rows, cols);
+		if (v->want[res].buf)
+			home[i] = v->want[res];
+		else if (goes_on(v, n, s))
+			home[i] = v->val[s];
+		else
+			home[i] = vec_local(v, (kir_elem)kir_type_of(in, s)->elem, rows, cols);
 		if (v->in_group[s] && v->nuse[s] == 1)
 			v->want[s] = home[i];
 	}
@@ -188,6 +199,8 @@ static kir_ref lower_for(vec *v, kir_ref n)
 	for (unsigned i = 0, k = 0; i < count; i++)
 		if (!is_tile(v, yield + 1 + i))
 			v->map[yield + 1 + i] = res + k++;
+		else
+			vec_keep_through(v, yield + 1 + i);
 	return kir_region_end(in, n);
 }
 

@@ -168,6 +168,8 @@ void vec_place_stored(vec *v, kir_ref n);
 /* Result `res` of a loop that begins with `load`: if a store puts it back where that is from,
  * it stays there. */
 void vec_keep_state(vec *v, kir_ref load, kir_ref res);
+/* Result x of a loop, which an if behind it computes in place: it stays where it is. */
+void vec_keep_through(vec *v, kir_ref x);
 /* Whether what it stores is there already. */
 bool vec_is_placed(const vec *v, kir_ref store);
 /* Whether the tile that n loads is part of a local as it lies; makes that its value. */

@@ -46,7 +46,7 @@ static bool is_local(const kir_func *f, kir_ref n)
 	return f->node[n].op == KIR_OP_local && kir_type_of(f, n)->rank == 1;
 }
 
-/* The one loop or store around n; 0: none. */
+/* The innermost loop around n; 0: none. */
 static kir_ref loop_around(const kir_func *f, kir_ref n)
 {
 	kir_ref best = 0;

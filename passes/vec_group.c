@@ -154,12 +154,13 @@ static void sink_operands(vec *v, kir_ref n, int at)
 	for (unsigned i = 0; i < v->in->node[n].nsrc; i++) {
 		kir_ref s = kir_src(v->in, n, i);
 		int from = v->in_group[s];
-		vec_group *g = &v->group[from - 1], *to = &v->group[at - 1];
+		vec_group *g, *to = &v->group[at - 1];
 		unsigned k = 0;
 
 		if (!from || from == at || !in_place(v, n, s) || !may_sink(v, s) ||
 		    to->n + 2 > VEC_GROUP_MAX || by_table(v, s) != by_table(v, n))
 			continue;
+		g = &v->group[from - 1];
 		while (g->node[k] != s)
 			k++;
 		for (g->n--; k < g->n; k++)

@@ -248,7 +248,7 @@ static kir_ref handed_to(const vec *v, kir_ref x)
 void vec_keep_state(vec *v, kir_ref load, kir_ref res)
 {
 	const kir_func *f = v->in;
-	kir_ref x = res, root, store;
+	kir_ref x = res, root, store, before = 0;
 
 	if (f->node[load].op != KIR_OP_load || v->nuse[load] != 1 ||
 	    !vec_names_local(v, load, kir_type_of(f, load)) || v->deferred[load] ||
@@ -267,16 +267,22 @@ void vec_keep_state(vec *v, kir_ref load, kir_ref res)
 		    kir_root(f, kir_src(f, k, reads ? 0 : 1)) == root)
 			return;
 	}
-	for (x = res; x != store; x = handed_to(v, x))
+	for (x = res; x != store; x = handed_to(v, x)) {
 		v->want[x] = v->val[load];
+		/* an if's: nothing may be computed there while what it goes on from is read */
+		v->guard[x] = x == res ? 0 : before;
+		before = x;
+	}
 }
 
 void vec_keep_through(vec *v, kir_ref x)
 {
 	kir_ref r = v->nuse[x] > 1 ? through_if(v, x) : 0;
 
-	if (r && !v->want[r].buf)
-		v->want[r] = v->val[x];
+	if (!r || v->want[r].buf)
+		return;
+	v->want[r] = v->val[x];
+	v->guard[r] = x;
 }
 
 /* Pending groups that read the local. */

@@ -164,6 +164,8 @@ typedef struct spec {
 	const struct block *block; /* or NULL */
 	int gran, place, apply, round, group, rule;
 	bool nan_max, centered, rotated;
+	const char *word; /* where reading ended, and what is wrong there, if that is known */
+	const char *wrong;
 } spec;
 
 static int find(const char *const *words, const char *s, size_t n)
@@ -206,8 +208,11 @@ static bool read_group(spec *f, const char *s, size_t n)
 		group = group * 10 + (s[i] - '0');
 	}
 	if (*s == 'g' ? group < 8 || group > 4096 || group % 8
-	              : group < 16 || group > 256 || group % 16)
+	              : group < 16 || group > 256 || group % 16) {
+		f->wrong = *s == 'g' ? "N of gN is a multiple of 8 from 8 to 4096"
+		                     : "N of cN is a multiple of 16 from 16 to 256";
 		return false;
+	}
 	f->gran = *s == 'g' ? GRAN_GROUP : GRAN_TOKENS;
 	f->group = group;
 	return true;
@@ -262,6 +267,22 @@ static int default_apply(const spec *f)
 	return f->gran == GRAN_NONE || (fp8 && !stored(f)) ? 0 : 1;
 }
 
+/* Words that don't go together; NULL: they do. */
+static const char *contradiction(const spec *f)
+{
+	if (f->elem->bits == 16 && f->gran != GRAN_NONE)
+		return "16-bit elements are stored without a scale";
+	if (f->elem->bits != 16 && f->gran == GRAN_NONE)
+		return "elements of 4 and 8 bits have a scale";
+	if (f->gran == GRAN_TOKENS && f->place != PLACE_NATIVE && f->place != PLACE_AMX)
+		return "cN goes with the places native and amx";
+	if (f->gran == GRAN_TOKENS && (f->rotated || f->centered))
+		return "cN goes neither with rotated nor with centered";
+	if (f->elem->elem[0] == 'u' && !stored(f))
+		return "zero points lie in stored scales: token-head, gN or cN";
+	return NULL;
+}
+
 static bool read_spec(spec *f, const char *name)
 {
 	const char *s = name;
@@ -270,6 +291,7 @@ static bool read_spec(spec *f, const char *name)
 	for (;;) {
 		size_t n = strcspn(s, "/");
 
+		f->word = s;
 		if (!(f->elem ? read_word(f, s, n) : read_elem(f, s, n)))
 			return false;
 		if (!s[n])
@@ -288,13 +310,8 @@ static bool read_spec(spec *f, const char *name)
 		f->round = find(rounds, f->elem->round, strlen(f->elem->round));
 	if (f->rule < 0 && f->block)
 		f->rule = f->block->rule;
-	/* eight bits without a scale, and 16 with one, are no formats of anybody's; a zero
-	 * point lies in a stored scale */
-	return (f->gran == GRAN_NONE) == (f->elem->bits == 16) &&
-	       (f->gran != GRAN_TOKENS ||
-	        ((f->place == PLACE_NATIVE || f->place == PLACE_AMX) && !f->rotated &&
-	         !f->centered)) &&
-	       (f->elem->elem[0] != 'u' || stored(f));
+	f->wrong = contradiction(f);
+	return !f->wrong;
 }
 
 static void add_name(const spec *f, kir_text *t)
@@ -470,16 +487,24 @@ static const kir_format *declare(kir_module *m, const spec *f, const char *name,
 	return ok ? kir_format_find(m, name) : NULL;
 }
 
-static void refuse(const char *name, kir_diag *d)
+static void refuse(const spec *f, const char *name, kir_diag *d)
 {
 	kir_text hosts = { 0 }, records = { 0 };
+	char wrong[120] = "";
 
+	if (f->wrong)
+		snprintf(wrong, sizeof(wrong), " (%s)", f->wrong);
+	else if (f->elem)
+		snprintf(wrong, sizeof(wrong),
+		         " ('%.*s' is none of the words below, or the second of its kind)",
+		         (int)(strcspn(f->word, "/") < 40 ? strcspn(f->word, "/") : 40),
+		         f->word);
 	for (size_t i = 0; i < sizeof(host_names) / sizeof(host_names[0]); i++)
 		kir_text_add(&hosts, "%s%s", i ? ", " : "", host_names[i].name);
 	for (size_t i = 0; i < sizeof(wholes) / sizeof(wholes[0]); i++)
 		kir_text_add(&records, "%s%s", i ? ", " : "", wholes[i].name);
-	kir_error(d, 0, 0, "no format is called '%.80s'; declare it, or write one of these",
-	          name);
+	kir_error(d, 0, 0, "no format is called '%.80s'%s; declare it, or write one of these",
+	          name, wrong);
 	kir_error(
 	    d, 0, 0,
 	    "ELEM[/none|tensor|head|token-head|gN|cN][/native|inline|split|nhd|hnd|x|amx|page]"
@@ -516,7 +541,7 @@ const kir_format *kir_format_get(kir_module *m, const char *name, kir_diag *d)
 		if (!strcmp(host_names[i].name, name))
 			means = host_names[i].means;
 	if (!read_spec(&s, means)) {
-		refuse(name, d);
+		refuse(&s, name, d);
 		return NULL;
 	}
 	add_name(&s, &canonical);

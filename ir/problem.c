@@ -280,6 +280,9 @@ static bool read_pair(parser *p, const field *f, const word *w)
 	if (!(f->two & 1u << p->p->kind))
 		return FAIL_VAL(p, w, "%s=%.*s: %s takes one number of %s", f->name,
 		                SHOWN(w->nvalue), w->value, kir_kinds[p->p->kind], f->name);
+	if (memchr(colon + 1, ':', w->nvalue - n - 1))
+		return FAIL_VAL(p, w, "%s=%.*s: %s takes one number or two, not more", f->name,
+		                SHOWN(w->nvalue), w->value, f->name);
 	if (!read_number(colon + 1, w->nvalue - n - 1, &x[1]) || !in_range(p, f, x[1]))
 		return wrong_number(p, f, w);
 	return true;

@@ -443,6 +443,10 @@ static kvjit_status fill_tensor(kvjit_frame *f, int i)
 	if ((uintptr_t)a->data % k->slot[i].bytes)
 		return BAD("argument '%s': data is %p; it must be aligned to %d bytes, its %s",
 		           p->name, a->data, k->slot[i].bytes, dtype_name(p->dtype));
+	if ((uintptr_t)a->data % k->slot[i].unit)
+		return BAD("argument '%s': data is %p; what lies in it has elements of %d "
+		           "bytes: it must be aligned to them",
+		           p->name, a->data, k->slot[i].unit);
 	if ((uintptr_t)a->data % grain(k, i))
 		return BAD(
 		    "argument '%s': data is %p; on a device it must be aligned to %d bytes",
@@ -572,6 +576,36 @@ static kvjit_status count_pages(kvjit_frame *f)
 	return KVJIT_OK;
 }
 
+/* Whether argument i has an element at all, so far as anybody knows. */
+static bool holds_something(const kvjit_frame *f, int i)
+{
+	const kvjit_arg *a = f->arg[i];
+
+	for (int d = 0; d < a->rank; d++)
+		if (a->shape[d] == 0)
+			return false;
+	return a->data && rows_needed(f, i) != 0;
+}
+
+/* What is written shares no memory with another argument. Tensors may lie among each other's
+ * rows, so only where both begin is it certain that they do. */
+static kvjit_status check_shared(const kvjit_frame *f)
+{
+	const kvjit_kernel *k = f->k;
+
+	for (int i = 0; i < k->nparam; i++) {
+		if (k->param[i].planned || !(k->param[i].role & KVJIT_OUTPUT) ||
+		    !k->slot[i].buffer || !holds_something(f, i))
+			continue;
+		for (int j = 0; j < k->nparam; j++)
+			if (j != i && !k->param[j].planned && k->slot[j].buffer &&
+			    f->arg[j]->data == f->arg[i]->data && holds_something(f, j))
+				return BAD("argument '%s' is written and lies where '%s' does",
+				           k->param[i].name, k->param[j].name);
+	}
+	return KVJIT_OK;
+}
+
 static kvjit_status fill(kvjit_frame *f)
 {
 	const kvjit_kernel *k = f->k;
@@ -585,7 +619,7 @@ static kvjit_status fill(kvjit_frame *f)
 		else if (k->slot[i].buffer)
 			s = fill_tensor(f, i);
 	}
-	return s;
+	return s == KVJIT_OK ? check_shared(f) : s;
 }
 
 /* -- running ------------------------------------------------------------------------ */

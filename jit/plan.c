@@ -161,6 +161,17 @@ static kvjit_status check_source(const kvjit_kernel *k, const kvjit_batch *b, in
 	return KVJIT_OK;
 }
 
+/* A field that says something of a second cache, NULL if none does. */
+static const char *second_cache(const kvjit_batch *b)
+{
+	return b->seq_lens2       ? "seq_lens2"
+	       : b->block_table2  ? "block_table2"
+	       : b->table_stride2 ? "table_stride2"
+	       : b->npages2       ? "npages2"
+	       : b->format2       ? "format2"
+	                          : NULL;
+}
+
 static kvjit_status check_batch(const kvjit_kernel *k, const kvjit_batch *in, kvjit_batch *b)
 {
 	kvjit_status s = KVJIT_OK;
@@ -173,11 +184,11 @@ static kvjit_status check_batch(const kvjit_kernel *k, const kvjit_batch *in, kv
 	memcpy(b, in, in->size);
 	if (b->nseq < 0 || b->nseq > INT32_MAX)
 		return BAD("nseq is %ld; it must be 0 to %d", (long)b->nseq, INT32_MAX);
-	if (k->shape.ncache == 1 && (b->seq_lens2 || b->block_table2))
+	if (k->shape.ncache == 1 && second_cache(b))
 		return BAD(
 		    "%s is of a second cache, which this kernel doesn't read: kv2= names "
 		    "one",
-		    b->seq_lens2 ? "seq_lens2" : "block_table2");
+		    second_cache(b));
 	for (int c = 0; c < k->shape.ncache && s == KVJIT_OK; c++)
 		s = check_source(k, b, c);
 	if (s != KVJIT_OK)

@@ -147,6 +147,10 @@ static void attention(void **state)
 	WRONG("'starts': element 2 is 1|with 2", x.starts[2] = 1);
 	x.starts[2] = 2;
 	WRONG("'out'|aligned to 2 bytes, its ", a[OUT].data = (char *)x.out + 1);
+	/* bytes, but scales of 4 lie in them */
+	WRONG("'cache'|elements of 4 bytes|aligned to them", a[CACHE].data = x.cache + 2);
+	WRONG("'out' is written and lies where 'q' does", a[OUT].data = x.q);
+	WRONG("'out' is written and lies where 'cache' does", a[OUT].data = x.cache);
 	/* heads that write over each other */
 	WRONG("'out': stride 1 is 8|not overlap|32 elements", a[OUT].nstride = 2,
 	      a[OUT].stride[0] = HEADS * DIM, a[OUT].stride[1] = 8);
@@ -447,6 +451,9 @@ static void batches(void **state)
 	WRONG("table_stride -1", b.table_stride = -1);
 	WRONG("hash 0000000000003039|int8/token-head", b.format = 12345);
 	WRONG("seq_lens2|kv2=", b.seq_lens2 = x.lens);
+	WRONG("table_stride2|kv2=", b.table_stride2 = 3);
+	WRONG("npages2|kv2=", b.npages2 = 4);
+	WRONG("format2|kv2=", b.format2 = 1);
 	WRONG("sizeof(kvjit_batch)", b.size = 10000);
 #undef WRONG
 	assert_int_equal(kvjit_plan_new(x.attn, NULL, &x.plan), KVJIT_BAD_ARGUMENT);

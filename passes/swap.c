@@ -22,7 +22,8 @@
  *
  * Stands behind what moves loops past each other (weave.c, spread.c): they tell what ops touch
  * by the local. Requires level V; a copy from end to end, in ifs of the loop but in no other
- * loop; the target declared before the loop, the source in it and not touched after the copy;
+ * loop; the target declared beside the loop (in a loop around both, the next iteration would
+ * have to know where it is), the source in it and not touched after the copy;
  * both of one dimension, and accessed by loads and stores only. The largest of a loop, of at
  * least LEAST bytes: an index is an addition more.
  */
@@ -120,13 +121,35 @@ static bool is_after(const swap *s, kir_ref n)
 	return n > s->copy && n < kir_region_end(f, s->loop);
 }
 
+/* Whether the target is of the region that the loop is in. */
+static bool is_beside(const swap *s)
+{
+	for (kir_ref k = s->p; k < s->loop; k++)
+		if (kir_ops[s->in->node[k].op].flags & (KIR_REGION | KIR_REGION2) &&
+		    kir_region_end(s->in, k) > s->loop)
+			return false;
+	return s->p < s->loop;
+}
+
+/* Whether what hands on values from the copy to the loop's end can hand on one more. */
+static bool has_room(const swap *s)
+{
+	const kir_func *f = s->in;
+
+	for (kir_ref k = s->loop + 1; k < s->copy; k++)
+		if (f->node[k].op == KIR_OP_if && kir_region_end(f, k) > s->copy &&
+		    f->node[kir_region_yield(f, k + 1)].nsrc == KIR_MAX_SRC)
+			return false;
+	return f->node[s->loop].nsrc < KIR_MAX_SRC;
+}
+
 static bool may_swap(swap *s)
 {
 	const kir_func *f = s->in;
 
 	s->loop = loop_around(f, s->copy);
-	if (!s->loop || kir_for_par(f, s->loop) || s->p > s->loop || s->w < s->loop ||
-	    f->node[s->loop].nsrc == KIR_MAX_SRC)
+	if (!s->loop || kir_for_par(f, s->loop) || !is_beside(s) || s->w < s->loop ||
+	    !has_room(s))
 		return false;
 	if (loop_around(f, s->w) != s->loop)
 		return false;

@@ -24,6 +24,25 @@
 
 enum { MOST = 8 /* loops of weights; iterations that are written out */ };
 
+/* What tile registers hold in a stretch of products, as bits: sums that aren't stored yet, and
+ * what was loaded or zeroed in the stretch. */
+typedef struct held {
+	unsigned sums, had;
+	bool other; /* a product read what was there before */
+} held;
+
+/* A place in B: the next node, and the loop around it with the iteration; 0: none. */
+typedef struct place {
+	kir_ref n, loop;
+	int64_t trip;
+} place;
+
+/* What of B comes beside a loop of weights. */
+typedef struct share {
+	place from, to;
+	int64_t products;
+} share;
+
 typedef struct spread {
 	const kir_func *in;
 	kir_func *out;
@@ -31,6 +50,8 @@ typedef struct spread {
 	kir_ref weights[MOST + 1]; /* their loops, then the end of it all */
 	unsigned n;
 	kir_ref first; /* the first tile op                           */
+	share share[MOST];
+	bool whole; /* each share loads what it reads, and stores all of its sums */
 	/* while emitting: the weights that are spread, iterations done and in all, products
 	 * emitted and in all that they are spread over */
 	kir_ref loop;
@@ -137,13 +158,6 @@ static bool small_stay(const spread *x)
 	return true;
 }
 
-/* What tile registers hold in a stretch of products, as bits: sums that aren't stored yet, and
- * what was loaded or zeroed in the stretch. */
-typedef struct held {
-	unsigned sums, had;
-	bool other; /* a product read what was there before */
-} held;
-
 static void follow(const kir_func *f, kir_ref n, held *h)
 {
 	kir_op op = (kir_op)f->node[n].op;
@@ -159,6 +173,155 @@ static void follow(const kir_func *f, kir_ref n, held *h)
 	} else if (op != KIR_OP_amx_tile) {
 		h->had |= bit;
 	}
+}
+
+/* -- shares of B --------------------------------------------------------------------------- */
+
+/* The node at p, a tile op or an address; p goes on. 0 where a loop begins or ends, and for
+ * loops of vectors, which are emitted behind weights. */
+static kir_ref step(const kir_func *f, place *p)
+{
+	kir_ref n = p->n;
+
+	if (p->loop && n == kir_region_yield(f, p->loop + 2)) {
+		bool more = ++p->trip < weave_trips(f, p->loop);
+
+		p->n = more ? p->loop + 2 : kir_region_end(f, p->loop);
+		p->loop = more ? p->loop : 0;
+		return 0;
+	}
+	if (f->node[n].op != KIR_OP_for) {
+		p->n++;
+		return n;
+	}
+	if (is_tile_loop(f, n))
+		*p = (place){ .n = n + 2, .loop = n };
+	else
+		p->n = kir_region_end(f, n);
+	return 0;
+}
+
+static int64_t products(const kir_func *f, kir_ref n, kir_ref end)
+{
+	int64_t sum = 0;
+
+	for (; n < end; n++)
+		sum += weave_is_product((kir_op)f->node[n].op);
+	return sum;
+}
+
+/* How many products of B there are. */
+static int64_t all_of_b(const spread *x, place p)
+{
+	int64_t n = 0;
+
+	while (p.n < x->weights[x->n]) {
+		kir_ref k = step(x->in, &p);
+
+		n += k && weave_is_product((kir_op)x->in->node[k].op);
+	}
+	return n;
+}
+
+/* Cuts B: each loop of weights is to have as many products, and the last takes the rest. A
+ * share ends where no register holds a sum. */
+static void deal(spread *x)
+{
+	const kir_func *f = x->in;
+	kir_ref begin = weave_span(f, x->weights[0]).end;
+	kir_ref b = weave_span(f, x->weights[x->n - 1]).end;
+	place p = { .n = b };
+	int64_t whole = all_of_b(x, p) + products(f, begin, b), had = 0;
+
+	x->whole = true;
+	for (unsigned i = 0; i < x->n; i++) {
+		bool rest = i + 1 == x->n;
+		share *mine = &x->share[i];
+		held h = { 0 };
+		int64_t count =
+		    rest ? 0
+		         : whole * (i + 1) / x->n - had - products(f, begin, x->weights[i + 1]);
+
+		*mine = (share){ .from = p };
+		while (p.n < x->weights[x->n] && (rest || mine->products < count || h.sums)) {
+			kir_ref n = step(f, &p);
+
+			if (!n)
+				continue;
+			mine->products += weave_is_product((kir_op)f->node[n].op);
+			follow(f, n, &h);
+		}
+		mine->to = p;
+		had += mine->products;
+		x->whole &= !h.other && !h.sums;
+	}
+}
+
+/* Whether n, of B, must stay behind k, which stands before it. */
+static bool must_follow(const kir_func *f, kir_ref n, kir_ref k)
+{
+	kir_ref ra, rb;
+	bool wa, wb;
+
+	for (unsigned i = 0; i < f->node[n].nsrc; i++)
+		if (kir_src(f, n, i) == k)
+			return true;
+	return weave_touches(f, n, &ra, &wa) && weave_touches(f, k, &rb, &wb) && ra == rb &&
+	       (wa || wb);
+}
+
+/* Whether nothing that weights touch moves to before their end: products up to the next ones,
+ * and of B what comes beside them or earlier; and nothing of B to before what it uses. */
+static bool may_move(const spread *x)
+{
+	const kir_func *f = x->in;
+	kir_ref b = weave_span(f, x->weights[x->n - 1]).end;
+
+	for (unsigned i = 0; i < x->n; i++) {
+		span w = weave_span(f, x->weights[i]);
+		place p = x->share[i].to;
+		kir_ref to = i + 1 == x->n ? b : x->weights[i + 1];
+		kir_ref upto = p.loop ? kir_region_end(f, p.loop) : p.n;
+
+		for (kir_ref n = w.end; n < upto; n = weave_span(f, n).end) {
+			if (n == to)
+				n = b;
+			if (n < upto && !is_vector_loop(f, n) &&
+			    weave_conflict(f, weave_span(f, n), w))
+				return false;
+		}
+		for (kir_ref n = b; n < upto; n++)
+			for (kir_ref k = to; k < b; k++)
+				if (must_follow(f, n, k))
+					return false;
+	}
+	return true;
+}
+
+/* Whether each stretch of products loads what it reads, and stores all of its sums. */
+static bool each_for_itself(const spread *x)
+{
+	const kir_func *f = x->in;
+
+	for (unsigned i = 0; i < x->n; i++) {
+		kir_ref n = i ? weave_span(f, x->weights[i - 1]).end : x->first;
+		held h = { 0 };
+
+		for (; n < x->weights[i]; n++)
+			follow(f, n, &h);
+		if (h.other || h.sums)
+			return false;
+	}
+	return x->whole;
+}
+
+/* Whether nodes from a on, of the region that `end` closes, may be spread. */
+static bool matches(spread *x, kir_ref a, kir_ref end)
+{
+	if (!find(x, a, end) || !small_stay(x))
+		return false;
+	deal(x);
+	return each_for_itself(x) && may_move(x);
 }
 
 /* -- emitting ------------------------------------------------------------------------------ */
@@ -220,123 +383,6 @@ static void tile_op(spread *x, kir_ref n)
 		weights(x);
 }
 
-/* Products of one place of B: where it goes on. */
-typedef struct place {
-	kir_ref n, loop;
-	int64_t trip;
-} place;
-
-/* Runs B from p on for `count` products, and on to where no register holds a sum; 0: on to its
- * end, `last`. h: NULL to emit it, else follows registers. The products that makes. */
-static int64_t some_of(spread *x, place *p, kir_ref last, int64_t count, held *h)
-{
-	const kir_func *f = x->in;
-	int64_t seen = 0, lo;
-	held mine = { 0 };
-
-	while (p->n < last && (!count || seen < count || mine.sums)) {
-		if (p->loop && p->n == kir_region_yield(f, p->loop + 2)) {
-			bool more = ++p->trip < weave_trips(f, p->loop);
-
-			p->n = more ? p->loop + 2 : kir_region_end(f, p->loop);
-			p->loop = more ? p->loop : 0;
-		} else if (f->node[p->n].op == KIR_OP_for && !is_tile_loop(f, p->n)) {
-			p->n = kir_region_end(f, p->n); /* vectors: emitted behind weights */
-			continue;
-		} else if (f->node[p->n].op == KIR_OP_for) {
-			p->loop = p->n;
-			p->trip = 0;
-			p->n += 2;
-		} else {
-			seen += weave_is_product((kir_op)f->node[p->n].op);
-			follow(f, p->n, &mine);
-			if (!h)
-				tile_op(x, p->n);
-			p->n++;
-			continue;
-		}
-		if (p->loop && p->n == p->loop + 2 && !h) {
-			kir_is_const(f, kir_src(f, p->loop, 0), &lo);
-			x->map[p->loop + 1] =
-			    s64c(x->out, lo + p->trip * kir_for_step(f, p->loop));
-		}
-	}
-	if (h) {
-		h->other |= mine.other;
-		h->sums |= mine.sums;
-	}
-	return seen;
-}
-
-static int64_t products(const kir_func *f, kir_ref n, kir_ref end)
-{
-	int64_t sum = 0;
-
-	for (; n < end; n++)
-		sum += weave_is_product((kir_op)f->node[n].op);
-	return sum;
-}
-
-/* How many products of B come beside loop i of weights, of `all` when `had` were before: each
- * loop is to have as many. */
-static int64_t share(const spread *x, unsigned i, int64_t all, int64_t had)
-{
-	const kir_func *f = x->in;
-	kir_ref begin = weave_span(f, x->weights[0]).end;
-	kir_ref b = weave_span(f, x->weights[x->n - 1]).end;
-	int64_t whole = all + products(f, begin, b), here;
-
-	if (i + 1 == x->n)
-		return 0;
-	here = products(f, begin, x->weights[i + 1]) + had;
-	return whole * (i + 1) / x->n - here;
-}
-
-/* Whether products n and k touch the same and one of them writes it. */
-static bool clash(const kir_func *f, kir_ref n, kir_ref k)
-{
-	kir_ref ra, rb;
-	bool wa, wb;
-
-	return kir_is_amx((kir_op)f->node[k].op) && weave_touches(f, n, &ra, &wa) &&
-	       weave_touches(f, k, &rb, &wb) && ra == rb && (wa || wb);
-}
-
-/* Whether nothing that weights touch moves to before their end: products up to the next ones,
- * and of B what comes beside them or earlier; and nothing that products touch to before them:
- * what of B comes earlier. */
-static bool may_move(spread *x)
-{
-	const kir_func *f = x->in;
-	kir_ref last = x->weights[x->n], b = weave_span(f, x->weights[x->n - 1]).end;
-	place p = { .n = b }, all_of = p;
-	held ignored = { 0 };
-	int64_t all = some_of(x, &all_of, last, 0, &ignored), had = 0;
-
-	for (unsigned i = 0; i < x->n; i++) {
-		bool end = i + 1 == x->n;
-		span w = weave_span(f, x->weights[i]);
-		kir_ref to = end ? b : x->weights[i + 1], upto;
-		int64_t count = share(x, i, all, had);
-
-		if (count > 0 || end)
-			had += some_of(x, &p, last, count, &ignored);
-		upto = p.loop ? kir_region_end(f, p.loop) : p.n;
-		for (kir_ref n = w.end; n < upto; n = weave_span(f, n).end) {
-			if (n == to)
-				n = b;
-			if (n < upto && !is_vector_loop(f, n) &&
-			    weave_conflict(f, weave_span(f, n), w))
-				return false;
-		}
-		for (kir_ref n = b; n < upto; n++)
-			for (kir_ref k = to; k < b; k++)
-				if (clash(f, n, k))
-					return false;
-	}
-	return true;
-}
-
 /* What stands between loops of weights, but vectors; or only those. */
 static void between(spread *x, unsigned i, bool vectors)
 {
@@ -353,63 +399,49 @@ static void between(spread *x, unsigned i, bool vectors)
 	}
 }
 
+/* A share of B. */
+static void emit_share(spread *x, const share *mine)
+{
+	const kir_func *f = x->in;
+	place p = mine->from;
+	int64_t lo;
+
+	while (p.n != mine->to.n || p.trip != mine->to.trip) {
+		kir_ref n = step(f, &p);
+
+		if (n) {
+			tile_op(x, n);
+		} else if (p.loop) {
+			kir_is_const(f, kir_src(f, p.loop, 0), &lo);
+			x->map[p.loop + 1] =
+			    s64c(x->out, lo + p.trip * kir_for_step(f, p.loop));
+		}
+	}
+}
+
 static void emit(spread *x)
 {
 	const kir_func *f = x->in;
-	kir_ref last = x->weights[x->n];
-	place p = { .n = weave_span(f, x->weights[x->n - 1]).end }, dry = p;
-	held ignored = { 0 };
-	int64_t all = some_of(x, &dry, last, 0, &ignored), had = 0;
 
 	for (kir_ref n = x->first; n < x->weights[0]; n++)
 		kir_copy(x->out, f, n, x->map);
 	for (unsigned i = 0; i < x->n; i++) {
 		bool end = i + 1 == x->n;
-		int64_t count = share(x, i, all, had), mine = 0;
 
-		dry = p;
-		if (count > 0 || end)
-			mine = some_of(x, &dry, last, count, &ignored);
-		had += mine;
 		x->loop = x->weights[i];
 		x->done = x->seen = 0;
 		x->all = weave_trips(f, x->loop);
-		x->total = mine;
-		if (!end)
+		x->total = x->share[i].products;
+		if (!end) {
 			x->total += products(f, weave_span(f, x->loop).end, x->weights[i + 1]);
-		if (!end)
 			between(x, i, false);
-		if (count > 0 || end)
-			some_of(x, &p, last, count, NULL);
+		}
+		emit_share(x, &x->share[i]);
 		while (x->done < x->all)
 			weights(x);
 		x->loop = 0;
 		between(x, i, true);
 	}
-}
-
-/* Whether each stretch of products loads what it reads, and stores all of its sums. */
-static bool each_for_itself(spread *x)
-{
-	const kir_func *f = x->in;
-	kir_ref last = x->weights[x->n];
-	place p = { .n = weave_span(f, x->weights[x->n - 1]).end }, all_of = p;
-	held h = { 0 };
-	int64_t all = some_of(x, &all_of, last, 0, &h), had = 0;
-
-	for (unsigned i = 0; i < x->n; i++) {
-		kir_ref n = i ? weave_span(f, x->weights[i - 1]).end : x->first;
-		int64_t count = share(x, i, all, had);
-		held mine = { 0 };
-
-		for (; n < x->weights[i]; n++)
-			follow(f, n, &mine);
-		h.other |= mine.other;
-		h.sums |= mine.sums;
-		if (count > 0 || i + 1 == x->n)
-			had += some_of(x, &p, last, count, &h);
-	}
-	return !h.other && !h.sums;
 }
 
 kpass_result kpass_spread(const kir_func *in, kir_func *out, kir_diag *why)
@@ -421,7 +453,6 @@ kpass_result kpass_spread(const kir_func *in, kir_func *out, kir_diag *why)
 	if (!kpass_has_tiles(in) || in->sched.m_chunk ||
 	    in->sched.pipeline == KIR_pipeline_off || in->sched.pipeline == KIR_pipeline_on)
 		return KPASS_SAME;
-	x.first = 0;
 	for (kir_ref n = 1; n < in->nnode; n++) {
 		if (in->node[n].op == KIR_OP_param)
 			continue;
@@ -433,8 +464,7 @@ kpass_result kpass_spread(const kir_func *in, kir_func *out, kir_diag *why)
 			continue;
 		}
 		if (!x.first && in->node[n].op == KIR_OP_if &&
-		    !(find(&x, n + 1, kir_region_yield(in, n + 1)) && small_stay(&x) &&
-		      each_for_itself(&x) && may_move(&x)))
+		    !matches(&x, n + 1, kir_region_yield(in, n + 1)))
 			x.first = 0;
 		kir_copy(out, in, n, x.map);
 	}

@@ -11,6 +11,11 @@
  * the operands: 24 accumulators of 32 registers, 10 of 16. Each b_j feeds `rows` products,
  * each x_i `cols`.
  *
+ * bf16 products of AVX-512 take x_i from memory themselves, if it feeds one of them. A block of
+ * 16 rows and one vector of columns then has no other instruction for x_i, where 8 rows and two
+ * vectors load it: values of a latent cache, whose pairs of rows are zipped by one shuffle for
+ * 16 products and not two, take 16.3 cycles on Zen 4 for these instead of 18.3.
+ *
  * Where all columns are one vector (a head's group of 16), each x_i would feed one product, and
  * loads of x_i take longer than products. Then two steps are taken side by side:
  *
@@ -254,6 +259,23 @@ static void block(product *d, const area *a)
 		vec_write(v, &d->out, row_of(v, a, i), column_of(v, a, i), acc[i]);
 }
 
+/* Pairs of rows that lie in a local as they are, to be zipped. */
+static bool is_local_pairs(const product *d)
+{
+	const kir_func *in = d->v->in;
+	bool local = d->b.local || in->node[kir_src(in, d->b.load, 0)].op == KIR_OP_local;
+
+	return local && !d->b.trans && !d->b.nchain && d->b.unit == 2;
+}
+
+/* Whether the instruction takes a row's word from memory, in all lanes, at no cost. */
+static bool takes_words(const product *d)
+{
+	unsigned need = KIR_HAS_avx512 | KIR_HAS_bf16;
+
+	return (d->v->in->target->features & need) == need && d->b.elem == KIR_bf16;
+}
+
 /* Rows a block holds: a divisor of all rows where one from 4 to 8 exists. */
 static int64_t rows_of_block(const product *d)
 {
@@ -268,6 +290,8 @@ static int64_t rows_of_block(const product *d)
 	for (int64_t r = 16; d->b.cols <= d->v->lanes && wide && r > 8; r--)
 		if (rows % r == 0)
 			return r;
+	if (rows % 16 == 0 && is_local_pairs(d) && takes_words(d))
+		return 16;
 	for (int64_t r = 8; r >= 4; r--)
 		if (rows % r == 0)
 			return r;
@@ -328,15 +352,16 @@ static void all_columns(product *d)
 }
 
 /* One block takes all rows and, for rows that are zipped, a whole line of columns. Pairs of
- * rows in a local are zipped by two shuffles a line: two blocks of 8 rows may do that each. */
+ * rows in a local are zipped by two shuffles a line: two blocks of 8 rows may do that each, or
+ * of 16 rows by half a line, one shuffle for 16 products. */
 static bool decode_once(const product *d)
 {
 	int64_t line = 64 / kir_elem_bytes(d->b.stored) / d->v->lanes, rows = rows_of_block(d);
 	int64_t room = d->v->in->target->vector_regs >= 32 ? 16 : 8;
-	bool local =
-	    d->b.local || d->v->in->node[kir_src(d->v->in, d->b.load, 0)].op == KIR_OP_local;
 
-	if (local && !d->b.trans && !d->b.nchain && d->b.unit == 2 && rows == room / line)
+	bool half = rows == room && takes_words(d);
+
+	if (is_local_pairs(d) && (rows == room / line || half))
 		return d->rows <= 2 * rows;
 	return rows == d->rows && rows * (d->b.trans ? 1 : line) <= room;
 }

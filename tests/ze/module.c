@@ -53,10 +53,15 @@ static bool build(struct zecl_spirv spirv, cl_program *linked, char **log)
 	cl_program parts[2] = { NULL, zecl.library };
 	struct zecl_spirv older = { NULL, 0 };
 	bool newer = zecl_newer(&spirv, &older);
+	cl_uint nparts = 1;
 
 	*linked = NULL;
 	if (newer)
 		spirv = older;
+	/* The library is compiled anew in each link, which takes a tenth of a second; a
+	 * quantizer takes two. */
+	if (zecl_spirv_imports(&spirv))
+		nparts = 2;
 	parts[0] = clCreateProgramWithIL(zecl.context, spirv.words, spirv.nwords * 4, &error);
 	free((void *)older.words);
 	if (!parts[0])
@@ -64,8 +69,8 @@ static bool build(struct zecl_spirv spirv, cl_program *linked, char **log)
 	error = clCompileProgram(parts[0], 1, &zecl.device, "", 0, NULL, NULL, NULL, NULL);
 	append_cl(log, parts[0]);
 	if (error == CL_SUCCESS) {
-		*linked = clLinkProgram(zecl.context, 1, &zecl.device, "", 2, parts, NULL, NULL,
-		                        &error);
+		*linked = clLinkProgram(zecl.context, 1, &zecl.device, "", nparts, parts, NULL,
+		                        NULL, &error);
 		if (*linked)
 			append_cl(log, *linked);
 	}

@@ -17,6 +17,9 @@ enum {
 	OP_FUNCTION = 54,
 	OP_FUNCTION_PARAMETER = 55,
 	OP_FUNCTION_END = 56,
+	OP_DECORATE = 71,
+	LINKAGE_ATTRIBUTES = 41,
+	LINKAGE_IMPORT = 1,
 	STORAGE_UNIFORM_CONSTANT = 0,
 	STORAGE_WORKGROUP = 4,
 	STORAGE_CROSS_WORKGROUP = 5,
@@ -74,6 +77,19 @@ const char *zecl_spirv_kernel(const struct zecl_spirv *m, unsigned i)
 			return name;
 	}
 	return NULL;
+}
+
+bool zecl_spirv_imports(const struct zecl_spirv *m)
+{
+	size_t at = SPV_HEADER;
+	uint32_t op, length;
+	const uint32_t *word;
+
+	while ((word = next(m, &at, &op, &length)))
+		if (op == OP_DECORATE && length > 3 && word[2] == LINKAGE_ATTRIBUTES &&
+		    word[length - 1] == LINKAGE_IMPORT)
+			return true;
+	return false;
 }
 
 static enum zecl_arg storage_kind(uint32_t storage)

@@ -99,6 +99,8 @@ struct zecl_spirv {
 const char *zecl_spirv_check(const struct zecl_spirv *m, unsigned minor);
 /* Name of the i-th kernel, NULL behind the last. */
 const char *zecl_spirv_kernel(const struct zecl_spirv *m, unsigned i);
+/* Whether it calls functions that another module has. */
+bool zecl_spirv_imports(const struct zecl_spirv *m);
 /* Fills kinds of at most max parameters; how many there are, or -1: no such kernel. */
 int zecl_spirv_args(const struct zecl_spirv *m, const char *kernel, enum zecl_arg *kinds,
                     int max);

@@ -216,6 +216,39 @@ static bool find_row_sums(const stagger *s)
 	       kir_attr_of(in, add, KIR_ATTR_axis) == 1;
 }
 
+/* The reference: %m1 = select %any, _, %m, of which the differences are taken where it is a
+ * number, %safe = select (eq %m1, -inf), 0, %m1: what sums are scaled by is exp2 (sub %m,
+ * %safe), and scores have %less = neg %safe added. Without %any it is the old one. */
+static bool find_reference(const stagger *s)
+{
+	const kir_func *in = s->in;
+	kir_ref m1 = kir_src(in, s->end, 0), less = kir_src(in, s->fma, 2), safe, none, diff;
+
+	if (!is_op(in, m1, KIR_OP_select) || kir_src(in, m1, 0) != kir_src(in, s->scaled, 0) ||
+	    kir_src(in, m1, 2) != arg(s, 0) || !is_op(in, less, KIR_OP_neg))
+		return false;
+	safe = kir_src(in, less, 0);
+	if (!is_op(in, safe, KIR_OP_select) || kir_src(in, safe, 2) != m1)
+		return false;
+	none = kir_src(in, safe, 0);
+	diff = is_op(in, s->factor, KIR_OP_exp2) ? kir_src(in, s->factor, 0) : 0;
+	return is_op(in, none, KIR_OP_eq) && kir_src(in, none, 0) == m1 &&
+	       is_op(in, diff, KIR_OP_sub) && kir_src(in, diff, 0) == arg(s, 0) &&
+	       kir_src(in, diff, 1) == safe;
+}
+
+/* Whether the sums with values are handed on and nothing else is made of them here. */
+static bool sums_leave(const stagger *s)
+{
+	const kir_func *in = s->in;
+
+	for (kir_ref n = s->sums + 1; n < s->end; n++)
+		for (unsigned i = 0; i < in->node[n].nsrc; i++)
+			if (kir_src(in, n, i) == s->sums)
+				return false;
+	return true;
+}
+
 static bool matches(stagger *s, kir_ref n)
 {
 	const kir_func *in = s->in;
@@ -225,7 +258,8 @@ static bool matches(stagger *s, kir_ref n)
 	s->loop = n;
 	s->first = n + 2 + 3;
 	s->yield = kir_region_yield(in, s->first);
-	if (!find_body(s) || !find_sums(s) || !find_scores(s) || !find_row_sums(s))
+	if (!find_body(s) || !find_sums(s) || !find_scores(s) || !find_row_sums(s) ||
+	    !find_reference(s) || !sums_leave(s))
 		return false;
 	for (kir_ref k = s->first; k < s->end; k++)
 		if (kir_ops[in->node[k].op].flags & KIR_WRITES ||

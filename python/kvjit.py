@@ -22,6 +22,7 @@ the one that is installed.
 import array
 import collections
 import ctypes as c
+import math
 import os
 
 __all__ = ["Context", "Error", "Kernel", "Memory", "Param", "Plan", "Tensor", "alloc", "block_slots"]
@@ -151,7 +152,11 @@ class Tensor:
     __slots__ = ("address", "dtype", "shape", "strides", "writable", "place", "owner")
 
     def __init__(self, address, dtype, shape, strides=None, writable=True, place="cpu", owner=None):
+        if not hasattr(address, "__index__"):
+            raise _bad(f"an address is an integer, not {type(address).__name__}")
         self.address, self.dtype, self.shape = address, dtype, tuple(shape)
+        if any(n < 0 for n in self.shape):
+            raise _bad(f"extents are 0 or more, not {self.shape}")
         dense = _dense(self.shape)
         if dtype not in SIZES:
             raise _bad(f"dtype {dtype!r} is not one of {', '.join(SIZES)}")
@@ -374,8 +379,12 @@ class Kernel:
         """A function without arguments that makes this call, as often as wanted: what the tensors
         are is looked at here, once. It keeps them and the plan alive. `scratch`: a tensor of
         plan.scratch bytes, 64-aligned, for calls with one plan at the same time."""
+        if plan is not None and not isinstance(plan, Plan):
+            raise _bad(f"plan: a Plan is wanted, not {type(plan).__name__}")
         at = Tensor.of(scratch) if scratch is not None else None
-        if at is not None and plan and SIZES[at.dtype] * (at.shape or (0,))[0] < plan.scratch:
+        if scratch is not None and at is None:
+            raise _bad(f"scratch: a tensor is wanted, not {type(scratch).__name__}")
+        if at is not None and plan and SIZES[at.dtype] * math.prod(at.shape) < plan.scratch:
             raise _bad(f"scratch: {plan.scratch} bytes are wanted")
         args = (Arg * len(given))(*(self._arg(name, x) for name, x in given.items()))
         work = plan.handle if plan else None

@@ -112,6 +112,13 @@ class Tensors(unittest.TestCase):
         with self.assertRaisesRegex(kvjit.Error, "float64"):
             kvjit.Tensor.of(Numpy(values, "float64", (2,)))
 
+    def test_what_no_tensor_can_be(self):
+        for wrong, word in ((("here", "float32", (1,)), "an address is an integer, not str"),
+                            ((64, "float32", (2, -1)), "extents are 0 or more"),
+                            ((64, "float99", (1,)), "'float99' is not one of")):
+            with self.assertRaisesRegex(kvjit.Error, word):
+                kvjit.Tensor(*wrong)
+
     def test_a_single_element_has_any_stride(self):
         t = kvjit.Tensor(64, "float32", (1, 4), (999, 1))
         self.assertEqual(t.strides, (4, 1))
@@ -220,8 +227,16 @@ class Calls(unittest.TestCase):
             self.attn(self.plan, **args)
         with self.assertRaisesRegex(kvjit.Error, "plan"):
             self.attn(None, **self.args())
+        with self.assertRaisesRegex(kvjit.Error, "plan: a Plan is wanted, not str"):
+            self.attn("plan", **self.args())
         with self.assertRaisesRegex(kvjit.Error, "scratch"):
             self.attn(self.plan, scratch=bytearray(1), **self.args())
+        # what is no tensor isn't left aside for the plan's own
+        with self.assertRaisesRegex(kvjit.Error, "scratch: a tensor is wanted, not int"):
+            self.attn(self.plan, scratch=5, **self.args())
+        both = Numpy(q, "uint16", shape)
+        with self.assertRaisesRegex(kvjit.Error, "'out' is written and lies where 'q' does"):
+            self.attn(self.plan, **self.args(q=both, out=both))
 
     def test_refused_batches(self):
         lens, starts, table = self.lens, self.starts, self.table

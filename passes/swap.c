@@ -121,14 +121,11 @@ static bool is_after(const swap *s, kir_ref n)
 	return n > s->copy && n < kir_region_end(f, s->loop);
 }
 
-/* Whether the target is of the region that the loop is in. */
+/* Whether the target is declared in the region that the loop is in. */
 static bool is_beside(const swap *s)
 {
-	for (kir_ref k = s->p; k < s->loop; k++)
-		if (kir_ops[s->in->node[k].op].flags & (KIR_REGION | KIR_REGION2) &&
-		    kir_region_end(s->in, k) > s->loop)
-			return false;
-	return s->p < s->loop;
+	return s->p < s->loop &&
+	       kir_region_yield(s->in, s->p) == kir_region_yield(s->in, s->loop);
 }
 
 /* Whether what hands on values from the copy to the loop's end can hand on one more. */

@@ -7,7 +7,8 @@
  *     store %b, %c[%i,0]
  *
  * What a loop, or several in a row, carries from a load on to a store at the same place has its
- * home there, also if between them an if computes it in place.
+ * home there, also if between them an if computes it in place. The store is in the load's
+ * region: one that is done only now and then leaves the local as it was.
  *
  * Requires a local whose rows lie one after the other, and columns that are known: products
  * read whole words of 4 bytes. A tile that is read is as it was until its last reader has it;
@@ -23,7 +24,7 @@ static bool stays(const vec *v, kir_ref n)
 	const kir_func *f = v->in;
 	kir_ref root = kir_root(f, kir_src(f, n, 0)), end = v->read[n];
 
-	for (kir_ref k = n + 1; k <= end || k < f->nnode; k++) {
+	for (kir_ref k = n + 1; k < f->nnode; k++) {
 		kir_op op = (kir_op)f->node[k].op;
 		kir_ref after = op == KIR_OP_for ? kir_region_end(f, k) : 0;
 
@@ -256,7 +257,9 @@ void vec_keep_state(vec *v, kir_ref load, kir_ref res)
 		return;
 	while ((store = handed_to(v, x)) && f->node[store].op != KIR_OP_store)
 		x = store;
-	if (!store || !at_same_place(f, load, store))
+	/* one of another region is done now and then, or several times */
+	if (!store || kir_region_yield(f, load) != kir_region_yield(f, store) ||
+	    !at_same_place(f, load, store))
 		return;
 	root = kir_root(f, kir_src(f, load, 0));
 	for (kir_ref k = load + 1; k < store; k++) {

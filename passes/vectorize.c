@@ -34,6 +34,33 @@ static bool reads_part(const kir_func *f, kir_ref n, kir_ref guard)
 	return false;
 }
 
+/* Whether k, behind n, is never done after it: it stands in the other half of an if. */
+static bool is_instead(const kir_func *f, kir_ref n, kir_ref k)
+{
+	for (kir_ref c = 1; c < n; c++) {
+		kir_ref y1;
+
+		if (f->node[c].op != KIR_OP_if || kir_region_end(f, c) <= k)
+			continue;
+		y1 = kir_region_yield(f, c + 1);
+		if (n < y1 && k > y1)
+			return true;
+	}
+	return false;
+}
+
+/* Whether a yield hands on the value of guard, or a part of it, after n. */
+static bool is_handed_on(const vec *v, kir_ref guard, kir_ref n)
+{
+	const kir_func *f = v->in;
+
+	for (kir_ref k = n + 1; guard && k <= v->handed[guard]; k++)
+		for (unsigned i = 0; f->node[k].op == KIR_OP_yield && i < f->node[k].nsrc; i++)
+			if (vec_value_of(f, kir_src(f, k, i)) == guard && !is_instead(f, n, k))
+				return true;
+	return false;
+}
+
 static void mark_want(vec *v, kir_ref n, vec_tile home, kir_ref guard, kir_ref region);
 
 static void want_parts(vec *v, kir_ref n, vec_tile home, kir_ref guard, kir_ref region)
@@ -62,7 +89,7 @@ static void mark_want(vec *v, kir_ref n, vec_tile home, kir_ref guard, kir_ref r
 	bool each = kir_ops[d->op].flags & KIR_EACH || d->op == KIR_OP_splat;
 
 	if (n <= region || v->nuse[n] != 1 || (guard && v->read[guard] > n) ||
-	    reads_part(v->in, n, guard))
+	    reads_part(v->in, n, guard) || is_handed_on(v, guard, n))
 		return;
 	if (!each && d->op != KIR_OP_dot && d->op != KIR_OP_res && d->op != KIR_OP_concat)
 		return;
@@ -434,6 +461,8 @@ static void count_uses(vec *v)
 			v->nuse[s]++;
 			if (v->in->node[n].op != KIR_OP_yield)
 				v->last[s] = n;
+			else
+				v->handed[vec_value_of(v->in, s)] = n;
 		}
 	memcpy(v->read, v->last, v->in->nnode * sizeof *v->read);
 	for (kir_ref n = v->in->nnode; n-- > 1;) {
@@ -636,6 +665,7 @@ kpass_result kpass_vectorize(const kir_func *in, kir_func *out, kir_diag *why)
 	v.nuse = kir_alloc(m, n * sizeof *v.nuse);
 	v.last = kir_alloc(m, n * sizeof *v.last);
 	v.read = kir_alloc(m, n * sizeof *v.read);
+	v.handed = kir_alloc(m, n * sizeof *v.handed);
 	v.deferred = kir_alloc(m, n * sizeof *v.deferred);
 	v.again = kir_alloc(m, n * sizeof *v.again);
 	v.direct = kir_alloc(m, n * sizeof *v.direct);

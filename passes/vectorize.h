@@ -61,6 +61,7 @@ typedef struct vec {
 	unsigned *nuse;   /* uses of each node of in                          */
 	kir_ref *last;    /* last user of each node of in                     */
 	kir_ref *read;    /* the same, of it or a part of it                  */
+	kir_ref *handed;  /* the last yield of it or a part of it, or 0         */
 	bool *deferred;   /* read by its only user, a product, from memory    */
 	bool *again;      /* computed by each loop that reads it                */
 	kir_ref *direct;  /* the load an elementwise op reads memory for, or 0  */

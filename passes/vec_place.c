@@ -272,6 +272,7 @@ void vec_keep_state(vec *v, kir_ref load, kir_ref res)
 	}
 	for (x = res; x != store; x = handed_to(v, x)) {
 		v->want[x] = v->val[load];
+		v->stored[x] = handed_to(v, x) == store ? store : 0;
 		/* an if's: nothing may be computed there while what it goes on from is read */
 		v->guard[x] = x == res ? 0 : before;
 		before = x;
@@ -314,7 +315,7 @@ void vec_place_stored(vec *v, kir_ref n)
 		return;
 	if (is_read_later(v, n, kir_root(v->in, kir_src(v->in, s, 1))))
 		vec_flush(v);
-	place_in_local(v, s, kir_type_of(v->in, n), &v->want[n]);
+	v->stored[n] = place_in_local(v, s, kir_type_of(v->in, n), &v->want[n]) ? s : 0;
 }
 
 bool vec_is_placed(const vec *v, kir_ref store)
@@ -322,8 +323,8 @@ bool vec_is_placed(const vec *v, kir_ref store)
 	kir_ref x = kir_src(v->in, store, 0);
 	const vec_tile *a = &v->val[x], *b = &v->want[x];
 
-	return v->nuse[x] == 1 && b->buf && a->buf == b->buf && a->off.var == b->off.var &&
-	       a->off.k == b->off.k;
+	return v->nuse[x] == 1 && v->stored[x] == store && a->buf == b->buf &&
+	       a->off.var == b->off.var && a->off.k == b->off.k;
 }
 
 bool vec_is_local(vec *v, kir_ref n)

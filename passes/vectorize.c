@@ -81,6 +81,48 @@ static void want_parts(vec *v, kir_ref n, vec_tile home, kir_ref guard, kir_ref 
 	}
 }
 
+/* The yield behind which result n stands. */
+static kir_ref yield_of(const kir_func *f, kir_ref n)
+{
+	while (f->node[n].op == KIR_OP_res)
+		n--;
+	return n;
+}
+
+/* The loop that n is a result of, 0: of none. */
+static kir_ref loop_of(const kir_func *f, kir_ref n)
+{
+	kir_ref yield = yield_of(f, n), c = yield;
+
+	if (f->node[n].op != KIR_OP_res)
+		return 0;
+	do
+		c--;
+	while (!(kir_ops[f->node[c].op].flags & (KIR_REGION | KIR_REGION2)) ||
+	       kir_region_end(f, c) <= yield);
+	return f->node[c].op == KIR_OP_for ? c : 0;
+}
+
+/* Whether the value of guard is read while n is computed, or after. A product reads its factors
+ * several times; of a loop all that it reads, but what its own result begins with. */
+static bool is_needed(const vec *v, kir_ref guard, kir_ref n)
+{
+	const kir_func *f = v->in;
+	kir_ref loop = loop_of(f, n), from = loop ? loop : n;
+
+	if (!guard)
+		return false;
+	if (f->node[n].op == KIR_OP_dot)
+		for (unsigned i = 0; i < 2; i++)
+			if (vec_value_of(f, kir_src(f, n, i)) == guard)
+				return true;
+	for (unsigned i = 2; loop && i < f->node[loop].nsrc; i++)
+		if (vec_value_of(f, kir_src(f, loop, i)) == guard &&
+		    i != 1 + n - yield_of(f, n))
+			return true;
+	return v->read[guard] > from || is_handed_on(v, guard, from);
+}
+
 /* Asks that node n, and what it is computed from in place, be put into `home`, whose old
  * value is that of node guard. Refused where the old value is read after n. */
 static void mark_want(vec *v, kir_ref n, vec_tile home, kir_ref guard, kir_ref region)
@@ -88,8 +130,8 @@ static void mark_want(vec *v, kir_ref n, vec_tile home, kir_ref guard, kir_ref r
 	const kir_node *d = &v->in->node[n];
 	bool each = kir_ops[d->op].flags & KIR_EACH || d->op == KIR_OP_splat;
 
-	if (n <= region || v->nuse[n] != 1 || (guard && v->read[guard] > n) ||
-	    reads_part(v->in, n, guard) || is_handed_on(v, guard, n))
+	if (n <= region || v->nuse[n] != 1 || is_needed(v, guard, n) ||
+	    reads_part(v->in, n, guard))
 		return;
 	if (!each && d->op != KIR_OP_dot && d->op != KIR_OP_res && d->op != KIR_OP_concat)
 		return;
@@ -671,6 +713,7 @@ kpass_result kpass_vectorize(const kir_func *in, kir_func *out, kir_diag *why)
 	v.direct = kir_alloc(m, n * sizeof *v.direct);
 	v.want = kir_alloc(m, n * sizeof *v.want);
 	v.guard = kir_alloc(m, n * sizeof *v.guard);
+	v.stored = kir_alloc(m, n * sizeof *v.stored);
 	v.in_group = kir_alloc(m, n * sizeof *v.in_group);
 	v.group = kir_alloc(m, (VEC_GROUP_MAX + 1) * sizeof *v.group);
 	v.lanes = in->target->vector_bits / 32;

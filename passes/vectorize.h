@@ -67,6 +67,7 @@ typedef struct vec {
 	kir_ref *direct;  /* the load an elementwise op reads memory for, or 0  */
 	vec_tile *want;   /* where a tile should be put (buf 0: anywhere)     */
 	kir_ref *guard;   /* with want: the carried value that lives there    */
+	kir_ref *stored;  /* with want: the store that puts it just there, or 0 */
 	vec_group *group; /* pending groups, to be emitted in order           */
 	unsigned ngroup;
 	int *in_group;             /* by node of in: its group's number + 1            */

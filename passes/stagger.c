@@ -36,9 +36,16 @@
  * What a row's sum is compared with is the threshold of lazy_rescale: a tile whose weights are
  * many and near 2^8 is computed twice, to the same result. -inf as a reference counts as grown.
  *
+ * Scores of codes have scales: one a row, where the query became integers, and one a key.
+ * The row's is multiplied by %c once for all keys (without one: the key's, once for all rows),
+ * and the key's meets the score in the exponent's fused multiply-add: a score costs one
+ * conversion and one multiplication more in integers, and none in bf16. The value's scale is a
+ * multiplication of the weight, behind its sum.
+ *
  * Requires level T and a loop as lazy_rescale and late_scale leave it, over whole tiles behind
- * an if, with scores of bf16 that nothing changes and one product with values. Costs the body
- * twice in code. passes/swap.c leaves out the copy of the weights that are carried.
+ * an if, with scores that nothing but such scales changes, bf16 weights and one product with
+ * values. Costs the body twice in code. passes/swap.c leaves out the copy of the weights that
+ * are carried.
  */
 #include "emit.h"
 
@@ -60,7 +67,9 @@ typedef struct stagger {
 	kir_ref loop, first, yield; /* the loop, its body, its yield                     */
 	kir_ref cond, top, end;     /* the if around the tile, what is in it, its yield  */
 	kir_ref dot, keys;          /* scores, and the load of their keys                */
+	kir_ref by_row, by_key;     /* their scales, of before the loop and loads; or 0  */
 	kir_ref fma, exp2, weights; /* scores less the reference; 2^that; narrowed       */
+	kir_ref by_value;           /* the load that they are multiplied by, or 0        */
 	kir_ref sums, values;       /* the product with values, and the load of those    */
 	kir_ref scaled;             /* if: the sums, scaled if a reference changed       */
 	kir_ref factor;             /* that they are scaled by                           */
@@ -156,7 +165,58 @@ static bool find_sums(stagger *s)
 	return s->factor > s->top;
 }
 
-/* %weights = convert exp2 (fma (dot %q, %keys), %c, %less) */
+/* The load of the loop that tile n is multiplied by, one number a column; 0: it isn't. */
+static kir_ref column_of(const stagger *s, kir_ref n)
+{
+	const kir_func *in = s->in;
+	kir_ref by = is_op(in, n, KIR_OP_mul) ? kir_src(in, n, 1) : 0;
+
+	return is_op(in, by, KIR_OP_load) && by > s->top && kir_type_of(in, by)->rank == 1 &&
+	               kir_type_of(in, by)->elem == KIR_f32 &&
+	               kir_attr_of(in, n, KIR_ATTR_axis) == 1
+	           ? by
+	           : 0;
+}
+
+/* The number of before the loop that each row of tile n is multiplied by; 0: it isn't. */
+static kir_ref row_of(const stagger *s, kir_ref n)
+{
+	const kir_func *in = s->in;
+	kir_ref by = is_op(in, n, KIR_OP_mul) ? kir_src(in, n, 1) : 0;
+
+	return by && by < s->loop && kir_type_of(in, by)->rank == 1 &&
+	               kir_attr_of(in, n, KIR_ATTR_axis) == 0
+	           ? by
+	           : 0;
+}
+
+/* The product that scores x are, with their scales. */
+static kir_ref product_of(stagger *s, kir_ref x)
+{
+	const kir_func *in = s->in;
+
+	s->by_row = s->by_key = 0;
+	for (;; x = kir_src(in, x, 0))
+		if (!s->by_row && row_of(s, x))
+			s->by_row = row_of(s, x);
+		else if (!s->by_key && column_of(s, x))
+			s->by_key = column_of(s, x);
+		else
+			break;
+	return is_op(in, x, KIR_OP_convert) ? kir_src(in, x, 0) : x;
+}
+
+/* Whether product n multiplies bf16 or bytes. */
+static bool is_tile_product(const kir_func *f, kir_ref n)
+{
+	int q = kir_type_of(f, kir_src(f, n, 0))->elem,
+	    k = kir_type_of(f, kir_src(f, n, 1))->elem;
+
+	return kir_type_of(f, n)->elem == KIR_s32 ? q == KIR_s8 && k == KIR_s8
+	                                          : q == KIR_bf16 && k == KIR_bf16;
+}
+
+/* %weights = convert (mul (exp2 (fma %scores, %c, %less)), %by_value), or without the mul */
 static bool find_scores(stagger *s)
 {
 	const kir_func *in = s->in;
@@ -164,20 +224,23 @@ static bool find_scores(stagger *s)
 	if (!is_op(in, s->weights, KIR_OP_convert) || s->weights < s->top)
 		return false;
 	s->exp2 = kir_src(in, s->weights, 0);
+	s->by_value = column_of(s, s->exp2);
+	if (s->by_value)
+		s->exp2 = kir_src(in, s->exp2, 0);
 	if (!is_op(in, s->exp2, KIR_OP_exp2) || s->exp2 < s->top)
 		return false;
 	s->fma = kir_src(in, s->exp2, 0);
 	if (!is_op(in, s->fma, KIR_OP_fma) || kir_attr_of(in, s->fma, KIR_ATTR_axis) != 0 ||
 	    kir_type_of(in, kir_src(in, s->fma, 1))->rank || kir_src(in, s->fma, 1) > s->loop)
 		return false;
-	s->dot = kir_src(in, s->fma, 0);
+	s->dot = product_of(s, kir_src(in, s->fma, 0));
 	if (!is_op(in, s->dot, KIR_OP_dot) || s->dot < s->top || in->node[s->dot].nsrc != 2 ||
-	    kir_attr_of(in, s->dot, KIR_ATTR_trans) != 1 ||
-	    !is_bf16_tile(in, kir_src(in, s->dot, 0)) || kir_src(in, s->dot, 0) > s->loop)
+	    kir_attr_of(in, s->dot, KIR_ATTR_trans) != 1 || !is_tile_product(in, s->dot) ||
+	    kir_src(in, s->dot, 0) > s->loop)
 		return false;
 	s->keys = kir_src(in, s->dot, 1);
-	return is_bf16_tile(in, s->keys) && is_op(in, s->keys, KIR_OP_load) &&
-	       s->keys > s->top && kir_type_of(in, s->dot)->dim[1] % BLOCK == 0 &&
+	return is_op(in, s->keys, KIR_OP_load) && s->keys > s->top &&
+	       kir_type_of(in, s->dot)->dim[1] % BLOCK == 0 &&
 	       kir_type_of(in, s->dot)->dim[1] > BLOCK;
 }
 
@@ -266,11 +329,12 @@ static bool matches(stagger *s, kir_ref n)
 		    (k >= s->top && k != s->scaled &&
 		     kir_ops[in->node[k].op].flags & (KIR_REGION | KIR_REGION2)))
 			return false;
-	kir_ref ahead[3] = { s->keys, s->values, kir_src(in, s->cond, 0) };
+	kir_ref ahead[] = { s->keys, s->values, kir_src(in, s->cond, 0), s->by_key,
+		            s->by_value };
 
-	for (int i = 0; i < 3; i++) {
+	for (unsigned i = 0; i < sizeof ahead / sizeof *ahead; i++) {
 		memset(s->set, 0, in->nnode * sizeof *s->set);
-		if (!mark(s, ahead[i]))
+		if (ahead[i] && !mark(s, ahead[i]))
 			return false;
 	}
 	return true;
@@ -278,16 +342,26 @@ static bool matches(stagger *s, kir_ref n)
 
 /* -- emitting ------------------------------------------------------------------------------ */
 
-/* Copies what load n of the loop is computed from, for iteration j, into s->ahead. */
-static void copy_of(stagger *s, kir_ref n, kir_ref j)
+/* Copies what load n of the loop, and others that aren't 0, are computed from, for iteration j,
+ * into s->ahead. */
+static void copy_of_all(stagger *s, kir_ref n, kir_ref n2, kir_ref n3, kir_ref j)
 {
 	memcpy(s->ahead, s->map, s->in->nnode * sizeof *s->ahead);
 	memset(s->set, 0, s->in->nnode * sizeof *s->set);
 	mark(s, n);
+	if (n2)
+		mark(s, n2);
+	if (n3)
+		mark(s, n3);
 	s->ahead[s->loop + 1] = j;
 	for (kir_ref k = s->first; k < s->end; k++)
 		if (s->set[k])
 			kir_copy(s->out, s->in, k, s->ahead);
+}
+
+static void copy_of(stagger *s, kir_ref n, kir_ref j)
+{
+	copy_of_all(s, n, 0, 0, j);
 }
 
 /* a + weights . values of iteration j, all of which may be read. */
@@ -317,7 +391,9 @@ static kir_ref scale_sums(stagger *s, kir_ref any, kir_ref a, kir_ref factor)
 
 static kir_type_id block_type(stagger *s)
 {
-	return kir_tile(s->out->module, KIR_f32, kir_type_of(s->in, s->dot)->dim[0], BLOCK);
+	const kir_type *t = kir_type_of(s->in, s->dot);
+
+	return kir_tile(s->out->module, (kir_elem)t->elem, t->dim[0], BLOCK);
 }
 
 /* The keys of the tile from number `from` on. */
@@ -328,7 +404,7 @@ static kir_ref block_of_keys(stagger *s, int64_t from)
 	unsigned n = in->node[s->keys].nsrc;
 	unsigned rank = kir_type_of(in, kir_src(in, s->keys, 0))->rank;
 	kir_ref src[KIR_RANK + 2];
-	int64_t depth = kir_type_of(in, s->keys)->dim[1];
+	const kir_type *t = kir_type_of(in, s->keys);
 
 	for (unsigned i = 0; i < n; i++)
 		src[i] = s->ahead[kir_src(in, s->keys, i)];
@@ -336,8 +412,27 @@ static kir_ref block_of_keys(stagger *s, int64_t from)
 	if (from)
 		src[rank - 1] = e2(f, KIR_OP_add, kir_scalar(f->module, KIR_s64), src[rank - 1],
 		                   s64c(f, from));
-	return kir_emit(f, KIR_OP_load, kir_tile(f->module, KIR_bf16, BLOCK, depth), src, n,
+	return kir_emit(f, KIR_OP_load,
+	                kir_tile(f->module, (kir_elem)t->elem, BLOCK, t->dim[1]), src, n,
 	                in->node[s->keys].attr);
+}
+
+/* The numbers of load n, one a key, for so many keys from number `from` on of the tile that
+ * s->ahead has the address of, all of which may be read. */
+static kir_ref column(stagger *s, kir_ref n, int64_t from, int64_t keys)
+{
+	const kir_func *in = s->in;
+	kir_func *f = s->out;
+	unsigned rank = kir_type_of(in, kir_src(in, n, 0))->rank;
+	kir_ref src[KIR_RANK + 1];
+
+	for (unsigned i = 0; i <= rank; i++)
+		src[i] = s->ahead[kir_src(in, n, i)];
+	if (from)
+		src[rank] =
+		    e2(f, KIR_OP_add, kir_scalar(f->module, KIR_s64), src[rank], s64c(f, from));
+	return kir_emit(f, KIR_OP_load, kir_vector(f->module, KIR_f32, keys), src, rank + 1,
+	                in->node[n].attr);
 }
 
 enum { M, L, A, P, F, BEFORE, GREW, READY, CARRIED };
@@ -358,6 +453,63 @@ static void put_scores(stagger *s, int64_t from)
 	         (kir_ref[]){ x, s->ring[from / BLOCK % 2], s64c(f, 0), s64c(f, 0) }, 4, NULL);
 }
 
+/* What scores are multiplied by. */
+typedef struct scales {
+	kir_ref c;    /* a scalar, or one a row: by_row times %c               */
+	kir_ref keys; /* without by_row: a local of by_key times %c; 0: neither */
+} scales;
+
+static scales scales_of(stagger *s)
+{
+	const kir_func *in = s->in;
+	kir_func *f = s->out;
+	scales k = { .c = s->map[kir_src(in, s->fma, 1)] };
+
+	if (s->by_row) {
+		k.c = e2(f, KIR_OP_mul, in->node[s->by_row].type, s->map[s->by_row], k.c);
+	} else if (s->by_key) {
+		const int64_t *dim = kir_type_of(in, s->by_key)->dim;
+		kir_ref x = column(s, s->by_key, 0, dim[0]);
+
+		x = e2(f, KIR_OP_mul, f->node[x].type, x, k.c);
+		k.keys = kir_emit(f, KIR_OP_local, kir_buffer(f->module, KIR_f32, 1, dim), NULL,
+		                  0, NULL);
+		kir_emit(f, KIR_OP_store, KIR_NO_TYPE, (kir_ref[]){ x, k.keys, s64c(f, 0) }, 3,
+		         NULL);
+	}
+	return k;
+}
+
+/* The exponents of scores x, of LANES keys from number `from` on. */
+static kir_ref exponents(stagger *s, const scales *k, kir_ref x, kir_ref less, int64_t from)
+{
+	kir_func *f = s->out;
+	kir_type_id t = kir_with_elem(f->module, f->node[x].type, KIR_f32);
+	kir_ref by;
+
+	x = as_elem(f, x, KIR_f32);
+	if (!s->by_key)
+		return e3x(f, KIR_OP_fma, t, x, k->c, less, 0);
+	if (s->by_row)
+		x = e2x(f, KIR_OP_mul, t, x, k->c, 0);
+	by = s->by_row ? column(s, s->by_key, from, LANES)
+	               : e2(f, KIR_OP_load, kir_vector(f->module, KIR_f32, LANES), k->keys,
+	                    s64c(f, from));
+	return e3x(f, KIR_OP_fma, t, x, e1x(f, KIR_OP_spread, t, by, 1), less, 0);
+}
+
+/* Weights y of LANES keys from number `from` on, as products take them. */
+static kir_ref narrowed(stagger *s, kir_ref y, int64_t from)
+{
+	kir_func *f = s->out;
+	kir_type_id t = f->node[y].type;
+
+	if (s->by_value)
+		y = e2x(f, KIR_OP_mul, t, y, column(s, s->by_value, from, LANES), 1);
+	return kir_emit(f, KIR_OP_convert, kir_with_elem(f->module, t, KIR_bf16), &y, 1,
+	                s->in->node[s->weights].attr);
+}
+
 /* Weights by the reference, beside the products of the tile before; acc: those so far. c: what
  * is carried; next: the tile whose first scores are computed, too. */
 static fast fast_tile(stagger *s, const kir_ref *c, kir_ref acc, kir_ref next)
@@ -369,6 +521,8 @@ static fast fast_tile(stagger *s, const kir_ref *c, kir_ref acc, kir_ref next)
 	kir_type_id rt = in->node[arg(s, 0)].type, i1r = i1_like(f, rt);
 	kir_type_id bt = block_type(s);
 	kir_type_id i1 = kir_scalar(f->module, KIR_i1), f32 = kir_scalar(f->module, KIR_f32);
+	kir_type_id st =
+	    kir_tile(f->module, (kir_elem)kir_type_of(in, s->dot)->elem, rows, LANES);
 	kir_ref none = e2(f, KIR_OP_eq, i1r, m, f32c(f, -INFINITY));
 	kir_ref less = e1(f, KIR_OP_neg, rt, e3(f, KIR_OP_select, rt, none, f32c(f, 0), m));
 	kir_type_id lt = kir_tile(f->module, KIR_f32, rows, LANES);
@@ -376,7 +530,9 @@ static fast fast_tile(stagger *s, const kir_ref *c, kir_ref acc, kir_ref next)
 	int64_t n = 0;
 	fast r = { 0 };
 
-	copy_of(s, s->keys, s->map[s->loop + 1]);
+	copy_of_all(s, s->keys, s->by_key, s->by_value, s->map[s->loop + 1]);
+	scales scale = scales_of(s);
+
 	for (; n < keys; n += BLOCK) {
 		kir_ref w[BLOCK / LANES], x, sum = 0;
 
@@ -392,14 +548,12 @@ static fast fast_tile(stagger *s, const kir_ref *c, kir_ref acc, kir_ref next)
 		}
 		x = e3(f, KIR_OP_load, bt, s->ring[n / BLOCK % 2], s64c(f, 0), s64c(f, 0));
 		for (int64_t h = 0; h < BLOCK; h += LANES) {
-			kir_ref y = kir_emit(f, KIR_OP_slice, lt, &x, 1,
+			kir_ref y = kir_emit(f, KIR_OP_slice, st, &x, 1,
 			                     (int64_t[KIR_MAX_ATTRS]){ 1, h });
 
-			y = e3x(f, KIR_OP_fma, lt, y, s->map[kir_src(in, s->fma, 1)], less, 0);
+			y = exponents(s, &scale, y, less, n + h);
 			y = kir_emit(f, KIR_OP_exp2, lt, &y, 1, in->node[s->exp2].attr);
-			w[h / LANES] =
-			    kir_emit(f, KIR_OP_convert, kir_with_elem(f->module, lt, KIR_bf16),
-			             &y, 1, in->node[s->weights].attr);
+			w[h / LANES] = narrowed(s, y, n + h);
 			sum = h ? e2(f, KIR_OP_add, lt, sum, y) : y;
 		}
 		lanes = n ? e2(f, KIR_OP_add, lt, lanes, sum) : sum;
@@ -515,8 +669,10 @@ static void emit(stagger *s)
 	int64_t dim[2] = { kir_type_of(in, s->dot)->dim[0], BLOCK };
 
 	for (unsigned i = 0; i < 2; i++)
-		s->ring[i] = kir_emit(f, KIR_OP_local, kir_buffer(f->module, KIR_f32, 2, dim),
-		                      NULL, 0, NULL);
+		s->ring[i] = kir_emit(
+		    f, KIR_OP_local,
+		    kir_buffer(f->module, (kir_elem)kir_type_of(in, s->dot)->elem, 2, dim),
+		    NULL, 0, NULL);
 	init[READY] = s64c(f, -1);
 	loop = kir_for(f, s->map[kir_src(in, s->loop, 0)], s->map[kir_src(in, s->loop, 1)],
 	               kir_for_step(in, s->loop), false, init, CARRIED);

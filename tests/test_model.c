@@ -115,6 +115,8 @@ static void tiles_have_their_order(void **state)
 	    e4m3[] =
 	        "attn q=bf16 kv=e4m3/tensor/amx heads=32:8 dim=128 page=128 causal batch=1 "
 	        "ctx=8192 qlen=8192",
+	    int8[] = "attn q=bf16 kv=int8/token-head/amx heads=32:8 dim=128 page=128 causal "
+	             "batch=1 ctx=8192 qlen=8192",
 	    d_bf16[] =
 	        "attn q=bf16 kv=bf16/none/amx heads=32:8 dim=128 page=128 causal batch=8 "
 	        "ctx=8192",
@@ -162,6 +164,16 @@ static void tiles_have_their_order(void **state)
 		{ e4m3, "kv_tile=128 q_tile=8 q_block=16", "kv_tile=128 q_tile=8 q_block=4" },
 		{ e4m3, "kv_tile=128 q_tile=8 q_block=16 widen=on",
 		  "kv_tile=128 q_tile=8 q_block=16 widen=off" },
+		/* values of a tile beside the weights of the next, a third at most of the time;
+		 * not where weights are digits, which take as many vectors again */
+		{ p8192, "kv_tile=128 q_tile=8 q_block=32",
+		  "kv_tile=128 q_tile=8 q_block=32 pipeline=off" },
+		{ p8192, "kv_tile=128 q_tile=8 q_block=32 pipeline=off",
+		  "kv_tile=128 q_tile=8 q_block=32 pipeline=on" },
+		{ int8, "kv_tile=128 q_tile=8 q_block=16 pv=bf16",
+		  "kv_tile=128 q_tile=8 q_block=16 pv=bf16 pipeline=off" },
+		{ int8, "kv_tile=128 q_tile=8 q_block=16 pv=bf16",
+		  "kv_tile=128 q_tile=8 q_block=16" },
 		/* tiles for vectors */
 		{ p2048, "kv_tile=128 q_tile=8", "kv_tile=64 q_tile=16 tiles=off" },
 		{ e4m3, "kv_tile=128 q_tile=8 q_block=16", "kv_tile=64 q_tile=16 tiles=off" },

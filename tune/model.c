@@ -22,7 +22,8 @@ typedef struct sizes {
 	int64_t heads, kv_heads, page, dim[2]; /* 0 K, 1 V */
 	int64_t batch, ctx, qlen;
 	kir_elem elem[2];
-	unsigned bits[2]; /* of a stored code */
+	unsigned bits[2];     /* of a stored code                     */
+	bool token_scales[2]; /* each token and head has a scale      */
 	bool attn, query_exact;
 } sizes;
 
@@ -65,6 +66,9 @@ static bool look(const kt_model_of *m, sizes *z)
 		z->bits[1] = format->shared ? 0 : format->side[1].bits; /* read with the keys */
 		z->elem[0] = format->side[0].elem;
 		z->elem[1] = format->side[format->shared ? 0 : 1].elem;
+		for (int i = 0; i < 2; i++)
+			z->token_scales[i] =
+			    format->side[format->shared ? 0 : i].gran == KIR_GRAN_token_head;
 		z->heads =
 		    z->attn ? kir_type_of(f, kir_operand(f, n, "out"))->dim[1] : z->kv_heads;
 		z->batch = m->p && m->p->batch ? m->p->batch : 1;
@@ -274,6 +278,7 @@ static kt_tiles_of tiles_of(const kt_model_of *m, const sizes *z, const kir_sche
 		t.size[i] = a == KIR_ARITH_bf16 ? 2 : 1;
 		t.digits[i] = a == KIR_ARITH_int8x2 ? 2 : 1;
 		t.widened[i] = widens(m, z, s, i);
+		t.scales += z->token_scales[i];
 		block += (int64_t)(t.dim[i] * t.stored[i]) * z->page;
 	}
 	t.room = (double)kir_cache_room(m->target->l2_bytes, block, block * z->kv_heads);

@@ -3,9 +3,10 @@
  *
  * A tile of queries meets a tile of keys in products of 16 cycles each, two of them for a tile
  * loaded; scores and sums go through memory once a tile of keys; weights are vectors, beside
- * nothing. What one tile of queries needs again and again (queries, sums, scores, weights) is
- * in L1 or comes from L2 each time, with what streams past it; keys and values come from L2, or
- * once for all tiles of queries of a chunk from beyond.
+ * nothing, or beside the products with the values of the tile before (pipeline=values). What
+ * one tile of queries needs again and again (queries, sums, scores, weights) is in L1 or comes
+ * from L2 each time, with what streams past it; keys and values come from L2, or once for all
+ * tiles of queries of a chunk from beyond.
  */
 #include "model_tiles.h"
 
@@ -22,6 +23,14 @@ static const double stored4 = 52, loaded4 = 90, far4 = 144;
  * code, three a cycle. Turned beside the products of the next tile (knob pipeline), as it was
  * measured on Emerald Rapids: whole calls take 1.2 to 1.3 times as long. */
 static const double weight = 0.6, turned = 1.5;
+/* One vector instruction of 16 weights more, at one a cycle. By count of instructions integer
+ * scores take two (a conversion, the query's scale), each scale of tokens one, and weights in
+ * a digit seven: maxima, rounding, bytes, an exponential to the full, sums that are converted.
+ */
+static const double vector = 1 / 16.0, score_int = 2, weight_int = 7;
+/* What the longer of products and weights doesn't hide of the shorter, where passes/stagger.c
+ * has them side by side: by hand products took 22 cycles alone, weights 20, both 30.5. */
+static const double beside = 0.42;
 /* Codes widened: vectors of 64 in some 12 cycles in a row, 24 beside one tile's products. */
 static const double code = 0.06, code_again = 0.12;
 /* Lines touched ahead in prefill: 40 cycles a product for 33. */
@@ -86,6 +95,20 @@ static double sums(const kt_tiles_of *t, const shape *x)
 	return tiles / 4 * (x->keys / 16 * stored4 + t->dim[1] / 16 * (far ? far4 : loaded4));
 }
 
+/* Whether passes/stagger.c takes the loop over tiles of keys: weights and values in bf16, as
+ * they lie or widened once a chunk, scores in bf16 or one digit. */
+static bool staggered(const kt_tiles_of *t, const kir_sched *s, const shape *x)
+{
+	bool shared = x->block > 1 && s->widen != KIR_widen_off;
+
+	if ((s->pipeline && s->pipeline != KIR_pipeline_values) ||
+	    (s->rescale && s->rescale != KIR_rescale_lazy) || t->size[1] < 2 ||
+	    t->digits[0] > 1 || t->qlen < 2)
+		return false;
+	return (shared || !(t->widened[0] || t->widened[1])) && x->keys > 32 &&
+	       fmod(x->keys, 32) == 0;
+}
+
 double kt_tiles_cycles(const kt_tiles_of *t, const kir_sched *s, kt_tiles_parts *p)
 {
 	shape x = shape_of(t, s);
@@ -99,9 +122,13 @@ double kt_tiles_cycles(const kt_tiles_of *t, const kir_sched *s, kt_tiles_parts 
 	*p = (kt_tiles_parts){ 0 };
 	p->product = met * products(t, &x) * (s->prefetch > KIR_prefetch_off ? touched : 1);
 	p->sums = met * (sums(t, &x) + 200); /* and a loop's own work */
-	p->softmax = met * x.rows * x.keys * weight;
+	p->softmax = met * x.rows * x.keys *
+	             (weight + vector * (t->scales + (t->size[0] < 2 ? score_int : 0) +
+	                                 (t->size[1] < 2 ? weight_int : 0)));
 	if (s->pipeline == KIR_pipeline_on)
 		p->softmax *= turned;
+	else if (staggered(t, s, &x)) /* products keep their own, weights what is longer */
+		p->softmax = fmax(p->softmax - (1 - beside) * p->product, beside * p->softmax);
 	for (int i = 0; i < 2; i++) {
 		bool shared = x.block > 1 && s->widen != KIR_widen_off;
 		double codes = met * x.keys * t->dim[i];

@@ -15,6 +15,7 @@ typedef struct kt_tiles_of {
 	double size[2];          /* of one in a product: 2 bf16, 1 bytes                 */
 	double digits[2];        /* products an element takes: 2 for two digits          */
 	bool widened[2];         /* stored codes become bf16 first                       */
+	double scales;           /* of K, V: those that lie with tokens                   */
 	double ctx, qlen, lists; /* keys, new tokens; sequences times KV heads           */
 	double room;             /* of L2 that one head's keys and values can be in       */
 	bool cold;               /* the cache comes from DRAM                            */

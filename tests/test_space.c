@@ -320,6 +320,36 @@ static void blocks_are_for_tiles(void **state)
 	}
 }
 
+/* In a prefill in tile registers products in bf16 are all that is tried beside what auto takes:
+ * of bytes, both of scores and of weights. */
+static void tiles_have_two_arithmetics(void **state)
+{
+	static const char *const formats[] = { "int8/token-head/amx", "e4m3/tensor/amx" };
+
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		char problem[160];
+		bool had[2][8] = { { 0 } };
+
+		snprintf(
+		    problem, sizeof problem,
+		    "attn q=bf16 kv=%s heads=32:8 dim=128 page=128 causal batch=1 ctx=8192 "
+		    "qlen=8192",
+		    formats[i]);
+		made x = make(problem, "amx", "kv_tile=128 q_tile=8 q_block=16 rescale=lazy");
+
+		assert_true(x.ok);
+		for (unsigned c = 0; c < x.s.n; c++) {
+			had[0][x.s.at[c].qk] = true;
+			had[1][x.s.at[c].pv] = true;
+		}
+		for (int k = 0; k < 2; k++)
+			for (int a = 1; a < 8; a++)
+				assert_int_equal(had[k][a], !i && a == KIR_ARITH_bf16);
+		release(&x);
+	}
+}
+
 /* Columns are widened for together only beside rows, in whole tiles of both; what is widened
  * once is neither fused nor touched ahead. So the two knobs leave room for all others but
  * `cols` and `unroll`. */
@@ -456,6 +486,7 @@ int main(void)
 		cmocka_unit_test(no_arithmetic_is_less_exact_than_auto),
 		cmocka_unit_test(nothing_is_hinted_that_isnt_fetched),
 		cmocka_unit_test(blocks_are_for_tiles),
+		cmocka_unit_test(tiles_have_two_arithmetics),
 		cmocka_unit_test(chunks_of_products_are_possible_ones),
 		cmocka_unit_test(given_knobs_dont_vary),
 		cmocka_unit_test(what_cant_vary_is_refused),

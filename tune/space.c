@@ -39,6 +39,14 @@ static bool is_number(const kir_knob_info *k)
 
 /* -- what makes sense ---------------------------------------------------------------------- */
 
+/* Chunks of keys are for tile registers: vectors take longer with them. So is what runs beside
+ * their products. */
+static bool has_blocks(const maker *m)
+{
+	return m->f->target && m->f->target->features & KIR_HAS_amx_tile &&
+	       !(m->p && m->p->sparse);
+}
+
 /* The least exact arithmetic is that of auto (passes/arith.c): integers for s8 codes where the
  * target multiplies them, in two digits for queries that no 16 bits hold. Codes and queries
  * that came from 16 bits lose nothing in bf16 scores; weights do, unless auto would have
@@ -49,6 +57,9 @@ static bool exact_enough(const maker *m, bool scores, const char *word, size_t n
 	bool query_exact = m->p && m->p->q != KIR_f32 && m->p->q != KIR_f16;
 	bool ints = e == KIR_s8 && m->f->target && m->f->target->features & KIR_HAS_vnni;
 
+	/* a prefill in tile registers: two digits are twice the products, f32 is for vectors */
+	if (has_blocks(m) && m->f->sched.tiles != KIR_tiles_off && m->prefill && query_exact)
+		return n == 4 && !memcmp(word, "bf16", 4) && ints;
 	if (n >= 4 && !memcmp(word, "int8", 4))
 		return ints && (n > 4 || query_exact);
 	if (n == 4 && !memcmp(word, "bf16", 4))
@@ -65,14 +76,6 @@ static bool is_busy(const maker *m)
 static bool is_small_float(kir_elem e)
 {
 	return kir_is_float(e) && kir_elems[e].bits == 8;
-}
-
-/* Chunks of keys are for tile registers: vectors take longer with them. So is what runs beside
- * their products. */
-static bool has_blocks(const maker *m)
-{
-	return m->f->target && m->f->target->features & KIR_HAS_amx_tile &&
-	       !(m->p && m->p->sparse);
 }
 
 /* Of a product, when hints say it. */
@@ -279,8 +282,8 @@ static void drop(kt_space *s, unsigned k)
 
 static void limit(kt_space *s, const kir_sched *first)
 {
-	static const char *const spare[] = { "hint", "cols",     "unroll", "rows",
-		                             "fuse", "pv",       "tiles",  "pipeline",
+	static const char *const spare[] = { "hint", "cols",     "unroll",   "rows",
+		                             "fuse", "tiles",    "pipeline", "pv",
 		                             "qk",   "kv_chunk", "split" };
 
 	for (unsigned i = 0; too_many(s, first) && i < sizeof(spare) / sizeof(spare[0]); i++)

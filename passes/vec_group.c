@@ -30,7 +30,8 @@ enum {
 	SIDE_MAX = 4,  /* rows side by side                             */
 	SIDE_OPS = 64, /* ops of a loop's body, if there is more than one row */
 	ROW_SCALARS = 16 * SIDE_MAX,
-	COLUMNS = 8
+	COLUMNS = 8,
+	NARROW_OPS = 8
 };
 
 /* What one group needs while its loops are emitted; of rows side by side, each its own. */
@@ -587,10 +588,34 @@ static void row_scalars(vec *v, group_run *run, const place *p)
 	}
 }
 
-/* Lanes of a group's vectors: as many as 32 bits have; where a table does all of it 64. */
+/* Whether the group makes bytes of f32, which goes by 64 at once (backends/x86/narrow.c), and
+ * keeps little else in registers, of which each of its values then takes four. */
+static bool narrows(const vec *v, const vec_group *g)
+{
+	const kir_target *t = v->in->target;
+	bool some = false;
+
+	if (!(t->features & KIR_HAS_vbmi) || t->vector_bits != 512 || g->n > NARROW_OPS)
+		return false;
+	for (unsigned i = 0; i < g->n; i++) {
+		kir_ref n = g->node[i];
+		kir_elem e = (kir_elem)kir_type_of(v->in, n)->elem;
+
+		if (!(kir_ops[v->in->node[n].op].flags & KIR_EACH))
+			return false;
+		some |= v->in->node[n].op == KIR_OP_convert &&
+		        (e == KIR_e4m3fn || e == KIR_e5m2) &&
+		        kir_type_of(v->in, kir_src(v->in, n, 0))->elem == KIR_f32;
+	}
+	return some;
+}
+
+/* Lanes of a group's vectors: as many as 32 bits have; where a table does all of it, or what
+ * narrows is the most of it, 64. */
 static int64_t lanes_of(const vec *v, const vec_group *g)
 {
-	return g->table && g->cols % 64 == 0 ? 64 : vec_chunk(g->cols, v->lanes);
+	return g->cols % 64 == 0 && (g->table || narrows(v, g)) ? 64
+	                                                        : vec_chunk(g->cols, v->lanes);
 }
 
 /* Whether the function touches lines of `buf` ahead. */

@@ -151,6 +151,105 @@ static void test_encode_f32(void **state)
 	}
 }
 
+/* Every f32. Codes of one sign grow with the number, so where the first and the last of many
+ * have the same, all between have it. */
+static void check_all(const kir_target *t, kir_elem to, int over)
+{
+	enum { MANY = 1 << 20, FEW = 1 << 12 };
+	uint32_t *x = malloc(MANY * sizeof *x);
+	unsigned char *y = malloc(MANY), want[FEW];
+	char body[100];
+	map_fn fn;
+
+	snprintf(body, sizeof body, "%%r = convert %%v : %s<64> {over=%s}", kir_elems[to].name,
+	         over ? "inf" : "sat");
+	code c = build_map(t, "f32", kir_elems[to].name, 64, body);
+	*(void **)&fn = c.entry;
+	for (uint64_t base = 0; base < 1ull << 32; base += MANY) {
+		for (uint32_t i = 0; i < MANY; i++)
+			x[i] = (uint32_t)base + i;
+		fn(x, y, MANY / 64, 0, 0, MANY / 64);
+		for (uint32_t i = 0; i < MANY; i += FEW) {
+			double lo = kir_decode(KIR_f32, x[i]),
+			       hi = kir_decode(KIR_f32, x[i + FEW - 1]);
+			uint64_t a = kir_encode(to, lo, 0, 0, over);
+			bool same =
+			    !isnan(lo) && !isnan(hi) && a == kir_encode(to, hi, 0, 0, over);
+
+			for (uint32_t k = 0; k < FEW; k++)
+				want[k] =
+				    (unsigned char)(same
+				                        ? a
+				                        : kir_encode(
+				                              to, kir_decode(KIR_f32, x[i + k]),
+				                              0, 0, over));
+			for (uint32_t k = 0; k < FEW; k++)
+				if (y[i + k] != want[k])
+					fail_msg("%s: %08x to %s is %02x, not %02x", t->name,
+					         x[i + k], body, y[i + k], want[k]);
+		}
+	}
+	drop(&c);
+	free(x);
+	free(y);
+}
+
+static void test_every_f32(void **state)
+{
+	unsigned i = 0;
+	const kir_target *last = NULL;
+
+	(void)state;
+	if (!getenv("KVJIT_LONG"))
+		skip();
+	for (const kir_target *t; (t = runnable(&i));)
+		last = t;
+	for (int over = 0; over < 2; over++) {
+		check_all(last, KIR_e4m3fn, over);
+		check_all(last, KIR_e5m2, over);
+	}
+}
+
+/* bf16, widened, times one number and narrowed: the lanes may take another order between. */
+static void test_scaled(void **state)
+{
+	static const kir_elem to[] = { KIR_e4m3fn, KIR_e5m2, KIR_s8 };
+	static const float by[] = { 1, 0.0123F, -77.7F, 0, INFINITY, NAN };
+	size_t n;
+	uint16_t *x = all_codes(KIR_bf16, &n);
+	unsigned char *y = malloc(n);
+	unsigned i = 0;
+	char body[200];
+
+	(void)state;
+	for (const kir_target *t; (t = runnable(&i));)
+		for (size_t k = 0; k < 3 * sizeof by / sizeof *by; k++) {
+			kir_elem e = to[k % 3];
+			float s = by[k / 3];
+
+			snprintf(body, sizeof body,
+			         "%%w = convert %%v : f32<64>\n%%s = splat %.9g : f32<64>\n"
+			         "%%p = mul %%w, %%s : f32<64>\n%%r = convert %%p : %s<64>",
+			         (double)s, kir_elems[e].name);
+			run_map(t, "bf16", kir_elems[e].name, 64, body, x, y, n);
+			for (size_t m = 0; m < n; m++) {
+				float v = (float)kir_decode(KIR_bf16, x[m]) * s;
+				uint64_t want = kir_encode(e, (double)v, 0, 0, 0);
+
+				bool same = y[m] == want;
+
+				if (isnan(v) && kir_is_float(e)) /* its sign is nobody's */
+					same = isnan(kir_decode(e, y[m]));
+				if (!same)
+					fail_msg("%s: %04x times %g to %s is %02x, not %02x",
+					         t->name, x[m], (double)s, kir_elems[e].name,
+					         y[m], (unsigned)want);
+			}
+		}
+	free(x);
+	free(y);
+}
+
 /* The stored cases: x, then the codes with sat_nan, sat_nan2max and nosat at these offsets. */
 static void test_golden(void **state)
 {
@@ -373,6 +472,8 @@ int main(void)
 		cmocka_unit_test(test_decode_all),
 		cmocka_unit_test(test_narrow_16),
 		cmocka_unit_test(test_encode_f32),
+		cmocka_unit_test(test_every_f32),
+		cmocka_unit_test(test_scaled),
 		cmocka_unit_test(test_golden),
 		cmocka_unit_test(test_integers),
 		cmocka_unit_test(test_math),

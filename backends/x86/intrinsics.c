@@ -499,6 +499,10 @@ static LLVMValueRef convert(kll *l, kir_ref n)
 	    kir_attr_of(l->f, n, KIR_ATTR_nan) == KIR_NAN_keep &&
 	    has(l, KIR_HAS_avx512 | KIR_HAS_bf16))
 		return to_bf16(l, l->val[src], lanes);
+	if (kx86_narrows(l->f, n))
+		return kx86_narrow(l, n);
+	if (kx86_by_parity(l->f, n))
+		return kx86_widen_by_parity(l, n);
 	LLVMValueRef words = lut_words(l, n);
 
 	if (words)

@@ -18,6 +18,15 @@ void kx86_leave(kll *l);
 #define KX86_TABLE 64
 LLVMValueRef kx86_table(kll *l, LLVMValueRef *each);
 
+/* narrow.c: 64 lanes of f32 to bytes. */
+#define KX86_NARROW 64
+bool kx86_narrows(const kir_func *f, kir_ref n); /* whether n is for kx86_narrow */
+LLVMValueRef kx86_narrow(kll *l, kir_ref n);
+/* Whether n widens bf16 for nothing but that, so that its lanes, and those of all ops between,
+ * may be in another order: of each 32 the even ones, then the odd ones. */
+bool kx86_by_parity(const kir_func *f, kir_ref n);
+LLVMValueRef kx86_widen_by_parity(kll *l, kir_ref n);
+
 /* elf.c: an ELF relocatable object to a blob whose entry is `symbol`. Fails, naming what is
  * in the way, when the object needs anything from outside or an absolute address. */
 bool kx86_link(const void *object, size_t size, const char *symbol, kbe_blob *out,

@@ -299,6 +299,26 @@ kir_ref write_each_group(kir_func *f, kir_ref x, int64_t groups)
 	return e1(f, KIR_OP_reshape, kir_vector(f->module, KIR_f32, rows * groups), wide);
 }
 
+/* Rows x of bf16, widened, which were read from memory as they are: once more. What is read
+ * twice is widened twice in registers; what is widened once and read twice lies in memory
+ * between, twice as large. 0: x is something else. */
+static kir_ref read_again(kir_func *f, kir_ref x)
+{
+	kir_ref y = f->node[x].op == KIR_OP_convert ? kir_src(f, x, 0) : 0;
+	kir_ref load = y && f->node[y].op == KIR_OP_reshape ? kir_src(f, y, 0) : 0;
+	kir_ref src[KIR_RANK + 1];
+	unsigned n;
+
+	if (f->target->lanes || !load || f->node[load].op != KIR_OP_load ||
+	    kir_type_of(f, load)->elem != KIR_bf16)
+		return 0;
+	n = f->node[load].nsrc;
+	for (unsigned i = 0; i < n; i++)
+		src[i] = kir_src(f, load, i);
+	load = kir_emit(f, KIR_OP_load, f->node[load].type, src, n, NULL);
+	return as_elem(f, e1(f, KIR_OP_reshape, f->node[y].type, load), KIR_f32);
+}
+
 void write_rows(kir_func *f, const kir_side *s, kir_ref x, kir_ref given, kir_ref signs,
                 const write_place *codes_to, const write_place *scales_to, unsigned between)
 {
@@ -315,6 +335,7 @@ void write_rows(kir_func *f, const kir_side *s, kir_ref x, kir_ref given, kir_re
 	}
 	xf = write_clean(f, s, as_elem(f, x, KIR_f32), (kir_elem)t.elem);
 	whole = xf;
+	bool plain = f->node[xf].op == KIR_OP_convert && kir_src(f, xf, 0) == x;
 	if (s->gran == KIR_GRAN_group)
 		xf = e1(f, KIR_OP_reshape, kir_tile(m, KIR_f32, rows * groups, s->group), xf);
 	if (s->global) {
@@ -344,6 +365,11 @@ void write_rows(kir_func *f, const kir_side *s, kir_ref x, kir_ref given, kir_re
 			out = e1(f, KIR_OP_reshape, kir_tile(m, s->scale_elem, rows, groups),
 			         out);
 		write_store(f, out, (s->gran == KIR_GRAN_group ? 2 : 1) + between, scales_to);
+		kir_ref again = plain && !codes && !s->range ? read_again(f, whole) : 0;
+
+		if (again && s->gran == KIR_GRAN_group)
+			again = e1(f, KIR_OP_reshape, f->node[xf].type, again);
+		xf = again ? again : xf;
 	}
 	if (!codes)
 		codes = write_codes(f, s, xf, d, zero, over, 0);

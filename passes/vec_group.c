@@ -395,7 +395,7 @@ kir_ref vec_combine(vec *v, kir_op op, kir_ref acc, kir_ref x)
 
 /* The lanes of x as one. Halves are combined in registers: a maximum over lanes that must look
  * out for NaN takes LLVM three times the instructions. */
-static kir_ref across(vec *v, kir_op op, kir_ref x)
+kir_ref vec_across(vec *v, kir_op op, kir_ref x)
 {
 	kir_type t = *kir_type_of(v->f, x);
 	kir_elem e = (kir_elem)t.elem;
@@ -426,7 +426,7 @@ static kir_ref neighbours(vec *v, kir_op op, kir_ref a, kir_ref b)
 /* The lanes of each of `n` vectors x as one, all n results in one vector: neighbours are
  * combined, of two vectors at once, until each has what is left of one row beside the next.
  * Four rows of 16 lanes take half the instructions that one after the other would. */
-static kir_ref across_rows(vec *v, kir_op op, kir_ref *x, unsigned n)
+kir_ref vec_across_rows(vec *v, kir_op op, kir_ref *x, unsigned n)
 {
 	kir_type t = *kir_type_of(v->f, x[0]);
 	int64_t lanes = t.dim[0], each = n;
@@ -511,7 +511,7 @@ static void place_body(vec *v, group_run *run, const place *p, bool carry)
 				run->acc[i][k] = *val;
 				continue;
 			}
-			*val = across(v, op, *val);
+			*val = vec_across(v, op, *val);
 			*done = *done ? vec_combine(v, op, *done, *val) : *val;
 		}
 		for (unsigned k = 0; k < run->side && !reduces && v->val[n].buf; k++)
@@ -565,7 +565,7 @@ static void row_main(vec *v, group_run *run, vec_ix r, int64_t count)
 		for (unsigned k = 0; k < side; k++)
 			run->acc[m][k] = res + i * side + k;
 		for (unsigned k = 0; k < side && !whole_vectors(v, run); k++)
-			run->done[m][k] = across(v, op, run->acc[m][k]);
+			run->done[m][k] = vec_across(v, op, run->acc[m][k]);
 	}
 }
 
@@ -619,7 +619,7 @@ static int64_t lanes_of(const vec *v, const vec_group *g)
 }
 
 /* Whether the function touches lines of `buf` ahead. */
-static bool is_touched(const kir_func *f, kir_ref buf)
+bool vec_is_touched(const kir_func *f, kir_ref buf)
 {
 	for (kir_ref n = 1; n < f->nnode; n++)
 		if (f->node[n].op == KIR_OP_prefetch && kir_root(f, kir_src(f, n, 0)) == buf)
@@ -634,7 +634,7 @@ static bool streams(const vec *v, kir_ref n)
 	for (unsigned i = 0; i < v->in->node[n].nsrc; i++) {
 		kir_ref load = v->direct[kir_src(v->in, n, i)];
 
-		if (load && !is_touched(v->in, kir_root(v->in, kir_src(v->in, load, 0))))
+		if (load && !vec_is_touched(v->in, kir_root(v->in, kir_src(v->in, load, 0))))
 			return true;
 	}
 	return false;
@@ -707,9 +707,9 @@ static void emit_rows(vec *v, group_run *run, vec_ix r)
 		else if (!v->val[n].buf) /* nobody reads it */
 			continue;
 		if (whole_vectors(v, run)) /* nothing joins them: they go home together */
-			vec_write(
-			    v, &v->val[n], ix(0), r,
-			    across_rows(v, (kir_op)v->in->node[n].op, run->acc[i], run->side));
+			vec_write(v, &v->val[n], ix(0), r,
+			          vec_across_rows(v, (kir_op)v->in->node[n].op, run->acc[i],
+			                          run->side));
 		for (unsigned k = 0; k < run->side && kir_type_of(v->in, n)->rank; k++)
 			if (run->done[i][k])
 				vec_write1(v, &v->val[n], ix(0), vec_add(v, r, ix(k)),
@@ -784,6 +784,10 @@ static void emit_group(vec *v, vec_group *g)
 	}
 	if (vec_narrow_takes(v, g)) {
 		vec_narrow(v, g);
+		return;
+	}
+	if (vec_maxima_takes(v, g)) {
+		vec_maxima(v, g);
 		return;
 	}
 	run.side = side_of(v, &run);

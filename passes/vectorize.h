@@ -6,6 +6,7 @@
  *     vec_group.c   elementwise ops and reductions: loops over rows and vectors
  *     vec_again.c   products that are computed twice, not kept
  *     vec_down.c    reductions over the rows of a tile
+ *     vec_maxima.c  the largest magnitudes of rows of bf16
  *     vec_narrow.c  the same over rows shorter than a vector
  *     vec_memory.c  tiles to and from parameters
  *     vec_row.c     rows copied into a local
@@ -148,6 +149,13 @@ void vec_flush(vec *v);
 /* Whether several rows of the group, whose members have their homes, are a vector; emits it. */
 bool vec_narrow_takes(const vec *v, const vec_group *g);
 void vec_narrow(vec *v, const vec_group *g);
+bool vec_maxima_takes(const vec *v, const vec_group *g);
+void vec_maxima(vec *v, const vec_group *g);
+/* The lanes of x as one; of each of n vectors x, all n in one vector. */
+kir_ref vec_across(vec *v, kir_op op, kir_ref x);
+kir_ref vec_across_rows(vec *v, kir_op op, kir_ref *x, unsigned n);
+/* Whether the function touches lines of `buf` ahead. */
+bool vec_is_touched(const kir_func *f, kir_ref buf);
 
 void vec_load(vec *v, kir_ref n);
 void vec_store(vec *v, kir_ref n);

@@ -260,17 +260,100 @@ static LLVMValueRef lut_register(kll *l, LLVMValueRef code, kir_elem e)
 	                        LLVMVectorType(l->i16, 64), "");
 }
 
-/* The lower or upper 8 of each 16 codes: one unpack of the bytes. */
-static LLVMValueRef lut_eights(kll *l, LLVMValueRef code, kir_elem e, unsigned upper)
+/* Of each 16 bytes the lower or upper 8 of a beside those of b, by turns: one unpack. */
+static LLVMValueRef unpack(kll *l, LLVMValueRef a, LLVMValueRef b, bool upper)
 {
-	LLVMValueRef lo, hi;
 	unsigned lane[64];
 
-	lut_bytes(l, code, e, &lo, &hi);
 	for (unsigned i = 0; i < 64; i++)
 		lane[i] = i / 16 * 16 + upper * 8 + i % 16 / 2 + (i & 1) * 64;
-	return LLVMBuildBitCast(l->b, kll_shuffle(l, lo, hi, lane, 64),
-	                        LLVMVectorType(l->i16, 32), "");
+	return kll_shuffle(l, a, b, lane, 64);
+}
+
+/* The lower or upper 8 of each 16 codes. */
+static LLVMValueRef lut_eights(kll *l, LLVMValueRef code, kir_elem e, bool upper)
+{
+	LLVMValueRef lo, hi;
+
+	lut_bytes(l, code, e, &lo, &hi);
+	return LLVMBuildBitCast(l->b, unpack(l, lo, hi, upper), LLVMVectorType(l->i16, 32), "");
+}
+
+/* -- codes brought into an order whose unpacks are the product's -------------------------- */
+
+/* A permutation of the results of two tables reads three registers. Zen 4 makes no such shuffle
+ * beside a product, whose three operands take the same ports: 16 products and the 10 of two
+ * rows of values took 23 cycles there. Shuffles that read two do run beside products, so the
+ * codes are put in order before tables are asked, and after it unpacks are enough. */
+static LLVMValueRef in_order(kll *l, LLVMValueRef x, const unsigned *from)
+{
+	LLVMValueRef at[64];
+
+	for (unsigned i = 0; i < 64; i++)
+		at[i] = LLVMConstInt(l->i8, from[i], false);
+	return kll_call(l, "llvm.x86.avx512.permvar.qi.512", NULL, 0,
+	                (LLVMValueRef[]){ x, kx86_table(l, at) }, 2);
+}
+
+/* The 64 codes of which a lut makes bf16 whose words n takes every second of; NULL: it doesn't.
+ */
+static kir_ref split_codes(const kll *l, kir_ref n)
+{
+	const kir_func *f = l->f;
+	kir_ref lo = kir_src(f, n, 0), hi = kir_src(f, n, 1), x, lut;
+
+	if (f->node[lo].op != KIR_OP_half_lo || f->node[hi].op != KIR_OP_half_hi ||
+	    kll_elem(l, n) != KIR_s32 || kll_lanes(l, n) != 16)
+		return 0;
+	x = kir_src(f, lo, 0);
+	lut = f->node[x].op == KIR_OP_bitcast ? kir_src(f, x, 0) : 0;
+	return x == kir_src(f, hi, 0) && lut && f->node[lut].op == KIR_OP_x86_lut &&
+	               kll_lanes(l, lut) == 64
+	           ? kir_src(f, lut, 0)
+	           : 0;
+}
+
+/* Keys: of each 4 codes the first or the last two. */
+static LLVMValueRef split_lut(kll *l, kir_ref n)
+{
+	kir_ref src = split_codes(l, n);
+	kir_elem e = src ? kll_elem(l, src) : KIR_VOID;
+	unsigned from[64];
+
+	if (!src || kir_elems[e].bits != 8)
+		return NULL;
+	for (unsigned i = 0; i < 64; i++)
+		from[i] = i / 16 * 16 + i % 8 / 2 * 4 + i % 16 / 8 * 2 + i % 2;
+	return LLVMBuildBitCast(l->b,
+	                        lut_eights(l, in_order(l, l->val[src], from), e,
+	                                   l->f->node[n].op == KIR_OP_unzip_hi),
+	                        LLVMVectorType(l->i32, 16), "");
+}
+
+/* Values: two rows, zipped. 16 bytes of a row are its columns 4 i to 4 i + 3 of each 16; the
+ * unpack of two rows, and that of the tables' bytes, split these twice. */
+static LLVMValueRef zipped_lut(kll *l, kir_ref zip)
+{
+	kir_elem e = kll_elem(l, zip);
+	LLVMValueRef row[2], lo, hi, x;
+	unsigned from[64];
+
+	for (unsigned i = 0; i < 64; i++)
+		from[i] = i % 16 / 4 * 16 + i / 16 * 4 + i % 4;
+	for (unsigned i = 0; i < 2; i++)
+		row[i] = in_order(l, l->val[kir_src(l->f, zip, i)], from);
+	lut_bytes(l, unpack(l, row[0], row[1], l->f->node[zip].op == KIR_OP_zip_hi), e, &lo,
+	          &hi);
+	x = kll_concat(l, unpack(l, lo, hi, false), unpack(l, lo, hi, true));
+	return LLVMBuildBitCast(l->b, x, LLVMVectorType(l->i16, 64), "");
+}
+
+static bool is_zip(const kll *l, kir_ref n)
+{
+	kir_op op = (kir_op)l->f->node[n].op;
+
+	return (op == KIR_OP_zip_lo || op == KIR_OP_zip_hi) && kll_lanes(l, n) == 64 &&
+	       kir_elems[kll_elem(l, n)].bits == 8;
 }
 
 /* 64 codes as f32, four registers. One permutation of the tables' results puts codes i and
@@ -325,6 +408,8 @@ static LLVMValueRef lut(kll *l, kir_ref n)
 	if (kll_elem(l, n) != KIR_bf16 || kir_elem_bytes(e) != 1 || !lanes ||
 	    !kir_is_float(e) || kir_elems[e].kind == 'E')
 		return kll_fail(l, n, "turns signed floats of at most 8 bits into bf16");
+	if (all && is_zip(l, src))
+		return zipped_lut(l, src);
 	for (unsigned i = 0; i < count; i++) {
 		LLVMValueRef code = piece(l, codes, i * 64, 64);
 
@@ -529,6 +614,8 @@ LLVMValueRef kx86_hook(kll *l, kir_ref n)
 	case KIR_OP_x86_lut:
 	case KIR_OP_x86_lut_lo:
 	case KIR_OP_x86_lut_hi: return lut(l, n);
+	case KIR_OP_unzip_lo:
+	case KIR_OP_unzip_hi: return split_lut(l, n);
 	case KIR_OP_fixed: return fixed(l, n, 0);
 	case KIR_OP_xor: return flipped(l, n);
 	default: return kx86_tiles(l, n);

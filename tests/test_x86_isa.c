@@ -12,18 +12,25 @@
 
 typedef uint64_t (*isa_fn)(const void *code, size_t size);
 
-static isa_fn decoder(void)
+static void *function(const char *name)
 {
 	const char *dir = getenv("KVJIT_BACKEND_DIR");
 	char path[512];
-	void *so;
-	isa_fn fn;
+	void *so, *fn;
 
 	snprintf(path, sizeof path, "%s/libkvjit-x86.so", dir ? dir : ".");
 	so = dlopen(path, RTLD_NOW | RTLD_LOCAL);
 	assert_non_null(so);
-	*(void **)&fn = dlsym(so, "kx86_isa");
+	fn = dlsym(so, name);
 	assert_non_null(fn);
+	return fn;
+}
+
+static isa_fn decoder(void)
+{
+	isa_fn fn;
+
+	*(void **)&fn = function("kx86_isa");
 	return fn;
 }
 
@@ -382,12 +389,49 @@ static void test_fast(void **state)
 	free(b.bytes);
 }
 
+/* -- replaced ------------------------------------------------------------------------------ */
+
+/* clang-format off */
+static const struct {
+	const char *text, *before, *after;
+} replaced[] = {
+	{ "vbroadcastss zmm17, dword ptr [rax + 4*rcx + 64]", "62e27d48184c8810", "62e27d48584c8810" },
+	{ "vbroadcastss zmm2, dword ptr fs:[rax]", "6462f27d481810", "6462f27d485810" },
+	{ "vbroadcastsd zmm1 {k2} {z}, qword ptr [rip + 64]", "62f2fdca190d40000000", "62f2fdca590d40000000" },
+	/* registers aren't loads, and shorter ones need AVX2 or have nothing to gain */
+	{ "vbroadcastss zmm1, xmm2", "62f27d4818ca", NULL },
+	{ "vbroadcastss ymm17, dword ptr [rax]", "62e27d281808", NULL },
+	{ "vbroadcastss ymm1, dword ptr [rax]", "c4e27d1808", NULL },
+	{ "vbroadcastf32x2 zmm1, qword ptr [rax]", "62f27d481908", NULL },
+};
+/* clang-format on */
+
+static void test_replaced(void **state)
+{
+	uint64_t (*finish)(void *code, size_t size);
+	isa_fn isa = decoder();
+
+	(void)state;
+	*(void **)&finish = function("kx86_finish");
+	for (size_t i = 0; i < sizeof replaced / sizeof *replaced; i++) {
+		const char *after = replaced[i].after ? replaced[i].after : replaced[i].before;
+		uint8_t got[64], want[64];
+		size_t n = unhex("0f58c1", got); /* addps */
+
+		memcpy(want, got, n);
+		unhex(after, want + n);
+		n += unhex(replaced[i].before, got + n);
+		assert_isa(finish(got, n), isa(got, n), replaced[i].text);
+		assert_memory_equal(got, want, n);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_instructions), cmocka_unit_test(test_sequences),
-		cmocka_unit_test(test_garbage),      cmocka_unit_test(test_kernels),
-		cmocka_unit_test(test_fast),
+		cmocka_unit_test(test_replaced),  cmocka_unit_test(test_instructions),
+		cmocka_unit_test(test_sequences), cmocka_unit_test(test_garbage),
+		cmocka_unit_test(test_kernels),   cmocka_unit_test(test_fast),
 	};
 
 	return cmocka_run_group_tests_name("x86 isa", tests, NULL, NULL);

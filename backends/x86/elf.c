@@ -131,7 +131,7 @@ static bool build(object *o, const Elf64_Shdr *table, const char *symbol, kbe_bl
 			       o->section[i].sh_size);
 	*out = (kbe_blob){ o->blob, size, entry_of(o, table, symbol), text, KBE_ISA(unknown) };
 	if (out->entry != NOWHERE && relocate_all(o, why)) {
-		out->isa = kx86_isa(o->blob, text);
+		out->isa = kx86_finish(o->blob, text);
 		return true;
 	}
 	if (out->entry == NOWHERE)

@@ -51,6 +51,7 @@ typedef struct row_gather {
 	unsigned n;             /* streams                                            */
 	kir_ref from[6], to[6]; /* [pages, H, page(, D)] and, local, [1, 1, keys(, D)] */
 	bool codes[6];          /* what products take, not its scales                   */
+	bool again;             /* other items bring the same rows                      */
 } row_gather;
 
 /* Emits the locals. */

@@ -599,6 +599,7 @@ static bool set_up(attn *a, kir_diag *why)
 	a->page = k->dim[2];
 	a->group = kpass_head_tile(a->f->target, a->heads / kv_heads, a->dim_v);
 	a->tiles = a->heads / kv_heads / a->group;
+	a->gather.again = a->tiles > 1;
 	bool inside = !expand_operand(in, n, a->map, "v");
 
 	a->q_block = a->f->sched.q_block;

@@ -143,10 +143,15 @@ static void touch_ahead(kir_func *f, const row_gather *g, kir_ref row, kir_ref h
 		touch_row(f, g, i, at);
 }
 
-/* Knob prefetch, whose words count tiles; both is two and again one ahead. */
-static int asked(const kir_func *f)
+/* Knob prefetch, whose words count tiles; both is two and again one ahead. With vectors that is
+ * the default: the second touch finds what was dropped, and takes 0.94 to 0.98 of the time on
+ * Zen 4 from DRAM (1.02 from the caches), but 1.015 where other items bring the same rows. */
+static int asked(const kir_func *f, const row_gather *g)
 {
-	int by_default = kpass_has_tiles(f) ? KIR_prefetch_two : KIR_prefetch_one;
+	bool twice = !f->target->lanes && !g->again;
+	int by_default = kpass_has_tiles(f) ? KIR_prefetch_two
+	                 : twice            ? KIR_prefetch_both
+	                                    : KIR_prefetch_one;
 
 	return f->sched.prefetch ? f->sched.prefetch : by_default;
 }
@@ -154,9 +159,9 @@ static int asked(const kir_func *f)
 static void touch_next(kir_func *f, const row_gather *g, kir_ref row, kir_ref head, kir_ref e,
                        kir_ref last)
 {
-	bool both = asked(f) == KIR_prefetch_both;
+	bool both = asked(f, g) == KIR_prefetch_both;
 
-	touch_ahead(f, g, row, head, e, last, both ? 2 : asked(f) - 1);
+	touch_ahead(f, g, row, head, e, last, both ? 2 : asked(f, g) - 1);
 	if (both)
 		touch_ahead(f, g, row, head, e, last, 1);
 }
@@ -191,7 +196,7 @@ kir_ref expand_gather(kir_func *f, const row_gather *g, kir_ref row, kir_ref hea
 	kir_ref loop = kir_for(f, zero, s64c(f, g->keys), 1, false, NULL, 0), n = loop + 1;
 	kir_ref e = e2(f, KIR_OP_add, s64, j, n);
 
-	kir_chose(f, KIR_KNOB_prefetch, asked(f));
+	kir_chose(f, KIR_KNOB_prefetch, asked(f, g));
 	if (f->sched.prefetch != KIR_prefetch_off && !spreads(f))
 		touch_next(f, g, row, head, e, last);
 	kir_ref x = entry(f, g, row, e2(f, KIR_OP_min, s64, e, last));

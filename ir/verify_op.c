@@ -448,6 +448,10 @@ static bool check_zip(kir_checker *c, kir_ref n)
 	type *t = kir_type_of(c->f, n);
 	if (t->rank != 1 || t->dim[0] % 2)
 		return wrong_result(c, n, "a vector with an even number of lanes");
+	int64_t within = kir_attr_of(c->f, n, KIR_ATTR_within);
+
+	if (within && (within < 2 || within % 2 || t->dim[0] % within))
+		return wrong_result(c, n, "as many times `within` lanes, an even number");
 	return check_lanes(c, n, 1, 1);
 }
 

@@ -297,7 +297,9 @@ static kir_ref lanes(draft *d)
 		x = kir_src(f, a, hi);
 	if ((d->op == KIR_OP_unzip_lo || d->op == KIR_OP_unzip_hi) &&
 	    kir_at(f, a)->op == KIR_OP_zip_lo && kir_at(f, b)->op == KIR_OP_zip_hi &&
-	    kir_src(f, a, 0) == kir_src(f, b, 0) && kir_src(f, a, 1) == kir_src(f, b, 1))
+	    kir_src(f, a, 0) == kir_src(f, b, 0) && kir_src(f, a, 1) == kir_src(f, b, 1) &&
+	    kir_at(f, a)->attr[0] == d->old->attr[0] &&
+	    kir_at(f, b)->attr[0] == d->old->attr[0])
 		x = kir_src(f, a, hi);
 	return x && kir_at(f, x)->type == d->type ? x : 0;
 }

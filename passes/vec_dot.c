@@ -24,7 +24,8 @@
  *     x_i = 8 bytes of row i in every pair of lanes
  *     acc_i0 = dp acc_i0, x_i, l ; acc_i1 = dp acc_i1, x_i, h
  *
- * and neighbours are added at the end.
+ * and neighbours are added at the end. Zips are of each 4 lanes by themselves, which processors
+ * have one cheap instruction for, and so are the unzips that put columns back in order.
  */
 #include "vectorize.h"
 
@@ -180,8 +181,9 @@ static void pair_step(product *d, kir_ref words, vec_ix k, int64_t lanes, kir_re
 	for (int i = 0; i < 2; i++)
 		b[i] = e1(v->f, KIR_OP_bitcast, wt, b[i]);
 	for (int i = 0; i < 2; i++)
-		z[i] = e1(v->f, KIR_OP_bitcast, bt,
-		          e2(v->f, i ? KIR_OP_zip_hi : KIR_OP_zip_lo, wt, b[0], b[1]));
+		z[i] =
+		    e1(v->f, KIR_OP_bitcast, bt,
+		       e2x(v->f, i ? KIR_OP_zip_hi : KIR_OP_zip_lo, wt, b[0], b[1], VEC_QUAD));
 	for (int64_t r = 0; r < d->rows; r++) {
 		kir_ref x = pair_of_words(d, words, r, k, lanes);
 
@@ -214,8 +216,9 @@ static void pairs(product *d)
 	kir_ref res = kir_for_end(v->f, l, acc, n);
 
 	for (int64_t r = 0; r < d->rows; r++) {
-		kir_ref a = res + 2 * (kir_ref)r, even = e2(v->f, KIR_OP_unzip_lo, t, a, a + 1);
-		kir_ref odd = e2(v->f, KIR_OP_unzip_hi, t, a, a + 1);
+		kir_ref a = res + 2 * (kir_ref)r;
+		kir_ref even = e2x(v->f, KIR_OP_unzip_lo, t, a, a + 1, VEC_QUAD);
+		kir_ref odd = e2x(v->f, KIR_OP_unzip_hi, t, a, a + 1, VEC_QUAD);
 
 		vec_write(v, &d->out, ix(r), ix(0), e2(v->f, KIR_OP_add, t, even, odd));
 	}

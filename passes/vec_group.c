@@ -411,35 +411,38 @@ kir_ref vec_across(vec *v, kir_op op, kir_ref x)
 	return e1x(v->f, op, kir_scalar(v->f->module, e), x, 0);
 }
 
-/* Lanes 2i and 2i + 1 combined: those of a, then those of b. */
-static kir_ref neighbours(vec *v, kir_op op, kir_ref a, kir_ref b)
+/* Lanes 2i and 2i + 1 combined: those of a, then those of b; of each `within` lanes. */
+static kir_ref neighbours(vec *v, kir_op op, kir_ref a, kir_ref b, int64_t within)
 {
 	kir_type_id t = v->f->node[a].type;
+	kir_ref even = e2x(v->f, KIR_OP_unzip_lo, t, a, b, within);
 
-	if (op == KIR_OP_reduce_amax)
-		op = KIR_OP_reduce_max;
-	kir_ref even = e2(v->f, KIR_OP_unzip_lo, t, a, b);
-
-	return vec_combine(v, op, even, e2(v->f, KIR_OP_unzip_hi, t, a, b));
+	return vec_combine(v, op, even, e2x(v->f, KIR_OP_unzip_hi, t, a, b, within));
 }
 
 /* The lanes of each of `n` vectors x as one, all n results in one vector: neighbours are
  * combined, of two vectors at once, until each has what is left of one row beside the next.
- * Four rows of 16 lanes take half the instructions that one after the other would. */
+ * Four rows of 16 lanes take half the instructions that one after the other would. What 4
+ * lanes hold is combined first, by shuffles inside them, so that each 4 have all of four rows
+ * and halves of the vector are combined as they are. */
 kir_ref vec_across_rows(vec *v, kir_op op, kir_ref *x, unsigned n)
 {
 	kir_type t = *kir_type_of(v->f, x[0]);
 	int64_t lanes = t.dim[0], each = n;
+	int64_t within = n <= VEC_QUAD && lanes > VEC_QUAD ? VEC_QUAD : 0;
 
+	if (op == KIR_OP_reduce_amax)
+		op = KIR_OP_reduce_max;
 	for (; n > 1; n /= 2)
 		for (unsigned i = 0; i < n / 2; i++)
-			x[i] = neighbours(v, op, x[2 * i], x[2 * i + 1]);
+			x[i] = neighbours(v, op, x[2 * i], x[2 * i + 1], within);
 	for (; lanes > each; lanes /= 2) {
 		kir_type_id half = kir_vector(v->f->module, (kir_elem)t.elem, lanes / 2);
-
 		kir_ref lo = e1(v->f, KIR_OP_half_lo, half, x[0]);
+		kir_ref hi = e1(v->f, KIR_OP_half_hi, half, x[0]);
 
-		x[0] = neighbours(v, op, lo, e1(v->f, KIR_OP_half_hi, half, x[0]));
+		x[0] = within && lanes > VEC_QUAD ? vec_combine(v, op, lo, hi)
+		                                  : neighbours(v, op, lo, hi, 0);
 	}
 	return x[0];
 }

@@ -293,6 +293,7 @@ bool vec_changes(const kir_func *f, kir_ref n, kir_ref user);
 
 /* -- layouts ---------------------------------------------------------------------------- */
 
+enum { VEC_QUAD = 4 };       /* lanes of 4 bytes among which shuffles are cheapest: 128 bits */
 enum { VEC_RATIO_MAX = 32 }; /* words of the product in one of the layout */
 
 typedef struct vec_layout {

@@ -287,14 +287,19 @@ static void lanes_op(gen *g)
 
 	if (op != KIR_OP_splat)
 		y = pick(g, e, x.lanes, false);
+	int64_t within[KIR_MAX_ATTRS] = { 0 };
+
 	src[0] = x.ref;
 	src[1] = y.ref;
 	if (op == KIR_OP_half_lo || op == KIR_OP_half_hi)
 		out = lanes / 2;
+	if (op == KIR_OP_zip_lo || op == KIR_OP_zip_hi || op == KIR_OP_unzip_lo ||
+	    op == KIR_OP_unzip_hi)
+		within[0] = below(g, 2) ? 2 << below(g, 3) : 0;
 	put(g,
 	    emit(g, op, e, out, src,
 	         op == KIR_OP_splat || op == KIR_OP_half_lo || op == KIR_OP_half_hi ? 1 : 2,
-	         NULL),
+	         within),
 	    e, out, x.loose || y.loose);
 }
 

@@ -343,6 +343,8 @@ static const op_case cases[] = {
 	{ 'V', 'p', "%r = zip.hi %c, %d : s32<4>\n" VP, 4, { 3, 1, 100, 5 } },
 	{ 'V', 'p', "%r = unzip.lo %c, %d : s32<4>\n" VP, 4, { 7, 3, 2, 1 } },
 	{ 'V', 'p', "%r = unzip.hi %c, %d : s32<4>\n" VP, 4, { -8, 100, 3, 5 } },
+	{ 'V', 'p', "%r = zip.lo %c, %d : s32<4> {within=2}\n" VP, 4, { 7, 2, 3, 1 } },
+	{ 'V', 'p', "%r = unzip.hi %c, %d : s32<4> {within=2}\n" VP, 4, { -8, 3, 100, 5 } },
 	{ 'V', 'p', "%r = half.lo %c : s32<2>\n" VP, 2, { 7, -8 } },
 	{ 'V', 'p', "%r = half.hi %c : s32<2>\n" VP, 2, { 3, 100 } },
 	{ 'V', 'p', "%r = join %c, %d : s32<8>\n" VP, 8, { 7, -8, 3, 100, 2, 3, 1, 5 } },

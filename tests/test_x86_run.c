@@ -299,6 +299,10 @@ static void test_lanes(void **state)
 		B("unzip.hi"),
 		U("zip.lo"),
 		U("unzip.hi"),
+		{ "f32", "f32", "f32", 16, "%r = zip.lo %v, %w : f32<16> {within=4}", 0 },
+		{ "s32", "s32", "s32", 16, "%r = zip.hi %v, %w : s32<16> {within=4}", 0 },
+		{ "f32", "f32", "f32", 16, "%r = unzip.lo %v, %w : f32<16> {within=4}", 0 },
+		{ "s32", "s32", "s32", 16, "%r = unzip.hi %v, %w : s32<16> {within=8}", 0 },
 		{ "s8", "s8", "s8", 64,
 		  "%a = half.hi %v : s8<32>\n%b = half.lo %w : s8<32>\n"
 		  "%r = join %a, %b : s8<64>",

@@ -230,23 +230,26 @@ static void print_local(printer *p, kir_ref n)
 static void print_lanes(printer *p, kir_ref n)
 {
 	long long lanes = kir_type_of(p->f, n)->dim[0], half = lanes / 2;
+	long long within = kir_attr_of(p->f, n, KIR_ATTR_within), w = within ? within : lanes;
 	kir_ref x = kir_src(p->f, n, 0), y = kir_src(p->f, n, 1);
+	kir_op op = (kir_op)kir_at(p->f, n)->op;
 	kir_text *o = p->out;
 
 	each_lane(p, n);
-	switch (kir_at(p->f, n)->op) {
-	case KIR_OP_zip_lo: kir_text_add(o, "l & 1 ? v%u.e[l / 2] : v%u.e[l / 2]", y, x); break;
+	switch (op) {
+	case KIR_OP_zip_lo:
 	case KIR_OP_zip_hi:
-		kir_text_add(o, "l & 1 ? v%u.e[%lld + l / 2] : v%u.e[%lld + l / 2]", y, half, x,
-		             half);
+		for (int i = 0; i < 2; i++)
+			kir_text_add(o, "%sv%u.e[l / %lld * %lld + %lld + l %% %lld / 2]",
+			             i ? " : " : "l & 1 ? ", i ? x : y, w, w,
+			             op == KIR_OP_zip_hi ? w / 2 : 0, w);
 		break;
 	case KIR_OP_unzip_lo:
-		kir_text_add(o, "l < %lld ? v%u.e[2 * l] : v%u.e[2 * l - %lld]", half, x, y,
-		             lanes);
-		break;
 	case KIR_OP_unzip_hi:
-		kir_text_add(o, "l < %lld ? v%u.e[2 * l + 1] : v%u.e[2 * l + 1 - %lld]", half,
-		             x, y, lanes);
+		kir_text_add(o, "l %% %lld < %lld ? ", w, w / 2);
+		for (int i = 0; i < 2; i++)
+			kir_text_add(o, "%sv%u.e[l / %lld * %lld + 2 * l %% %lld + %d]",
+			             i ? " : " : "", i ? y : x, w, w, w, op == KIR_OP_unzip_hi);
 		break;
 	case KIR_OP_half_lo: kir_text_add(o, "v%u.e[l]", x); break;
 	case KIR_OP_half_hi: kir_text_add(o, "v%u.e[%lld + l]", x, lanes); break;

@@ -292,17 +292,22 @@ static LLVMValueRef iota(kll *l, kir_ref n)
 static LLVMValueRef lanes_op(kll *l, kir_ref n)
 {
 	unsigned lanes = kll_lanes(l, n), lane[KLL_MAX_LANES], hi = 0;
+	unsigned within = (unsigned)kir_attr_of(l->f, n, KIR_ATTR_within);
+	unsigned w = within ? within : lanes;
 	LLVMValueRef x = l->val[kir_src(l->f, n, 0)];
 	LLVMValueRef y = l->f->node[n].nsrc > 1 ? l->val[kir_src(l->f, n, 1)] : NULL;
 
 	switch (l->f->node[n].op) {
-	case KIR_OP_zip_hi: hi = lanes / 2; /* fall through */
+	case KIR_OP_zip_hi: hi = w / 2; /* fall through */
 	case KIR_OP_zip_lo:
 		for (unsigned i = 0; i < lanes; i++)
-			lane[i] = hi + i / 2 + (i & 1) * lanes;
+			lane[i] = i / w * w + hi + i % w / 2 + (i & 1) * lanes;
 		return kll_shuffle(l, x, y, lane, lanes);
-	case KIR_OP_unzip_lo: return kll_lanes_of(l, x, y, 0, 2, lanes);
-	case KIR_OP_unzip_hi: return kll_lanes_of(l, x, y, 1, 2, lanes);
+	case KIR_OP_unzip_hi: hi = 1; /* fall through */
+	case KIR_OP_unzip_lo:
+		for (unsigned i = 0; i < lanes; i++)
+			lane[i] = i / w * w + 2 * i % w + hi + (i % w >= w / 2) * lanes;
+		return kll_shuffle(l, x, y, lane, lanes);
 	case KIR_OP_half_lo: return kll_lanes_of(l, x, NULL, 0, 1, lanes);
 	case KIR_OP_half_hi: return kll_lanes_of(l, x, NULL, lanes, 1, lanes);
 	default: return kll_concat(l, x, y);

@@ -14,19 +14,19 @@ static void lane(kref_slot *to, int64_t k, const kref_slot *from, int64_t i)
 	memcpy((char *)to->p + 8 * k, (const char *)from->p + 8 * i, 8);
 }
 
-static void zip(kref_slot *s, const kref_slot *x, const kref_slot *y, int64_t from)
+/* Of each w lanes by themselves. */
+static void zip(kref_slot *s, const kref_slot *x, const kref_slot *y, int64_t upper, int64_t w)
 {
+	w = w ? w : s->count;
 	for (int64_t k = 0; k < s->count; k++)
-		lane(s, k, k & 1 ? y : x, from + k / 2);
+		lane(s, k, k & 1 ? y : x, k / w * w + upper * (w / 2) + k % w / 2);
 }
 
-static void unzip(kref_slot *s, const kref_slot *x, const kref_slot *y, int64_t odd)
+static void unzip(kref_slot *s, const kref_slot *x, const kref_slot *y, int64_t odd, int64_t w)
 {
-	for (int64_t k = 0; k < s->count; k++) {
-		int64_t i = 2 * k + odd;
-
-		lane(s, k, i < x->count ? x : y, i < x->count ? i : i - x->count);
-	}
+	w = w ? w : s->count;
+	for (int64_t k = 0; k < s->count; k++)
+		lane(s, k, k % w < w / 2 ? x : y, k / w * w + 2 * (k % w) % w + odd);
 }
 
 /* Of each 16 lanes the lower or upper 8. */
@@ -118,12 +118,13 @@ bool kref_vector(kref_state *r, kir_ref n)
 {
 	kref_slot *s = &r->slot[n];
 	const kref_slot *x = kref_in(r, n, 0), *y = kref_in(r, n, 1);
+	int64_t within = kir_attr_of(r->f, n, KIR_ATTR_within);
 
 	switch (r->f->node[n].op) {
-	case KIR_OP_zip_lo: zip(s, x, y, 0); return true;
-	case KIR_OP_zip_hi: zip(s, x, y, x->count / 2); return true;
-	case KIR_OP_unzip_lo: unzip(s, x, y, 0); return true;
-	case KIR_OP_unzip_hi: unzip(s, x, y, 1); return true;
+	case KIR_OP_zip_lo: zip(s, x, y, 0, within); return true;
+	case KIR_OP_zip_hi: zip(s, x, y, 1, within); return true;
+	case KIR_OP_unzip_lo: unzip(s, x, y, 0, within); return true;
+	case KIR_OP_unzip_hi: unzip(s, x, y, 1, within); return true;
 	case KIR_OP_half_lo: memcpy(s->p, x->f, (size_t)s->count * 8); return true;
 	case KIR_OP_half_hi: memcpy(s->p, x->f + s->count, (size_t)s->count * 8); return true;
 	case KIR_OP_join: join(s, x, y); return true;

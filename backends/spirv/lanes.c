@@ -363,9 +363,10 @@ typedef struct source {
 	LLVMValueRef at, of_y;
 } source;
 
-static source source_of(kll *l, kir_ref n, LLVMValueRef i)
+/* Of `count` lanes. */
+static source source_of(kll *l, kir_ref n, LLVMValueRef i, unsigned count)
 {
-	LLVMValueRef lanes = word(l, kll_lanes(l, n)), half = word(l, kll_lanes(l, n) / 2);
+	LLVMValueRef lanes = word(l, count), half = word(l, count / 2);
 	LLVMValueRef one = word(l, 1);
 	source s = { i, NULL };
 
@@ -400,10 +401,21 @@ static LLVMValueRef moved(kll *l, LLVMValueRef *arg, void *ctx)
 	LLVMValueRef each[KLL_MAX_OWN];
 	unsigned own = kll_own(l, n) ? kll_own(l, n) : 1;
 
-	for (unsigned i = 0; i < own; i++) {
-		LLVMValueRef at = LLVMBuildAdd(l->b, kspv_first(l, own), word(l, i), "");
-		source s = source_of(l, n, at);
+	unsigned within = (unsigned)kir_attr_of(l->f, n, KIR_ATTR_within);
 
+	for (unsigned i = 0; i < own; i++) {
+		LLVMValueRef at = LLVMBuildAdd(l->b, kspv_first(l, own), word(l, i), ""), base;
+		source s;
+
+		if (within) {
+			base = at;
+			at = LLVMBuildURem(l->b, at, word(l, within), "");
+			base = LLVMBuildSub(l->b, base, at, "");
+			s = source_of(l, n, at, within);
+			s.at = LLVMBuildAdd(l->b, s.at, base, "");
+		} else {
+			s = source_of(l, n, at, kll_lanes(l, n));
+		}
 		each[i] = element(l, arg[0], s.at);
 		if (s.of_y)
 			each[i] = kll_select(l, s.of_y, element(l, arg[1], s.at), each[i]);
@@ -423,8 +435,8 @@ static LLVMValueRef rearrange(kll *l, kir_ref n)
 		return in_blocks(l, arg[0], own ? own : 1);
 	if (narg > 1)
 		arg[1] = l->val[kir_src(l->f, n, 1)];
-	snprintf(name, sizeof name, "%s_%s_%u", kir_ops[l->f->node[n].op].name, en,
-	         kll_lanes(l, n));
+	snprintf(name, sizeof name, "%s_%s_%u_%u", kir_ops[l->f->node[n].op].name, en,
+	         kll_lanes(l, n), (unsigned)kir_attr_of(l->f, n, KIR_ATTR_within));
 	return kspv_once(l, name, kll_vec(e, own > 1 ? own : 0), arg, narg, moved, &n);
 }
 

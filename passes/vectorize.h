@@ -4,6 +4,7 @@
  *     vectorize.c   regions, scalars, values that outlive their region
  *     vec_home.c    indices, loops, where each tile lives
  *     vec_group.c   elementwise ops and reductions: loops over rows and vectors
+ *     vec_across.c  reductions: identities, combining, lanes of a vector as one
  *     vec_again.c   products that are computed twice, not kept
  *     vec_down.c    reductions over the rows of a tile
  *     vec_maxima.c  the largest magnitudes of rows of bf16

@@ -7,8 +7,8 @@
  * copies of it under other keys), then starts RUNS new processes on each, cold compiles between
  * them, and prints medians with the quartiles: from before kvjit_open until kvjit_call has
  * returned, without making the data. Then the hot path: kvjit_compile and kvjit_release of a
- * known text, by 1 thread and by 8 at once; and what KVJIT_RECORD adds to a call: two contexts, in
- * turn, the median of the differences.
+ * known text, by 1 thread and by 8 at once; and what KVJIT_RECORD adds to a call: two contexts,
+ * in turn, the median of the differences.
  */
 #include "../tools/check/attn.h"
 #include "../tune/pack.h"

@@ -348,8 +348,8 @@ static kir_ref unknown_name(expr *x, const char *from, size_t n)
 	none = WRONG(x, from,
 	             "%s: '%.*s' is none of %s and no function (%s); an operand is "
 	             "declared by with=%.*s:s32",
-	             x->env->field, (int)n, from, known.text,
-	             function_list(list, sizeof(list)), (int)n, from);
+	             x->env->field, (int)n, from, known.text, function_list(list, sizeof(list)),
+	             (int)n, from);
 	free(known.text);
 	return none;
 }

@@ -62,8 +62,8 @@ typedef struct kir_problem {
 		bool bits;
 		unsigned rank; /* how many indices the expressions give it; 1 if none        */
 	} with[KIR_MAX_WITH];
-	int64_t batch, ctx, qlen; /* hints for the schedule and for benches; 0: unknown */
-	bool has_knob[kir_nknobs];/* schedule knobs written in the string               */
+	int64_t batch, ctx, qlen;  /* hints for the schedule and for benches; 0: unknown */
+	bool has_knob[kir_nknobs]; /* schedule knobs written in the string               */
 	kir_sched sched;
 	const char *target; /* target=...; NULL: the host's                       */
 } kir_problem;

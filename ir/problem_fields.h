@@ -28,7 +28,6 @@ enum {
 extern const field kir_fields[NFIELDS];
 extern const char *const kir_kinds[KIR_NKIND]; /* "attn", ... */
 
-
 /* Where the problem holds the field's value. */
 static inline void *field_of(const kir_problem *p, const field *f)
 {

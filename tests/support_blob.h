@@ -10,8 +10,8 @@
 
 /* The backend of libkvjit-NAME.so in KVJIT_BACKEND_DIR; NULL if it isn't there. */
 const kbe_backend *support_backend(const char *name);
-/* The one target a test shall run, when others have been run without what it needs (the emulator of
- * tiles, say): KVJIT_TEST_TARGET. NULL: all that the machine runs. */
+/* The one target a test shall run, when others have been run without what it needs (the
+ * emulator of tiles, say): KVJIT_TEST_TARGET. NULL: all that the machine runs. */
 const char *support_only(void);
 /* Whether this machine runs code for the row of targets.def, and the test shall. */
 bool support_runs(const char *target);

@@ -95,7 +95,8 @@ static void an_unsized_kernel_picks_by_the_batch(void **state)
 	put_schedule(BASE, "kv_tile=32 prefetch=off", 4, 4096);
 	put_schedule(BASE, "kv_tile=16 split=512", 1, 65536);
 	kv = ct_open(ct_folder, NULL, NULL);
-	kvjit_release(ct_get(kv, BASE " split=0 kv_tile=8", 0)); /* the next isn't the first of all */
+	/* the next isn't the first of all */
+	kvjit_release(ct_get(kv, BASE " split=0 kv_tile=8", 0));
 	k = ct_get(kv, BASE, 0);
 	assert_non_null(k->family);
 	assert_int_equal(k->family->n, 2);
@@ -106,7 +107,7 @@ static void an_unsized_kernel_picks_by_the_batch(void **state)
 	assert_int_equal(kvjit_plan_new(k, &b, &plan), KVJIT_OK);
 	assert_int_equal(picked(k, plan)->ir->sched.kv_tile, 16);
 	assert_true(plan->list[0].njoin > 0); /* its split */
-	/* a call takes that one too: it would refuse another's plan before it misses arguments */
+	/* a call takes that one too: it would refuse another's plan before arguments */
 	assert_int_equal(kvjit_call(k, plan, NULL, 0, NULL), KVJIT_BAD_ARGUMENT);
 	assert_says(kvjit_kernel_error(k), "missing");
 	assert_null(strstr(kvjit_kernel_error(k), "another kernel's"));

@@ -452,8 +452,8 @@ static void call_attention(const kvjit_kernel *k, const pool *p, float *out, flo
 
 /* Of one key, whose weight is the largest. What its score times its scale loses when it becomes
  * the reference, half an ulp, stays in the exponent (passes/late_scale.c): as the weight,
- * 1 +- |score| 2^-24, is narrowed to 1 for the product but not for the sum, so much of the value
- * goes. Two roundings more, of the sum's reciprocal and by it. */
+ * 1 +- |score| 2^-24, is narrowed to 1 for the product but not for the sum, so much of the
+ * value goes. Two roundings more, of the sum's reciprocal and by it. */
 static bool is_only_value(float got, double want, double score)
 {
 	if (!isfinite(want))

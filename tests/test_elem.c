@@ -237,8 +237,8 @@ static void test_roundings(void **state)
 	assert_int_equal(kir_encode(KIR_e8m0, NAN, 0, 0, 0), 255);
 }
 
-/* Whatever a rule takes the largest of may be beyond the largest scale: what rows may have, eps,
- * floor; an element without infinities holds it by itself. */
+/* Whatever a rule takes the largest of may be beyond the largest scale: what rows may have,
+ * eps, floor; an element without infinities holds it by itself. */
 static void test_scales_beyond(void **state)
 {
 	const kir_side side = { .elem = KIR_s8,
@@ -333,8 +333,8 @@ int main(void)
 		cmocka_unit_test(test_golden_bf16),   cmocka_unit_test(test_golden_pow2),
 		cmocka_unit_test(test_round_trip),    cmocka_unit_test(test_maxima),
 		cmocka_unit_test(test_roundings),     cmocka_unit_test(test_integers),
-		cmocka_unit_test(test_scales_beyond),
-		cmocka_unit_test(test_nans),          cmocka_unit_test(test_pow2_ceil),
+		cmocka_unit_test(test_scales_beyond), cmocka_unit_test(test_nans),
+		cmocka_unit_test(test_pow2_ceil),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

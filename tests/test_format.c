@@ -364,7 +364,8 @@ static void test_blocks(void **state)
 static void test_a_side_alone(void **state)
 {
 	static const struct {
-		const char *elem, *both, *alone, *scales; /* the last of v, where its group allows */
+		const char *elem, *both, *alone,
+		    *scales; /* the last of v, where its group allows */
 	} row[] = {
 		{ "s8", "scale f32 group 32 amax*1/127 eps 1e-05 floor 1e-06 pow2 row",
 		  "scale f32 token-head amax/120 floor 0.001", " vs[h t]" },
@@ -376,7 +377,8 @@ static void test_a_side_alone(void **state)
 		  "elem s8\nv.scale e8m0 group 32 amax/127 pow2", " vs[h t g]" },
 		{ "u4", "scale f32 group 32 range/15 floor 1e-06",
 		  "elem s8\nv.scale f32 tensor given", "" },
-		{ "s8", "scale f32 group 32 amax*1/127 floor 1e-06", "elem bf16\nv.scale none", "" },
+		{ "s8", "scale f32 group 32 amax*1/127 floor 1e-06", "elem bf16\nv.scale none",
+		  "" },
 		{ "s8", "rotate hadamard 32 signs", "rotate hadamard", NULL },
 		{ "s8", "rotate hadamard 32 signs", "rotate none", NULL },
 	};
@@ -391,7 +393,8 @@ static void test_a_side_alone(void **state)
 			scale = "scale f32 group 32 amax/127 floor 1e-06\n";
 			vs = " vs[h t g]";
 		}
-		snprintf(tensor, sizeof tensor, "tensor c { k[h t d] v[h t d] ks[h t g]%s }", vs);
+		snprintf(tensor, sizeof tensor, "tensor c { k[h t d] v[h t d] ks[h t g]%s }",
+		         vs);
 		snprintf(together, sizeof together, "format a v1 {\nelem %s\n%s%s\nv.%s\n%s }",
 		         row[i].elem, scale, row[i].both, row[i].alone, tensor);
 		snprintf(apart, sizeof apart, "format a v1 {\nelem %s\n%sk.%s\nv.%s\n%s }",
@@ -491,18 +494,12 @@ static void test_hash(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_names_round_trip),
-		cmocka_unit_test(test_names_are_sound),
-		cmocka_unit_test(test_aliases),
-		cmocka_unit_test(test_rules),
-		cmocka_unit_test(test_inline),
-		cmocka_unit_test(test_native),
-		cmocka_unit_test(test_short_pages),
-		cmocka_unit_test(test_split),
-		cmocka_unit_test(test_made_up),
-		cmocka_unit_test(test_blocks),
-		cmocka_unit_test(test_a_side_alone),
-		cmocka_unit_test(test_hash),
+		cmocka_unit_test(test_names_round_trip), cmocka_unit_test(test_names_are_sound),
+		cmocka_unit_test(test_aliases),          cmocka_unit_test(test_rules),
+		cmocka_unit_test(test_inline),           cmocka_unit_test(test_native),
+		cmocka_unit_test(test_short_pages),      cmocka_unit_test(test_split),
+		cmocka_unit_test(test_made_up),          cmocka_unit_test(test_blocks),
+		cmocka_unit_test(test_a_side_alone),     cmocka_unit_test(test_hash),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -514,10 +514,11 @@ static void test_names_of_formats(void **state)
 	(void)state;
 	for (size_t i = 0; i < sizeof(problems) / sizeof(*problems); i++) {
 		for (int k = 0; k < 2; k++)
-			snprintf(text[k], sizeof(text[k]),
-			         "format f v1 {\nelem e2m1\npack %d\nscale e8m0 group 32 amax/6 "
-			         "pow2\ntensor cache [h t] { k[d] ks[g] v[d] vs[g] }\n}\n%s",
-			         k ? 4 : 1, problems[i]);
+			snprintf(
+			    text[k], sizeof(text[k]),
+			    "format f v1 {\nelem e2m1\npack %d\nscale e8m0 group 32 amax/6 "
+			    "pow2\ntensor cache [h t] { k[d] ks[g] v[d] vs[g] }\n}\n%s",
+			    k ? 4 : 1, problems[i]);
 		assert_programs(text[0], text[1], false);
 	}
 }
@@ -779,13 +780,19 @@ static void test_distance(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_fields),   cmocka_unit_test(test_hints),
-		cmocka_unit_test(test_knobs),    cmocka_unit_test(test_code),
-		cmocka_unit_test(test_formats),  cmocka_unit_test(test_spelling),
+		cmocka_unit_test(test_fields),
+		cmocka_unit_test(test_hints),
+		cmocka_unit_test(test_knobs),
+		cmocka_unit_test(test_code),
+		cmocka_unit_test(test_formats),
+		cmocka_unit_test(test_spelling),
 		cmocka_unit_test(test_names_of_formats),
-		cmocka_unit_test(test_orders),   cmocka_unit_test(test_surroundings),
-		cmocka_unit_test(test_golden),   cmocka_unit_test(test_machine),
-		cmocka_unit_test(test_hex),      cmocka_unit_test(test_buckets),
+		cmocka_unit_test(test_orders),
+		cmocka_unit_test(test_surroundings),
+		cmocka_unit_test(test_golden),
+		cmocka_unit_test(test_machine),
+		cmocka_unit_test(test_hex),
+		cmocka_unit_test(test_buckets),
 		cmocka_unit_test(test_distance),
 	};
 

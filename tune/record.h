@@ -85,7 +85,7 @@ typedef struct kt_pin {
 	char *problem, *sched;
 } kt_pin;
 
-void kt_schedule_free(kt_schedule *r); /* its strings */
+void kt_schedule_free(kt_schedule *r);                           /* its strings */
 bool kt_schedule_copy(const kt_schedule *from, kt_schedule *to); /* false: no memory */
 void kt_trial_free(kt_trial *r);
 void kt_code_free(kt_code *r);

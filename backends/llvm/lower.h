@@ -34,7 +34,7 @@
 
 #define KLL_MAX_LANES 512
 #define KLL_MAX_OWN   16 /* of a spread vector: no GPU language has more */
-#define KLL_MAX_BYTES 64 /* of one that only hooks make and read, whose elements may be more */
+#define KLL_MAX_BYTES 64 /* of one that only hooks make and read: it may have more lanes */
 
 typedef struct kll kll;
 

@@ -3,7 +3,8 @@
  * LLVM 15.
  *
  * Pointers are typed: the translator of this version gives up on some functions of opaque
- * ones. The module is of version 1.3, or older if that will do, and no extension is allowed: what needs one is refused.
+ * ones. The module is of version 1.3, or older if that will do, and no extension is allowed:
+ * what needs one is refused.
  */
 #include "emit.h"
 
@@ -47,9 +48,9 @@ static bool fail(kspv_words *out, const char *what)
 /* Of an intrinsic that it doesn't know the translator makes an end of the process. */
 static bool known(llvm::StringRef name)
 {
-	static const char *const intrinsics[] = { "llvm.copysign.", "llvm.fabs.", "llvm.floor.",
-		                                  "llvm.fma.", "llvm.roundeven.",
-		                                  "llvm.sqrt." };
+	static const char *const intrinsics[] = { "llvm.copysign.",  "llvm.fabs.",
+		                                  "llvm.floor.",     "llvm.fma.",
+		                                  "llvm.roundeven.", "llvm.sqrt." };
 
 	for (const char *i : intrinsics)
 		if (name.startswith(i))

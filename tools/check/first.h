@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* first.h -- of what fails in a check, the first sentence is kept: what comes after follows from
- * it, mostly.
+/* first.h -- of what fails in a check, the first sentence is kept: what comes after follows
+ * from it, mostly.
  */
 #ifndef KVJIT_TOOL_FIRST_H
 #define KVJIT_TOOL_FIRST_H

@@ -107,6 +107,7 @@ static kir_ref eights_of(const kir_func *f, kir_ref n)
 	return f->node[kir_src(f, n, 0)].op == KIR_OP_bitcast &&
 	               (f->node[zip].op == KIR_OP_unzip_lo ||
 	                f->node[zip].op == KIR_OP_unzip_hi) &&
+	               !kir_attr_of(f, zip, KIR_ATTR_within) &&
 	               kir_type_of(f, zip)->elem == KIR_s64 && lanes_of(f, zip) == 4 &&
 	               f->node[lo].op == KIR_OP_half_lo && f->node[hi].op == KIR_OP_half_hi &&
 	               kir_src(f, lo, 0) == kir_src(f, hi, 0) &&

@@ -303,6 +303,16 @@ static void test_lanes(void **state)
 		{ "s32", "s32", "s32", 16, "%r = zip.hi %v, %w : s32<16> {within=4}", 0 },
 		{ "f32", "f32", "f32", 16, "%r = unzip.lo %v, %w : f32<16> {within=4}", 0 },
 		{ "s32", "s32", "s32", 16, "%r = unzip.hi %v, %w : s32<16> {within=8}", 0 },
+		/* what a table of codes makes of zips is another order than what it makes of
+		   these */
+		{ "e4m3fn", "e4m3fn", "bf16", 64,
+		  "%u = zip.lo %v, %w : e4m3fn<64> {within=4}\n%r = x86.lut %u : bf16<64>",
+		  KIR_HAS_vbmi },
+		{ "e4m3fn", "e4m3fn", "u8", 64,
+		  "%l = x86.lut %v : bf16<64>\n%b = bitcast %l : s32<32>\n"
+		  "%p = half.lo %b : s32<16>\n%q = half.hi %b : s32<16>\n"
+		  "%u = unzip.lo %p, %q : s32<16> {within=4}\n%r = bitcast %u : u8<64>",
+		  KIR_HAS_vbmi },
 		{ "s8", "s8", "s8", 64,
 		  "%a = half.hi %v : s8<32>\n%b = half.lo %w : s8<32>\n"
 		  "%r = join %a, %b : s8<64>",

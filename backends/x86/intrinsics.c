@@ -303,7 +303,8 @@ static kir_ref split_codes(const kll *l, kir_ref n)
 	kir_ref lo = kir_src(f, n, 0), hi = kir_src(f, n, 1), x, lut;
 
 	if (f->node[lo].op != KIR_OP_half_lo || f->node[hi].op != KIR_OP_half_hi ||
-	    kll_elem(l, n) != KIR_s32 || kll_lanes(l, n) != 16)
+	    kll_elem(l, n) != KIR_s32 || kll_lanes(l, n) != 16 ||
+	    kir_attr_of(f, n, KIR_ATTR_within))
 		return 0;
 	x = kir_src(f, lo, 0);
 	lut = f->node[x].op == KIR_OP_bitcast ? kir_src(f, x, 0) : 0;
@@ -353,7 +354,7 @@ static bool is_zip(const kll *l, kir_ref n)
 	kir_op op = (kir_op)l->f->node[n].op;
 
 	return (op == KIR_OP_zip_lo || op == KIR_OP_zip_hi) && kll_lanes(l, n) == 64 &&
-	       kir_elems[kll_elem(l, n)].bits == 8;
+	       kir_elems[kll_elem(l, n)].bits == 8 && !kir_attr_of(l->f, n, KIR_ATTR_within);
 }
 
 /* 64 codes as f32, four registers. One permutation of the tables' results puts codes i and

@@ -26,13 +26,6 @@ static kir_ref splat_s16(vec *v, int64_t x)
 	          kir_const_i(v->f, KIR_s16, x));
 }
 
-static kir_ref larger(vec *v, kir_ref a, kir_ref b)
-{
-	kir_type_id t = v->f->node[a].type;
-
-	return e3(v->f, KIR_OP_select, t, e2(v->f, KIR_OP_gt, i1_like(v->f, t), b, a), b, a);
-}
-
 /* Words of row r from column c on, ready to be compared. */
 static kir_ref magnitudes(vec *v, kir_ref load, vec_ix r, vec_ix c)
 {
@@ -52,7 +45,7 @@ static kir_ref as_floats(vec *v, kir_ref x)
 	kir_ref up = e2(v->f, KIR_OP_shl, word, e1(v->f, KIR_OP_bitcast, word, x),
 	                kir_const_i(v->f, KIR_s32, 16));
 
-	x = larger(v, x, e1(v->f, KIR_OP_bitcast, half, up));
+	x = vec_combine(v, KIR_OP_reduce_max, x, e1(v->f, KIR_OP_bitcast, half, up));
 	x = e2(v->f, KIR_OP_sub, half, x, kir_const_i(v->f, KIR_s16, BIAS));
 	x = e2(v->f, KIR_OP_and, word, e1(v->f, KIR_OP_bitcast, word, x),
 	       kir_const_i(v->f, KIR_s32, -65536));
@@ -71,7 +64,7 @@ static void lane_maxima(vec *v, const vec_group *g, kir_ref load, vec_ix r, unsi
 	loop = kir_for(v->f, s64c(v->f, 0), s64c(v->f, g->cols), LANES, false, acc, n);
 	for (unsigned k = 0; k < n; k++) {
 		x = magnitudes(v, load, vec_add(v, r, ix(k)), (vec_ix){ loop + 1, 0 });
-		acc[k] = larger(v, loop + 2 + k, x);
+		acc[k] = vec_combine(v, KIR_OP_reduce_max, loop + 2 + k, x);
 	}
 	x = kir_for_end(v->f, loop, acc, n);
 	for (unsigned k = 0; k < n; k++)

@@ -285,18 +285,8 @@ static LLVMValueRef lut_eights(kll *l, LLVMValueRef code, kir_elem e, bool upper
  * beside a product, whose three operands take the same ports: 16 products and the 10 of two
  * rows of values took 23 cycles there. Shuffles that read two do run beside products, so the
  * codes are put in order before tables are asked, and after it unpacks are enough. */
-static LLVMValueRef in_order(kll *l, LLVMValueRef x, const unsigned *from)
-{
-	LLVMValueRef at[64];
 
-	for (unsigned i = 0; i < 64; i++)
-		at[i] = LLVMConstInt(l->i8, from[i], false);
-	return kll_call(l, "llvm.x86.avx512.permvar.qi.512", NULL, 0,
-	                (LLVMValueRef[]){ x, kx86_table(l, at) }, 2);
-}
-
-/* The 64 codes of which a lut makes bf16 whose words n takes every second of; NULL: it doesn't.
- */
+/* The 64 codes of which a lut makes bf16 whose words n takes every second of; 0: it doesn't. */
 static kir_ref split_codes(const kll *l, kir_ref n)
 {
 	const kir_func *f = l->f;
@@ -326,7 +316,7 @@ static LLVMValueRef split_lut(kll *l, kir_ref n)
 	for (unsigned i = 0; i < 64; i++)
 		from[i] = i / 16 * 16 + i % 8 / 2 * 4 + i % 16 / 8 * 2 + i % 2;
 	return LLVMBuildBitCast(l->b,
-	                        lut_eights(l, in_order(l, l->val[src], from), e,
+	                        lut_eights(l, kx86_permute(l, l->val[src], from), e,
 	                                   l->f->node[n].op == KIR_OP_unzip_hi),
 	                        LLVMVectorType(l->i32, 16), "");
 }
@@ -342,7 +332,7 @@ static LLVMValueRef zipped_lut(kll *l, kir_ref zip)
 	for (unsigned i = 0; i < 64; i++)
 		from[i] = i % 16 / 4 * 16 + i / 16 * 4 + i % 4;
 	for (unsigned i = 0; i < 2; i++)
-		row[i] = in_order(l, l->val[kir_src(l->f, zip, i)], from);
+		row[i] = kx86_permute(l, l->val[kir_src(l->f, zip, i)], from);
 	lut_bytes(l, unpack(l, row[0], row[1], l->f->node[zip].op == KIR_OP_zip_hi), e, &lo,
 	          &hi);
 	x = kll_concat(l, unpack(l, lo, hi, false), unpack(l, lo, hi, true));

@@ -116,7 +116,7 @@ LLVMValueRef kx86_widen_by_parity(kll *l, kir_ref n)
 /* Bytes that were packed from four registers, in the order of their lanes. */
 static LLVMValueRef in_order(kll *l, LLVMValueRef x, bool parity)
 {
-	LLVMValueRef at[KX86_TABLE];
+	unsigned from[KX86_NARROW];
 
 	for (unsigned i = 0; i < KX86_NARROW; i++) {
 		unsigned reg = i / 16, lane = i % 16;
@@ -125,10 +125,9 @@ static LLVMValueRef in_order(kll *l, LLVMValueRef x, bool parity)
 			reg = i / 32 * 2 + i % 2;
 			lane = i % 32 / 2;
 		}
-		at[i] = LLVMConstInt(l->i8, lane / 4 * 16 + reg * 4 + lane % 4, false);
+		from[i] = lane / 4 * 16 + reg * 4 + lane % 4;
 	}
-	return kll_call(l, "llvm.x86.avx512.permvar.qi.512", NULL, 0,
-	                (LLVMValueRef[]){ x, kx86_table(l, at) }, 2);
+	return kx86_permute(l, x, from);
 }
 
 /* -- floats of 8 bits ---------------------------------------------------------------------- */

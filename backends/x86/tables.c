@@ -38,3 +38,13 @@ LLVMValueRef kx86_table(kll *l, LLVMValueRef *each)
 	                LLVMMetadataAsValue(l->c, LLVMMDNodeInContext2(l->c, NULL, 0)));
 	return load;
 }
+
+LLVMValueRef kx86_permute(kll *l, LLVMValueRef x, const unsigned *from)
+{
+	LLVMValueRef at[KX86_TABLE];
+
+	for (unsigned i = 0; i < KX86_TABLE; i++)
+		at[i] = LLVMConstInt(l->i8, from[i], false);
+	return kll_call(l, "llvm.x86.avx512.permvar.qi.512", NULL, 0,
+	                (LLVMValueRef[]){ x, kx86_table(l, at) }, 2);
+}

@@ -17,6 +17,8 @@ void kx86_leave(kll *l);
 /* tables.c: a vector of these constant bytes, loaded from the code's own constants. */
 #define KX86_TABLE 64
 LLVMValueRef kx86_table(kll *l, LLVMValueRef *each);
+/* 64 bytes of x: byte i is from[i] of it. */
+LLVMValueRef kx86_permute(kll *l, LLVMValueRef x, const unsigned *from);
 
 /* narrow.c: 64 lanes of f32 to bytes. */
 #define KX86_NARROW 64

@@ -46,8 +46,8 @@ struct kvjit_places {
 	char *user_path, *system_path, *pin_path; /* as options and environment give them */
 	int64_t cap;
 	kt_log log;
-	uint64_t isa; /* of this machine */
-	kt_key machine;
+	uint64_t isa;   /* of this machine */
+	kt_key machine; /* of the context's target */
 	kt_store *user; /* NULL: off */
 	kt_reason user_off;
 	kvjit_place *place;
@@ -59,6 +59,9 @@ struct kvjit_places {
 /* From options and environment; files are opened at the first use. False: no memory. */
 bool kvjit_places_init(kvjit *kv, const kvjit_options *o);
 void kvjit_places_free(kvjit *kv);
+/* The key of this machine as what code for a target runs on. Each target has its own: what was
+ * measured of one says little of another, and in one place only one of them could be kept. */
+void kvjit_machine_for(kvjit *kv, const char *target, kt_key *out);
 /* Opened now if they weren't. */
 struct kvjit_places *kvjit_places_of(kvjit *kv);
 void kvjit_places_print(kvjit *kv, kir_text *out); /* for kvjit_info */

@@ -36,7 +36,6 @@ static void to_log(const char *text, void *ctx)
 bool kvjit_places_init(kvjit *kv, const kvjit_options *o)
 {
 	struct kvjit_places *p = calloc(1, sizeof(*p));
-	kir_target host = kv->host;
 	const char *mb = kv->env[KVJIT_ENV_CACHE_MB];
 
 	if (!p)
@@ -48,12 +47,20 @@ bool kvjit_places_init(kvjit *kv, const kvjit_options *o)
 	p->cap = mb ? atoll(mb) << 20 : 0;
 	p->log = (kt_log){ to_log, kv };
 	p->isa = kbe_host_isa();
-	if (kv->device)
-		kt_machine_key(&kv->target, 0, kv->threads, &p->machine);
-	else
-		kt_machine_key(&host, p->isa, (int)sysconf(_SC_NPROCESSORS_ONLN), &p->machine);
 	kv->places = p;
+	kvjit_machine_for(kv, kv->target.name, &p->machine);
 	return true;
+}
+
+void kvjit_machine_for(kvjit *kv, const char *target, kt_key *out)
+{
+	kir_target t = kv->host;
+
+	t.name = target;
+	if (kv->device)
+		kt_machine_key(&kv->target, 0, kv->threads, out);
+	else
+		kt_machine_key(&t, kv->places->isa, (int)sysconf(_SC_NPROCESSORS_ONLN), out);
 }
 
 static void open_user(struct kvjit_places *p)
@@ -319,9 +326,12 @@ unsigned kvjit_find_schedules(kvjit *kv, const kt_key *program, const char *targ
                               kt_schedule **out)
 {
 	struct kvjit_places *p = kvjit_places_of(kv);
+	kt_key machine = p->machine;
 	found f = { 0 };
 
-	gather(kv, program, &p->machine, target, kv->threads, &f);
+	if (strcmp(target, kv->target.name) != 0) /* a problem that names its own */
+		kvjit_machine_for(kv, target, &machine);
+	gather(kv, program, &machine, target, kv->threads, &f);
 	if (!f.n) {
 		gather(kv, program, NULL, target, kv->threads, &f);
 		for (unsigned i = 0; i < f.n; i++)

@@ -59,6 +59,7 @@ kvjit_status kvjit_keys_of(kvjit *kv, const char *text, const kvjit_compile_opti
 	kvjit_status s = check(kv, __func__, text, out);
 	kir_text sched = { 0 };
 	kvjit_job *j;
+	kt_key machine;
 	char by[40];
 
 	if (s != KVJIT_OK)
@@ -72,7 +73,8 @@ kvjit_status kvjit_keys_of(kvjit *kv, const char *text, const kvjit_compile_opti
 	s = resolve(kv, text, options, j, by);
 	if (s == KVJIT_OK) {
 		kt_key_hex(&j->program, out->program);
-		kt_key_hex(&kv->places->machine, out->machine);
+		kvjit_machine_for(kv, j->f->target->name, &machine);
+		kt_key_hex(&machine, out->machine);
 		kt_key_hex(&j->code, out->code);
 		kir_sched_print(&j->f->sched, &sched);
 		snprintf(out->sched, sizeof(out->sched), "%s", sched.text ? sched.text : "");

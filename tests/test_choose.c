@@ -14,7 +14,9 @@
 
 #include <cmocka.h>
 
-static void put_schedule(const char *text, const char *sched, int64_t batch, int64_t ctx)
+/* target: that of the text. */
+static void put_for(const char *text, const char *target, const char *sched, int64_t batch,
+                    int64_t ctx)
 {
 	kvjit *kv = ct_open(ct_folder, NULL, NULL);
 	kvjit_keys keys = { .size = sizeof(keys) };
@@ -29,7 +31,7 @@ static void put_schedule(const char *text, const char *sched, int64_t batch, int
 	r.where.bucket = kt_bucket_of(batch, ctx, 1);
 	r.problem = (char *)text;
 	r.sched = (char *)sched;
-	r.target = kv->target.name ? (char *)kv->target.name : NULL;
+	r.target = (char *)(target ? target : kv->target.name);
 	r.machine = (char *)"a machine";
 	r.source = KT_BY_trial;
 	r.ratio = 0.9;
@@ -38,6 +40,11 @@ static void put_schedule(const char *text, const char *sched, int64_t batch, int
 	assert_int_equal(kt_schedule_put(s, &r), KT_WHY_none);
 	kt_store_close(s);
 	kvjit_close(kv);
+}
+
+static void put_schedule(const char *text, const char *sched, int64_t batch, int64_t ctx)
+{
+	put_for(text, NULL, sched, batch, ctx);
 }
 
 #define BASE "attn q=f32 kv=int8/token-head heads=8:2 dim=64 page=64 causal"
@@ -262,6 +269,30 @@ static void a_schedule_of_another_machine_is_by_transfer(void **state)
 	kvjit_close(kv);
 }
 
+/* What was tuned for one target of a machine stays when another is, and is taken for it alone.
+ */
+static void each_target_has_its_own(void **state)
+{
+	kvjit *kv = ct_open(ct_folder, NULL, NULL);
+	bool other = strcmp(kv->target.name, "generic") != 0;
+	char *why;
+
+	(void)state;
+	kvjit_close(kv);
+	put_schedule(BASE, "kv_tile=32", 4, 4096);
+	if (other)
+		put_for(BASE " target=generic", "generic", "kv_tile=16", 4, 4096);
+	kv = ct_open(ct_folder, NULL, NULL);
+	assert_int_equal(kvjit_why(kv, BASE " batch=4 ctx=4096", NULL, &why), KVJIT_OK);
+	assert_says(why, "kv_tile=32|chosen by: trial");
+	free(why);
+	assert_int_equal(kvjit_why(kv, BASE " batch=4 ctx=4096 target=generic", NULL, &why),
+	                 KVJIT_OK);
+	assert_says(why, other ? "kv_tile=16|chosen by: trial" : "kv_tile=32");
+	free(why);
+	kvjit_close(kv);
+}
+
 static void why_says_what_differs(void **state)
 {
 	kvjit_compile_options o = { .size = sizeof(o), .sched = "kv_tile=16" };
@@ -294,6 +325,7 @@ int main(void)
 		CT_TEST(what_is_chosen_to_be_whole_stays_whole),
 		CT_TEST(what_can_not_be_compiled_is_told),
 		CT_TEST(a_schedule_of_another_machine_is_by_transfer),
+		CT_TEST(each_target_has_its_own),
 		CT_TEST(why_says_what_differs),
 	};
 

@@ -203,21 +203,14 @@ int cache_export(args *a, const char *dir)
 
 /* This machine, for lines that were written by hand. */
 typedef struct here {
-	kt_key key;
-	kir_text text;
-	char target[64];
+	kir_target host;
 	int processors;
 } here;
 
 static void look_around(here *h)
 {
-	kir_target t;
-
-	kbe_host(&t);
+	kbe_host(&h->host);
 	h->processors = (int)sysconf(_SC_NPROCESSORS_ONLN);
-	snprintf(h->target, sizeof h->target, "%s", t.name);
-	kt_machine_key(&t, kbe_host_isa(), h->processors, &h->key);
-	kt_machine_text(&t, kbe_host_isa(), h->processors, &h->text);
 }
 
 static bool replace(char **to, const char *text)
@@ -235,7 +228,10 @@ static bool replace(char **to, const char *text)
 static bool complete(kt_schedule *r, const here *h, kt_bucket bucket, char *why, size_t len)
 {
 	static const kt_key none;
+	kir_target t = h->host;
+	kir_text machine = { 0 };
 	char targets[200];
+	bool ok;
 
 	if (*r->target && !kir_target_find(r->target)) {
 		snprintf(why, len, "target takes one of %s, not '%.40s'",
@@ -248,14 +244,18 @@ static bool complete(kt_schedule *r, const here *h, kt_bucket bucket, char *why,
 		snprintf(why, len, "a line with key= has target= and threads= as well");
 		return false;
 	}
-	r->where.machine = h->key;
+	if (*r->target) /* each has its own key, see kvjit_machine_for */
+		t.name = r->target;
+	kt_machine_key(&t, kbe_host_isa(), h->processors, &r->where.machine);
+	kt_machine_text(&t, kbe_host_isa(), h->processors, &machine);
 	r->where.bucket = bucket;
 	r->codegen = KT_CODEGEN;
 	if (!r->where.threads)
 		r->where.threads = h->processors;
 	snprintf(why, len, "out of memory");
-	return replace(&r->machine, h->text.text) &&
-	       (*r->target || replace(&r->target, h->target));
+	ok = replace(&r->machine, machine.text) && (*r->target || replace(&r->target, t.name));
+	free(machine.text);
+	return ok;
 }
 
 /* The line of the file that the n-th entry stands in, from 1. */
@@ -296,7 +296,6 @@ static bool resolve_all(const char *path, const char *text, kt_schedule *at, uns
 		if (!ok)
 			cache_fail("%s:%u: %s", path, line_of(text, i), why);
 	}
-	free(h.text.text);
 	kvjit_close(kv);
 	return ok;
 }

@@ -143,12 +143,16 @@ static bool make_space(job *j, char *why, size_t len)
 	char list[500];
 	bool named[kir_nknobs];
 
+	kir_target as;
+
 	kbe_host(&j->host);
+	as = j->host;
+	as.name = t->name;
 	snprintf(j->p->target, sizeof j->p->target, "%s", t->name);
 	if (j->o->device)
 		kt_machine_text(t, 0, j->p->where.threads, &machine);
 	else
-		kt_machine_text(&j->host, kbe_host_isa(), (int)sysconf(_SC_NPROCESSORS_ONLN),
+		kt_machine_text(&as, kbe_host_isa(), (int)sysconf(_SC_NPROCESSORS_ONLN),
 		                &machine);
 	snprintf(j->p->machine, sizeof j->p->machine, "%s", machine.text ? machine.text : "");
 	free(machine.text);

@@ -104,6 +104,14 @@ fi
 "$KVJIT" tune --warm --budget 20 --effort exhaustive --json --cache "$tmp/e" \
 	write in=bf16 kv=int8 heads=1 dim=64 page=64 batch=1 ctx=64 parts=0 >"$tmp/e.jsonl" || fail "a space of few isn't tuned"
 grep -q '"ended":"space"' "$tmp/e.jsonl" || fail "a space without a candidate left isn't told"
+# Another target of the same machine is another place: it is tuned, and takes nothing away.
+if ! grep -q '"target":"generic"' "$tmp/e.jsonl"; then
+	"$KVJIT" tune --warm --budget 20 --effort quick --target generic --json --cache "$tmp/e" \
+		write in=bf16 kv=int8 heads=1 dim=64 page=64 batch=1 ctx=64 parts=0 |
+		grep -q '"target":"generic".*"known":false' || fail "a second target isn't tuned"
+	[ "$("$KVJIT" cache export --cache "$tmp/e" | grep -c .)" = 2 ] ||
+		fail "two targets haven't two schedules"
+fi
 "$KVJIT" tune --warm --budget 2 --effort model --json --cache "$tmp/m" $problem |
 	grep -q '"ended":""' || fail "the model's pick has an end"
 

@@ -189,19 +189,29 @@ static kir_elem random_int(gen *g)
 	return e[below(g, 6)];
 }
 
+/* Operands of an elementwise op, whose row of ops.def has a '*' for each. */
+static unsigned operands(kir_op op)
+{
+	unsigned n = 0;
+
+	for (const char *s = kir_ops[op].src; *s; s++)
+		n += *s == '*';
+	return n;
+}
+
 static void float_op(gen *g)
 {
 	static const kir_op ops[] = { KIR_OP_add, KIR_OP_sub,   KIR_OP_mul, KIR_OP_div,
 		                      KIR_OP_min, KIR_OP_max,   KIR_OP_fma, KIR_OP_neg,
 		                      KIR_OP_abs, KIR_OP_floor, KIR_OP_sqrt };
-	kir_op op = ops[below(g, 11)];
+	kir_op op = ops[below(g, sizeof ops / sizeof *ops)];
 	int lanes = random_lanes(g);
 	bool extreme = op == KIR_OP_min || op == KIR_OP_max;
 	value x = operand(g, KIR_f32, lanes, false);
 	value y = operand(g, KIR_f32, lanes, op == KIR_OP_div);
 	value z = operand(g, KIR_f32, lanes, false);
 	kir_ref src[3] = { x.ref, y.ref, z.ref };
-	unsigned n = op == KIR_OP_fma ? 3 : op >= KIR_OP_neg ? 1 : 2;
+	unsigned n = operands(op);
 
 	if (n == 1)
 		src[0] = pick(g, KIR_f32, lanes, false).ref;
@@ -216,7 +226,7 @@ static void int_op(gen *g)
 		                      KIR_OP_max,  KIR_OP_and, KIR_OP_or,  KIR_OP_xor,
 		                      KIR_OP_neg,  KIR_OP_abs, KIR_OP_shl, KIR_OP_shr,
 		                      KIR_OP_fdiv, KIR_OP_mod };
-	kir_op op = ops[below(g, 14)];
+	kir_op op = ops[below(g, sizeof ops / sizeof *ops)];
 	kir_elem e = op == KIR_OP_neg || op == KIR_OP_abs ? KIR_s32 : random_int(g);
 	int lanes = random_lanes(g);
 	kir_ref src[2] = { pick(g, e, lanes, false).ref, operand(g, e, lanes, false).ref };
@@ -225,8 +235,7 @@ static void int_op(gen *g)
 		src[1] = kir_const_i(g->f, e, below(g, kir_elems[e].bits));
 	if (op == KIR_OP_fdiv || op == KIR_OP_mod)
 		src[1] = kir_const_i(g->f, e, 1 + below(g, 120));
-	put(g, emit(g, op, e, lanes, src, op == KIR_OP_neg || op == KIR_OP_abs ? 1 : 2, NULL),
-	    e, lanes, false);
+	put(g, emit(g, op, e, lanes, src, operands(op), NULL), e, lanes, false);
 }
 
 static void compare_op(gen *g)

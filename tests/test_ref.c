@@ -657,7 +657,8 @@ static void complete(void **state)
 		for (size_t k = 0; k < sizeof level_a / sizeof *level_a; k++)
 			found |= strstr(level_a[k], word) != NULL;
 		if (!found)
-			fail_msg("nothing tests %s", kir_ops[op].name);
+			fail_msg("nothing tests %s: it needs a row in `cases`",
+			         kir_ops[op].name);
 	}
 }
 

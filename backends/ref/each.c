@@ -336,13 +336,11 @@ bool kref_each(kref_state *r, kir_ref n)
 	case KIR_OP_fma: return fma_op(r, n);
 	case KIR_OP_convert: return convert(r, n);
 	case KIR_OP_fixed: return fixed(r, n);
-	case KIR_OP_neg:
-	case KIR_OP_abs:
-	case KIR_OP_exp2:
-	case KIR_OP_log2:
-	case KIR_OP_tanh:
-	case KIR_OP_sqrt:
-	case KIR_OP_floor: return unary(r, n);
-	default: return r->slot[n].flt ? binary_float(r, n) : binary_int(r, n);
+	default: break;
+	}
+	switch (r->f->node[n].nsrc) {
+	case 1: return unary(r, n);
+	case 2: return r->slot[n].flt ? binary_float(r, n) : binary_int(r, n);
+	default: return kref_fail(r, n, "the interpreter has no meaning for this op");
 	}
 }

@@ -13,14 +13,14 @@ operands) # of ops with named operands
 	sed -nE 's/^OP\( *([a-z0-9_]+), *A, *"([^"]*:[^"]*)".*/\1: \2/p' ops.def |
 		sed -E 's/^([a-z]+)_/\1./; s/:[sb]([ ?])/\1/g; s/:[sb]$//' | fold -s -w 96 ;;
 attrs)
-	sed -nE 's/^ATTR\( *([a-z]+), *([A-Z]+), *(-?[0-9]+), *"([^"]*)", *"([^"]*)".*/\1;\4;\5/p' attrs.def |
-		awk -F';' '{ printf "%-7s %-14s  %s\n", $1, $2, $3 }' ;;
+	sed -nE 's/^(ATTR|WORDS)\( *([a-z]+), *[A-Z_]+, *(-?[0-9]+, *)?["(]([^")]*)[")], *"([^"]*)".*/\2\t\4\t\5/p' attrs.def |
+		awk -F'\t' '{ printf "%-7s %-14s  %s\n", $1, $2, $3 }' ;;
 elems)
 	sed -nE 's/^ELEM\( *([a-z0-9]+), *([0-9]+), *([A-Z]), *([0-9]+), *([0-9]+), *(-?[0-9]+).*/\1 \2 \3 \4 \5 \6/p' elems.def |
 		awk '{ printf "%-9s %2d bits  kind %s  exponent %2d  mantissa %2d  bias %4d\n", $1, $2, $3, $4, $5, $6 }' ;;
 knobs) # name, last level at which it can be given, values, meaning
-	sed -nE 's/^KNOB\( *([a-z_0-9]+), *[0-9]+, *([ATV]), *"([^"]*)", *"[^"]*", *"([^"]*)".*/\1;\2;\3;\4/p' knobs.def |
-		awk -F';' '{ d = $4; for (i = 5; i <= NF; i++) d = d ";" $i; printf "%-9s %s  %-25s  %s\n", $1, $2, $3, d }' ;;
+	sed -nE 's/^(KNOB|WORDS)\( *([a-z_0-9]+), *[0-9]+, *([ATV]), *["(]([^")]*)[")], *"[^"]*", *"([^"]*)".*/\2\t\3\t\4\t\5/p' knobs.def |
+		awk -F'\t' '{ printf "%-9s %s  %-25s  %s\n", $1, $2, $3, $4 }' ;;
 fields) # of problem strings: name, the kinds that have it, values, meaning
 	sed -nE 's/^FIELD\( *([a-z0-9_]+), *([A-Z|]+), *([A-Z]+), *[a-z0-9_]+, *[A-Z0|]+, *([0-9 <]+), *([0-9 <]+), *([0-9]+), *"([^"]*)", *"([^"]*)".*/\1\t\2\t\3\t\4\t\5\t\6\t\7\t\8/p' problem.def |
 		awk -F'\t' 'function number(s, x) { return split(s, x, " *<< *") > 1 ? x[1] * 2 ^ x[2] : s + 0 }

@@ -35,6 +35,20 @@ const char *kir_level_name(kir_level l); /* as it is written */
 
 /* -- tables ----------------------------------------------------------------- */
 
+/* Rows WORDS of the tables: their words, up to 6 in parentheses, as a string, and as an enum of
+ * their places, p_word each. */
+#define KIR_STRING(...)                          #__VA_ARGS__
+#define KIR_PLACES(p, words)                     enum { KIR_PLACES_OF(p, KIR_BARE words) };
+#define KIR_BARE(...)                            __VA_ARGS__
+#define KIR_PLACES_OF(...)                       KIR_COUNTED(__VA_ARGS__, 6, 5, 4, 3, 2, 1, 0)(__VA_ARGS__)
+#define KIR_COUNTED(p, a, b, c, d, e, f, n, ...) KIR_PLACES_##n
+#define KIR_PLACES_1(p, a)                       p##_##a
+#define KIR_PLACES_2(p, a, ...)                  p##_##a, KIR_PLACES_1(p, __VA_ARGS__)
+#define KIR_PLACES_3(p, a, ...)                  p##_##a, KIR_PLACES_2(p, __VA_ARGS__)
+#define KIR_PLACES_4(p, a, ...)                  p##_##a, KIR_PLACES_3(p, __VA_ARGS__)
+#define KIR_PLACES_5(p, a, ...)                  p##_##a, KIR_PLACES_4(p, __VA_ARGS__)
+#define KIR_PLACES_6(p, a, ...)                  p##_##a, KIR_PLACES_5(p, __VA_ARGS__)
+
 typedef enum kir_elem {
 	KIR_VOID,
 #define ELEM(name, bits, kind, exp, man, bias) KIR_##name,
@@ -69,11 +83,10 @@ typedef struct kir_attr_info {
 
 extern const kir_attr_info kir_attrs[KIR_NATTR];
 
-enum { KIR_ROUND_even, KIR_ROUND_away, KIR_ROUND_zero };
-enum { KIR_NAN_keep, KIR_NAN_max, KIR_NAN_zero };
-enum { KIR_OVER_sat, KIR_OVER_inf };
-enum { KIR_SUB_keep, KIR_SUB_zero };
-enum { KIR_HINT_t0, KIR_HINT_t1, KIR_HINT_t2, KIR_HINT_nta };
+/* Places of the words of attributes: KIR_ROUND_even, KIR_HINT_t0, ... */
+#define ATTR(name, kind, dflt, words, doc)
+#define WORDS(name, prefix, words, doc) KIR_PLACES(prefix, words)
+#include "attrs.def"
 
 typedef enum kir_op {
 	KIR_NONE,
@@ -161,62 +174,20 @@ enum {
 };
 extern const kir_knob_info kir_knobs[kir_nknobs];
 
+/* Places of the words of knobs: KIR_qk_bf16, KIR_tiles_off, ...; 0 is auto. */
+#define KNOB(name, dflt, last, values, tries, doc)
+#define WORDS(name, dflt, last, words, tries, doc) KIR_PLACES(KIR_##name, words)
+#include "knobs.def"
+
 /* Arithmetic of a product: the words of knobs qk and pv, and one that is only chosen. */
 typedef enum kir_arith {
-	KIR_ARITH_auto,
-	KIR_ARITH_f32,
-	KIR_ARITH_bf16,
-	KIR_ARITH_int8,
-	KIR_ARITH_int8x2,
+	KIR_ARITH_auto = KIR_qk_auto,
+	KIR_ARITH_f32 = KIR_qk_f32,
+	KIR_ARITH_bf16 = KIR_qk_bf16,
+	KIR_ARITH_int8 = KIR_qk_int8,
+	KIR_ARITH_int8x2 = KIR_qk_int8x2,
 	KIR_ARITH_f16
 } kir_arith;
-
-/* Words of knobs that code asks for: X(knob, word, its place in the row). Place 0 is auto.
- * tests/test_ir.c holds them to the table. */
-#define KIR_KNOB_WORDS(X)               \
-	X(qk, f32, KIR_ARITH_f32)       \
-	X(qk, bf16, KIR_ARITH_bf16)     \
-	X(qk, int8, KIR_ARITH_int8)     \
-	X(qk, int8x2, KIR_ARITH_int8x2) \
-	X(pv, f32, KIR_ARITH_f32)       \
-	X(pv, bf16, KIR_ARITH_bf16)     \
-	X(pv, int8, KIR_ARITH_int8)     \
-	X(pv, int8x2, KIR_ARITH_int8x2) \
-	X(tiles, off, 2)                \
-	X(widen, off, 1)                \
-	X(widen, on, 2)                 \
-	X(stream, off, 1)               \
-	X(stream, cache, 2)             \
-	X(stream, all, 3)               \
-	X(fuse, off, 1)                 \
-	X(fuse, on, 2)                  \
-	X(prefetch, off, 1)             \
-	X(prefetch, one, 2)             \
-	X(prefetch, two, 3)             \
-	X(prefetch, both, 5)            \
-	X(hint, t0, KIR_HINT_t0 + 1)    \
-	X(hint, t1, KIR_HINT_t1 + 1)    \
-	X(hint, t2, KIR_HINT_t2 + 1)    \
-	X(hint, nta, KIR_HINT_nta + 1)  \
-	X(rescale, always, 1)           \
-	X(rescale, lazy, 2)             \
-	X(exp, full, 1)                 \
-	X(exp, quartic, 2)              \
-	X(exp, cubic, 3)                \
-	X(pipeline, off, 1)             \
-	X(pipeline, on, 2)              \
-	X(pipeline, values, 3)          \
-	X(turn, off, 1)                 \
-	X(turn, on, 2)                  \
-	X(stores, cached, 1)            \
-	X(stores, streamed, 2)          \
-	X(decode, table, 1)             \
-	X(decode, shift, 2)
-enum {
-#define X(knob, word, place) KIR_##knob##_##word = (place),
-	KIR_KNOB_WORDS(X)
-#undef X
-};
 
 typedef enum kir_knob {
 #define KNOB(name, dflt, last, values, tries, doc) KIR_KNOB_##name,

@@ -39,8 +39,6 @@ enum {
 	MOST = 512    /* rows: the same of weights, with tiles of 32                    */
 };
 
-enum { ARITH_BF16 = 2 }; /* place of the word in ir/knobs.def */
-
 static const kir_target *row_of(const kir_target *t)
 {
 	const kir_target *row = kir_target_find(t->name);
@@ -61,8 +59,8 @@ static bool meets_in_bf16(const kir_func *f, const gemm *g)
 {
 	bool integers = kir_is_int(g->a_elem) && kir_is_int(g->w_elem);
 
-	return kpass_fast_bf16(f) && (!f->sched.qk || f->sched.qk == ARITH_BF16) && !integers &&
-	       arith_exact_in_bf16(g->a_elem) && arith_exact_in_bf16(g->w_elem);
+	return kpass_fast_bf16(f) && (!f->sched.qk || f->sched.qk == KIR_qk_bf16) &&
+	       !integers && arith_exact_in_bf16(g->a_elem) && arith_exact_in_bf16(g->w_elem);
 }
 
 static bool in_product_order(const gemm *g)

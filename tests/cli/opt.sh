@@ -36,7 +36,7 @@ refuse 2 "unknown option '--frob'" --frob
 refuse 2 "a second file '-'" x
 refuse 1 "no target 'avx9'; there are generic, avx2" --target=avx9
 # all of them: the list was cut where it had grown beyond a buffer
-knobs=$(sed -n 's/^KNOB( *\([a-z_0-9]*\),.*/\1/p' "$KVJIT_SOURCE_DIR/ir/knobs.def" | sed ':a;N;$!ba;s/\n/, /g')
+knobs=$(sed -n 's/^[A-Z]*( *\([a-z_0-9]*\),.*/\1/p' "$KVJIT_SOURCE_DIR/ir/knobs.def" | sed ':a;N;$!ba;s/\n/, /g')
 refuse 1 "no knob 'frob'; there are $knobs" --sched=frob=1
 refuse 1 "$knobs" --sched=a_word_that_is_longer_than_what_is_shown_of_it=1
 refuse 1 "knob kv_tile takes" --sched=kv_tile=-1

@@ -47,17 +47,22 @@ kvjit *gpu_open(const kir_target *t, const char *backend)
 	return NULL;
 }
 
+/* A problem's last field, or, of IR, a word of the header of its last function. */
 char *gpu_text(const kir_target *t, const char *text)
 {
-	size_t len = strlen(text);
+	size_t len = strlen(text), at;
 	bool named = strstr(text, "target=") != NULL;
+	const char *level = NULL;
 	char *whole = malloc(len + 64);
 
+	for (const char *s = text; (s = strstr(s, "level=")) != NULL; s++)
+		level = s;
 	while (len && strchr(" \t\r\n", text[len - 1]))
 		len--;
+	at = level ? (size_t)(level - text) + strcspn(level, " \t\r\n{") : len;
 	if (whole)
-		sprintf(whole, "%.*s%s%s", (int)len, text,
-		        named ? "" : " target=", named ? "" : t->name);
+		sprintf(whole, "%.*s%s%s%s", (int)at, text,
+		        named ? "" : " target=", named ? "" : t->name, text + at);
 	return whole;
 }
 

@@ -10,10 +10,9 @@
 #   kvjit-opt, and of what needs no build, are checked here; those of kvjit itself depend on the
 #   machine and are only written by --bless.
 # - docs/IR.md names every op, attribute and element of the tables.
-# - Each environment variable is in the table of docs/api.md.
 # - Each test that docs/testing.md names as a goal's proof is there, and it names each program.
 # - The README's kernel is the one in examples/attention.c.
-# - Every link to a file leads to one, and every source that is named is there.
+# - Every link to a file or a heading leads to one, and every source that is named is there.
 set -eu
 cd "$(dirname "$0")/.."
 PATH="${KVJIT:+$(dirname "$KVJIT"):}$PWD/build:$PATH"
@@ -59,6 +58,13 @@ fill() {
 	' "$1"
 }
 
+# places DOCUMENT: its headings, as links name them
+places() {
+	awk '/^```/ { inside = !inside } !inside && /^#+ / {
+		sub(/^#+ /, ""); gsub(/\]\([^)]*\)/, ""); gsub(/[^A-Za-z0-9_ -]/, ""); gsub(/ /, "-")
+		print tolower($0) }' "$1"
+}
+
 for doc; do
 	[ -e "$doc" ] || { wrong "$doc is missing"; continue; }
 	fill "$doc" >"$tmp/new"
@@ -78,6 +84,12 @@ for doc; do
 	grep -o '](\([^)#:]*\)' "$doc" | sed 's/^](//' | while read -r link; do
 		[ -e "$(dirname "$doc")/$link" ] || echo "$doc: no file $link"
 	done >"$tmp/links"
+	grep -oE '\]\([^):]*#[^)]+' "$doc" | sed 's/^](//' | while IFS='#' read -r file place; do
+		to=$(dirname "$doc")/$file
+		[ -n "$file" ] || to=$doc
+		[ ! -e "$to" ] || places "$to" | grep -qxF -- "$place" ||
+			echo "$doc: $file has no heading #$place"
+	done >>"$tmp/links"
 	grep -oE '\<(ir|passes|backends|tune|jit|tools|bench)/[a-z0-9_/]+\.(c|h|cc|def)\>' "$doc" |
 		sort -u | while read -r path; do
 		[ -e "$path" ] || echo "$doc: no file $path"
@@ -89,12 +101,9 @@ done
 names() {
 	sed -n "s/^$2( *\([a-z0-9_]*\).*/\1/p" "$1" | tr _ .
 }
-for name in $(names ir/ops.def OP) $(names ir/attrs.def ATTR) $(names ir/elems.def ELEM); do
-	grep -q "^$name " docs/IR.md || wrong "docs/IR.md doesn't list $name"
-done
-
-for name in $(sed -n 's/^ENVVAR( *\([A-Z_]*\).*/\1/p' jit/env.def); do
-	grep -q "^| .KVJIT_$name. " docs/api.md || wrong "docs/api.md doesn't list KVJIT_$name"
+for name in $(names ir/ops.def OP) $(names ir/attrs.def '[A-Z]*') $(names ir/elems.def ELEM); do
+	grep -q "^$name " docs/IR.md ||
+		wrong "docs/IR.md doesn't list $name: tests/docs.sh --bless docs/IR.md does"
 done
 
 # Tests that the table of goals names: programs, their functions, scripts.
@@ -109,7 +118,8 @@ done >"$tmp/tests"
 [ ! -s "$tmp/tests" ] || wrong "$(cat "$tmp/tests")"
 
 for name in $(basename -s .c tests/test_*.c); do
-	grep -q "\`$name\`" docs/testing.md || wrong "docs/testing.md doesn't list $name"
+	grep -q "\`$name\`" docs/testing.md ||
+		wrong "docs/testing.md doesn't list $name: it needs a row under Kinds"
 done
 
 # Lines of the example between its two comments, without what both indent differently.

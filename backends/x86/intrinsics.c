@@ -548,19 +548,24 @@ static LLVMValueRef to_bytes(kll *l, LLVMValueRef x, bool sign)
 	return LLVMBuildTrunc(l->b, r, LLVMVectorType(l->i8, 16), "");
 }
 
-/* To bf16 by the instruction that does all of it, and takes subnormals for 0. */
+/* To bf16 by the instructions that do all of it, and take subnormals for 0: of two registers
+ * at once, of a single one, or what there is of one, alone. */
 static LLVMValueRef to_bf16(kll *l, LLVMValueRef x, unsigned lanes)
 {
-	LLVMTypeRef words = LLVMVectorType(l->i16, 16);
 	LLVMValueRef p[KLL_MAX_LANES / 16];
-	unsigned count = (lanes + 15) / 16;
+	unsigned count = (lanes + 15) / 16, each = count % 2 ? 1 : 2;
 
-	for (unsigned i = 0; i < count; i++) {
-		p[i] = piece(l, x, i * 16, 16);
-		p[i] = kll_call(l, "llvm.x86.avx512bf16.cvtneps2bf16.512", NULL, 0, &p[i], 1);
-		p[i] = LLVMBuildBitCast(l->b, p[i], words, "");
+	for (unsigned i = 0; i < count; i += each) {
+		LLVMValueRef lo = piece(l, x, i * 16, 16);
+		LLVMValueRef both[] = { each == 2 ? piece(l, x, i * 16 + 16, 16) : lo, lo };
+
+		lo = kll_call(l,
+		              each == 2 ? "llvm.x86.avx512bf16.cvtne2ps2bf16.512"
+		                        : "llvm.x86.avx512bf16.cvtneps2bf16.512",
+		              NULL, 0, both, each);
+		p[i / each] = LLVMBuildBitCast(l->b, lo, LLVMVectorType(l->i16, 16 * each), "");
 	}
-	return gather(l, p, count, lanes);
+	return gather(l, p, count / each, lanes);
 }
 
 static LLVMValueRef convert(kll *l, kir_ref n)

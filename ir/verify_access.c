@@ -562,6 +562,10 @@ bool kir_check_named(kir_checker *c, kir_ref n)
 			return kir_complain(c, n, "%s=%s is of %s, not %s", operands[i].name,
 			                    kir_value_text(c, x), kir_elems[t->elem].name,
 			                    kir_elems[operands[i].elem].name);
+		if (t->elem == KIR_i1 && /* nothing is converted to it */
+		    (f->node[n].op == KIR_OP_attention || f->node[n].op == KIR_OP_merge))
+			return kir_complain(c, n, "%s=%s is of i1, which is no number",
+			                    operands[i].name, kir_value_text(c, x));
 		if (t->rank < operands[i].lo || t->rank > operands[i].hi)
 			return kir_complain(c, n, "%s=%s has %u dimensions, not %u",
 			                    operands[i].name, kir_value_text(c, x), t->rank,

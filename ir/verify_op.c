@@ -360,8 +360,8 @@ static bool check_dequant(kir_checker *c, kir_ref n)
 		return wrong_result(c, n, "of f32");
 	if (q->elem == KIR_i1 || !same_dims(t, q))
 		return wrong_operand(c, n, 0, "numbers of the result's shape");
-	if (!kir_is_float((kir_elem)d->elem))
-		return wrong_operand(c, n, 1, "of floats");
+	if (d->elem != KIR_f32)
+		return wrong_operand(c, n, 1, "of f32");
 	if (c->f->node[n].nsrc == 3 &&
 	    (type_at(c, n, 2)->elem != d->elem || !same_dims(type_at(c, n, 2), d)))
 		return wrong_operand(c, n, 2, "of the scales' type");

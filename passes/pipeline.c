@@ -127,7 +127,8 @@ static void mark(const pipe *p, bool *set, kir_ref n)
 }
 
 /* The first node behind which nothing else that is computed from products of the first stage is
- * read: with one product that itself, with several what adds them up. 0: there is none. */
+ * read, nor before it by what waits: with one product that itself, with several what adds them
+ * up. 0: there is none. */
 static kir_ref find_carried(pipe *p, kir_ref last_product)
 {
 	const kir_func *in = p->in;
@@ -144,8 +145,11 @@ static kir_ref find_carried(pipe *p, kir_ref last_product)
 			return n;
 		for (kir_ref k = n + 1; k <= p->yield; k++)
 			for (unsigned i = 0; i < in->node[k].nsrc; i++)
-				if (kir_src(in, k, i) == n && k > read)
-					read = k;
+				if (kir_src(in, k, i) == n) {
+					if (k >= p->end || p->waits[k])
+						return 0;
+					read = k > read ? k : read;
+				}
 	}
 	return 0;
 }

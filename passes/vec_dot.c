@@ -371,6 +371,14 @@ static bool decode_once(const product *d)
 
 vec_left vec_left_words(vec *v, const vec_tile *t, int64_t unit)
 {
+	vec_tile copy;
+
+	if (t->off.k % unit ||
+	    t->stride % unit) { /* columns of a tile that begin inside a word */
+		copy = vec_local(v, t->elem, t->rows, t->cols);
+		vec_copy(v, &copy, t);
+		t = &copy;
+	}
 	vec_left l = { .words = t->buf, .unit = unit, .elem = t->elem };
 
 	l.first = ix(t->off.k / unit);

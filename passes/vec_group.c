@@ -524,11 +524,23 @@ static bool narrows(const vec *v, const vec_group *g)
 }
 
 /* Lanes of a group's vectors: as many as 32 bits have; where a table does all of it, or what
- * narrows is the most of it, 64. */
+ * narrows is the most of it, 64. A vector has one scale of dequant's groups: of short ones no
+ * more lanes than divide them. */
 static int64_t lanes_of(const vec *v, const vec_group *g)
 {
-	return g->cols % 64 == 0 && (g->table || narrows(v, g)) ? 64
-	                                                        : vec_chunk(g->cols, v->lanes);
+	int64_t lanes = g->cols % 64 == 0 && (g->table || narrows(v, g))
+	                    ? 64
+	                    : vec_chunk(g->cols, v->lanes);
+
+	for (unsigned i = 0; i < g->n; i++) {
+		int64_t group = v->in->node[g->node[i]].op == KIR_OP_dequant
+		                    ? kir_attr_of(v->in, g->node[i], KIR_ATTR_group)
+		                    : 0;
+
+		while (group && group % lanes)
+			lanes /= 2;
+	}
+	return lanes;
 }
 
 /* Whether the function touches lines of `buf` ahead. */

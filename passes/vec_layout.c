@@ -14,6 +14,8 @@
  */
 #include "vectorize.h"
 
+enum { GROUP_MAX = 4096 }; /* columns looked at one by one */
+
 static int64_t low_bit(int64_t x)
 {
 	return x & -x;
@@ -57,14 +59,49 @@ static int64_t step_of(const kir_type *t, unsigned deep, int64_t unit)
 	return 0;
 }
 
-/* Sixteen columns of four codes in the order of pairs. */
-static bool has_pairs(const kir_type *t, unsigned deep, unsigned col)
+/* Where column c of a group and element d of a step are to lie: columns side by side, each with
+ * `unit` elements, or in the order of pairs. */
+static int64_t wanted(const vec_layout *l, int64_t size, int64_t c, int64_t d)
 {
-	for (int64_t c = 0; c < 16; c++)
-		for (int64_t d = 0; d < 4; d++)
-			if (offset(t, col, c) + offset(t, deep, d) !=
-			    c / 4 * 16 + d / 2 * 8 + c % 4 * 2 + d % 2)
-				return false;
+	if (l->pairs)
+		return c / 4 * 16 + d / 2 * 8 + c % 4 * 2 + d % 2;
+	return (c * l->unit + d) * size;
+}
+
+/* Whether what piece p adds inside of each `n` indices is the same as inside of the first. */
+static bool repeats(const kir_piece *p, int64_t n)
+{
+	int64_t div = p->div > 1 ? p->div : 1, all = p->mod * div;
+
+	return div % n == 0 || (n % div == 0 && (!all || all % n == 0 || n % all == 0));
+}
+
+/* Whether all columns and elements lie as l says: other pieces than those it was found by may
+ * move them. */
+static bool is_so(const kir_type *t, unsigned deep, unsigned col, const vec_layout *l)
+{
+	int64_t size = kir_elem_bytes((kir_elem)t->elem), pieces = 0;
+
+	for (unsigned i = 0; i < t->npieces; i++) {
+		const kir_piece *p = &t->piece[i];
+		bool step = p->axis == deep && p->div == l->unit && !p->mod;
+
+		/* of the contraction all but the step are inside of it */
+		if (p->axis == deep && !step &&
+		    (p->dyn || !p->mod || l->unit % (p->mod * (p->div > 1 ? p->div : 1))))
+			return false;
+		if (p->axis == col && (!repeats(p, l->group) || (p->dyn && p->div % l->group)))
+			return false;
+		pieces += p->axis == col;
+	}
+	for (int64_t d = 0; d < l->unit; d++)
+		if (offset(t, deep, d) != wanted(l, size, 0, d))
+			return false;
+	if (l->group > GROUP_MAX)
+		return pieces == 1;
+	for (int64_t c = 0; c < l->group; c++)
+		if (offset(t, col, c) != wanted(l, size, c, 0))
+			return false;
 	return true;
 }
 
@@ -72,11 +109,10 @@ bool vec_layout_of(const kir_type *t, unsigned deep, unsigned col, vec_layout *l
 {
 	int64_t size = kir_elem_bytes((kir_elem)t->elem);
 
-	*l = (vec_layout){ 0 };
-	if (size == 1 && step_of(t, deep, 4) && has_pairs(t, deep, col)) {
-		*l = (vec_layout){ 4, 16, step_of(t, deep, 4), true };
+	*l = (vec_layout){ 4, 16, step_of(t, deep, 4), true };
+	if (size == 1 && l->step && is_so(t, deep, col, l))
 		return true;
-	}
+	*l = (vec_layout){ 0 };
 	for (unsigned i = 0; i < t->npieces; i++) {
 		const kir_piece *p = &t->piece[i];
 
@@ -90,7 +126,7 @@ bool vec_layout_of(const kir_type *t, unsigned deep, unsigned col, vec_layout *l
 		if (!p->dyn && p->axis == col && p->div <= 1 && p->stride == l->unit * size)
 			l->group = p->mod ? p->mod : t->dim[col];
 	}
-	return l->unit > 1 && l->step && l->group > 0;
+	return l->unit > 1 && l->step && l->group > 0 && is_so(t, deep, col, l);
 }
 
 bool vec_find_layout(const vec *v, const vec_factor *b, vec_layout *l)

@@ -12,26 +12,43 @@
  */
 #include "vectorize.h"
 
-/* Elements along an axis that lie one after the other. */
-static int64_t run_along(const kir_type *b, unsigned last)
+static int64_t gcd(int64_t a, int64_t b)
 {
-	int64_t size = kir_elem_bytes((kir_elem)b->elem);
+	return b ? gcd(b, a % b) : a;
+}
 
+/* Elements along an axis that lie `step` bytes apart, from each of whose multiples on, whatever
+ * other pieces the axis has. */
+static int64_t run_along(const kir_type *b, unsigned axis, int64_t step)
+{
+	int64_t run = 1;
+	unsigned at = 0;
+
+	for (; at < b->npieces; at++) {
+		const kir_piece *p = &b->piece[at];
+
+		if (p->axis == axis && !p->dyn && p->div <= 1 && p->stride == step)
+			break;
+	}
+	if (at < b->npieces)
+		run = b->piece[at].mod          ? b->piece[at].mod
+		      : b->dim[axis] == KIR_DYN ? INT64_MAX
+		                                : b->dim[axis];
 	for (unsigned i = 0; i < b->npieces; i++) {
 		const kir_piece *p = &b->piece[i];
 
-		if (p->axis != last || p->dyn || p->div > 1 || p->stride != size)
+		if (i == at || p->axis != axis)
 			continue;
-		if (p->mod)
-			return p->mod;
-		return b->dim[last] == KIR_DYN ? INT64_MAX : b->dim[last];
+		if (p->div <= 1)
+			return 1;
+		run = run == INT64_MAX ? p->div : gcd(run, p->div);
 	}
-	return 1;
+	return run;
 }
 
 int64_t vec_run(const kir_type *b)
 {
-	return run_along(b, b->rank - 1u);
+	return run_along(b, b->rank - 1u, kir_elem_bytes((kir_elem)b->elem));
 }
 
 /* One side of a move: a buffer and the index of the tile's first element. */
@@ -102,7 +119,8 @@ static void move_lanes(vec *v, const move *m, vec_ix row, vec_ix c, int64_t lane
 static int64_t widest(const vec *v, const move *m, int64_t cols)
 {
 	const kir_type *t = kir_type_of(v->f, m->buf);
-	int64_t run = run_along(t, m->along), dim = t->dim[m->along];
+	int64_t run = run_along(t, m->along, kir_elem_bytes((kir_elem)t->elem)),
+	        dim = t->dim[m->along];
 	int64_t most = 64 / kir_elem_bytes(m->home.elem), both = run | cols;
 
 	if (run < dim && run % cols)
@@ -257,14 +275,9 @@ typedef enum weave {
 /* Whether whole vectors of rows follow each other in words of 4 bytes. */
 static bool has_words(const vec *v, const kir_type *t)
 {
-	for (unsigned i = 0; i < t->npieces; i++) {
-		const kir_piece *p = &t->piece[i];
+	int64_t run = run_along(t, t->rank - 2u, 4);
 
-		if (p->axis + 2 == t->rank && p->div <= 1 && !p->dyn && p->stride == 4 &&
-		    (!p->mod || p->mod % v->lanes == 0))
-			return true;
-	}
-	return false;
+	return run == t->dim[t->rank - 2] || run % v->lanes == 0 || run == INT64_MAX;
 }
 
 static weave weave_of(const vec *v, const move *m, vec_layout *l)

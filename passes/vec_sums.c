@@ -385,8 +385,7 @@ void vec_sum(vec *v, kir_ref n)
 		r.row_scale = *vec_value(v, s->row_scale);
 	r.p = vec_pack(v, &s->b, true);
 	vec_tile q = *vec_value(v, kir_src(v->in, first, 0));
-	if (r.p.even_odd)
-		q.cols *= s->groups; /* columns of one tile, one after the other */
+	q.cols *= s->groups; /* columns of one tile, one after the other */
 	r.left = r.p.even_odd ? vec_left_even_odd(v, &q) : vec_left_words(v, &q, s->b.unit);
 	block_of(v, s, &r.rows, &r.lanes, &r.cols);
 	vec_tile out = vec_home(v, n);

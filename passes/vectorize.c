@@ -697,12 +697,34 @@ static bool fits(const vec *v, kir_diag *why)
 	return false;
 }
 
+/* Tiles have homes, of which every thread has its own only in par loops. */
+static bool has_homes(const kir_func *in, kir_diag *why)
+{
+	for (kir_ref n = 1; n < in->nnode; n++) {
+		const kir_type *t = kir_type_of(in, n);
+
+		if (in->node[n].op == KIR_OP_for)
+			n = kir_region_end(in, n) - 1;
+		else if (t->rank && !t->buffer) {
+			kir_error(
+			    why, (int)in->node[n].line, 0,
+			    "op '%s' makes a tile outside of par loops, where there is no "
+			    "memory for it",
+			    kir_ops[in->node[n].op].name);
+			return false;
+		}
+	}
+	return true;
+}
+
 kpass_result kpass_vectorize(const kir_func *in, kir_func *out, kir_diag *why)
 {
 	kir_module *m = out->module;
 	size_t n = in->nnode;
 	vec v = { .in = in, .f = out, .why = why, .map = kir_map_new(out, in) };
 
+	if (!has_homes(in, why))
+		return KPASS_REJECT;
 	v.val = kir_alloc(m, n * sizeof *v.val);
 	v.nuse = kir_alloc(m, n * sizeof *v.nuse);
 	v.last = kir_alloc(m, n * sizeof *v.last);

@@ -578,14 +578,23 @@ bool expand_relayout(const kir_func *in, kir_ref n, kir_func *f, kir_ref *map, k
 		return true;
 	kir_ref l = kir_for(f, s64c(f, 0), s64c(f, 1), 1, true, NULL, 0);
 
-	for (; row < c.y_rows; row += BAND) {
+	if (row < c.rows) {
 		int64_t rows = c.y_rows - row < BAND ? c.y_rows - row : BAND;
 
-		if (row < c.rows)
-			band(&c, s64c(f, row), rows, s64c(f, c.rows));
-		else
-			zeros(&c, s64c(f, row), rows, 0);
+		band(&c, s64c(f, row), rows, s64c(f, c.rows));
+		row += rows;
 	}
+	whole = (c.y_rows - row) / BAND;
+	if (whole) { /* of any number of them */
+		kir_ref r =
+		    kir_for(f, s64c(f, row), s64c(f, row + whole * BAND), BAND, false, NULL, 0);
+
+		zeros(&c, r + 1, BAND, 0);
+		kir_for_end(f, r, NULL, 0);
+		row += whole * BAND;
+	}
+	if (row < c.y_rows)
+		zeros(&c, s64c(f, row), c.y_rows - row, 0);
 	kir_for_end(f, l, NULL, 0);
 	return true;
 }

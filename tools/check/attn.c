@@ -476,12 +476,15 @@ int64_t attn_seq(const attn *a, int64_t row)
 	return s;
 }
 
-/* Of the second of two caches kd and vd are its own: those of the first are no part of it. */
-double attn_given(const attn *a, const char *name, int64_t seq, int64_t h)
+bind_arg *attn_own(const attn *a, const char *name)
 {
 	char own[BIND_NAME];
-	const bind_arg *b =
-	    *name == 'q' ? attn_arg(a, name) : bind_find(arguments(a), own_name(a, name, own));
+	return bind_find(arguments(a), own_name(a, name, own));
+}
+
+double attn_given(const attn *a, const char *name, int64_t seq, int64_t h)
+{
+	const bind_arg *b = *name == 'q' ? attn_arg(a, name) : attn_own(a, name);
 	if (!b)
 		return 1;
 	int64_t rows = b->nstride ? b->stride[0] : b->shape[1];

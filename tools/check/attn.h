@@ -43,6 +43,9 @@ char *attn_write_text(const attn *a, const kir_problem *p, bind *w);
 /* The argument of this name: the second cache's own before one that both share. NULL if there
  * is none. */
 bind_arg *attn_arg(const attn *a, const char *name);
+/* The same, but of the second of two caches its own or NULL: what the first's keys and values
+ * lack (scales that are given, a mean, signs) is no part of it. */
+bind_arg *attn_own(const attn *a, const char *name);
 /* A new tensor of this cache's own. */
 bind_arg *attn_tensor(attn *a, const char *name, kvjit_dtype t, int rank, const int64_t *shape);
 

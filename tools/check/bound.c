@@ -239,7 +239,7 @@ static int64_t block_of(const attn *a, int side)
 
 static double sign_of(const attn *a, int side, int64_t d)
 {
-	const bind_arg *s = attn_arg(a, side ? "vsign" : "ksign");
+	const bind_arg *s = attn_own(a, side ? "vsign" : "ksign");
 	return s ? ((const int8_t *)s->data)[d % block_of(a, side)] : 1;
 }
 
@@ -273,7 +273,7 @@ static void rotate_query(row *r)
 /* What the mean of the keys adds to every score, for the query as it was handed over. */
 static void mean_terms(row *r)
 {
-	const bind_arg *m = attn_arg(r->a, "kmean");
+	const bind_arg *m = attn_own(r->a, "kmean");
 	double factor = bound_scalar(r->a, "scale") * attn_given(r->a, "qd", r->seq, r->h);
 	int64_t dim = r->a->shape.dim_k;
 	r->mean = r->mean_sum = 0;

@@ -223,8 +223,12 @@ static void make_group_quant(rng *r, char *text)
 	    WORD(r, "/", "*1/"), *e == 's' ? 127 : 448);
 	add(text, "%s%s%s\n", pow2 && one_in(r, 3) ? "" : WORD(r, " eps 1e-10", " eps 0.25"),
 	    WORD(r, "", " floor 1e-10"), pow2 ? " pow2" : "");
-	add(text, " apply %s\n round %s\n nan %s\n}\n", WORD(r, "divide", "reciprocal"),
-	    WORD(r, "even", "zero", "away"), WORD(r, "keep", "max", "zero"));
+	const char *apply = WORD(r, "divide", "reciprocal"),
+	           *round = WORD(r, "even", "zero", "away"),
+	           *nan = WORD(r, "keep", "max", "zero");
+
+	add(text, " apply %s\n round %s\n nan %s\n}\n", apply, round,
+	    *e == 's' && !strcmp(nan, "max") ? "keep" : nan); /* integers have no NaN */
 	add(text, "quant in=%s to=rule dim=%d scales=%s", WORD(r, "bf16", "f16", "f32"),
 	    group * (one_in(r, 4) ? 8 * n : n), packed ? "packed" : WORD(r, "rows", "columns"));
 }

@@ -7,26 +7,39 @@
  * becomes IR that verifies and reads back as itself. Crashes, loops and invalid IR are
  * failures: a pass that can't take a function must say so in words of its own.
  *
- *     KVJIT_MUTANTS=N   mutants of each file, 6 if not given; KVJIT_LONG=1: 400
- *     KVJIT_SEED=N      the first of them, 1 if not given
+ * Of mutants that the interpreter runs to their end, on arguments that it finds nothing wrong
+ * with, passes that compute nothing in another way must leave the results as they were.
+ *
+ *     KVJIT_MUTANTS=N   mutants of each file, 7 if not given; KVJIT_LONG=1: 400
+ *     KVJIT_SEED=N      the first of them, 0 if not given: that is the file itself
  *     KVJIT_SHOW=1      prints each mutant
  *
  * A mutant depends on its seed and the file's text alone. Each file has a process of its own;
  * one that crashes is told and the next mutant goes on in another.
  */
+#include "../ir/format.h"
 #include "../ir/kir.h"
 #include "../passes/passes.h"
+#include "../tools/sample.h"
 
+#include <math.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { SECONDS = 20, MAX_TEXT = 1 << 18, MAX_TOKENS = 1 << 15 };
+enum {
+	SECONDS = 20,
+	RUN_MS = 100,
+	RUN_BYTES = 1 << 28,
+	MAX_TEXT = 1 << 18,
+	MAX_TOKENS = 1 << 15
+};
 
 static const char *const numbers[] = { "0",
 	                               "1",
@@ -57,6 +70,7 @@ static const char *const types[] = { "i1",  "s4",   "u4",   "s8",   "u8",   "s16
 struct about {
 	unsigned long seed;  /* of the mutant at work                */
 	unsigned long taken; /* mutants that verified                */
+	unsigned long run;   /* mutants that the interpreter ran     */
 	unsigned long told;  /* mutants that were told as failures   */
 	char stage[64];
 };
@@ -211,15 +225,150 @@ static void tell(const char *path, const char *what, const char *text)
 static bool is_bug(const kir_diag *d)
 {
 	return !d->n || strstr(d->at[0].msg, " made invalid IR") ||
+	       strstr(d->at[0].msg, " changed the result") ||
 	       strstr(d->at[0].msg, " made text") || strstr(d->at[0].msg, " made a function") ||
 	       strstr(d->at[0].msg, "no reason given");
 }
 
-/* list NULL: all passes. */
-static void run_passes(const char *path, const char *text, const char *list)
+/* What a pass may do to results: nothing, or round sums elsewhere. */
+static double tolerance(const char *pass)
 {
+	static const struct {
+		const char *pass;
+		double tol;
+	} row[] = { { "skip_blocks", 0 },  { "pipeline", 0 },   { "hoist", 0 },
+		    { "cse", 0 },          { "dce", 0 },        { "stagger", 0 },
+		    { "prefetch", 0 },     { "weave", 0 },      { "spread", 0 },
+		    { "swap", 0 },         { "roll", 0 },       { "clean", 0 },
+		    { "vectorize", 1e-4 }, { "fragment", 1e-4 } };
+
+	for (size_t i = 0; i < COUNT(row); i++)
+		if (!strcmp(row[i].pass, pass))
+			return row[i].tol;
+	return -1;
+}
+
+/* The interpreter's maximum of NaNs is NaN, that of vectors what it began with: arguments have
+ * none, nor bytes of which a view makes them, and where x has one now y may have anything (y
+ * NULL: x is arguments). */
+static void forget_nans(const kir_func *f, const sample *x, const sample *y)
+{
+	for (unsigned i = 0; i < f->nparam; i++) {
+		const kir_type *t = kir_type_at(f->module, f->param[i].type);
+		kir_elem e = (kir_elem)t->elem;
+		int64_t size = kir_elem_bytes(e);
+		static const char zeros[8];
+
+		for (int64_t k = 0; t->buffer && k + size <= x->size[i]; k += size) {
+			unsigned char *at = (unsigned char *)x->arg[i].base + k;
+			uint64_t code = 0;
+
+			memcpy(&code, at, (size_t)size);
+			if (!y && size == 1 && code == 0xff)
+				*at = 0x31;
+			else if (kir_is_float(e) && isnan(kir_decode(e, code)))
+				memcpy(y ? (char *)y->arg[i].base + k : (char *)at,
+				       y ? (char *)at : zeros, (size_t)size);
+		}
+	}
+}
+
+/* Whether no two elements of a buffer share bytes: which of two stores comes last isn't said.
+ */
+static bool is_apart(const kir_type *t)
+{
+	enum { MOST = 1 << 18 };
+	static unsigned char taken[MOST];
+	int64_t idx[KIR_RANK] = { 0 }, n[KIR_RANK], size = kir_elem_bytes((kir_elem)t->elem);
+	unsigned a;
+
+	memset(taken, 0, sizeof taken);
+	for (unsigned i = 0; i < t->rank; i++)
+		n[i] = t->dim[i] == KIR_DYN ? 1 : t->dim[i];
+	for (;;) {
+		int64_t at = 0;
+
+		for (unsigned p = 0; p < t->npieces; p++) {
+			const kir_piece *x = &t->piece[p];
+			int64_t q = idx[x->axis] / (x->div > 1 ? x->div : 1);
+
+			at += x->dyn ? 0 : (x->mod > 0 ? q % x->mod : q) * x->stride;
+		}
+		if (at < 0 || at + size > MOST || taken[at])
+			return false;
+		memset(taken + at, 1, (size_t)size);
+		for (a = t->rank; a-- > 0 && ++idx[a] >= n[a];)
+			idx[a] = 0;
+		if (a == UINT32_MAX)
+			return true;
+	}
+}
+
+static bool all_apart(const kir_func *f)
+{
+	for (kir_ref n = 1; n < f->nnode; n++)
+		if (kir_type_of(f, n)->buffer && !is_apart(kir_type_of(f, n)))
+			return false;
+	return true;
+}
+
+static sample *arguments(const kir_func *f, kir_diag *why)
+{
+	sample *s = sample_new(f, about->seed, why);
+
+	if (s)
+		forget_nans(f, s, NULL);
+	return s;
+}
+
+static bool same(const kir_func *before, const kir_func *after, void *ctx, kir_diag *why)
+{
+	const double *tol = ctx;
+	kref_mode mode = *tol > 0 ? KREF_EXACT : KREF_ROUND;
+	sample *a = arguments(before, why), *b = a ? sample_copy(a) : NULL;
+	bool ok = b && kref_run(before, a->arg, mode, NULL, why) &&
+	          kref_run(after, b->arg, mode, NULL, why);
+
+	if (ok) {
+		forget_nans(before, a, b);
+		ok = sample_same(before, a, b, *tol, why);
+	}
+	sample_free(a);
+	sample_free(b);
+	return ok;
+}
+
+/* Whether the interpreter runs f to its end, and soon: in a process of its own. */
+static bool can_run(const kir_func *f)
+{
+	int status = 0;
+	pid_t pid = fork();
+
+	if (!pid) {
+		struct itimerval limit = { .it_value = { .tv_usec = RUN_MS * 1000 } };
+		struct rlimit bytes = { RUN_BYTES, RUN_BYTES };
+		kir_diag d = { 0 };
+		sample *s;
+
+		setrlimit(RLIMIT_AS, &bytes);
+		setitimer(ITIMER_VIRTUAL, &limit, NULL);
+		s = arguments(f, &d);
+		_exit(!s || !kref_run(f, s->arg, KREF_ROUND, NULL, &d));
+	}
+	return pid > 0 && waitpid(pid, &status, 0) == pid && !status;
+}
+
+/* list NULL: all passes. */
+static void run_passes(const char *path, const char *text, const char *list, bool runs)
+{
+	double tol = list ? tolerance(list) : -1;
 	kir_diag d = { 0 };
 	kpass_options o = { .list = list, .check_text = true };
+
+	if (runs && tol >= 0) {
+		o.compare = same;
+		o.ctx = &tol;
+	}
 	snprintf(about->stage, sizeof about->stage, "pass %s", list ? list : "all");
 	kir_module *m = kir_parse(text, strlen(text), &d);
 	if (!m) {
@@ -247,16 +396,19 @@ static void try_mutant(const char *path, const char *text)
 	snprintf(about->stage, sizeof about->stage, "verify");
 	bool good = m->nfunc > 0 && kir_verify(m->func[0], &d);
 	unsigned level = good ? (unsigned)m->func[0]->level : 0;
+	snprintf(about->stage, sizeof about->stage, "run");
+	bool runs = good && level != KIR_A && all_apart(m->func[0]) && can_run(m->func[0]);
 	if (!good && m->nfunc && !d.n)
 		tell(path, "refused without a word", text);
 	kir_module_free(m);
 	if (!good)
 		return;
 	about->taken++;
+	about->run += runs;
 	for (unsigned i = 0; i < kpass_count; i++)
 		if (kpass_table[i].from == level)
-			run_passes(path, text, kpass_table[i].name);
-	run_passes(path, text, NULL);
+			run_passes(path, text, kpass_table[i].name, runs);
+	run_passes(path, text, NULL, runs);
 }
 
 /* -- files -- */
@@ -271,6 +423,8 @@ static char *read_input(const char *path)
 		if (end)
 			end[1] = '\0';
 		memmove(all, all + first, strlen(all + first) + 1);
+		for (char *c = all; (c = strchr(c, ';'));) /* comments take no part */
+			memmove(c, c + strcspn(c, "\n"), strlen(c + strcspn(c, "\n")) + 1);
 	}
 	if (in)
 		fclose(in);
@@ -285,7 +439,8 @@ static void child(const char *path, const char *input, unsigned long end)
 		/* of the processor's time: neighbours don't count; the kernel ends it */
 		struct itimerval limit = { .it_value = { .tv_sec = SECONDS } };
 		strcpy(text, input);
-		mutate(text, t, about->seed);
+		if (about->seed)
+			mutate(text, t, about->seed);
 		if (getenv("KVJIT_SHOW"))
 			printf("; %s seed %lu\n%s\n", path, about->seed, text);
 		fflush(stdout);
@@ -305,11 +460,11 @@ static unsigned long number(const char *name, unsigned long otherwise)
 
 int main(int argc, char **argv)
 {
-	unsigned long n = number("KVJIT_MUTANTS", number("KVJIT_LONG", 0) ? 400 : 6);
-	unsigned long first = number("KVJIT_SEED", 1);
+	unsigned long n = number("KVJIT_MUTANTS", number("KVJIT_LONG", 0) ? 400 : 7);
+	unsigned long first = number("KVJIT_SEED", 0);
 	about = mmap(NULL, sizeof *about, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
 	             -1, 0);
-	if (about == MAP_FAILED || !first)
+	if (about == MAP_FAILED)
 		return 1;
 	for (int i = 1; i < argc; i++) {
 		char *input = read_input(argv[i]);
@@ -335,8 +490,8 @@ int main(int argc, char **argv)
 		}
 		free(input);
 	}
-	printf("%d files, %lu mutants verified, %lu failures\n", argc - 1, about->taken,
-	       about->told);
+	printf("%d files, %lu mutants verified, %lu of them ran, %lu failures\n", argc - 1,
+	       about->taken, about->run, about->told);
 	if (about->told)
 		printf("again: KVJIT_SHOW=1 KVJIT_SEED=N KVJIT_MUTANTS=1 %s FILE\n", argv[0]);
 	return about->told || !about->taken;

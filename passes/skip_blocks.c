@@ -391,6 +391,10 @@ static bool all_there(const skip *s, kir_ref n)
 	    kir_type_of(f, n)->dim[0] > kir_for_step(f, s->loop))
 		return false;
 	rank = kir_type_of(f, buf)->rank - rank; /* the index along which rows are counted */
+	int64_t extent = kir_type_of(f, buf)->dim[rank];
+
+	if (extent != KIR_DYN && extent < kir_type_of(f, n)->dim[0])
+		return false; /* nothing but a bound may read more rows than there are */
 	row = rank < count ? kir_src(f, n, first + rank) : 0;
 	left = kir_src(f, upto, 1);
 	return row && kir_src(f, upto, 0) == row && f->node[left].op == KIR_OP_sub &&

@@ -120,7 +120,14 @@ static kir_ref read_everywhere(frag *g, const place *p, int64_t i)
 		          kir_emit(g->f, KIR_OP_load, one, src, p->rank + 1, NULL));
 	src[1 + p->rank] = limit; /* the other lanes are 0 */
 	kir_ref x = kir_emit(g->f, KIR_OP_vload, all, src, p->rank + 2, NULL);
-	return e1(g->f, KIR_OP_splat, all, e1(g->f, KIR_OP_reduce_add, one, x));
+	if (kir_elems[e].kind == 'E') { /* has no sums, its bytes have */
+		x = e1(g->f, KIR_OP_bitcast, frag_vector(g, KIR_u8, 1), x);
+		x = e1(g->f, KIR_OP_reduce_add, kir_scalar(g->f->module, KIR_u8), x);
+		x = e1(g->f, KIR_OP_bitcast, one, x);
+	} else {
+		x = e1(g->f, KIR_OP_reduce_add, one, x);
+	}
+	return e1(g->f, KIR_OP_splat, all, x);
 }
 
 /* Rows of one block, one below the other. */

@@ -129,12 +129,35 @@ bool vec_layout_of(const kir_type *t, unsigned deep, unsigned col, vec_layout *l
 	return l->unit > 1 && l->step && l->group > 0 && is_so(t, deep, col, l);
 }
 
+/* Whether the tile that is loaded begins at a step and where columns lie side by side, and none
+ * of its rows, which are read whatever upto says, is past the buffer's end. Of indices that are
+ * no literals it is so by what expand makes: tiles begin at multiples of their size. */
+static bool lies_well(const vec *v, const vec_factor *b, const vec_layout *l)
+{
+	const kir_type *t = vec_memory_of(v, b);
+	unsigned first, count, deep = deep_axis(t, b), col = column_axis(t, b);
+	int64_t extent = t->dim[t->rank - 2u], rows = kir_type_of(v->in, b->load)->dim[0];
+	int64_t side = vec_side_by_side(b, l) / (b->unpack && !b->trans ? 2 : 1), d = 0, c = 0;
+	kir_ref buf, upto;
+
+	kir_access(v->in, b->load, &buf, &first, &count, &upto);
+	if (upto && extent != KIR_DYN && extent < rows)
+		return false;
+	if (deep < count)
+		kir_is_const(v->in, kir_src(v->in, b->load, first + deep), &d);
+	if (col < count && l->group != t->dim[col] &&
+	    side > 1) /* else there is no other group */
+		kir_is_const(v->in, kir_src(v->in, b->load, first + col), &c);
+	return d % l->unit == 0 && (!c || c % side == 0);
+}
+
 bool vec_find_layout(const vec *v, const vec_factor *b, vec_layout *l)
 {
 	const kir_type *t = vec_memory_of(v, b);
 	int64_t depth = b->depth / (b->unpack && b->trans ? 2 : 1); /* in bytes of two codes */
 
-	if (!vec_layout_of(t, deep_axis(t, b), column_axis(t, b), l) || depth % l->unit)
+	if (!vec_layout_of(t, deep_axis(t, b), column_axis(t, b), l) || depth % l->unit ||
+	    !lies_well(v, b, l))
 		return false;
 	if (l->pairs) /* a pair is a word, or two, of what 8 bits widen to */
 		return b->unit <= 2 && b->cols % 4 == 0 && !b->unpack;

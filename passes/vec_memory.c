@@ -115,7 +115,7 @@ static void move_lanes(vec *v, const move *m, vec_ix row, vec_ix c, int64_t lane
 }
 
 /* No vector may cross the end of a run. Where the last axis lies in several, tiles start at
- * multiples of their own size. */
+ * multiples of their own size, or at a literal. */
 static int64_t widest(const vec *v, const move *m, int64_t cols)
 {
 	const kir_type *t = kir_type_of(v->f, m->buf);
@@ -125,7 +125,11 @@ static int64_t widest(const vec *v, const move *m, int64_t cols)
 
 	if (run < dim && run % cols)
 		run = both & -both;
-	return vec_chunk(cols, run < most ? run : most);
+	int64_t lanes = vec_chunk(cols, run < most ? run : most);
+
+	while (run < dim && m->at[m->along].k % lanes)
+		lanes /= 2;
+	return lanes;
 }
 
 /* How many of n pieces an iteration takes. Between locals a few vectors: there is nothing to
@@ -290,14 +294,19 @@ static weave weave_of(const vec *v, const move *m, vec_layout *l)
 	*l = (vec_layout){ 0 };
 	if (m->tile->rank != 2 || m->upto || size > 4)
 		return APART;
-	if (rows % v->lanes == 0 && cols % (unit * v->lanes) == 0) {
+	/* at multiples of words and vectors; indices that are no literals are */
+	int64_t r0 = m->at[row].k, c0 = m->at[col].k;
+
+	if (rows % v->lanes == 0 && cols % (unit * v->lanes) == 0 && r0 % v->lanes == 0 &&
+	    c0 % unit == 0) {
 		if (vec_run(t) == unit && has_words(v, t))
 			return WORDS;
 		if (vec_layout_of(t, col, row, l) && l->pairs && v->lanes >= 8)
 			return WORDS;
 	}
 	return size < 4 && vec_layout_of(t, row, col, l) && l->unit == unit &&
-	               l->group % 16 == 0 && rows % unit == 0 && cols % (64 / size) == 0
+	               l->group % 16 == 0 && rows % unit == 0 && cols % (64 / size) == 0 &&
+	               r0 % unit == 0 && c0 % 16 == 0
 	           ? ROWS
 	           : APART;
 }

@@ -147,6 +147,8 @@ static kir_ref store_of(const vec *v, kir_ref n)
 	      f->node[n].op == KIR_OP_dot))
 		return 0;
 	kir_access(f, s, &buf, &first, &count, &upto);
+	if (buf > n)
+		return 0; /* not there yet */
 	for (kir_ref k = n + 1; k < s; k++) {
 		kir_op op = (kir_op)f->node[k].op;
 		bool reads = op == KIR_OP_load || op == KIR_OP_gather;

@@ -139,7 +139,7 @@ static int64_t rows_needed(const kvjit_frame *f, int i)
 	case KVJIT_ROWS_table:
 	case KVJIT_ROWS_lens:
 	case KVJIT_ROWS_seqs: return p ? p->nseq : -1;
-	case KVJIT_ROWS_starts: return p && p->nseq ? p->nseq + 1 : -1;
+	case KVJIT_ROWS_starts: return !p ? -1 : p->nseq ? p->nseq + 1 : 0;
 	case KVJIT_ROWS_pages:
 		return p && p->list[f->k->slot[i].cache].npages
 		           ? p->list[f->k->slot[i].cache].npages
@@ -429,6 +429,17 @@ static kvjit_status fill_strides(kvjit_frame *f, int i)
 	return KVJIT_OK;
 }
 
+/* Whether argument i has an element that this call may touch, so far as anybody knows. */
+static bool holds_something(const kvjit_frame *f, int i)
+{
+	const kvjit_arg *a = f->arg[i];
+
+	for (int d = 0; d < a->rank; d++)
+		if (a->shape[d] == 0)
+			return false;
+	return rows_needed(f, i) != 0;
+}
+
 static kvjit_status fill_tensor(kvjit_frame *f, int i)
 {
 	const kvjit_kernel *k = f->k;
@@ -438,8 +449,9 @@ static kvjit_status fill_tensor(kvjit_frame *f, int i)
 
 	if (s != KVJIT_OK)
 		return s;
-	if (!a->data && !(a->rank && a->shape[0] == 0))
-		return BAD("argument '%s': data is NULL", p->name);
+	if (!a->data && holds_something(f, i))
+		return BAD("argument '%s': data is NULL%s", p->name,
+		           a->rank ? "" : "; one without elements says so in rank and shape");
 	if ((uintptr_t)a->data % k->slot[i].bytes)
 		return BAD("argument '%s': data is %p; it must be aligned to %d bytes, its %s",
 		           p->name, a->data, k->slot[i].bytes, dtype_name(p->dtype));
@@ -576,17 +588,6 @@ static kvjit_status count_pages(kvjit_frame *f)
 	return KVJIT_OK;
 }
 
-/* Whether argument i has an element at all, so far as anybody knows. */
-static bool holds_something(const kvjit_frame *f, int i)
-{
-	const kvjit_arg *a = f->arg[i];
-
-	for (int d = 0; d < a->rank; d++)
-		if (a->shape[d] == 0)
-			return false;
-	return a->data && rows_needed(f, i) != 0;
-}
-
 /* What is written shares no memory with another argument. Tensors may lie among each other's
  * rows, so only where both begin is it certain that they do. */
 static kvjit_status check_shared(const kvjit_frame *f)
@@ -595,7 +596,7 @@ static kvjit_status check_shared(const kvjit_frame *f)
 
 	for (int i = 0; i < k->nparam; i++) {
 		if (k->param[i].planned || !(k->param[i].role & KVJIT_OUTPUT) ||
-		    !k->slot[i].buffer || !holds_something(f, i))
+		    !k->slot[i].buffer || !f->arg[i]->data || !holds_something(f, i))
 			continue;
 		for (int j = 0; j < k->nparam; j++)
 			if (j != i && !k->param[j].planned && k->slot[j].buffer &&

@@ -461,6 +461,57 @@ static void batches(void **state)
 	tear_down(&x);
 }
 
+/* Frameworks hand over NULL for a tensor without elements: a step without new tokens, a block
+ * table without columns. */
+static void what_has_no_elements_lies_nowhere(void **state)
+{
+	kvjit_arg a[NATTN], none[] = { { .name = "key", .dtype = KVJIT_BF16 },
+		                       { .name = "value", .dtype = KVJIT_BF16 },
+		                       { .name = "cache", .dtype = KVJIT_U8 },
+		                       { .name = "slots", .dtype = KVJIT_S64 },
+		                       { .name = "n", .i = 0 } };
+	kvjit_batch b = { .size = sizeof(b) };
+	kvjit_plan *plan = NULL;
+	host x;
+
+	(void)state;
+	set_up(&x);
+	/* no sequences, and no shapes that say so */
+	assert_int_equal(kvjit_plan_new(x.attn, &b, &plan), KVJIT_OK);
+	attn_args(&x, a);
+	for (int i = 0; i < NATTN; i++)
+		if (i == Q || i == OUT || (i >= TABLE && i <= STARTS))
+			a[i].data = NULL, a[i].rank = 0;
+	a[TABLE].nstride = 1, a[TABLE].stride[0] = COLUMNS;
+	assert_int_equal(kvjit_call(x.attn, plan, a, NATTN, NULL), KVJIT_OK);
+	a[BIAS].data = NULL;
+	assert_int_equal(kvjit_call(x.attn, plan, a, NATTN, NULL), KVJIT_BAD_ARGUMENT);
+	assert_says(kvjit_kernel_error(x.attn), "'bias': data is NULL");
+
+	/* two sequences without tokens: their table has no column, their queries see nothing */
+	memset(x.lens, 0, sizeof(x.lens));
+	memset(x.out, 0xaa, sizeof(x.out));
+	b = batch_of(&x);
+	b.table_stride = 0;
+	assert_int_equal(kvjit_plan_new(x.attn, &b, &plan), KVJIT_OK);
+	attn_args(&x, a);
+	a[TABLE].data = NULL, a[TABLE].shape[1] = 0;
+	assert_int_equal(kvjit_call(x.attn, plan, a, NATTN, NULL), KVJIT_OK);
+	for (int i = 0; i < SEQS * HEADS * DIM; i++)
+		assert_int_equal(x.out[i], 0);
+	a[LENS].data = NULL;
+	assert_int_equal(kvjit_call(x.attn, plan, a, NATTN, NULL), KVJIT_BAD_ARGUMENT);
+	assert_says(kvjit_kernel_error(x.attn), "'lens': data is NULL");
+
+	none[2].data = x.cache;
+	assert_int_equal(kvjit_call(x.write, NULL, none, 5, NULL), KVJIT_OK);
+	none[4].i = 1;
+	assert_int_equal(kvjit_call(x.write, NULL, none, 5, NULL), KVJIT_BAD_ARGUMENT);
+	assert_says(kvjit_kernel_error(x.write), "'key': data is NULL; one without elements");
+	kvjit_plan_free(plan);
+	tear_down(&x);
+}
+
 static void asking(void **state)
 {
 	kvjit *kv = open_code();
@@ -550,10 +601,15 @@ static void own_scratch_is_for_one_call(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(attention), cmocka_unit_test(not_the_plans_own),
-		cmocka_unit_test(pairs),     cmocka_unit_test(cache_write),
-		cmocka_unit_test(indexer),   cmocka_unit_test(batches),
-		cmocka_unit_test(asking),    cmocka_unit_test(own_scratch_is_for_one_call),
+		cmocka_unit_test(attention),
+		cmocka_unit_test(not_the_plans_own),
+		cmocka_unit_test(pairs),
+		cmocka_unit_test(cache_write),
+		cmocka_unit_test(indexer),
+		cmocka_unit_test(batches),
+		cmocka_unit_test(what_has_no_elements_lies_nowhere),
+		cmocka_unit_test(asking),
+		cmocka_unit_test(own_scratch_is_for_one_call),
 	};
 
 	return cmocka_run_group_tests_name("bad_calls", tests, NULL, NULL);

@@ -120,8 +120,21 @@ def _text(text, what):
     return text.encode()
 
 
-def _bytes(text, what="an option of a context"):
+def _bytes(text, what):
     return None if text is None else _text(text, what)
+
+
+def _path(path, what):
+    return _bytes(os.fspath(path) if hasattr(path, "__fspath__") else path, what)
+
+
+def _fits(n, what, low=-1 << 63, high=(1 << 63) - 1):
+    """n, an integer that the library's type holds: ctypes would drop its upper bits."""
+    if not hasattr(n, "__index__"):
+        raise _bad(f"{what}: an integer is wanted, not {type(n).__name__}")
+    if not low <= n.__index__() <= high:
+        raise _bad(f"{what} is {n}; it must be {low} to {high}")
+    return n.__index__()
 
 
 def _owned(pointer):
@@ -157,6 +170,8 @@ class Tensor:
         self.address, self.dtype, self.shape = address, dtype, tuple(shape)
         if any(n < 0 for n in self.shape):
             raise _bad(f"extents are 0 or more, not {self.shape}")
+        for n in (*self.shape, *(strides or ())):
+            _fits(n, "an extent or stride")
         dense = _dense(self.shape)
         if dtype not in SIZES:
             raise _bad(f"dtype {dtype!r} is not one of {', '.join(SIZES)}")
@@ -246,9 +261,9 @@ def alloc(nbytes):
 def block_slots(blocks, page, tokens):
     """Slots (array of int64) of the first `tokens` tokens of a sequence with these pages."""
     pages = array.array("i", blocks)
-    slots = array.array("q", bytes(8 * tokens))
+    slots = array.array("q", bytes(8 * _fits(tokens, "tokens", 0, 1 << 40)))
     n = _lib.kvjit_block_slots(c.c_void_p(pages.buffer_info()[0]), c.c_int64(len(pages)),
-                               c.c_int64(page), c.c_int64(tokens),
+                               c.c_int64(_fits(page, "page")), c.c_int64(tokens),
                                c.c_void_p(slots.buffer_info()[0]))
     return slots[:n]
 
@@ -257,6 +272,10 @@ def block_slots(blocks, page, tokens):
 
 Param = collections.namedtuple("Param", "name dtype role shape nstride stride planned")
 ROLES = (None, "in", "out", "inout")
+
+
+def _extents(shape):
+    return "[" + ",".join("?" if n < 0 else str(n) for n in shape) + "]"
 
 
 class Plan:
@@ -277,7 +296,7 @@ def _int32(name, x, rank):
     """A batch's array, in the host's memory: the plan reads it now."""
     t = Tensor.of(x)
     if t is None or t.dtype != "int32" or len(t.shape) != rank or t.place != "cpu":
-        got = "no tensor" if t is None else f"{t.dtype} of {t.shape} on {t.place}"
+        got = type(x).__name__ if t is None else f"{t.dtype} of {t.shape} on {t.place}"
         raise _bad(f"{name}: int32 with {rank} extents in the host's memory is wanted, not {got}")
     if t.strides[-1] != 1:
         raise _bad(f"{name}: its last extent must be dense")
@@ -321,7 +340,9 @@ class Kernel:
             raise _bad(f"query_starts has {starts.shape[0]} entries, seq_lens {lens.shape[0]}: "
                        "one more is wanted")
         batch = Batch(c.sizeof(Batch), lens.shape[0], lens.address, starts.address)
-        batch.npages, batch.format, batch.npages2, batch.format2 = npages, format, npages2, format2
+        batch.npages, batch.npages2 = _fits(npages, "npages"), _fits(npages2, "npages2")
+        batch.format = _fits(format, "format", 0, (1 << 64) - 1)
+        batch.format2 = _fits(format2, "format2", 0, (1 << 64) - 1)
         kept = [lens, starts]
         for n, table in (("", block_table), ("2", block_table2)):
             if table is None:
@@ -344,7 +365,8 @@ class Kernel:
     def _tensor(self, p, x):
         t = Tensor.of(x)
         if t is None:
-            raise _bad(f"{p.name}: a tensor of {p.dtype} is wanted, not {type(x).__name__}")
+            raise _bad(f"{p.name}: a tensor of {p.dtype} is wanted, {_extents(p.shape)}, "
+                       f"not {type(x).__name__}")
         same = t.dtype == p.dtype or (SIZES[t.dtype] == SIZES[p.dtype] and
                                       (t.dtype in BITS or p.dtype in BITS))
         if not same:
@@ -354,7 +376,8 @@ class Kernel:
         if t.place != "cpu" and not self.device:
             raise _bad(f"{p.name}: it lies on {t.place}, the kernel runs on {self.target}")
         if len(t.shape) != len(p.shape):
-            raise _bad(f"{p.name}: {len(p.shape)} extents are wanted, not {len(t.shape)}")
+            raise _bad(f"{p.name}: {len(p.shape)} extents are wanted, {_extents(p.shape)}, "
+                       f"not {len(t.shape)}")
         if t.strides[p.nstride:] != _dense(t.shape)[p.nstride:]:
             raise _bad(f"{p.name}: all but its first {p.nstride} extents must be dense; "
                        f"its strides are {t.strides}")
@@ -373,7 +396,7 @@ class Kernel:
         if not hasattr(x, "__index__") and not (real and hasattr(x, "__float__")):
             raise _bad(f"{name}: a{' number' if real else 'n integer'} is wanted, "
                        f"not {type(x).__name__}")
-        return Arg(name.encode(), f=float(x)) if real else Arg(name.encode(), i=x.__index__())
+        return Arg(name.encode(), f=float(x)) if real else Arg(name.encode(), i=_fits(x, name))
 
     def bind(self, plan=None, scratch=None, **given):
         """A function without arguments that makes this call, as often as wanted: what the tensors
@@ -402,7 +425,8 @@ class Kernel:
 
 
 class Context:
-    """kvjit_open. Names that are None are the environment's or the defaults (kvjit.h)."""
+    """kvjit_open. Names that are None are the environment's or the defaults (kvjit.h). `log` is
+    called with lines that end in a newline: sys.stderr.write will do."""
 
     handle = None  # what __del__ closes where __init__ was called with a wrong keyword
 
@@ -410,9 +434,11 @@ class Context:
                  threads=0, device=None, log=None):
         self.handle = c.c_void_p()
         self._log = LOG(lambda line, _: log(line.decode())) if log else LOG()
-        options = Options(c.sizeof(Options), _bytes(target), _bytes(backend), None, None, self._log,
-                          None, _bytes(cache), _bytes(cache_path), _bytes(pins), threads,
-                          _bytes(device))
+        options = Options(c.sizeof(Options), _bytes(target, "target"), _bytes(backend, "backend"),
+                          None, None, self._log, None, _path(cache, "cache"),
+                          _path(cache_path, "cache_path"), _path(pins, "pins"),
+                          _fits(threads, "threads", -1 << 31, (1 << 31) - 1),
+                          _bytes(device, "device"))
         status = _lib.kvjit_open(c.byref(options), c.byref(self.handle))
         if status:
             raise Error(status, _lib.kvjit_open_error().decode())
@@ -443,7 +469,8 @@ class Context:
         text's; `flags` of FRESH, FOREIGN, UNTUNED, LATER. With LATER it is None while the library's
         own threads compile."""
         handle = c.c_void_p()
-        options = CompileOptions(c.sizeof(CompileOptions), _bytes(sched, "sched"), flags)
+        options = CompileOptions(c.sizeof(CompileOptions), _bytes(sched, "sched"),
+                                 _fits(flags, "flags", 0, (1 << 32) - 1))
         status = _lib.kvjit_compile(self.handle, _text(text, "text"), c.byref(options), c.byref(handle))
         if status == STATUS.index("PENDING"):
             return None
@@ -477,9 +504,11 @@ class Context:
 
     def page_bytes(self, format, kv_heads, dim, page, dim_v=None):
         """Bytes of one page of all heads, K, V and scales."""
-        n, out = c.c_int64, c.c_int64()
-        self._check(_lib.kvjit_page_bytes(self.handle, _text(format, "format"), n(kv_heads), n(dim),
-                                          n(dim if dim_v is None else dim_v), n(page), c.byref(out)))
+        out = c.c_int64()
+        sizes = (c.c_int64(_fits(n, what)) for n, what in
+                 ((kv_heads, "kv_heads"), (dim, "dim"), (dim if dim_v is None else dim_v, "dim_v"),
+                  (page, "page")))
+        self._check(_lib.kvjit_page_bytes(self.handle, _text(format, "format"), *sizes, c.byref(out)))
         return out.value
 
     def format_hash(self, format):

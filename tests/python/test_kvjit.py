@@ -8,6 +8,7 @@ tried too.
 import array
 import gc
 import os
+import pathlib
 import re
 import subprocess
 import sys
@@ -209,9 +210,10 @@ class Calls(unittest.TestCase):
         q = zeros("H", 128)
         shape, dense = (1, 4, 32), (128, 32, 1)
         for other, word in (
-                (dict(q=3), "q: a tensor of bfloat16 is wanted, not int"),
+                (dict(q=3), r"q: a tensor of bfloat16 is wanted, \[\?,4,32\], not int"),
                 (dict(q=Torch(q, "float16", shape, dense)), "q: bfloat16 is wanted, not float16"),
-                (dict(q=Torch(q, "bfloat16", (4, 32), (32, 1))), "q: 3 extents are wanted, not 2"),
+                (dict(q=Torch(q, "bfloat16", (4, 32), (32, 1))),
+                 r"q: 3 extents are wanted, \[\?,4,32\], not 2"),
                 (dict(q=Torch(q, "bfloat16", shape, (128, 1, 4))), "must be dense"),
                 (dict(q=Torch(q, "bfloat16", shape, dense, "cuda:0")), "lies on cuda"),
                 (dict(q=Torch(q, "bfloat16", (1, 3, 32), (96, 32, 1))), "q"),  # the library's
@@ -284,6 +286,33 @@ class Calls(unittest.TestCase):
         for wrong in ("0.1", None, [0.1]):
             with self.assertRaisesRegex(kvjit.Error, "scale: a number is wanted, not "):
                 self.attn(plan, **{**self.args(), "scale": wrong})
+
+    def test_integers_that_the_library_cannot_hold(self):
+        # ctypes keeps the low bits: 2**64 + 2 pages would be 2
+        def plan(**k):
+            return self.attn.plan(self.lens, self.starts, self.table, **k)
+
+        for what, call in (
+                ("npages", lambda: plan(npages=2**64 + 2)),
+                ("format", lambda: plan(npages=2, format=-1)),
+                ("kv_heads", lambda: self.kv.page_bytes("bf16", 2**64 + 2, 32, 16)),
+                ("an extent", lambda: kvjit.Tensor(0, "uint8", (2**64 + 1,))),
+                ("tokens", lambda: kvjit.block_slots([0], 16, -1)),
+                ("flags", lambda: self.kv.compile(PROBLEM, flags=2**32)),
+                ("threads", lambda: kvjit.Context(threads=2**32 + 1))):
+            with self.assertRaisesRegex(kvjit.Error, f"{what}.* is -?[0-9]+; it must be "):
+                call()
+        with self.assertRaisesRegex(kvjit.Error, "npages: an integer is wanted, not float"):
+            plan(npages=2.0)
+        with self.assertRaisesRegex(kvjit.Error, "seq_lens: int32 .* is wanted, not list"):
+            self.attn.plan([5], self.starts, self.table, npages=2)
+
+    def test_paths(self):
+        with tempfile.TemporaryDirectory() as folder:
+            with kvjit.Context(cache=pathlib.Path(folder)):
+                pass
+            with self.assertRaisesRegex(kvjit.Error, "target: a str is wanted, not PosixPath"):
+                kvjit.Context(target=pathlib.Path(folder))
 
     def test_a_log_and_a_kernel_that_outlives_its_context(self):
         lines = []

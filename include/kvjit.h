@@ -84,7 +84,8 @@ typedef struct kvjit_options {
 	                      * KVJIT_SPIRV says                                     */
 	kvjit_parallel_for parallel; /* NULL: OpenMP                                */
 	void *executor;              /* handed to parallel                          */
-	void (*log)(const char *line, void *log_ctx); /* NULL: silent              */
+	void (*log)(const char *line, void *log_ctx); /* whole lines, each with its newline,
+	                                               * from any thread; NULL: silent      */
 	void *log_ctx;
 	const char *cache; /* folder of the user's cache, "off": none; NULL: KVJIT_CACHE_DIR
 	                    * or $XDG_CACHE_HOME/kvjit. A folder that isn't there yet is

@@ -53,8 +53,9 @@ static void release(bind_arg *x)
 
 bind_arg *bind_find(bind *b, const char *name)
 {
+	/* asked for each element of a cache: most names differ in the first letter */
 	for (unsigned i = 0; i < b->n; i++)
-		if (strcmp(b->at[i].name, name) == 0)
+		if (*b->at[i].name == *name && strcmp(b->at[i].name, name) == 0)
 			return &b->at[i];
 	return NULL;
 }
@@ -237,7 +238,7 @@ int64_t place_of(const kir_layout *l, kir_stream s, const int64_t *index)
 	int64_t at = l->stream[s].offset;
 	for (unsigned i = 0; i < t->npieces; i++) {
 		const kir_piece *p = &t->piece[i];
-		int64_t x = index[p->axis] / p->div;
+		int64_t x = p->div > 1 ? index[p->axis] / p->div : index[p->axis];
 		if (p->mod)
 			x %= p->mod;
 		at +=

@@ -49,4 +49,12 @@ for file in $(find ir passes tune backends jit tools include examples tests \
 		bad=1
 	}
 done
+
+# Each pass says by files what it does and what it leaves alone.
+for pass in $(sed -n 's/^PASS( *\([a-z0-9_]*\).*/\1/p' passes/passes.def); do
+	ls tests/passes/"$pass"/*.kvt >/dev/null 2>&1 || {
+		echo "pass $pass has no file tests: write tests/passes/$pass/NAME.kvt (docs/testing.md)"
+		bad=1
+	}
+done
 exit $bad

@@ -662,7 +662,10 @@ static void test_golden(void **state)
 			same = false;
 		}
 	}
-	assert_true(same);
+	if (!same)
+		fail_msg("keys that caches hold have changed. If that is meant (a knob more, "
+		         "another "
+		         "text), raise KT_CODEGEN and put the lines above into `golden`");
 }
 
 static void test_machine(void **state)

@@ -90,7 +90,7 @@ for doc; do
 		[ ! -e "$to" ] || places "$to" | grep -qxF -- "$place" ||
 			echo "$doc: $file has no heading #$place"
 	done >>"$tmp/links"
-	grep -oE '\<(ir|passes|backends|tune|jit|tools|bench)/[a-z0-9_/]+\.(c|h|cc|def)\>' "$doc" |
+	grep -oE '\<(ir|passes|backends|tune|jit|tools|bench|tests|examples|python)/[a-z0-9_/]+\.(c|h|cc|def|sh|py|kvt)\>' "$doc" |
 		sort -u | while read -r path; do
 		[ -e "$path" ] || echo "$doc: no file $path"
 	done >>"$tmp/links"

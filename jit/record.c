@@ -10,6 +10,9 @@
  * has one line. Not recorded: IR, and knobs that the caller chose, since no schedule is taken
  * there.
  *
+ * Contexts of a process that record to one file have one recorder: else each would replace what
+ * the others wrote.
+ *
  * Each call counts; of a class's calls the first 16 are timed, then one in 16, since reading
  * the clock twice costs more than counting. The very first, which starts threads and touches
  * memory, is forgotten when there is a second. Counts of calls that end at the same moment may
@@ -19,6 +22,7 @@
 #include "job.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -40,7 +44,7 @@ struct kvjit_record {
 };
 
 struct kvjit_recorder {
-	atomic_int refs; /* the context's and one of each kernel */
+	atomic_int refs; /* one of each context and of each kernel */
 	pthread_mutex_t lock;
 	struct kvjit_record *first;
 	kvjit_recorder *next; /* in all */
@@ -179,8 +183,22 @@ static void print(FILE *f, const line *l)
 	fprintf(f, " :: calls=%llu us=%s\n", (unsigned long long)l->calls, us);
 }
 
-/* All of it or nothing, under another name until it is whole. False: errno says why. */
-static bool write_file(kvjit_recorder *rec, bool only_try)
+/* A file of our own: in a folder that others write, such as /tmp, its name may be taken by a
+ * link to what isn't theirs. */
+static FILE *open_fresh(const char *path)
+{
+	int fd;
+	FILE *f;
+
+	unlink(path); /* of one who was killed */
+	fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
+	f = fd >= 0 ? fdopen(fd, "w") : NULL;
+	if (fd >= 0 && !f)
+		close(fd);
+	return f;
+}
+
+static bool write_locked(kvjit_recorder *rec, bool only_try)
 {
 	char temporary[4200];
 	FILE *f;
@@ -189,15 +207,13 @@ static bool write_file(kvjit_recorder *rec, bool only_try)
 	bool ok;
 
 	snprintf(temporary, sizeof(temporary), "%s.%ld", rec->path, (long)getpid());
-	f = fopen(temporary, "w");
+	f = open_fresh(temporary);
 	if (!f)
 		return false;
-	pthread_mutex_lock(&rec->lock);
 	l = lines_of(rec, &n);
 	fprintf(f, "# kvjit tune --from: calls, and microseconds of all of them\n");
 	for (size_t i = 0; i < n; i++)
 		print(f, &l[i]);
-	pthread_mutex_unlock(&rec->lock);
 	free(l);
 	ok = !fflush(f) && !ferror(f);
 	ok = !fclose(f) && ok;
@@ -208,6 +224,18 @@ static bool write_file(kvjit_recorder *rec, bool only_try)
 		unlink(temporary);
 		errno = error;
 	}
+	return ok;
+}
+
+/* All of it or nothing, under another name until it is whole; one thread at a time, as all have
+ * one name. False: errno says why. */
+static bool write_file(kvjit_recorder *rec, bool only_try)
+{
+	bool ok;
+
+	pthread_mutex_lock(&rec->lock);
+	ok = write_locked(rec, only_try);
+	pthread_mutex_unlock(&rec->lock);
 	return ok;
 }
 
@@ -278,18 +306,42 @@ static char *path_of(const char *name)
 	return NULL;
 }
 
+/* The recorder of this process that writes to path, held once more; NULL: there is none, or the
+ * last who held it is just letting go. */
+static kvjit_recorder *share(const char *path)
+{
+	kvjit_recorder *r;
+	int refs = 0;
+
+	pthread_mutex_lock(&all_lock);
+	for (r = all; r; r = r->next) {
+		if (r->pid != getpid() || strcmp(r->path, path) != 0)
+			continue;
+		refs = atomic_load(&r->refs);
+		while (refs && !atomic_compare_exchange_weak(&r->refs, &refs, refs + 1))
+			;
+		if (refs)
+			break;
+	}
+	pthread_mutex_unlock(&all_lock);
+	return r;
+}
+
 kvjit_recorder *kvjit_recorder_new(const char *name)
 {
-	kvjit_recorder *rec = calloc(1, sizeof(*rec));
+	char *path = path_of(name);
+	kvjit_recorder *rec = path ? share(path) : NULL;
 	int error;
 
-	if (!rec)
-		return NULL;
+	if (rec || !path || !(rec = calloc(1, sizeof(*rec)))) {
+		free(path);
+		return rec;
+	}
 	rec->refs = 1;
 	rec->pid = getpid();
 	pthread_mutex_init(&rec->lock, NULL);
-	rec->path = path_of(name);
-	if (rec->path && write_file(rec, true)) {
+	rec->path = path;
+	if (write_file(rec, true)) {
 		remember(rec);
 		return rec;
 	}

@@ -301,6 +301,46 @@ static void what_cannot_be_written_is_said(void **state)
 	kvjit_close(kv);
 }
 
+/* As an engine with a context for each model has it. */
+static void contexts_with_one_file_are_added_up(void **state)
+{
+	kvjit *kv = recording("both"), *other = recording("both");
+	kvjit_kernel *k = ct_get(kv, attn, 0), *l = ct_get(other, attn, 0);
+
+	(void)state;
+	call_attn(k, 1, 300, 5);
+	call_attn(l, 1, 300, 7);
+	kvjit_release(k);
+	kvjit_close(kv);
+	assert_non_null(strstr(text_of(path), " :: calls=12 us="));
+	call_attn(l, 1, 300, 2);
+	kvjit_release(l);
+	kvjit_close(other);
+	assert_non_null(strstr(text_of(path), " :: calls=14 us="));
+	assert_int_equal(lines_in(text_of(path)), 2);
+}
+
+/* The name that a record has until it is whole can be foretold. */
+static void a_link_in_its_way_leads_nowhere(void **state)
+{
+	char victim[500], way[500];
+	kvjit *kv = recording("linked");
+	FILE *f;
+
+	(void)state;
+	snprintf(victim, sizeof(victim), "%s/victim", ct_folder);
+	snprintf(way, sizeof(way), "%s.%ld", path, (long)getpid());
+	f = fopen(victim, "w");
+	assert_non_null(f);
+	fprintf(f, "untouched");
+	fclose(f);
+	assert_int_equal(symlink(victim, way), 0);
+	assert_int_equal(kvjit_record_write(kv), KVJIT_OK);
+	kvjit_close(kv);
+	assert_string_equal(text_of(victim), "untouched");
+	assert_memory_equal(text_of(path), "# kvjit tune --from", 19);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -313,6 +353,8 @@ int main(void)
 		CT_TEST(a_child_writes_nothing_of_its_parents),
 		CT_TEST(no_locale_changes_a_record),
 		CT_TEST(what_cannot_be_written_is_said),
+		CT_TEST(contexts_with_one_file_are_added_up),
+		CT_TEST(a_link_in_its_way_leads_nowhere),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

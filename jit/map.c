@@ -4,6 +4,7 @@
  */
 #include "jit.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -40,11 +41,18 @@ void kvjit_perf_map(const kvjit_map *m, size_t text, const char *name)
 {
 	char path[64];
 	FILE *f;
+	int fd;
 
 	snprintf(path, sizeof(path), "/tmp/perf-%ld.map", (long)getpid());
-	f = fopen(path, "a");
-	if (!f)
+	/* anybody can put a link of that name there; perf asks for a file of this user, too */
+	fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC,
+	          0644);
+	f = fd >= 0 ? fdopen(fd, "a") : NULL;
+	if (!f) {
+		if (fd >= 0)
+			close(fd);
 		return;
+	}
 	fprintf(f, "%lx %zx kvjit:%s\n", (unsigned long)(uintptr_t)m->base, text, name);
 	fclose(f);
 }

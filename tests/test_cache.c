@@ -645,6 +645,46 @@ static void foreign_code_is_not_called(void **state)
 	kvjit_close(kv);
 }
 
+/* A line a kernel; a link that somebody put in the file's place isn't followed. */
+static void perf_knows_kernels_by_name(void **state)
+{
+	static const char problem[] = "merge heads=1 dim=16";
+	char map[60], victim[500], name[100] = "";
+	unsigned long base = 0;
+	size_t size = 0;
+	struct stat st;
+	kvjit_kernel *k;
+	kvjit *kv;
+	FILE *f;
+
+	(void)state;
+	snprintf(map, sizeof(map), "/tmp/perf-%ld.map", (long)getpid());
+	unlink(map);
+	setenv("KVJIT_PERF", "1", 1);
+	kv = ct_open("off", NULL, NULL);
+	unsetenv("KVJIT_PERF");
+	k = ct_get(kv, problem, 0);
+	f = fopen(map, "r");
+	assert_non_null(f);
+	assert_int_equal(fscanf(f, "%lx %zx kvjit:%99[^\n]", &base, &size, name), 3);
+	fclose(f);
+	assert_int_equal(base, (unsigned long)(uintptr_t)k->code.base);
+	assert_true(size && size <= k->code.size);
+	assert_memory_equal(name, problem, sizeof(problem) - 1);
+	kvjit_release(k);
+	unlink(map);
+	snprintf(victim, sizeof(victim), "%s/victim", ct_folder);
+	f = fopen(victim, "w");
+	assert_non_null(f);
+	fclose(f);
+	assert_int_equal(symlink(victim, map), 0);
+	kvjit_release(ct_get(kv, problem, KVJIT_FRESH));
+	unlink(map);
+	assert_int_equal(stat(victim, &st), 0);
+	assert_int_equal(st.st_size, 0);
+	kvjit_close(kv);
+}
+
 int main(int argc, char **argv)
 {
 	if (argc > 1 && !strcmp(argv[1], "--privileged"))
@@ -657,6 +697,7 @@ int main(int argc, char **argv)
 		CT_TEST(a_stopped_compiler_is_waited_for_a_bounded_time),
 		CT_TEST(the_same_words_are_the_same_kernel_on_any_thread),
 		CT_TEST(other_knobs_and_flags_are_other_kernels),
+		CT_TEST(perf_knows_kernels_by_name),
 		CT_TEST(nothing_wrong_with_a_cache_fails_a_compilation),
 		CT_TEST(a_full_disk_fails_no_compilation),
 		CT_TEST(a_folder_that_is_only_read_fails_no_compilation),

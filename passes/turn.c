@@ -15,8 +15,9 @@
  *
  * Everything between the two products is turned with the scores or nothing is: the web of
  * elementwise ops from a product on, in both directions, ends in spreads, splats and iotas, in
- * reductions over keys and in left factors. Any other reader or maker of a tile in it, and the
- * product stays.
+ * reductions over keys and in left factors. Locals that hold its tiles, or pieces of them, and
+ * nothing else are turned with it. Any other reader or maker of a tile in it, and the product
+ * stays.
  *
  * Tile registers too take keys as they lie as the left factor, and queries packed once; their
  * weights are transposed for the second product (vec_tiles.c): some 100 shuffles for 32 keys
@@ -105,16 +106,53 @@ static void add(web *w, kir_ref n)
 	w->seen[n] = true;
 }
 
-/* Takes in what must turn with tile x; false if something can't. */
+/* A local row by row, whose elements are tiles' or a tile's. */
+static bool holds_tiles(const kir_func *f, kir_ref n)
+{
+	const kir_type *t = kir_type_of(f, n);
+
+	return f->node[n].op == KIR_OP_local && t->rank == 2 &&
+	       f->node[n].type == kir_buffer(f->module, (kir_elem)t->elem, 2, t->dim);
+}
+
+/* What is read from local x, and stored to it. */
+static bool grow_local(web *w, kir_ref x)
+{
+	const kir_func *f = w->in;
+
+	for (kir_ref n = x + 1; n < f->nnode; n++)
+		for (unsigned i = 0; i < f->node[n].nsrc; i++) {
+			kir_op op = (kir_op)f->node[n].op;
+
+			if (kir_src(f, n, i) != x)
+				continue;
+			if (op == KIR_OP_load && f->node[n].nsrc == 3 && is_tile2(f, n))
+				add(w, n);
+			else if (op == KIR_OP_store && i == 1 && f->node[n].nsrc == 4 &&
+			         is_tile2(f, kir_src(f, n, 0)))
+				add(w, kir_src(f, n, 0));
+			else
+				return false;
+		}
+	return true;
+}
+
+/* Takes in what must turn with x, a tile or a local of them; false if something can't. */
 static bool grow(web *w, kir_ref x)
 {
 	const kir_func *f = w->in;
 	const kir_node *d = &f->node[x];
-	bool each = kir_ops[d->op].flags & KIR_EACH;
+	bool each = kir_ops[d->op].flags & KIR_EACH, load = d->op == KIR_OP_load;
 
+	if (d->op == KIR_OP_local)
+		return grow_local(w, x);
 	if (!each && d->op != KIR_OP_splat && d->op != KIR_OP_spread && d->op != KIR_OP_iota &&
-	    !may_turn(f, x))
+	    !load && !may_turn(f, x))
 		return false;
+	if (load && !holds_tiles(f, kir_src(f, x, 0)))
+		return false;
+	if (load)
+		add(w, kir_src(f, x, 0));
 	for (unsigned i = 0; each && i < d->nsrc; i++)
 		if (is_tile2(f, kir_src(f, x, i)))
 			add(w, kir_src(f, x, i));
@@ -126,6 +164,8 @@ static bool grow(web *w, kir_ref x)
 				continue;
 			if (kir_ops[op].flags & KIR_EACH)
 				add(w, n);
+			else if (op == KIR_OP_store && holds_tiles(f, kir_src(f, n, 1)))
+				add(w, kir_src(f, n, 1));
 			else if (!(is_reduce(op) && kir_attr_of(f, n, KIR_ATTR_axis) == 1) &&
 			         !takes_left(f, n, x))
 				return false;
@@ -156,11 +196,22 @@ static int64_t other(int64_t axis)
 	return axis < 0 ? axis : 1 - axis;
 }
 
+/* The place in a turned local. */
+static void turn_place(kir_ref at[2])
+{
+	kir_ref row = at[0];
+
+	at[0] = at[1];
+	at[1] = row;
+}
+
 static kir_ref turned_tile(const web *w, kir_func *out, kir_ref n, const kir_ref *map)
 {
 	const kir_node *d = &w->in->node[n];
 	const kir_type *t = kir_type_of(w->in, n);
-	kir_type_id to = kir_tile(out->module, (kir_elem)t->elem, t->dim[1], t->dim[0]);
+	int64_t dim[2] = { t->dim[1], t->dim[0] };
+	kir_type_id to = t->buffer ? kir_buffer(out->module, (kir_elem)t->elem, 2, dim)
+	                           : kir_tile(out->module, (kir_elem)t->elem, dim[0], dim[1]);
 	int64_t attr[KIR_MAX_ATTRS];
 	kir_ref src[KIR_MAX_SRC];
 
@@ -169,20 +220,27 @@ static kir_ref turned_tile(const web *w, kir_func *out, kir_ref n, const kir_ref
 	memcpy(attr, d->attr, sizeof attr);
 	if (d->op == KIR_OP_dot)
 		return kir_emit(out, KIR_OP_dot, to, (kir_ref[]){ src[1], src[0] }, 2, attr);
+	if (d->op == KIR_OP_load)
+		turn_place(src + 1);
 	if (!strncmp(kir_ops[d->op].attr, "axis", 4))
 		attr[0] = other(attr[0]);
 	return kir_emit(out, (kir_op)d->op, to, src, d->nsrc, attr);
 }
 
-/* Whoever reads a turned tile without being one: along the other axis, or as a left factor. */
+/* Whoever reads a turned tile without being one: along the other axis, as a left factor, or to
+ * store it. */
 static kir_ref reader(const web *w, kir_func *out, kir_ref n, const kir_ref *map)
 {
 	const kir_node *d = &w->in->node[n];
 	bool dot = d->op == KIR_OP_dot;
-	kir_ref src[3];
+	kir_ref src[4];
 
 	for (unsigned i = 0; i < d->nsrc; i++)
 		src[i] = map[kir_src(w->in, n, i)];
+	if (d->op == KIR_OP_store) {
+		turn_place(src + 2);
+		return kir_emit(out, KIR_OP_store, KIR_NO_TYPE, src, d->nsrc, d->attr);
+	}
 	return kir_emit(out, (kir_op)d->op, d->type, src, d->nsrc,
 	                (int64_t[KIR_MAX_ATTRS]){ dot ? 2 : 0 });
 }

@@ -19,9 +19,9 @@
  * as long for 4 rows as for 16, and every product of the many rows would load two tiles, not
  * one.
  *
- *   held      few rows, as in decode: the left factor stays in registers, each tile of the
- *             right one is loaded once, sums alternate between two registers, and a sum is
- *             stored behind the next one's first product
+ *   held      few rows, as in decode, and more than one tile of columns: the left factor
+ *             stays in registers, each tile of the right one is loaded once, sums alternate
+ *             between two registers, and a sum is stored behind the next one's first product
  *   blocked   many rows: 2 x 2 tiles of the sum, which two registers of factors pass by, the
  *             rows' in zigzag: 5 loads for 4 products. A sum is stored before the next block's
  *             first product in its register. With knob pipeline a block is stored at its end:
@@ -135,7 +135,7 @@ static bool allowed(const vec *v, const vec_tiling *g, const choice *k)
 	if (k->nb > g->ncol || (s->cols && k->nb > s->cols) ||
 	    (k->mb > 1 && s->rows && s->rows <= KIR_AMX_ROWS))
 		return false;
-	return k->hold ? g->full == 1 && !g->rest : k->mb <= g->full;
+	return k->hold ? g->full == 1 && !g->rest && g->ncol > 1 : k->mb <= g->full;
 }
 
 /* The next choice from g's own on; false if there is none. */

@@ -382,6 +382,23 @@ static int default_q_block(const kir_func *f, kir_ref attention, const kir_probl
 	return (int)kpass_default_q_block(f->target, &o);
 }
 
+/* Whether listed rows are brought in tiles of KPASS_STRIPS_TILE: pieces of a list begin where a
+ * tile does, and a second cache's tiles are parts of its pages. A short list that isn't a whole
+ * number of them would have a tile of little. */
+static bool takes_long_tiles(const kir_func *f, kir_ref attention, const kir_problem *p,
+                             const kvjit_shape *s)
+{
+	enum { TILE = KPASS_STRIPS_TILE };
+	int64_t rows = kpass_head_tile(f->target, s->heads / s->kv_heads, s->dim_v);
+	int split = f->sched.split;
+
+	if (!split && p && !is_given(p->has_knob, "split") && param_type(f, "part"))
+		split = default_split(p, s);
+	return kpass_takes_strips(f, attention, rows) && split % TILE == 0 &&
+	       (s->sparse[0] % TILE == 0 || s->sparse[0] >= 8 * TILE) &&
+	       (s->ncache == 1 || common_run(f, s) % TILE == 0);
+}
+
 static int default_kv_tile(const kir_func *f, kir_ref attention, const kvjit_shape *s)
 {
 	int64_t dim_k = kir_type_of(f, kir_operand(f, attention, "q"))->dim[2];
@@ -427,6 +444,8 @@ void kvjit_default_schedule(kir_func *f, const kir_problem *p)
 	if (!f->sched.kv_tile && f->sched.q_block > 1 && kpass_has_tiles(f) &&
 	    f->sched.widen != KIR_widen_off && kpass_shares_rows(f, n))
 		f->sched.kv_tile = KPASS_SHARED_TILE;
+	if (!f->sched.kv_tile && takes_long_tiles(f, n, p, &s))
+		f->sched.kv_tile = KPASS_STRIPS_TILE;
 	if (!f->sched.kv_tile)
 		f->sched.kv_tile = default_kv_tile(f, n, &s);
 	if (!f->sched.split && p && !is_given(p->has_knob, "split") && param_type(f, "part"))

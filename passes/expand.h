@@ -52,6 +52,8 @@ typedef struct row_gather {
 	kir_ref from[6], to[6]; /* [pages, H, page(, D)] and, local, [1, 1, keys(, D)] */
 	bool codes[6];          /* what products take, not its scales                   */
 	bool again;             /* other items bring the same rows                      */
+	kir_ref slots;          /* local s32[keys]: the tile's entries, -1 for no row; or 0 */
+	kir_ref ahead[2];       /* the same of tiles that are touched, any for no row; or 0 */
 } row_gather;
 
 /* Emits the locals. */
@@ -62,6 +64,19 @@ kir_ref expand_gathered(const row_gather *g, kir_ref from);
  * them are rows of the cache. What isn't, or is at or past entry `end`, reads as 0. */
 kir_ref expand_gather(kir_func *f, const row_gather *g, kir_ref row, kir_ref head, kir_ref j,
                       kir_ref end);
+/* The same for who brings rows a few columns at a time (expand_strips.c): the locals, for
+ * streams of scales only; what list `row` has at [j, j + keys), to be read by what follows. */
+void expand_slots_begin(kir_func *f, row_gather *g);
+kir_ref expand_slots(kir_func *f, const row_gather *g, kir_ref row, kir_ref j, kir_ref end);
+/* Where row n of the tile lies: page, head, token, 0, and what loads of it are `upto`. */
+kir_ref expand_slot(kir_func *f, const row_gather *g, kir_ref head, kir_ref n, kir_ref at[4]);
+/* Brings row n's scales. */
+void expand_slot_scales(kir_func *f, const row_gather *g, const kir_ref at[4], kir_ref upto,
+                        kir_ref n);
+/* Touches what rows n of the tiles ahead have of stream `from` in columns [begin, end), and
+ * their scales; all of a row is touched once every part is. */
+void expand_slot_touch(kir_func *f, const row_gather *g, kir_ref from, kir_ref head, kir_ref n,
+                       int64_t begin, int64_t end, bool scales);
 /* Touches rows [from, to) of the tile behind that, unless it is done beside the copy. */
 void expand_gather_touch(kir_func *f, const row_gather *g, kir_ref row, kir_ref head, kir_ref j,
                          kir_ref end, int64_t from, int64_t to);

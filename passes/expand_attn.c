@@ -256,7 +256,7 @@ kir_ref attn_tile(const attn *a, const part *p, const kir_ref at[5], kir_ref upt
 /* Whether the last part of the keys is no part of the values' stream, and its product stands
  * first. On GPUs it stays last, with no loop to gain: first it costs registers
  * (tests/cli/xe_counts.sh: 1,024 bytes spilled of 16 heads over bf16 rows on xe-pvc). */
-static bool rest_first(const attn *a)
+bool attn_rest_first(const attn *a)
 {
 	return !a->f->target->lanes && a->nkey > 1 &&
 	       a->key[a->nkey - 1].codes != a->key[0].codes;
@@ -268,7 +268,7 @@ static bool rest_first(const attn *a)
  * rest is. */
 static void touch_share(const attn *a, const item *it, kir_ref j, unsigned place)
 {
-	unsigned rest = rest_first(a), parts = a->nkey + a->nvalue - rest;
+	unsigned rest = attn_rest_first(a), parts = a->nkey + a->nvalue - rest;
 	int64_t share = a->kv_tile / parts, left = a->kv_tile - share * parts;
 	int64_t from = place ? left + (place - rest) * share : 0,
 	        to = left + (place + 1 - rest) * share;
@@ -285,7 +285,7 @@ static kir_ref products(const attn *a, const item *it, kir_ref j, const kir_ref 
 	kir_ref sum = 0;
 
 	for (unsigned place = 0; place < a->nkey; place++) {
-		unsigned i = (place + a->nkey - rest_first(a)) % a->nkey;
+		unsigned i = (place + a->nkey - attn_rest_first(a)) % a->nkey;
 
 		touch_share(a, it, j, place);
 		kir_ref s = kir_emit(f, KIR_OP_dot, st, (kir_ref[]){ it->q[i], kt[i] }, 2,
@@ -296,10 +296,10 @@ static kir_ref products(const attn *a, const item *it, kir_ref j, const kir_ref 
 	return sum;
 }
 
-/* Scores of the tile kt at key j, masked, base 2: f32<R x N>. listed: i1<N>, which keys an
- * index list names, or 0. */
+/* Scores of the tile kt at key j, masked, base 2: f32<R x N>. sums: q . k, or 0. listed: i1<N>,
+ * which keys an index list names, or 0. */
 static kir_ref tile_scores(const attn *a, const item *it, kir_ref j, const kir_ref *kt,
-                           kir_ref listed, kir_diag *why)
+                           kir_ref sums, kir_ref listed, kir_diag *why)
 {
 	kir_func *f = a->f;
 	kir_module *m = f->module;
@@ -313,7 +313,7 @@ static kir_ref tile_scores(const attn *a, const item *it, kir_ref j, const kir_r
 	    e2(f, KIR_OP_add, kir_scalar(m, KIR_s32), end32, kir_const_i(f, KIR_s32, -1));
 
 	p.kpos = e2(f, KIR_OP_min, kt32, kpos, last);
-	kir_ref s = e2(f, KIR_OP_mul, st, products(a, it, j, kt), it->scale);
+	kir_ref s = e2(f, KIR_OP_mul, st, sums ? sums : products(a, it, j, kt), it->scale);
 	if (it->mean)
 		s = e2x(f, KIR_OP_add, st, s, it->mean, 0);
 	if (!a->plain_score) {
@@ -364,7 +364,7 @@ bool attn_keys(const attn *a, const item *it, kir_ref first, kir_ref end, softma
 	kir_func *f = a->f;
 	kir_type_id s64 = kir_scalar(f->module, KIR_s64), rt = f->node[s->m].type;
 	kir_type_id st = kir_tile(f->module, KIR_f32, a->rows, a->kv_tile);
-	kir_ref carry[2 + PARTS], at[5], kt[PARTS], upto = 0, listed = 0;
+	kir_ref carry[2 + PARTS], at[5], kt[PARTS], upto = 0, listed = 0, sums = 0;
 	unsigned n = softmax_list(s, carry);
 	/* a piece begins where a tile does; written so that the text says it, and addresses of
 	 * packed layouts are as simple as they can be */
@@ -377,16 +377,22 @@ bool attn_keys(const attn *a, const item *it, kir_ref first, kir_ref end, softma
 	if (a->gather.index) {
 		for (int i = 0; i < 5; i++)
 			at[i] = s64c(f, 0);
-		listed = expand_gather(f, &a->gather, it->row, it->head, j, it->end);
+		if (a->strips)
+			sums = attn_strips(a, it, j, &listed);
+		else
+			listed = expand_gather(f, &a->gather, it->row, it->head, j, it->end);
 	} else {
 		attn_place(a, it, j, at);
 	}
 	if (!a->gather.index && !a->shared) {
 		upto = iadd(a, at[2], e2(f, KIR_OP_sub, s64, it->end, j));
 	}
-	for (unsigned i = 0; i < a->nkey; i++)
-		kt[i] = attn_tile(a, &a->key[i], at, upto, upto && is_value(a, i));
-	kir_ref sc = tile_scores(a, it, j, kt, listed, why);
+	/* of strips, which have their scores, what values are read: for one product as for the
+	 * other, scales are put in a row before both */
+	for (unsigned i = 0; i < (sums ? a->nvalue : a->nkey); i++)
+		kt[i] = attn_tile(a, sums ? &a->value[i] : &a->key[i], at, upto,
+		                  upto && is_value(a, i));
+	kir_ref sc = tile_scores(a, it, j, kt, sums, listed, why);
 
 	if (!sc)
 		return false;
@@ -398,8 +404,9 @@ bool attn_keys(const attn *a, const item *it, kir_ref first, kir_ref end, softma
 	now.l = e3(f, KIR_OP_fma, rt, old.l, al, e1x(f, KIR_OP_reduce_add, rt, p, 1));
 	for (unsigned i = 0; i < a->nvalue; i++) {
 		kir_type_id t = f->node[old.acc[i]].type;
-		kir_ref vt =
-		    is_value(a, i) ? kt[i] : attn_tile(a, &a->value[i], at, upto, upto != 0);
+		kir_ref vt = sums || is_value(a, i)
+		                 ? kt[i]
+		                 : attn_tile(a, &a->value[i], at, upto, upto != 0);
 		kir_ref scaled = e2x(f, KIR_OP_mul, t, old.acc[i], al, 0);
 
 		touch_share(a, it, j, a->nkey + i);
@@ -421,6 +428,10 @@ static void use_gathered(attn *a)
 	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
 		if ((g->from[g->n] = expand_operand(a->in, a->node, a->map, names[i])))
 			g->codes[g->n++] = i % 2 == 0;
+	if (a->strips) {
+		attn_strips_begin(a);
+		return;
+	}
 	expand_gather_begin(a->f, g);
 	for (unsigned i = 0; i < a->nkey + a->nvalue; i++) {
 		part *p = i < a->nkey ? &a->key[i] : &a->value[i - a->nkey];
@@ -615,6 +626,9 @@ static bool set_up(attn *a, kir_diag *why)
 	             : a->shared         ? KPASS_SHARED_TILE
 	                         : kpass_default_kv_tile(a->f, kir_key_run(in, n), dim_k,
 	                                                 inside ? 0 : a->dim_v, a->q_tile);
+	a->strips = attn_takes_strips(a);
+	if (a->strips)
+		attn_cut_parts(a);
 	a->score_region = n + 1;
 	for (end = n + 1; in->node[end].op != KIR_OP_yield; end++)
 		;

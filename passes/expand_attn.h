@@ -4,6 +4,7 @@
  *     expand_attn.c    items, tiles of keys, the loop over them
  *     expand_block.c   several items over one chunk of keys
  *     expand_latent.c  the same of a latent cache: keys and values of one row
+ *     expand_strips.c  rows of index lists, 16 at a time, for tile registers
  *     expand_result.c  results, pieces and their joining
  */
 #ifndef KVJIT_PASSES_EXPAND_ATTN_H
@@ -33,8 +34,8 @@ typedef struct part {
 	const kir_side *packed; /* codes are two a byte; NULL: one element each */
 	const kir_side *zero;   /* scales hold zero points; NULL: they don't    */
 	int64_t tokens;         /* those that share scales, one an element; 0   */
-	kir_ref wide;           /* keys from attn.chunk on, as bf16: codes, times scales of
-	                         * groups; or 0 */
+	kir_ref wide;           /* keys from attn.chunk on, or those of a strip, as bf16: codes,
+	                         * times scales of groups; or 0 */
 } part;
 
 typedef struct attn {
@@ -55,6 +56,8 @@ typedef struct attn {
 	int64_t q_tile, rows, kv_tile;
 	int64_t q_block, kv_chunk; /* items of an iteration, keys that they pass over in turn */
 	bool widen_key, widen_value;
+	bool strips;        /* listed rows are brought and multiplied 16 at a time         */
+	kir_ref sums;       /* scores of all strips of a tile then, f32[R, kv_tile]        */
 	bool shared;        /* rows of a latent cache are widened for all items of a block */
 	part stored[PARTS]; /* of the keys then, as they lie in the cache */
 	unsigned nstored;
@@ -101,7 +104,7 @@ static inline kir_ref iadd(const attn *a, kir_ref x, kir_ref y)
 /* Whether part i of the keys is part i of the values, all of it: one tile serves both. */
 static inline bool is_value(const attn *a, unsigned i)
 {
-	return i < a->nvalue && i < a->nkey && !a->shared &&
+	return i < a->nvalue && i < a->nkey && !a->shared && !a->strips &&
 	       a->key[i].codes == a->value[i].codes && a->key[i].column == a->value[i].column &&
 	       a->key[i].dim == a->value[i].dim;
 }
@@ -135,6 +138,19 @@ kir_ref attn_ordered(const attn *a, int64_t rows, int64_t cols, uint8_t inner);
 void attn_latent_begin(attn *a);
 /* The rows of the chunk from `first` to `end`, those from `last` on as zeros. */
 void attn_latent_widen(const attn *a, const item *it, kir_ref first, kir_ref end, kir_ref last);
+
+/* Whether rows of index lists are brought in strips; asked once parts and knobs are known. */
+bool attn_takes_strips(const attn *a);
+/* Cuts keys and values into the parts that strips take. */
+void attn_cut_parts(attn *a);
+/* Their locals. */
+void attn_strips_begin(attn *a);
+/* Brings the rows of the tile at j: q . k of all of them, f32<R x N>; *listed: i1<N>, which of
+ * them are rows of the cache. */
+kir_ref attn_strips(const attn *a, const item *it, kir_ref j, kir_ref *listed);
+/* Whether the last part of the keys is no part of the values' stream, and its product stands
+ * first. */
+bool attn_rest_first(const attn *a);
 
 /* The result of an item, or its piece of one. */
 void attn_finish(const attn *a, const item *it, softmax_state s);

@@ -121,13 +121,12 @@ int64_t kpass_default_q_block(const kir_target *t, const kpass_order *o)
 	return n < 2 ? 0 : n;
 }
 
-bool kpass_shares_rows(const kir_func *f, kir_ref n)
+/* Whether the rows of attention n's cache serve as keys and values and are bf16, or codes that
+ * bf16 holds. */
+static bool are_bf16(const kir_func *f, kir_ref n)
 {
 	static const char *const names[] = { "k", "r" };
 
-	if (kir_operand(f, n, "v") || kir_operand(f, n, "ks") || kir_operand(f, n, "rs") ||
-	    kir_operand(f, n, "index") || f->target->lanes)
-		return false;
 	for (unsigned i = 0; i < 2; i++) {
 		kir_ref x = kir_operand(f, n, names[i]);
 		kir_elem e = x ? (kir_elem)kir_type_of(f, x)->elem : KIR_bf16;
@@ -136,7 +135,21 @@ bool kpass_shares_rows(const kir_func *f, kir_ref n)
 		    (e != KIR_bf16 && kir_elems[e].bits != 8))
 			return false;
 	}
-	return true;
+	return !kir_operand(f, n, "v");
+}
+
+bool kpass_shares_rows(const kir_func *f, kir_ref n)
+{
+	return are_bf16(f, n) && !kir_operand(f, n, "ks") && !kir_operand(f, n, "rs") &&
+	       !kir_operand(f, n, "index") && !f->target->lanes;
+}
+
+bool kpass_takes_strips(const kir_func *f, kir_ref n, int64_t rows)
+{
+	int knob = f->sched.widen;
+
+	return are_bf16(f, n) && kir_operand(f, n, "index") && kpass_has_tiles(f) &&
+	       (knob == KIR_widen_on || (!knob && rows <= KIR_AMX_ROWS));
 }
 
 int64_t kpass_default_kv_chunk(const kir_target *t, const kpass_order *o, int64_t kv_tile)

@@ -78,6 +78,11 @@ int64_t kpass_default_q_block(const kir_target *t, const kpass_order *o);
  * the items of a block may share them (expand_latent.c), in tiles of KPASS_SHARED_TILE keys. */
 bool kpass_shares_rows(const kir_func *f, kir_ref n);
 enum { KPASS_SHARED_TILE = 128 };
+/* Whether rows that attention n's index list names are brought in strips (expand_strips.c), in
+ * tiles of KPASS_STRIPS_TILE keys where the list has as many and locals have room. By default
+ * for one tile of query rows: the queries of more, read for each strip, leave L1. */
+bool kpass_takes_strips(const kir_func *f, kir_ref n, int64_t rows);
+enum { KPASS_STRIPS_TILE = 64 };
 /* Knob kv_chunk where it is 0, in tokens. bytes: of a key and its value, as they are kept for
  * the tiles of queries: stored, or widened, which lies in one piece. */
 int64_t kpass_default_kv_chunk(const kir_target *t, const kpass_order *o, int64_t kv_tile);

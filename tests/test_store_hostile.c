@@ -227,6 +227,24 @@ static void each_lets_kernels_be_compiled(void **state)
 	}
 }
 
+/* The reason and the line's end aren't lost behind a path that is too long. */
+static void a_long_path_is_told_in_a_whole_line(void **state)
+{
+	char folder[2501];
+	size_t n = (size_t)snprintf(folder, sizeof(folder), "%s/", pk_in_folder("long"));
+	kt_store *s;
+
+	(void)state;
+	memset(folder + n, 'x', sizeof(folder) - n); /* longer than a name may be */
+	folder[sizeof(folder) - 1] = 0;
+	pk_said[0] = 0;
+	s = kt_store_open(&(kt_store_options){ folder, KT_USER, 0, { pk_keep, NULL } });
+	assert_int_not_equal(kt_store_state(s), KT_WHY_none);
+	assert_non_null(strstr(pk_said, kt_reasons[kt_store_state(s)].sentence));
+	assert_int_equal(pk_said[strlen(pk_said) - 1], '\n');
+	kt_store_close(s);
+}
+
 /* -- damage -------------------------------------------------------------------------------- */
 
 static void assert_kept(const char *name, const uint8_t *bytes, size_t n)
@@ -360,6 +378,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(each_has_its_own_reason),
 		cmocka_unit_test(each_lets_kernels_be_compiled),
+		cmocka_unit_test(a_long_path_is_told_in_a_whole_line),
 		cmocka_unit_test(a_cut_file_is_used_or_kept),
 		cmocka_unit_test(a_damaged_system_cache_stays_where_it_is),
 		cmocka_unit_test(each_damaged_file_is_kept),

@@ -56,8 +56,9 @@ kt_reason kt_say(const kt_log *log, kt_reason why, const char *path, const char 
 
 	if (!kt_reasons[why].log || !log || !log->line || !first_time(why, path))
 		return why;
-	snprintf(line, sizeof(line), "kvjit: cache %s %s%s%s\n", path, kt_reasons[why].sentence,
-	         detail ? ": " : "", detail ? detail : "");
+	/* a path that is too long must not cost the reason or the line's end */
+	snprintf(line, sizeof(line), "kvjit: cache %.700s %s%s%.300s\n", path,
+	         kt_reasons[why].sentence, detail ? ": " : "", detail ? detail : "");
 	log->line(line, log->ctx);
 	return why;
 }

@@ -317,6 +317,26 @@ static void test_lanes(void **state)
 		  "%a = half.hi %v : s8<32>\n%b = half.lo %w : s8<32>\n"
 		  "%r = join %a, %b : s8<64>",
 		  0 },
+		/* one register's bytes in another order: of words, of bytes by eights, of both
+		   operands, which is no such order */
+		{ "s8", "s8", "s8", 64,
+		  "%b = bitcast %v : s16<32>\n%c = half.lo %b : s16<16>\n"
+		  "%d = half.hi %b : s16<16>\n%e = unzip.lo %c, %d : s16<16>\n"
+		  "%f = unzip.hi %c, %d : s16<16>\n%g = bitcast %e : s64<4>\n"
+		  "%h = bitcast %f : s64<4>\n%j = zip.lo %g, %h : s64<4>\n"
+		  "%k = zip.hi %g, %h : s64<4>\n%l = join %j, %k : s64<8>\n"
+		  "%r = bitcast %l : s8<64>",
+		  0 },
+		{ "s8", "s8", "s8", 64,
+		  "%c = half.lo %v : s8<32>\n%d = half.hi %v : s8<32>\n"
+		  "%e = zip.lo %d, %c : s8<32> {within=8}\n"
+		  "%f = unzip.hi %c, %d : s8<32> {within=8}\n%r = join %f, %e : s8<64>",
+		  0 },
+		{ "s8", "s8", "s8", 64,
+		  "%c = half.lo %v : s8<32>\n%d = half.hi %w : s8<32>\n"
+		  "%e = zip.lo %c, %d : s8<32>\n%f = zip.hi %c, %d : s8<32>\n"
+		  "%r = join %e, %f : s8<64>",
+		  0 },
 		{ "f32", "f32", "s32", 16, "%r = bitcast %v : s32<16>", 0 },
 		{ "s32", "s32", "u8", 64,
 		  "%a = half.lo %v : s32<32>\n%b = half.lo %a : s32<16>\n"

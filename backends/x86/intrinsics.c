@@ -347,21 +347,19 @@ static bool is_zip(const kll *l, kir_ref n)
 	       kir_elems[kll_elem(l, n)].bits == 8 && !kir_attr_of(l->f, n, KIR_ATTR_within);
 }
 
-/* 64 codes as f32, four registers. One permutation of the tables' results puts codes i and
- * i + 16 into a lane, the lower and the upper half of it: one instruction more for each. */
+/* 64 codes as f32, four registers. Codes i and i + 16 of each 32 share a lane, as the lower and
+ * the upper half of it: one instruction more for each. */
 static void lut_f32(kll *l, LLVMValueRef code, kir_elem e, LLVMValueRef *part)
 {
 	LLVMTypeRef words = LLVMVectorType(l->i32, 16), floats = LLVMVectorType(l->f32, 16);
-	LLVMValueRef lo, hi, x, at[64], half[2];
+	LLVMValueRef lo, hi, x, half[2];
+	unsigned from[64];
 
-	lut_bytes(l, code, e, &lo, &hi);
+	for (unsigned i = 0; i < 64; i++)
+		from[i] = i % 16 / 8 * 32 + i % 2 * 16 + i / 16 * 4 + i % 8 / 2;
+	lut_bytes(l, kx86_permute(l, code, from), e, &lo, &hi);
 	for (unsigned q = 0; q < 2; q++) {
-		for (unsigned i = 0; i < 64; i++)
-			at[i] = LLVMConstInt(
-			    l->i8, q * 32 + i % 4 / 2 * 16 + i / 4 + (i & 1) * 64, false);
-		x = kll_call(l, "llvm.x86.avx512.vpermi2var.qi.512", NULL, 0,
-		             (LLVMValueRef[]){ lo, kx86_table(l, at), hi }, 3);
-		x = LLVMBuildBitCast(l->b, x, words, "");
+		x = LLVMBuildBitCast(l->b, unpack(l, lo, hi, q), words, "");
 		half[0] = LLVMBuildShl(l->b, x, kll_int(l->i32, 16, x), "");
 		half[1] = LLVMBuildAnd(l->b, x, kll_int(l->i32, 0xffff0000, x), "");
 		for (unsigned h = 0; h < 2; h++)
@@ -612,6 +610,7 @@ LLVMValueRef kx86_hook(kll *l, kir_ref n)
 	case KIR_OP_x86_lut_hi: return lut(l, n);
 	case KIR_OP_unzip_lo:
 	case KIR_OP_unzip_hi: return split_lut(l, n);
+	case KIR_OP_join: return kx86_one_permutation(l, n);
 	case KIR_OP_fixed: return fixed(l, n, 0);
 	case KIR_OP_xor: return flipped(l, n);
 	default: return kx86_tiles(l, n);

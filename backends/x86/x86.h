@@ -20,6 +20,9 @@ LLVMValueRef kx86_table(kll *l, LLVMValueRef *each);
 /* 64 bytes of x: byte i is from[i] of it. */
 LLVMValueRef kx86_permute(kll *l, LLVMValueRef x, const unsigned *from);
 
+/* permute.c: a join of bytes that come from one register as one permutation, or NULL. */
+LLVMValueRef kx86_one_permutation(kll *l, kir_ref n);
+
 /* narrow.c: 64 lanes of f32 to bytes. */
 #define KX86_NARROW 64
 bool kx86_narrows(const kir_func *f, kir_ref n); /* whether n is for kx86_narrow */

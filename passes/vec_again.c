@@ -8,7 +8,9 @@
  * A product of weights takes its digits after the maximum of a row is known, so both loops go
  * over the tile %p. It would be stored by one and loaded by the other, 64 bytes for each
  * vector where a cycle takes one such store; %w is there for the other groups anyway, and a
- * multiplication with a vector from memory is no more than the load was.
+ * multiplication with a vector from memory is no more than the load was. Where each cycle takes
+ * a store and both ports of arithmetic are full (vec_two_ports) it is the multiplication that
+ * costs, and %p is kept.
  *
  * Takes products of a tile, of which there are several with others, and a vector along its
  * columns, whole vectors of them, read by one reduction and by elementwise ops at their own
@@ -57,7 +59,9 @@ static bool scaled_often(const vec *v, kir_ref w)
 
 void vec_again_plan(vec *v)
 {
-	for (kir_ref n = 1; n < v->in->nnode && !v->in->target->lanes; n++) {
+	if (v->in->target->lanes || vec_two_ports(v))
+		return;
+	for (kir_ref n = 1; n < v->in->nnode; n++) {
 		if (!is_scaling(v, n) || v->deferred[n] || !read_in_place(v, n) ||
 		    !scaled_often(v, kir_src(v->in, n, 0)))
 			continue;

@@ -26,6 +26,10 @@
  *
  * and neighbours are added at the end. Zips are of each 4 lanes by themselves, which processors
  * have one cheap instruction for, and so are the unzips that put columns back in order.
+ *
+ * Where arithmetic has two ports of which one moves lanes (vec_two_ports), and loads have two
+ * of their own, zips and unzips cost more than the loads that they save: both steps keep their
+ * own words, and sums.
  */
 #include "vectorize.h"
 
@@ -167,6 +171,21 @@ static kir_ref pair_of_words(product *d, kir_ref words, int64_t r, vec_ix k, int
 	return e1(v->f, KIR_OP_bitcast, kir_vector(m, d->a->elem, lanes * d->b.unit), x);
 }
 
+/* Words k and k + 1 of each row times two vectors of columns, each into its own sum. */
+static void two_steps(product *d, const kir_ref *b, vec_ix k, int64_t lanes, kir_ref *acc)
+{
+	vec *v = d->v;
+	kir_type_id t = kir_vector(v->f->module, KIR_s32, lanes);
+
+	for (int64_t r = 0; r < d->rows; r++)
+		for (int i = 0; i < 2; i++) {
+			kir_ref x =
+			    vec_left_word(v, &d->left, ix(r), vec_add(v, k, ix(i)), lanes);
+
+			acc[2 * r + i] = e3(v->f, KIR_OP_dp, t, acc[2 * r + i], x, b[i]);
+		}
+}
+
 static void pair_step(product *d, kir_ref words, vec_ix k, int64_t lanes, kir_ref *acc)
 {
 	vec *v = d->v;
@@ -177,6 +196,10 @@ static void pair_step(product *d, kir_ref words, vec_ix k, int64_t lanes, kir_re
 		vec_factor_read(v, &d->b, &d->p,
 		                &(vec_read_at){ vec_add(v, k, ix(i)), ix(0), 1, lanes, NULL },
 		                &b[i]);
+	if (vec_two_ports(v)) {
+		two_steps(d, b, k, lanes, acc);
+		return;
+	}
 	bt = v->f->node[b[0]].type;
 	for (int i = 0; i < 2; i++)
 		b[i] = e1(v->f, KIR_OP_bitcast, wt, b[i]);
@@ -216,11 +239,13 @@ static void pairs(product *d)
 	kir_ref res = kir_for_end(v->f, l, acc, n);
 
 	for (int64_t r = 0; r < d->rows; r++) {
-		kir_ref a = res + 2 * (kir_ref)r;
-		kir_ref even = e2x(v->f, KIR_OP_unzip_lo, t, a, a + 1, VEC_QUAD);
-		kir_ref odd = e2x(v->f, KIR_OP_unzip_hi, t, a, a + 1, VEC_QUAD);
+		kir_ref a = res + 2 * (kir_ref)r, b = a + 1;
 
-		vec_write(v, &d->out, ix(r), ix(0), e2(v->f, KIR_OP_add, t, even, odd));
+		if (!vec_two_ports(v)) {
+			a = e2x(v->f, KIR_OP_unzip_lo, t, res + 2 * (kir_ref)r, b, VEC_QUAD);
+			b = e2x(v->f, KIR_OP_unzip_hi, t, res + 2 * (kir_ref)r, b, VEC_QUAD);
+		}
+		vec_write(v, &d->out, ix(r), ix(0), e2(v->f, KIR_OP_add, t, a, b));
 	}
 }
 

@@ -87,6 +87,13 @@ typedef struct vec {
 
 /* -- indices and loops ---------------------------------------------------------- */
 
+/* Whether 512 bits of arithmetic have two ports, one of which does all that moves lanes, beside
+ * two loads and a store a cycle: of processors with tile registers all known do. */
+static inline bool vec_two_ports(const vec *v)
+{
+	return v->in->target->features & KIR_HAS_amx_tile;
+}
+
 static inline vec_ix ix(int64_t k)
 {
 	return (vec_ix){ 0, k };

@@ -44,6 +44,16 @@ kir_ref vec_combine(vec *v, kir_op op, kir_ref acc, kir_ref x)
 	return e3(v->f, KIR_OP_select, t, better, x, acc);
 }
 
+/* The lower and the upper half of x's lanes combined. */
+static kir_ref halves(vec *v, kir_op op, kir_ref x)
+{
+	const kir_type *t = kir_type_of(v->f, x);
+	kir_type_id half = kir_vector(v->f->module, (kir_elem)t->elem, t->dim[0] / 2);
+	kir_ref lo = e1(v->f, KIR_OP_half_lo, half, x);
+
+	return vec_combine(v, op, lo, e1(v->f, KIR_OP_half_hi, half, x));
+}
+
 /* The lanes of x as one. Halves are combined in registers: a maximum over lanes that must look
  * out for NaN takes LLVM three times the instructions. */
 kir_ref vec_across(vec *v, kir_op op, kir_ref x)
@@ -53,12 +63,8 @@ kir_ref vec_across(vec *v, kir_op op, kir_ref x)
 
 	if (op == KIR_OP_reduce_amax)
 		op = KIR_OP_reduce_max;
-	for (int64_t n = t.dim[0] / 2; op != KIR_OP_reduce_add && n > 0; n /= 2) {
-		kir_type_id half = kir_vector(v->f->module, e, n);
-		kir_ref lo = e1(v->f, KIR_OP_half_lo, half, x);
-
-		x = vec_combine(v, op, lo, e1(v->f, KIR_OP_half_hi, half, x));
-	}
+	for (int64_t n = t.dim[0] / 2; op != KIR_OP_reduce_add && n > 0; n /= 2)
+		x = halves(v, op, x);
 	return e1x(v->f, op, kir_scalar(v->f->module, e), x, 0);
 }
 
@@ -84,16 +90,21 @@ kir_ref vec_across_rows(vec *v, kir_op op, kir_ref *x, unsigned n)
 
 	if (op == KIR_OP_reduce_amax)
 		op = KIR_OP_reduce_max;
+	for (; lanes > each && lanes > v->lanes; lanes /= 2) /* more than one register */
+		for (unsigned i = 0; i < n; i++)
+			x[i] = halves(v, op, x[i]);
 	for (; n > 1; n /= 2)
 		for (unsigned i = 0; i < n / 2; i++)
 			x[i] = neighbours(v, op, x[2 * i], x[2 * i + 1], within);
 	for (; lanes > each; lanes /= 2) {
+		if (within && lanes > VEC_QUAD) {
+			x[0] = halves(v, op, x[0]);
+			continue;
+		}
 		kir_type_id half = kir_vector(v->f->module, (kir_elem)t.elem, lanes / 2);
 		kir_ref lo = e1(v->f, KIR_OP_half_lo, half, x[0]);
-		kir_ref hi = e1(v->f, KIR_OP_half_hi, half, x[0]);
 
-		x[0] = within && lanes > VEC_QUAD ? vec_combine(v, op, lo, hi)
-		                                  : neighbours(v, op, lo, hi, 0);
+		x[0] = neighbours(v, op, lo, e1(v->f, KIR_OP_half_hi, half, x[0]), 0);
 	}
 	return x[0];
 }

@@ -523,15 +523,45 @@ static bool narrows(const vec *v, const vec_group *g)
 	return some;
 }
 
+/* Whether s32 x has 8 bits that aren't 0 at most. */
+static bool is_low_byte(const kir_func *f, kir_ref x)
+{
+	int64_t mask;
+
+	return kir_type_of(f, x)->elem == KIR_s32 && f->node[x].op == KIR_OP_and &&
+	       kir_is_const(f, kir_src(f, x, 1), &mask) && mask == 255;
+}
+
+/* Whether the group makes bytes of the lowest 8 bits of 32, two registers of them by one
+ * permutation (backends/x86/permute.c), and shuffles are short: elsewhere that gives 2 % at
+ * most, and twice the registers take a tenth longer to compile. */
+static bool drops_bits(const vec *v, const vec_group *g)
+{
+	bool some = false;
+
+	if (!vec_two_ports(v) || !(v->in->target->features & KIR_HAS_vbmi))
+		return false;
+	for (unsigned i = 0; i < g->n; i++) {
+		kir_ref n = g->node[i], x = kir_src(v->in, n, 0);
+		kir_elem e = (kir_elem)kir_type_of(v->in, n)->elem;
+
+		some |=
+		    v->in->node[n].op == KIR_OP_convert && e == KIR_u8 && is_low_byte(v->in, x);
+	}
+	return some;
+}
+
 /* Lanes of a group's vectors: as many as 32 bits have; where a table does all of it, or what
- * narrows is the most of it, 64. A vector has one scale of dequant's groups: of short ones no
- * more lanes than divide them. */
+ * narrows is the most of it, 64, and 32 where bytes are cut off. A vector has one scale of
+ * dequant's groups: of short ones no more lanes than divide them. */
 static int64_t lanes_of(const vec *v, const vec_group *g)
 {
-	int64_t lanes = g->cols % 64 == 0 && (g->table || narrows(v, g))
-	                    ? 64
-	                    : vec_chunk(g->cols, v->lanes);
+	int64_t lanes = vec_chunk(g->cols, v->lanes);
 
+	if (g->cols % 64 == 0 && (g->table || narrows(v, g)))
+		lanes = 64;
+	else if (g->cols % 32 == 0 && drops_bits(v, g))
+		lanes = 32;
 	for (unsigned i = 0; i < g->n; i++) {
 		int64_t group = v->in->node[g->node[i]].op == KIR_OP_dequant
 		                    ? kir_attr_of(v->in, g->node[i], KIR_ATTR_group)
@@ -592,6 +622,7 @@ static bool beside_loop(const vec *v, kir_ref n)
 static unsigned side_of(const vec *v, const group_run *run)
 {
 	unsigned reduces = 0, side = beside_loop(v, run->g->node[0]) ? 1 : SIDE_MAX;
+	unsigned wide = run->lanes > v->lanes ? (unsigned)(run->lanes / v->lanes) : 1;
 
 	for (unsigned i = 0; i < run->g->n; i++) {
 		reduces += vec_is_reduce(v->in, run->g->node[i]);
@@ -599,7 +630,7 @@ static unsigned side_of(const vec *v, const group_run *run)
 			return 1;
 	}
 	while (side > 1 && (side > run->g->rows || side * run->g->n > SIDE_OPS ||
-	                    side * reduces > 8 || run->lanes > v->lanes))
+	                    side * reduces * wide > 8 || wide > 2))
 		side /= 2;
 	return side;
 }

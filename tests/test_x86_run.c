@@ -337,6 +337,9 @@ static void test_lanes(void **state)
 		  "%e = zip.lo %c, %d : s8<32>\n%f = zip.hi %c, %d : s8<32>\n"
 		  "%r = join %e, %f : s8<64>",
 		  0 },
+		/* the lowest bytes of two registers */
+		{ "s32", "s32", "u8", 32,
+		  "%a = and %v, 255 : s32<32>\n%r = convert %a : u8<32>", 0 },
 		{ "f32", "f32", "s32", 16, "%r = bitcast %v : s32<16>", 0 },
 		{ "s32", "s32", "u8", 64,
 		  "%a = half.lo %v : s32<32>\n%b = half.lo %a : s32<16>\n"

@@ -582,10 +582,10 @@ static LLVMValueRef convert(kll *l, kir_ref n)
 		return kx86_narrow(l, n);
 	if (kx86_by_parity(l->f, n))
 		return kx86_widen_by_parity(l, n);
-	LLVMValueRef words = lut_words(l, n);
+	LLVMValueRef words = lut_words(l, n), low = kx86_low_bytes(l, n);
 
-	if (words)
-		return words;
+	if (words || low)
+		return words ? words : low;
 	if (l->f->node[src].op == KIR_OP_x86_lut)
 		return widen_lut(l, n);
 	if (!has(l, KIR_HAS_avx512) || kll_elem(l, src) != KIR_f32 ||

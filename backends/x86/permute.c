@@ -87,3 +87,29 @@ LLVMValueRef kx86_one_permutation(kll *l, kir_ref n)
 	return LLVMBuildBitCast(l->b, kx86_permute(l, x, from),
 	                        kll_vec(kll_elem_type(l, kll_elem(l, n)), kll_own(l, n)), "");
 }
+
+/* By one permutation of both registers, three operations of an Intel core, where two
+ * conversions that narrow take four. */
+LLVMValueRef kx86_low_bytes(kll *l, kir_ref n)
+{
+	unsigned needs = KIR_HAS_avx512 | KIR_HAS_vbmi;
+	kir_ref x = kir_src(l->f, n, 0);
+	LLVMValueRef half[2], at[KX86_TABLE], r;
+	int64_t mask;
+
+	if ((l->f->target->features & needs) != needs || kll_lanes(l, n) != 32 ||
+	    kll_elem(l, n) != KIR_u8 || kll_elem(l, x) != KIR_s32 ||
+	    l->f->node[x].op != KIR_OP_and || !kir_is_const(l->f, kir_src(l->f, x, 1), &mask) ||
+	    mask != 255)
+		return NULL;
+	x = kir_src(l->f, x, 0);
+	for (unsigned i = 0; i < 2; i++)
+		half[i] =
+		    LLVMBuildBitCast(l->b, kll_lanes_of(l, l->val[x], NULL, 16 * i, 1, 16),
+		                     LLVMVectorType(l->i8, KX86_TABLE), "");
+	for (unsigned i = 0; i < KX86_TABLE; i++)
+		at[i] = LLVMConstInt(l->i8, 4 * i % 128, false);
+	r = kll_call(l, "llvm.x86.avx512.vpermi2var.qi.512", NULL, 0,
+	             (LLVMValueRef[]){ half[0], kx86_table(l, at), half[1] }, 3);
+	return kll_lanes_of(l, r, NULL, 0, 1, 32);
+}

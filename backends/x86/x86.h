@@ -22,6 +22,8 @@ LLVMValueRef kx86_permute(kll *l, LLVMValueRef x, const unsigned *from);
 
 /* permute.c: a join of bytes that come from one register as one permutation, or NULL. */
 LLVMValueRef kx86_one_permutation(kll *l, kir_ref n);
+/* A conversion of 32 lanes of 32 bits to their lowest bytes, or NULL. */
+LLVMValueRef kx86_low_bytes(kll *l, kir_ref n);
 
 /* narrow.c: 64 lanes of f32 to bytes. */
 #define KX86_NARROW 64

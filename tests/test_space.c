@@ -323,6 +323,38 @@ static void blocks_are_for_tiles(void **state)
 	}
 }
 
+/* Rows of index lists come in strips or whole; the way that isn't the default is tried, where
+ * there are two: with tiles, of what bf16 holds. */
+static void rows_of_index_lists_come_in_two_ways(void **state)
+{
+	static const struct {
+		const char *target, *cache;
+		int heads, widen;
+	} rows[] = { { "amx", "fp8_ds_mla", 16, KIR_widen_off },
+		     { "amx", "mla_bf16", 32, KIR_widen_on },
+		     { "avx512-bf16", "fp8_ds_mla", 16, 0 } };
+	char text[200];
+
+	(void)state;
+	for (int i = 0; i < 3; i++) {
+		unsigned tried = 0, other = 0;
+
+		snprintf(text, sizeof text,
+		         "attn q=bf16 kv=%s heads=%d:1 dim=576:512 page=64 sparse=2048 batch=1 "
+		         "ctx=8192",
+		         rows[i].cache, rows[i].heads);
+		made x = make(text, rows[i].target, "kv_tile=64");
+
+		assert_true(x.ok);
+		for (unsigned c = 0; c < x.s.n; c++) {
+			tried += x.s.at[c].widen && x.s.at[c].widen == rows[i].widen;
+			other += x.s.at[c].widen && x.s.at[c].widen != rows[i].widen;
+		}
+		assert_true(!other && !tried == !rows[i].widen);
+		release(&x);
+	}
+}
+
 /* In a prefill in tile registers products in bf16 are all that is tried beside what auto takes:
  * of bytes, both of scores and of weights. */
 static void tiles_have_two_arithmetics(void **state)
@@ -490,6 +522,7 @@ int main(void)
 		cmocka_unit_test(no_arithmetic_is_less_exact_than_auto),
 		cmocka_unit_test(nothing_is_hinted_that_isnt_fetched),
 		cmocka_unit_test(blocks_are_for_tiles),
+		cmocka_unit_test(rows_of_index_lists_come_in_two_ways),
 		cmocka_unit_test(tiles_have_two_arithmetics),
 		cmocka_unit_test(chunks_of_products_are_possible_ones),
 		cmocka_unit_test(given_knobs_dont_vary),

@@ -20,6 +20,7 @@ typedef struct maker {
 	kir_elem elem[2]; /* of keys, values; of a product's rows, weights */
 	int64_t page, run, group, kv_heads; /* run: tokens that a tile of keys divides */
 	bool prefill;
+	bool rows; /* of index lists, which knob widen brings in two ways */
 	kt_space *s;
 } maker;
 
@@ -118,8 +119,10 @@ static bool makes_sense(const maker *m, const char *knob, const char *word, size
 		       m->group * (m->prefill ? 2 : 1) % (m->f->target->vector_bits / 32) == 0;
 	if (!strcmp(knob, "q_block") || !strcmp(knob, "kv_chunk"))
 		return has_blocks(m) && (*word != '0' || !strcmp(knob, "q_block"));
+	if (!strcmp(knob, "widen") && m->rows) /* what auto isn't (passes/expand_tiles.c) */
+		return n == (m->group <= 16 ? 3 : 2);
 	if (!strcmp(knob, "widen")) /* auto is on where blocks are tried */
-		return has_blocks(m) && n == 3 &&
+		return has_blocks(m) && m->prefill && n == 3 &&
 		       (is_small_float(m->elem[0]) || is_small_float(m->elem[1]));
 	if (!strcmp(knob, "pipeline"))
 		return has_blocks(m);
@@ -207,11 +210,11 @@ static double product(const kt_space *s)
 }
 
 /* What no pass needs to be asked about. */
-static bool is_possible(const kir_sched *x)
+static bool is_possible(const kt_space *s, const kir_sched *x)
 {
 	if (x->prefetch == KIR_prefetch_off && x->hint)
 		return false;
-	if (x->q_block < 2 && (x->kv_chunk || x->widen))
+	if (x->q_block < 2 && (x->kv_chunk || (x->widen && !s->rows)))
 		return false;
 	if (x->kv_chunk && x->kv_tile && x->kv_chunk % x->kv_tile)
 		return false;
@@ -239,7 +242,7 @@ static bool walk(const kt_space *s, const kir_sched *first,
 
 		for (unsigned i = 0; i < s->nknob; i++)
 			*kir_sched_knob(&x, s->knob[i]) = s->value[i][at[i]];
-		if ((is_first || is_possible(&x)) && !each(to, &x))
+		if ((is_first || is_possible(s, &x)) && !each(to, &x))
 			return false;
 		while (k < s->nknob && ++at[k] == s->nvalue[k])
 			at[k++] = 0;
@@ -325,6 +328,9 @@ static void look_at_cache(maker *m, kir_ref n)
 	if (m->f->node[n].op != KIR_OP_attention)
 		return;
 	m->run = kir_key_run(m->f, n);
+	m->rows = m->s->rows = m->f->target && m->f->target->features & KIR_HAS_amx_tile &&
+	                       kir_operand(m->f, n, "index") && !kir_operand(m->f, n, "v") &&
+	                       (m->elem[0] == KIR_bf16 || is_small_float(m->elem[0]));
 	out = kir_type_of(m->f, kir_operand(m->f, n, "out"));
 	m->group = k->dim[1] > 0 ? out->dim[1] / k->dim[1] : 1;
 }

@@ -19,6 +19,7 @@ typedef struct kt_space {
 	unsigned knob[kir_nknobs];
 	unsigned nvalue[kir_nknobs]; /* their values                          */
 	int value[kir_nknobs][16];
+	bool rows;    /* of index lists: knob widen says how they are brought, without blocks */
 	bool nothing; /* varies: no mistake of anyone's, but no space either */
 } kt_space;
 

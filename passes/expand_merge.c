@@ -19,6 +19,16 @@ static kir_ref seen(kir_func *f, kir_ref lse)
 	return e3(f, KIR_OP_select, t, none, f32c(f, -INFINITY), lse);
 }
 
+/* Rows of a part for the sum. One that saw nothing may hold anything: a weight of 0 makes no 0
+ * of a NaN or an infinity. */
+static kir_ref written(kir_func *f, kir_ref part, kir_ref lse)
+{
+	kir_type_id t = f->node[lse].type;
+	kir_ref none = e2(f, KIR_OP_eq, i1_like(f, t), lse, f32c(f, -INFINITY));
+
+	return e3x(f, KIR_OP_select, f->node[part].type, none, f32c(f, 0), part, 0);
+}
+
 /* The sum's log-sum-exps; where no part saw anything, the largest that one of them said. */
 static kir_ref told(kir_func *f, softmax_state s, kir_ref largest)
 {
@@ -57,7 +67,9 @@ bool expand_merge(const kir_func *in, kir_ref n, kir_func *f, kir_ref *map, kir_
 	    kir_emit(f, KIR_OP_load, row, (kir_ref[]){ lses, lp + 1, t, zero }, 4, NULL);
 	kir_ref most = lse ? e2(f, KIR_OP_max, row, lp + 1 + width, x) : 0;
 
-	s = softmax_join(f, softmax_from(lp + 2, 1), &o, seen(f, x));
+	x = seen(f, x);
+	o = written(f, o, x);
+	s = softmax_join(f, softmax_from(lp + 2, 1), &o, x);
 	softmax_list(&s, carry);
 	if (lse)
 		carry[width - 1] = most;

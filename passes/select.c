@@ -41,11 +41,17 @@ static bool whole_register(const kir_func *f, kir_ref n)
 	return lanes_of(f, n) * 32 == f->target->vector_bits;
 }
 
+/* Whether a dp takes so many elements of each factor for a lane. */
+static bool takes_each(const kir_func *f, kir_ref n, int64_t count)
+{
+	return lanes_of(f, kir_src(f, n, 1)) == count * lanes_of(f, n);
+}
+
 static bool fits_dpbusd(const kir_func *f, kir_ref n)
 {
 	kir_elem a = elem_of(f, n, 1), b = elem_of(f, n, 2);
 
-	return whole_register(f, n) &&
+	return whole_register(f, n) && takes_each(f, n, 4) &&
 	       ((a == KIR_u8 && b == KIR_s8) || (a == KIR_s8 && b == KIR_u8));
 }
 
@@ -60,7 +66,7 @@ static kir_ref emit_dpbusd(const kir_func *in, kir_ref n, kir_func *out, const k
 static bool fits_dpbf16(const kir_func *f, kir_ref n)
 {
 	return whole_register(f, n) && elem_of(f, n, 1) == KIR_bf16 &&
-	       elem_of(f, n, 2) == KIR_bf16;
+	       elem_of(f, n, 2) == KIR_bf16 && takes_each(f, n, 2);
 }
 
 static kir_ref emit_dpbf16(const kir_func *in, kir_ref n, kir_func *out, const kir_ref *map)
@@ -71,7 +77,8 @@ static kir_ref emit_dpbf16(const kir_func *in, kir_ref n, kir_func *out, const k
 
 static bool fits_fma(const kir_func *f, kir_ref n)
 {
-	return elem_of(f, n, 1) == KIR_f32 && elem_of(f, n, 2) == KIR_f32;
+	return elem_of(f, n, 1) == KIR_f32 && elem_of(f, n, 2) == KIR_f32 &&
+	       takes_each(f, n, 1);
 }
 
 static kir_ref emit_fma(const kir_func *in, kir_ref n, kir_func *out, const kir_ref *map)

@@ -4,11 +4,14 @@
 #define KVJIT_TESTS_SUPPORT_RANDOM_H
 
 enum {
-	SUPPORT_RANDOM_TEXT = 800,
+	SUPPORT_RANDOM_TEXT = 1600,
 	/* Seeds from here on: keys whose scales are of groups of tokens. */
 	SUPPORT_TOKEN_SCALES = 1000000,
 	/* What tile registers take, and the knobs they read. */
-	SUPPORT_TILES = 2000000
+	SUPPORT_TILES = 2000000,
+	/* Formats that are written down, masks and scores of random expressions, index lists.
+	 */
+	SUPPORT_WRITTEN = 3000000
 };
 
 /* Problem `seed`: attention three times of four, else a writer, a transcode, an indexer, a

@@ -30,7 +30,7 @@
 
 #include <cmocka.h>
 
-enum { PROBLEMS = 80, EACH = 3, TOKEN_PROBLEMS = 10, TILE_PROBLEMS = 16 };
+enum { PROBLEMS = 80, EACH = 3, TOKEN_PROBLEMS = 10, TILE_PROBLEMS = 16, WRITTEN = 8 };
 
 /* -- running ----------------------------------------------------------------------------- */
 
@@ -188,6 +188,19 @@ static void test_token_scales(void **state)
 		run(SUPPORT_TOKEN_SCALES + i, &ran, &refusals);
 	printf("%u kernels ran, %u were refused\n", ran, refusals);
 	assert_true(refusals * 2 < ran); /* tiles that don't divide what shares scales */
+}
+
+static void test_written(void **state)
+{
+	unsigned ran = 0, refusals = 0;
+
+	(void)state;
+	if (one_was_asked_for() || ran_before())
+		return;
+	for (unsigned i = 0; i < WRITTEN; i++)
+		run(SUPPORT_WRITTEN + i, &ran, &refusals);
+	printf("%u kernels ran, %u were refused\n", ran, refusals);
+	assert_true(refusals * 2 < ran);
 }
 
 static char *slurp(const char *dir, const char *name)
@@ -371,7 +384,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_bugs),   cmocka_unit_test(test_threads),
 		cmocka_unit_test(test_random), cmocka_unit_test(test_token_scales),
-		cmocka_unit_test(test_tiles),
+		cmocka_unit_test(test_tiles),  cmocka_unit_test(test_written),
 	};
 	return cmocka_run_group_tests(tests, set_up, tear_down);
 }

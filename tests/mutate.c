@@ -17,6 +17,8 @@
  * A mutant depends on its seed and the file's text alone. Each file has a process of its own;
  * one that crashes is told and the next mutant goes on in another.
  */
+#include "support_blob.h"
+
 #include "../ir/format.h"
 #include "../ir/kir.h"
 #include "../passes/passes.h"
@@ -71,6 +73,7 @@ struct about {
 	unsigned long seed;  /* of the mutant at work                */
 	unsigned long taken; /* mutants that verified                */
 	unsigned long run;   /* mutants that the interpreter ran     */
+	unsigned long code;  /* mutants whose code ran               */
 	unsigned long told;  /* mutants that were told as failures   */
 	char stage[64];
 };
@@ -382,6 +385,49 @@ static void run_passes(const char *path, const char *text, const char *list, boo
 	kir_module_free(m);
 }
 
+/* Whether some exp2 is a polynomial of its own, whose errors the interpreter doesn't have. */
+static bool is_rough(const kir_func *f)
+{
+	for (kir_ref n = 1; n < f->nnode; n++)
+		if (f->node[n].op == KIR_OP_exp2 && kir_attr_of(f, n, KIR_ATTR_degree))
+			return true;
+	return false;
+}
+
+/* What the backend makes of the function, once it is lowered, computes what the interpreter
+ * does. */
+static void run_code(const char *path, const char *text)
+{
+	const kbe_backend *x86 = support_backend("x86");
+	double tol = 0.02; /* what is rounded to integers may go the other way */
+	kir_diag d = { 0 };
+	kpass_options o = { 0 };
+	kbe_blob blob = { 0 };
+	kir_module *m = kir_parse(text, strlen(text), &d);
+	kir_func *f;
+
+	snprintf(about->stage, sizeof about->stage, "code");
+	if (x86 && m && support_runs(m->func[0]->target->name) &&
+	    (f = kpass_run(m->func[0], &o, &d)) && !is_rough(f) && can_run(f)) {
+		sample *a = arguments(f, &d), *b = a ? sample_copy(a) : NULL;
+		char buf[2048];
+		bool ok = b && kref_run(f, a->arg, KREF_ROUND, NULL, &d), made;
+
+		made = ok && x86->compile(f, &blob, &d);
+		if (made && support_call(f, &blob, b->arg)) {
+			forget_nans(f, a, b);
+			ok = sample_same(f, a, b, tol, &d);
+			about->code++;
+		}
+		if (!ok || (!made && (!d.n || strstr(d.at[0].msg, "LLVM"))))
+			tell(path, kir_diag_text(&d, buf, sizeof buf), text);
+		sample_free(a);
+		sample_free(b);
+		free(blob.bytes);
+	}
+	kir_module_free(m);
+}
+
 static void try_mutant(const char *path, const char *text)
 {
 	kir_diag d = { 0 };
@@ -408,6 +454,8 @@ static void try_mutant(const char *path, const char *text)
 		if (kpass_table[i].from == level)
 			run_passes(path, text, kpass_table[i].name, runs);
 	run_passes(path, text, NULL, runs);
+	if (runs && (!about->seed || getenv("KVJIT_LONG")))
+		run_code(path, text);
 }
 
 /* -- files -- */
@@ -489,8 +537,8 @@ int main(int argc, char **argv)
 		}
 		free(input);
 	}
-	printf("%d files, %lu mutants verified, %lu of them ran, %lu failures\n", argc - 1,
-	       about->taken, about->run, about->told);
+	printf("%d files, %lu mutants verified, %lu of them ran, %lu as code, %lu failures\n",
+	       argc - 1, about->taken, about->run, about->code, about->told);
 	if (about->told)
 		printf("again: KVJIT_SHOW=1 KVJIT_SEED=N KVJIT_MUTANTS=1 %s FILE\n", argv[0]);
 	return about->told || !about->taken;

@@ -233,7 +233,7 @@ double kir_pow2_ceil(double x)
 
 	if (isnan(x) || isinf(x))
 		return fabs(x);
-	if (!(x > 0))
+	if (!(x > ldexp(1, -127)))
 		return ldexp(1, -127);
 	double part = frexp(x, &exp);
 

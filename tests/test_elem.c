@@ -323,6 +323,8 @@ static void test_pow2_ceil(void **state)
 		assert_true(kir_pow2_ceil(nextafterf(two_k, 0)) == two_k);
 	}
 	assert_true(kir_pow2_ceil(0) == 0x1p-127);
+	assert_true(kir_pow2_ceil(0x1p-130) == 0x1p-127); /* the least that e8m0 has */
+	assert_true(kir_pow2_ceil(0x1.8p-127) == 0x1p-126);
 	assert_true(isnan(kir_pow2_ceil(NAN)));
 }
 

@@ -514,24 +514,31 @@ static bool check_parts(kir_checker *c, kir_ref n)
 	                   kir_check_cache_write(c, n, fmt)));
 }
 
-/* An indexer's keys with a scale for each group have whole groups. */
-static bool check_key_groups(kir_checker *c, kir_ref n)
-{
-	kir_ref ks = kir_operand(c->f, n, "ks");
-	int64_t dim = kir_type_of(c->f, kir_operand(c->f, n, "q"))->dim[2];
-	const kir_type *t = kir_type_of(c->f, ks);
-
-	if (!ks || t->rank == 3 || (t->dim[3] > 0 && dim > 0 && dim % t->dim[3] == 0))
-		return true;
-	return kir_complain(c, n, "ks=%s: %lld scales a key don't divide its %lld elements",
-	                    kir_value_text(c, ks), (long long)t->dim[3], (long long)dim);
-}
-
 static const kir_format *format_of(const kir_checker *c, kir_ref n)
 {
 	int64_t at = kir_attr_of(c->f, n, KIR_ATTR_format);
 
 	return at >= 0 && at < c->f->module->nformat ? c->f->module->format[at] : NULL;
+}
+
+/* An indexer's keys are as long as its queries, and have whole groups where each has a scale.
+ */
+static bool check_keys(kir_checker *c, kir_ref n)
+{
+	const kir_format *fmt = format_of(c, n);
+	const kir_type *k = kir_type_of(c->f, kir_operand(c->f, n, "k"));
+	int64_t keys = k->dim[3] * (fmt ? kir_side_per(&fmt->side[0]) : 1);
+	kir_ref ks = kir_operand(c->f, n, "ks");
+	int64_t dim = kir_type_of(c->f, kir_operand(c->f, n, "q"))->dim[2];
+	const kir_type *t = kir_type_of(c->f, ks);
+
+	if (keys > 0 && dim > 0 && keys != dim)
+		return kir_complain(c, n, "keys have %lld elements, q %lld", (long long)keys,
+		                    (long long)dim);
+	if (!ks || t->rank == 3 || (t->dim[3] > 0 && dim > 0 && dim % t->dim[3] == 0))
+		return true;
+	return kir_complain(c, n, "ks=%s: %lld scales a key don't divide its %lld elements",
+	                    kir_value_text(c, ks), (long long)t->dim[3], (long long)dim);
 }
 
 static bool check_sizes(kir_checker *c, kir_ref n)
@@ -541,7 +548,7 @@ static bool check_sizes(kir_checker *c, kir_ref n)
 		return check_heads(c, n) && check_plan_rows(c, n) &&
 		       kir_check_attention(c, n, format_of(c, n));
 	case KIR_OP_quantize: return check_quantize(c, n);
-	case KIR_OP_index_topk: return check_key_groups(c, n);
+	case KIR_OP_index_topk: return check_keys(c, n);
 	case KIR_OP_gemm: return kir_check_gemm(c, n);
 	case KIR_OP_relayout: return kir_check_relayout(c, n);
 	case KIR_OP_transcode: return kir_check_transcode(c, n);

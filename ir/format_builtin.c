@@ -82,19 +82,22 @@ static const char *const places[] = { "native", "inline", "split", "nhd", "hnd",
 static const char *const applies[] = { "div", "rcp", NULL };
 static const char *const rounds[] = { "even", "away", "zero", NULL };
 
-/* What hosts call formats: the format their paged cache of that name has. */
+/* What hosts call formats: the format their paged cache of that name has. Words may follow, as
+ * a host's layout is an option of its own; a place among them is taken instead of the name's.
+ */
 static const struct host_name {
 	const char *name, *means;
+	int place;
 } host_names[] = {
-	{ "auto", "bf16" },
-	{ "bfloat16", "bf16" },
-	{ "float16", "f16" },
-	{ "fp8", "e4m3/tensor" },
-	{ "fp8_e4m3", "e4m3/tensor" },
-	{ "fp8_e5m2", "e5m2/tensor" },
-	{ "int8_per_token_head", "int8/token-head/inline" },
-	{ "fp8_per_token_head", "e4m3/token-head/inline" },
-	{ "int4_per_token_head", "uint4/token-head/inline/rotated" },
+	{ "auto", "bf16", PLACE_NATIVE },
+	{ "bfloat16", "bf16", PLACE_NATIVE },
+	{ "float16", "f16", PLACE_NATIVE },
+	{ "fp8", "e4m3", PLACE_NATIVE },
+	{ "fp8_e4m3", "e4m3", PLACE_NATIVE },
+	{ "fp8_e5m2", "e5m2", PLACE_NATIVE },
+	{ "int8_per_token_head", "int8/token-head", PLACE_INLINE },
+	{ "fp8_per_token_head", "e4m3/token-head", PLACE_INLINE },
+	{ "int4_per_token_head", "uint4/token-head/rotated", PLACE_INLINE },
 };
 
 /* Records that the words don't compose: one KV head, keys in parts, values that are the first
@@ -283,11 +286,9 @@ static const char *contradiction(const spec *f)
 	return NULL;
 }
 
-static bool read_spec(spec *f, const char *name)
+/* Words with '/' between them, the first an element unless there is one already. */
+static bool read_words(spec *f, const char *s)
 {
-	const char *s = name;
-
-	*f = (spec){ .gran = -1, .place = -1, .apply = -1, .round = -1, .rule = -1 };
 	for (;;) {
 		size_t n = strcspn(s, "/");
 
@@ -295,13 +296,36 @@ static bool read_spec(spec *f, const char *name)
 		if (!(f->elem ? read_word(f, s, n) : read_elem(f, s, n)))
 			return false;
 		if (!s[n])
-			break;
+			return true;
 		s += n + 1;
 	}
+}
+
+/* The host's name that `name` begins with, NULL if none; *rest: the words behind it, or NULL.
+ */
+static const struct host_name *find_host(const char *name, const char **rest)
+{
+	size_t n = strcspn(name, "/");
+
+	*rest = name[n] ? name + n + 1 : NULL;
+	for (size_t i = 0; i < sizeof(host_names) / sizeof(host_names[0]); i++)
+		if (strlen(host_names[i].name) == n && !memcmp(host_names[i].name, name, n))
+			return &host_names[i];
+	return NULL;
+}
+
+static bool read_spec(spec *f, const char *name)
+{
+	const char *rest;
+	const struct host_name *host = find_host(name, &rest);
+
+	*f = (spec){ .gran = -1, .place = -1, .apply = -1, .round = -1, .rule = -1 };
+	if (!read_words(f, host ? host->means : name) || (host && rest && !read_words(f, rest)))
+		return false;
 	if (f->gran < 0)
 		f->gran = default_gran(f);
 	if (f->place < 0)
-		f->place = PLACE_NATIVE;
+		f->place = host ? host->place : PLACE_NATIVE;
 	if (f->place == PLACE_NHD)
 		f->place = PLACE_SPLIT; /* two names of one thing */
 	if (f->apply < 0)
@@ -512,7 +536,7 @@ static void refuse(const spec *f, const char *name, kir_diag *d)
 	kir_error(d, 0, 0,
 	          "ELEM: bf16 f16 int8 e4m3 e5m2 e4m3fnuz e5m2fnuz int4 uint4 e2m1 "
 	          "mxfp8[/ceil|ocp] mxfp4[/ceil|ocp|near] nvfp4[/4over6]");
-	kir_error(d, 0, 0, "a host's name: %s", hosts.text);
+	kir_error(d, 0, 0, "a host's name, words as above behind it: %s", hosts.text);
 	kir_error(d, 0, 0, "a record for one KV head: %s", records.text);
 	free(hosts.text);
 	free(records.text);
@@ -529,7 +553,6 @@ const kir_format *kir_format_get(kir_module *m, const char *name, kir_diag *d)
 {
 	const kir_format *f = kir_format_find(m, name);
 	kir_text canonical = { 0 };
-	const char *means = name;
 	spec s;
 
 	if (f)
@@ -537,10 +560,7 @@ const kir_format *kir_format_get(kir_module *m, const char *name, kir_diag *d)
 	for (size_t i = 0; i < sizeof(wholes) / sizeof(wholes[0]); i++)
 		if (!strcmp(wholes[i].name, name))
 			return parse_whole(m, &wholes[i], d);
-	for (size_t i = 0; i < sizeof(host_names) / sizeof(host_names[0]); i++)
-		if (!strcmp(host_names[i].name, name))
-			means = host_names[i].means;
-	if (!read_spec(&s, means)) {
+	if (!read_spec(&s, name)) {
 		refuse(&s, name, d);
 		return NULL;
 	}

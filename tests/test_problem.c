@@ -426,6 +426,12 @@ static void test_errors(void **state)
 		{ "attn kv= heads=8", 6, "kv needs a value" },
 		{ OK "kv_tile", 37, "kv_tile needs a value" },
 		{ "attn kv=fp7 heads=8 dim=64 page=16", 9, "no format is called 'fp7'" },
+		{ "attn kv=int8_per_token_head/head heads=8 dim=64 page=16", 9,
+		  "no format is called 'int8_per_token_head/head' ('head' is none of the words "
+		  "below, or the second of its kind)" },
+		{ "attn kv=fp8/nhd/hnd heads=8 dim=64 page=16", 9,
+		  "no format is called 'fp8/nhd/hnd' ('hnd' is none of the words" },
+		{ "attn kv=fp8/ heads=8 dim=64 page=16", 9, "no format is called 'fp8/'" },
 		{ "attn kv=int8/c24 heads=8 dim=64 page=48", 9,
 		  "no format is called 'int8/c24' (N of cN is a multiple of 16 from 16 to "
 		  "256)" },

@@ -114,5 +114,8 @@ bool kir_check_attention(kir_checker *c, kir_ref n, const kir_format *f)
 	if (out->dim[2] != dim[1])
 		return kir_complain(c, n, "out has rows of %lld elements, values have %lld",
 		                    (long long)out->dim[2], (long long)dim[1]);
+	for (int side = 0; f && side < KIR_SIDES; side++)
+		if (!kir_check_scales(c, n, f, "", side))
+			return false;
 	return true;
 }

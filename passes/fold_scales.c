@@ -143,7 +143,7 @@ static kir_ref columns(kir_func *f, kir_ref x, int64_t start, int64_t cols)
 
 	if (kir_type_of(f, x)->dim[1] == cols)
 		return x;
-	if (d.op == KIR_OP_convert) {
+	if (d.op == KIR_OP_convert && kir_type_of(f, kir_src(f, x, 0))->rank) {
 		src[0] = columns(f, kir_src(f, x, 0), start, cols);
 		return kir_emit(f, KIR_OP_convert, t, src, 1, d.attr);
 	}
@@ -172,8 +172,10 @@ static kir_ref column(kir_func *f, kir_ref d, int64_t g)
 	kir_node n = f->node[d];
 	kir_ref x[2];
 
-	if (n.op != KIR_OP_convert && n.op != KIR_OP_bitcast &&
-	    (n.op != KIR_OP_and || kir_type_of(f, kir_src(f, d, 1))->rank))
+	/* of a tile of as many columns: not of a scalar, nor of what other elements lie in */
+	if (n.nsrc == 0 || kir_type_of(f, kir_src(f, d, 0))->dim[1] != t->dim[1] ||
+	    (n.op != KIR_OP_convert && n.op != KIR_OP_bitcast &&
+	     (n.op != KIR_OP_and || kir_type_of(f, kir_src(f, d, 1))->rank)))
 		return e1(f, KIR_OP_reshape, vt, columns(f, d, g, 1));
 	x[1] = kir_src(f, d, 1);
 	x[0] = column(f, kir_src(f, d, 0), g);

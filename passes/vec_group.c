@@ -293,8 +293,9 @@ static kir_ref lane_index(vec *v, kir_ref n, const place *p, kir_type_id t)
 	kir_elem e = (kir_elem)nt->elem;
 	bool rows = nt->rank > 1 && kir_attr_of(v->in, n, KIR_ATTR_axis) == 0;
 	vec_ix base = rows ? p->r : p->c;
-	kir_ref b =
-	    base.var ? as_elem(v->f, vec_ref(v, base), e) : kir_const_i(v->f, e, base.k);
+	kir_ref b = base.var          ? as_elem(v->f, vec_ref(v, base), e)
+	            : kir_is_float(e) ? kir_const_f(v->f, e, (double)base.k)
+	                              : kir_const_i(v->f, e, base.k);
 
 	if (rows)
 		return e1(v->f, KIR_OP_splat, t, b);

@@ -431,8 +431,18 @@ static inline kir_ref kir_src(const kir_func *f, kir_ref n, unsigned i)
 	return i < f->node[n].nsrc ? f->srcs[f->node[n].src + i] : 0;
 }
 
+/* How many regions n opens: 2 for an `if` or an `attention`, 1 for a loop, 0 for most. */
+static inline unsigned kir_regions(const kir_func *f, kir_ref n)
+{
+	unsigned flags = kir_ops[f->node[n].op].flags;
+
+	return flags & KIR_REGION2 ? 2 : flags & KIR_REGION ? 1 : 0;
+}
+
 /* The buffer behind views: a param or a local. */
 kir_ref kir_root(const kir_func *f, kir_ref buffer);
+/* The parameter that node n is: its index in f->param; -1: another node. */
+int kir_param_index(const kir_func *f, kir_ref n);
 static inline const kir_type *kir_type_of(const kir_func *f, kir_ref n)
 {
 	return &f->module->type[f->node[n].type];
@@ -466,8 +476,9 @@ bool kir_is_amx(kir_op op); /* one of the amx.* ops */
 
 /* The yield or ret that ends the region n stands in. */
 kir_ref kir_region_yield(const kir_func *f, kir_ref n);
-/* First node after the region op's last yield and results: the end of its extent. */
-kir_ref kir_region_end(const kir_func *f, kir_ref op);
+/* The end of n's extent, the first node behind it and all that it opens, results too: n + 1
+ * where it opens nothing. Walks through what it opens. */
+kir_ref kir_region_end(const kir_func *f, kir_ref n);
 /* What an index counts by which a region of attention reads memory: floor(x / div), where x is
  * less than the number of such things; `nothing`: it is in [0, below), or below is 0 and
  * nothing is known. */

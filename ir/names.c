@@ -98,14 +98,14 @@ static uint32_t unique(struct table *t, const char *name)
 }
 
 /* Functions nested deeper than the verifier allows keep the names of the regions too deep. */
-static void follow_regions(struct table *t, kir_op op)
+static void follow_regions(struct table *t, const kir_func *f, kir_ref n)
 {
-	unsigned flags = kir_ops[op].flags;
-	if ((flags & (KIR_REGION | KIR_REGION2)) && t->depth < KIR_MAX_DEPTH) {
+	unsigned regions = kir_regions(f, n);
+	if (regions && t->depth < KIR_MAX_DEPTH) {
 		t->region[t->depth].mark = t->nscope;
-		t->region[t->depth++].left = flags & KIR_REGION2 ? 2 : 1;
+		t->region[t->depth++].left = regions;
 	}
-	if (op != KIR_OP_yield || !t->depth)
+	if (f->node[n].op != KIR_OP_yield || !t->depth)
 		return;
 	while (t->nscope > t->region[t->depth - 1].mark)
 		t->scope[--t->nscope]->taken = false;
@@ -128,7 +128,7 @@ void kir_names_make(kir_names *names, const kir_func *f)
 	kir_text_add(&names->pool, "?%c", 0);
 	for (kir_ref n = 1; n < f->nnode; n++) {
 		const kir_node *x = &f->node[n];
-		follow_regions(&t, (kir_op)x->op);
+		follow_regions(&t, f, n);
 		if (!x->type || x->op == KIR_OP_const)
 			continue;
 		if (usable(x->name)) {

@@ -267,7 +267,7 @@ static void print_yield(struct printer *p, kir_ref n)
 	p->indent -= 2;
 	start(p);
 	kir_text_add(p->out, "}");
-	if ((kir_ops[op].flags & KIR_REGION2) && !r->first) {
+	if (kir_regions(p->f, r->op) == 2 && !r->first) {
 		r->first = n;
 		p->indent += 2;
 		if (op == KIR_OP_if)

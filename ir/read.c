@@ -106,13 +106,8 @@ kir_amx kir_amx_shape(const kir_func *f, int64_t t)
 kir_ref kir_region_yield(const kir_func *f, kir_ref n)
 {
 	for (unsigned depth = 0;; n++) {
-		uint16_t flags = kir_ops[f->node[n].op].flags;
-
-		if (flags & KIR_REGION)
-			depth++;
-		if (flags & KIR_REGION2)
-			depth += 2;
-		if (flags & KIR_ENDS && depth-- == 0)
+		depth += kir_regions(f, n);
+		if (kir_ops[f->node[n].op].flags & KIR_ENDS && depth-- == 0)
 			return n;
 	}
 }
@@ -122,11 +117,7 @@ kir_ref kir_region_end(const kir_func *f, kir_ref op)
 	unsigned open = 0;
 	kir_ref n = op;
 	do {
-		unsigned flags = kir_ops[f->node[n].op].flags;
-		if (flags & KIR_REGION)
-			open++;
-		if (flags & KIR_REGION2)
-			open += 2;
+		open += kir_regions(f, n);
 		if (f->node[n].op == KIR_OP_yield && open)
 			open--;
 		n++;
@@ -195,4 +186,9 @@ kir_ref kir_root(const kir_func *f, kir_ref buffer)
 	while (f->node[buffer].op == KIR_OP_view)
 		buffer = kir_src(f, buffer, 0);
 	return buffer;
+}
+
+int kir_param_index(const kir_func *f, kir_ref n)
+{
+	return f->node[n].op == KIR_OP_param ? (int)f->node[n].attr[0] : -1;
 }

@@ -295,7 +295,7 @@ static void pop(struct scopes *s, kir_ref n)
 	kir_op op = (kir_op)s->f->node[r->op].op;
 	s->open[r->id] = false;
 	s->c->local_bytes = r->local_bytes;
-	if ((kir_ops[op].flags & KIR_REGION2) && !r->first) {
+	if (kir_regions(s->f, r->op) == 2 && !r->first) {
 		r->first = n;
 		r->id = ++s->nregion;
 		s->open[r->id] = true;
@@ -444,12 +444,11 @@ static bool check_node(struct scopes *s, kir_ref n)
 		good = check_for(s, n);
 	else if (good)
 		good = kir_check_op(s->c, n);
-	unsigned flags = kir_ops[x->op].flags;
 	if (x->op == KIR_OP_ret)
 		s->returned = true;
 	if (x->op == KIR_OP_yield)
 		pop(s, n);
-	if (flags & (KIR_REGION | KIR_REGION2))
+	if (kir_regions(s->f, n))
 		return (x->op != KIR_OP_for || x->nsrc >= 2) && push(s, n);
 	return true;
 }

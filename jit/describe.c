@@ -236,18 +236,12 @@ static bool add_phase(kvjit_kernel *k, const kir_func *f, kir_ref loop, kir_diag
 		          KVJIT_MAX_PHASES);
 		return false;
 	}
-	p->param = -1;
-	if (!kir_is_const(f, hi, &p->n)) {
-		for (unsigned i = 0; i < f->nparam; i++)
-			if (f->param[i].node == hi)
-				p->param = (int)i;
-		if (p->param < 0) {
-			kir_error(d, 0, 0,
-			          "@%s: the bound of a top-level loop must be a "
-			          "parameter or a literal",
-			          f->name);
-			return false;
-		}
+	p->param = kir_param_index(f, hi);
+	if (p->param < 0 && !kir_is_const(f, hi, &p->n)) {
+		kir_error(d, 0, 0,
+		          "@%s: the bound of a top-level loop must be a parameter or a literal",
+		          f->name);
+		return false;
 	}
 	k->nphase++;
 	return true;
@@ -255,13 +249,9 @@ static bool add_phase(kvjit_kernel *k, const kir_func *f, kir_ref loop, kir_diag
 
 static bool find_phases(kvjit_kernel *k, const kir_func *f, kir_diag *d)
 {
-	for (kir_ref n = 1; n < f->nnode;) {
-		unsigned flags = kir_ops[f->node[n].op].flags;
-
+	for (kir_ref n = 1; n < f->nnode; n = kir_region_end(f, n))
 		if (f->node[n].op == KIR_OP_for && kir_for_par(f, n) && !add_phase(k, f, n, d))
 			return false;
-		n = flags & (KIR_REGION | KIR_REGION2) ? kir_region_end(f, n) : n + 1;
-	}
 	return true;
 }
 
@@ -420,16 +410,13 @@ static bool check_planned(const kvjit_kernel *k, kir_diag *d)
 static void find_pitches(kvjit_kernel *k, const kir_func *ir)
 {
 	for (kir_ref n = 1; n < ir->nnode; n++) {
-		kir_ref root = kir_root(ir, n);
-		int s;
+		int i = kir_param_index(ir, kir_root(ir, n)), s;
 
 		if (ir->node[n].op != KIR_OP_view ||
 		    (s = kir_row_stride(kir_type_of(ir, n))) < 0)
 			continue;
-		for (unsigned i = 0; i < ir->nparam; i++)
-			if (ir->param[i].node == root && ir->param[i].dir == KIR_IN &&
-			    k->slot[i].grain == KIR_PITCH_MIN)
-				k->slot[i].pitch |= (uint8_t)(1u << s);
+		if (i >= 0 && ir->param[i].dir == KIR_IN && k->slot[i].grain == KIR_PITCH_MIN)
+			k->slot[i].pitch |= (uint8_t)(1u << s);
 	}
 }
 

@@ -23,16 +23,15 @@ static void note_load(kvjit_kernel *k, const kir_func *ir, kir_ref load)
 	unsigned first, count;
 
 	kir_access(ir, load, &buf, &first, &count, &upto);
-	for (unsigned i = 0; i < ir->nparam; i++) {
-		kvjit_slot *s = &k->slot[i];
+	int param = kir_param_index(ir, buf);
+	kvjit_slot *s = param < 0 ? NULL : &k->slot[param];
 
-		if (ir->param[i].node != buf)
-			continue;
-		for (unsigned d = 0; d < count && d < KVJIT_MAX_READ; d++)
-			note(&s->read[d], kir_region_index(ir, kir_src(ir, load, first + d)));
-		if (s->rows == KVJIT_ROWS_pages) /* bytes, but not a cache's */
-			s->rows = KVJIT_ROWS_any;
-	}
+	if (!s)
+		return;
+	for (unsigned d = 0; d < count && d < KVJIT_MAX_READ; d++)
+		note(&s->read[d], kir_region_index(ir, kir_src(ir, load, first + d)));
+	if (s->rows == KVJIT_ROWS_pages) /* bytes, but not a cache's */
+		s->rows = KVJIT_ROWS_any;
 }
 
 void kvjit_find_operands(kvjit_kernel *k, const kir_func *ir)

@@ -321,7 +321,7 @@ static split weights_scale(const kir_func *in, kir_ref n, kir_func *f, const kir
 static kir_ref next_weights(const kir_func *in, kir_ref n, const kir_ref *map, kir_arith kind,
                             kir_elem query)
 {
-	for (n++; !(kir_ops[in->node[n].op].flags & (KIR_REGION | KIR_REGION2 | KIR_ENDS)); n++)
+	for (n++; !kir_regions(in, n) && !(kir_ops[in->node[n].op].flags & KIR_ENDS); n++)
 		if (in->node[n].op == KIR_OP_dot && !kir_attr_of(in, n, KIR_ATTR_trans) &&
 		    arith_choose(in, n, query) == kind)
 			return map[kir_src(in, n, 0)] ? n : 0;

@@ -359,20 +359,6 @@ typedef struct walk {
 	bool changed;
 } walk;
 
-/* The yield that ends the region which begins after node n. */
-static kir_ref yield_after(const kir_func *f, kir_ref n)
-{
-	unsigned want = 1;
-
-	for (;; n++) {
-		unsigned flags = kir_ops[kir_at(f, n + 1)->op].flags;
-		if (flags & (KIR_REGION | KIR_REGION2))
-			want += flags & KIR_REGION2 ? 2 : 1;
-		else if (kir_at(f, n + 1)->op == KIR_OP_yield && --want == 0)
-			return n + 1;
-	}
-}
-
 static void push(walk *w, kir_ref n, bool opened)
 {
 	w->open[w->depth] = n;
@@ -401,7 +387,7 @@ static kir_ref open_loop(walk *w, kir_ref n)
 	    !kir_is_const(w->out, w->map[kir_src(in, n, 1)], &hi))
 		return 0;
 	if (lo >= hi) {
-		kir_ref y = yield_after(in, n);
+		kir_ref y = kir_region_yield(in, n + 1);
 		set_results(w, n, y, n, 2);
 		w->changed = true;
 		return y;
@@ -422,7 +408,7 @@ static kir_ref open_if(walk *w, kir_ref n)
 	if (c->op != KIR_OP_const)
 		return 0;
 	push(w, n, true);
-	return c->i ? n : yield_after(w->in, n);
+	return c->i ? n : kir_region_yield(w->in, n + 1);
 }
 
 /* At a yield of an opened region: where the op ends, its results known. */
@@ -431,8 +417,8 @@ static kir_ref close_opened(walk *w, kir_ref n)
 	kir_ref op = w->open[--w->depth], last = n;
 
 	/* the first region of an if was taken: the second is skipped */
-	if (kir_at(w->in, op)->op == KIR_OP_if && yield_after(w->in, op) == n)
-		last = yield_after(w->in, n);
+	if (kir_at(w->in, op)->op == KIR_OP_if && kir_region_yield(w->in, op + 1) == n)
+		last = kir_region_yield(w->in, n + 1);
 	set_results(w, op, last, n, 0);
 	return last;
 }
@@ -460,7 +446,6 @@ static kir_ref apply_rules(walk *w, kir_ref n)
 static kir_ref visit(walk *w, kir_ref n)
 {
 	const kir_node *x = kir_at(w->in, n);
-	unsigned flags = kir_ops[x->op].flags;
 	kir_ref last = 0;
 
 	if (x->op == KIR_OP_param || (x->op == KIR_OP_res && w->map[n]))
@@ -479,9 +464,7 @@ static kir_ref visit(walk *w, kir_ref n)
 		return n;
 	}
 	kir_copy(w->out, w->in, n, w->map);
-	if (flags & KIR_REGION2)
-		push(w, n, false);
-	if (flags & (KIR_REGION | KIR_REGION2))
+	for (unsigned i = kir_regions(w->in, n); i; i--)
 		push(w, n, false);
 	if (x->op == KIR_OP_yield)
 		w->depth--;

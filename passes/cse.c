@@ -112,16 +112,13 @@ kpass_result kpass_cse(const kir_func *in, kir_func *out, kir_diag *why)
 	t.undo = kir_alloc(m, in->nnode * sizeof *t.undo);
 	for (kir_ref n = 1; n < in->nnode; n++) {
 		const kir_node *x = kir_at(in, n);
-		unsigned flags = kir_ops[x->op].flags;
 		kir_ref r;
 
 		if (x->op == KIR_OP_param)
 			continue;
 		r = kir_copy(out, in, n, map);
-		if (flags & KIR_REGION2)
+		for (unsigned i = kir_regions(in, n); i; i--)
 			mark[depth++] = t.nundo; /* once for each region */
-		if (flags & (KIR_REGION | KIR_REGION2))
-			mark[depth++] = t.nundo;
 		if (x->op == KIR_OP_yield)
 			forget(&t, mark[--depth]);
 		if (!candidate(x))

@@ -57,14 +57,12 @@ static void find_regions(live *v)
 	kir_ref open = 0;
 
 	for (kir_ref n = 1; n < f->nnode; n++) {
-		const kir_node *x = kir_at(f, n);
-		unsigned flags = kir_ops[x->op].flags;
-
 		v->parent[n] = open;
-		if (flags & (KIR_REGION | KIR_REGION2)) {
+		if (kir_regions(f, n)) {
 			open = n;
-		} else if (x->op == KIR_OP_yield) {
-			bool two = kir_ops[kir_at(f, open)->op].flags & KIR_REGION2;
+		} else if (kir_at(f, n)->op == KIR_OP_yield) {
+			bool two = kir_regions(f, open) == 2;
+
 			if (two && !v->yield[open]) {
 				v->yield[open] = n;
 			} else {

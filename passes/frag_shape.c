@@ -158,8 +158,7 @@ static bool written_between(const kir_func *f, kir_ref load, kir_ref user)
 {
 	for (kir_ref n = load; n < user; n++)
 		if (kir_ops[f->node[n].op].flags & KIR_WRITES ||
-		    (kir_ops[f->node[n].op].flags & (KIR_REGION | KIR_REGION2) &&
-		     kir_region_end(f, n) > user))
+		    (kir_regions(f, n) && kir_region_end(f, n) > user))
 			return true;
 	return false;
 }

@@ -90,14 +90,13 @@ static bool place_all(hoist *h)
 
 	for (kir_ref n = 1; n < f->nnode; n++) {
 		const kir_node *x = kir_at(f, n);
-		unsigned flags = kir_ops[x->op].flags;
 
 		h->parent[n] = open;
 		place(h, n);
 		enqueue(h, n);
 		moved |= h->before[n] && x->op != KIR_OP_const;
-		if (flags & (KIR_REGION | KIR_REGION2)) {
-			yields[n] = flags & KIR_REGION2 ? 2 : 1;
+		yields[n] = kir_regions(f, n);
+		if (yields[n]) {
 			open = n;
 		} else if (x->op == KIR_OP_yield && --yields[open] == 0) {
 			open = h->parent[open];

@@ -56,11 +56,6 @@ typedef struct pipe {
 
 /* -- whether and what ---------------------------------------------------------------------- */
 
-static bool is_region(const kir_func *f, kir_ref n)
-{
-	return kir_ops[f->node[n].op].flags & (KIR_REGION | KIR_REGION2);
-}
-
 /* The body is all of the loop, or the first half of an if whose other half hands on what is
  * carried. */
 static void find_body(pipe *p)
@@ -71,7 +66,7 @@ static void find_body(pipe *p)
 	p->cond = 0;
 	p->top = p->first;
 	p->end = p->yield;
-	while (n < p->yield && !is_region(in, n))
+	while (n < p->yield && !kir_regions(in, n))
 		n++;
 	if (n == p->yield || in->node[n].op != KIR_OP_if)
 		return;
@@ -101,7 +96,7 @@ static bool find_waiting(pipe *p)
 		if (flags & KIR_WRITES || in->node[n].op == KIR_OP_local)
 			return false;
 		p->waits[n] = n < inside;
-		if (n >= p->top && n < p->end && is_region(in, n)) {
+		if (n >= p->top && n < p->end && kir_regions(in, n)) {
 			p->waits[n] = true;
 			inside =
 			    inside > kir_region_end(in, n) ? inside : kir_region_end(in, n);

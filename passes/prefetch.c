@@ -165,7 +165,7 @@ static kir_ref copy_loop(ahead *a, kir_ref loop)
 	for (; n < end; n++) {
 		kir_op op = (kir_op)a->in->node[n].op;
 
-		if (kir_ops[op].flags & (KIR_REGION | KIR_REGION2) || op == KIR_OP_yield)
+		if (kir_regions(a->in, n) || op == KIR_OP_yield)
 			a->nseen = 0;
 		for (int i = 0; i < times && prefetch_is_stream(a->in, n); i++)
 			touch(a, a->next[i], n);

@@ -143,12 +143,10 @@ static void find_runs(roll *r, const kir_ref *item, unsigned n, const unsigned *
 			i += found * each;
 			continue;
 		}
-		if (kir_ops[f->node[item[i]].op].flags & KIR_REGION)
+		if (kir_regions(f, item[i]))
 			find_in(r, item[i] + 1);
-		if (kir_ops[f->node[item[i]].op].flags & KIR_REGION2) {
-			find_in(r, item[i] + 1);
+		if (kir_regions(f, item[i]) == 2)
 			find_in(r, kir_region_yield(f, item[i] + 1) + 1);
-		}
 		i++;
 	}
 }
@@ -187,15 +185,13 @@ static void measure(roll *r)
 	kir_ref open = 0;
 
 	for (kir_ref n = 1; n < f->nnode; n++) {
-		unsigned flags = kir_ops[f->node[n].op].flags;
-
 		r->region[n] = open;
-		r->end[n] = flags & (KIR_REGION | KIR_REGION2) ? kir_region_end(f, n) : n + 1;
+		r->end[n] = kir_region_end(f, n);
 		r->hash[n] = mix(mix(f->node[n].op, f->node[n].type), f->node[n].nsrc);
-		if (flags & (KIR_REGION | KIR_REGION2))
+		if (kir_regions(f, n))
 			open = n;
 		else if (f->node[n].op == KIR_OP_yield)
-			open = kir_ops[f->node[open].op].flags & KIR_REGION2 ? n
+			open = kir_regions(f, open) == 2          ? n
 			       : f->node[open].op == KIR_OP_yield ? r->region[r->region[open]]
 			                                          : r->region[open];
 	}

@@ -407,9 +407,7 @@ bool roll_walk(roll *r)
 			return true;
 		if (!agree(r, n))
 			return false;
-		unsigned flags = kir_ops[f->node[n[0]].op].flags;
-
-		depth += (flags & KIR_REGION) ? 1 : (flags & KIR_REGION2) ? 2 : 0;
+		depth += kir_regions(f, n[0]);
 		depth -= f->node[n[0]].op == KIR_OP_yield;
 		for (unsigned g = 0; g < r->r->copies; g++)
 			n[g]++;

@@ -308,7 +308,7 @@ static kir_ref find_mask(const kir_func *f, kir_ref loop, kir_ref end)
 		const kir_node *d = &f->node[n];
 		bool all = d->nsrc > 0;
 
-		if (kir_ops[d->op].flags & (KIR_REGION | KIR_REGION2 | KIR_WRITES))
+		if (kir_regions(f, n) || kir_ops[d->op].flags & KIR_WRITES)
 			return 0;
 		for (unsigned i = 0; i < d->nsrc; i++) {
 			from[n] |= from[kir_src(f, n, i)];

@@ -58,11 +58,6 @@ typedef struct spread {
 	int64_t done, all, seen, total;
 } spread;
 
-static bool is_region(const kir_func *f, kir_ref n)
-{
-	return kir_ops[f->node[n].op].flags & (KIR_REGION | KIR_REGION2);
-}
-
 static bool has_tiles(const kir_func *f, span s)
 {
 	for (kir_ref n = s.begin; n < s.end; n++)
@@ -79,7 +74,7 @@ static bool is_tile_loop(const kir_func *f, kir_ref n)
 	if (!weave_is_plain(f, n) || !has_tiles(f, s) || weave_trips(f, n) > MOST)
 		return false;
 	for (kir_ref k = n + 1; k < s.end; k++)
-		if (is_region(f, k))
+		if (kir_regions(f, k))
 			return false;
 	return true;
 }
@@ -92,7 +87,7 @@ static bool is_vector_loop(const kir_func *f, kir_ref n)
 	if (!weave_is_plain(f, n) || has_tiles(f, s))
 		return false;
 	for (kir_ref k = n + 1; k < s.end; k++)
-		if (is_region(f, k) && f->node[k].op != KIR_OP_for)
+		if (kir_regions(f, k) && f->node[k].op != KIR_OP_for)
 			return false;
 	return true;
 }
@@ -109,13 +104,13 @@ static bool find(spread *x, kir_ref a, kir_ref end)
 	for (kir_ref n = a; n < end; n = weave_span(f, n).end) {
 		if (!x->first && kir_is_amx((kir_op)f->node[n].op))
 			x->first = before ? before : n;
-		if (is_region(f, n))
+		if (kir_regions(f, n))
 			before = !is_vector_loop(f, n) ? 0 : before ? before : n;
 		if (kir_is_amx((kir_op)f->node[n].op) || is_tile_loop(f, n))
 			last = weave_span(f, n).end;
 	}
 	for (kir_ref n = x->first; n && n < last; n = weave_span(f, n).end) {
-		if (is_region(f, n) && !is_tile_loop(f, n) && !is_vector_loop(f, n))
+		if (kir_regions(f, n) && !is_tile_loop(f, n) && !is_vector_loop(f, n))
 			return false;
 		if (is_vector_loop(f, n) && weave_work(f, weave_span(f, n)) > most)
 			most = weave_work(f, weave_span(f, n));
@@ -393,7 +388,7 @@ static void between(spread *x, unsigned i, bool vectors)
 
 		for (kir_ref k = s.begin; vectors && is_vector_loop(f, n) && k < s.end; k++)
 			kir_copy(x->out, f, k, x->map);
-		if (!vectors && !is_region(f, n))
+		if (!vectors && !kir_regions(f, n))
 			tile_op(x, n);
 		n = s.end;
 	}

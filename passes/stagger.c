@@ -119,7 +119,7 @@ static bool find_body(stagger *s)
 	const kir_func *in = s->in;
 	kir_ref n = s->first, y1, y2;
 
-	while (n < s->yield && !(kir_ops[in->node[n].op].flags & (KIR_REGION | KIR_REGION2)))
+	while (n < s->yield && !kir_regions(in, n))
 		n++;
 	if (n == s->yield || in->node[n].op != KIR_OP_if)
 		return false;
@@ -257,7 +257,7 @@ static bool mark(stagger *s, kir_ref n)
 			return false;
 		if (x < s->first || s->set[x])
 			continue;
-		if (kir_ops[in->node[x].op].flags & (KIR_REGION | KIR_REGION2 | KIR_WRITES) ||
+		if (kir_regions(in, x) || kir_ops[in->node[x].op].flags & KIR_WRITES ||
 		    in->node[x].op == KIR_OP_res || !mark(s, x))
 			return false;
 		s->set[x] = true;
@@ -326,8 +326,7 @@ static bool matches(stagger *s, kir_ref n)
 		return false;
 	for (kir_ref k = s->first; k < s->end; k++)
 		if (kir_ops[in->node[k].op].flags & KIR_WRITES ||
-		    (k >= s->top && k != s->scaled &&
-		     kir_ops[in->node[k].op].flags & (KIR_REGION | KIR_REGION2)))
+		    (k >= s->top && k != s->scaled && kir_regions(in, k)))
 			return false;
 	kir_ref ahead[] = { s->keys, s->values, kir_src(in, s->cond, 0), s->by_key,
 		            s->by_value };

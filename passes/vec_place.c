@@ -153,7 +153,7 @@ static kir_ref store_of(const vec *v, kir_ref n)
 		kir_op op = (kir_op)f->node[k].op;
 		bool reads = op == KIR_OP_load || op == KIR_OP_gather;
 
-		if (kir_ops[op].flags & (KIR_REGION | KIR_REGION2 | KIR_ENDS) ||
+		if (kir_regions(f, k) || kir_ops[op].flags & KIR_ENDS ||
 		    ((reads || op == KIR_OP_store) &&
 		     kir_root(f, kir_src(f, k, reads ? 0 : 1)) == kir_root(f, buf)))
 			return 0;

@@ -218,7 +218,7 @@ static bool fits(vec *v, vec_sum_of *s)
 static bool may_wait(const vec *v, const vec_sum_of *s, kir_ref end)
 {
 	for (kir_ref n = s->dot[0]; n < end; n++)
-		if (kir_ops[v->in->node[n].op].flags & (KIR_REGION | KIR_REGION2 | KIR_ENDS))
+		if (kir_regions(v->in, n) || kir_ops[v->in->node[n].op].flags & KIR_ENDS)
 			return false;
 	for (unsigned g = 0; g < s->groups; g++) {
 		kir_ref x = kir_src(v->in, s->dot[g], 1);

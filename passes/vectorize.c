@@ -98,8 +98,7 @@ static kir_ref loop_of(const kir_func *f, kir_ref n)
 		return 0;
 	do
 		c--;
-	while (!(kir_ops[f->node[c].op].flags & (KIR_REGION | KIR_REGION2)) ||
-	       kir_region_end(f, c) <= yield);
+	while (!kir_regions(f, c) || kir_region_end(f, c) <= yield);
 	return f->node[c].op == KIR_OP_for ? c : 0;
 }
 

@@ -83,9 +83,7 @@ int64_t weave_trips(const kir_func *f, kir_ref loop)
 
 span weave_span(const kir_func *f, kir_ref n)
 {
-	bool region = kir_ops[f->node[n].op].flags & (KIR_REGION | KIR_REGION2);
-
-	return (span){ n, region ? kir_region_end(f, n) : n + 1 };
+	return (span){ n, kir_region_end(f, n) };
 }
 
 /* Ops that are executed, where bounds are literals. */
@@ -210,11 +208,10 @@ static kir_ref run_end(const kir_func *f, kir_ref n)
 	kir_ref end = n;
 
 	for (; n < f->nnode; n++) {
-		unsigned flags = kir_ops[f->node[n].op].flags;
-
 		if (kir_is_amx((kir_op)f->node[n].op))
 			end = n + 1;
-		else if (flags & (KIR_READS | KIR_WRITES | KIR_REGION | KIR_REGION2 | KIR_ENDS))
+		else if (kir_regions(f, n) ||
+		         kir_ops[f->node[n].op].flags & (KIR_READS | KIR_WRITES | KIR_ENDS))
 			break;
 	}
 	return end;

@@ -157,6 +157,11 @@ static void reads(void **state)
 	assert_int_equal(kir_for_step(f, par), 1);
 	assert_int_equal(kir_region_end(f, par), f->nnode - 1);
 	assert_int_equal(kir_region_end(f, f->nnode - 1), f->nnode);
+	assert_int_equal(kir_region_end(f, 4), 5);
+	assert_int_equal(kir_regions(f, par), 1);
+	assert_int_equal(kir_regions(f, 4), 0);
+	assert_int_equal(kir_param_index(f, O), 1);
+	assert_int_equal(kir_param_index(f, par), -1);
 	assert_true(kir_is_const(f, 4, &x) && x == 0);
 	assert_false(kir_is_const(f, N, &x));
 	for (kir_ref n = 1; n < f->nnode; n++) {

@@ -80,13 +80,6 @@ static void each_lane(printer *p, kir_ref n)
 
 /* -- memory ----------------------------------------------------------------------- */
 
-static kir_ref root_of(const kir_func *f, kir_ref b)
-{
-	while (kir_at(f, b)->op == KIR_OP_view)
-		b = kir_src(f, b, 0);
-	return b;
-}
-
 static void piece(printer *p, kir_ref buf, const kir_piece *q, kir_ref index, const char *lane)
 {
 	kir_text *out = p->out;
@@ -99,7 +92,7 @@ static void piece(printer *p, kir_ref buf, const kir_piece *q, kir_ref index, co
 	if (q->mod > 0)
 		kir_text_add(out, " %% %d", q->mod);
 	if (q->dyn)
-		kir_text_add(out, ") * s%u_%lld", root_of(p->f, buf), (long long)q->stride);
+		kir_text_add(out, ") * s%u_%lld", kir_root(p->f, buf), (long long)q->stride);
 	else
 		kir_text_add(out, ") * %lldll", (long long)q->stride);
 }

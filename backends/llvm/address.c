@@ -132,17 +132,6 @@ static part modulo(kll *l, part p, int64_t m)
 	return p;
 }
 
-/* The parameter a buffer's memory belongs to; -1 for a local. */
-static int root_of(const kll *l, kir_ref buf)
-{
-	while (l->f->node[buf].op == KIR_OP_view)
-		buf = kir_src(l->f, buf, 0);
-	for (unsigned i = 0; i < l->f->nparam; i++)
-		if (l->f->param[i].node == buf)
-			return (int)i;
-	return -1;
-}
-
 /* The node whose value the index n is, but for literals added to it. */
 static kir_ref index_node(const kll *l, kir_ref n)
 {
@@ -246,7 +235,7 @@ static LLVMValueRef address(kll *l, kir_ref n, kir_ref buf, unsigned first, unsi
                             unsigned lane)
 {
 	const kir_type *t = kir_type_of(l->f, buf);
-	int root = root_of(l, buf);
+	int root = kir_param_index(l->f, kir_root(l->f, buf));
 	LLVMBasicBlockRef here = LLVMGetInsertBlock(l->b);
 	kll_place last = { NULL, NULL };
 	int64_t offset = 0;

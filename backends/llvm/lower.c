@@ -320,7 +320,7 @@ static kir_ref next_phase(kll *l, kir_ref n)
 	for (; n < f->nnode && f->node[n].op != KIR_OP_ret; n++) {
 		if (f->node[n].op == KIR_OP_for && kir_for_par(f, n))
 			return n;
-		if (kir_ops[f->node[n].op].flags & (KIR_REGION | KIR_REGION2)) {
+		if (kir_regions(f, n)) {
 			kll_fail(l, n,
 			         "at the top of a function only par loops may hold a region");
 			return 0;

@@ -83,14 +83,12 @@ static bool find_yields(kref_state *r)
 	if (!open)
 		return kref_fail(r, 0, "out of memory");
 	for (kir_ref n = 1; n < f->nnode; n++) {
-		unsigned flags = kir_ops[f->node[n].op].flags;
-
-		if (flags & (KIR_REGION | KIR_REGION2))
+		if (kir_regions(f, n))
 			open[depth++] = n;
 		if (f->node[n].op != KIR_OP_yield || !depth)
 			continue;
 		kref_slot *s = &r->slot[open[depth - 1]];
-		bool two = kir_ops[f->node[open[depth - 1]].op].flags & KIR_REGION2;
+		bool two = kir_regions(f, open[depth - 1]) == 2;
 
 		if (two && !s->yield[0])
 			s->yield[0] = n;

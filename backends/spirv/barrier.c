@@ -84,9 +84,7 @@ static void access_memory(walk *w, kir_ref n, bool store, use *state)
 	uint8_t way = way_of(w->l, n, store);
 
 	kir_access(w->l->f, n, &buf, &first, &nindex, &upto);
-	while (w->l->f->node[buf].op == KIR_OP_view)
-		buf = kir_src(w->l->f, buf, 0);
-	use *u = &state[w->index[buf]];
+	use *u = &state[w->index[kir_root(w->l->f, buf)]];
 	uint8_t before = store ? join(u->read, u->written) : u->written;
 
 	if (w->mark[n] || (before && (way == MIXED || before != way))) {

@@ -73,8 +73,7 @@ static unsigned align_of(const kll *l, kir_ref n)
 	unsigned first, nindex, zeros = kll_zeros(l, n), most;
 
 	kir_access(l->f, n, &buf, &first, &nindex, &upto);
-	while (l->f->node[buf].op == KIR_OP_view)
-		buf = kir_src(l->f, buf, 0);
+	buf = kir_root(l->f, buf);
 	if (l->f->node[buf].op == KIR_OP_local)
 		most = LOCAL_ZEROS;
 	else

@@ -23,42 +23,36 @@ typedef struct block {
 	bool trans;
 } block;
 
-/* The parameter that n reads, and its index. */
-static kir_ref root_of(const kll *l, kir_ref n, unsigned *index)
+/* The parameter that n reads; -1: a local. */
+static int param_of(const kll *l, kir_ref n)
 {
-	kir_ref buf = kir_src(l->f, n, 0);
-
-	while (l->f->node[buf].op == KIR_OP_view)
-		buf = kir_src(l->f, buf, 0);
-	for (*index = 0; *index < l->f->nparam; ++*index)
-		if (l->f->param[*index].node == buf)
-			return buf;
-	return 0;
+	return kir_param_index(l->f, kir_root(l->f, kir_src(l->f, n, 0)));
 }
 
 /* Low bits of where n reads that are zero; bases and strides of caches are multiples of the
  * grain. */
 static unsigned zeros_of(const kll *l, kir_ref n)
 {
-	unsigned zeros = kll_zeros(l, n), index, grain;
-	kir_ref root = root_of(l, n, &index);
+	unsigned zeros = kll_zeros(l, n), grain;
+	int param = param_of(l, n);
 
-	if (!root || !l->f->param[index].nstride)
+	if (param < 0 || !l->f->param[param].nstride)
 		return zeros;
-	grain = (unsigned)__builtin_ctz(kir_grain(kir_type_of(l->f, root)));
+	grain = (unsigned)__builtin_ctz(
+	    kir_grain(kir_type_at(l->f->module, l->f->param[param].type)));
 	return zeros < grain ? zeros : grain;
 }
 
 static LLVMValueRef row_distance(kll *l, kir_ref n, int64_t pitch)
 {
 	int s = kir_row_stride(kir_type_of(l->f, kir_src(l->f, n, 0)));
-	unsigned index;
+	int param = param_of(l, n);
 
 	if (pitch)
 		return LLVMConstInt(l->i64, (uint64_t)pitch, false);
-	if (!root_of(l, n, &index))
+	if (param < 0)
 		return kll_fail(l, n, "a local buffer has no run-time strides");
-	return LLVMGetParam(l->fn, l->arg[index] + 1 + (unsigned)s);
+	return LLVMGetParam(l->fn, l->arg[param] + 1 + (unsigned)s);
 }
 
 static block block_of(kll *l, kir_ref n)
@@ -88,15 +82,15 @@ static block block_of(kll *l, kir_ref n)
  * for its width. Run-time strides are held to the rules where a call hands them over. */
 static bool rows_fit(kll *l, kir_ref n, const block *b)
 {
-	unsigned index, zeros = zeros_of(l, n), unit = b->unit * b->size;
+	unsigned zeros = zeros_of(l, n), unit = b->unit * b->size;
+	int param = param_of(l, n);
 	int64_t end =
 	    b->trans ? b->x * b->size + b->words * 4 : (b->x + l->o->spread) * (int64_t)unit;
 
 	if (zeros < 2)
 		return false;
 	if (!b->pitch)
-		return zeros >= BLOCK_ALIGN && root_of(l, n, &index) &&
-		       l->f->param[index].dir == KIR_IN;
+		return zeros >= BLOCK_ALIGN && param >= 0 && l->f->param[param].dir == KIR_IN;
 	if (zeros < BLOCK_ALIGN)
 		end += (1 << BLOCK_ALIGN) - (1 << zeros);
 	return b->pitch >= KIR_PITCH_MIN && b->pitch % 16 == 0 && b->pitch <= KIR_PITCH_MAX &&

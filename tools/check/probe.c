@@ -27,12 +27,11 @@ static void add_operands(kir_func *f, const kir_func *in, kir_ref from, kir_ref 
 	for (kir_ref n = from; n < to; n++)
 		for (unsigned i = 0; i < in->node[n].nsrc; i++) {
 			kir_ref x = kir_src(in, n, i);
+			int k = kir_param_index(in, x);
 
-			for (unsigned k = 0; k < in->nparam && !map[x]; k++)
-				if (in->param[k].node == x)
-					map[x] =
-					    kir_add_param(f, in->param[k].name,
-					                  in->param[k].type, in->param[k].dir);
+			if (k >= 0 && !map[x])
+				map[x] = kir_add_param(f, in->param[k].name, in->param[k].type,
+				                       in->param[k].dir);
 		}
 }
 

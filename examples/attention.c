@@ -51,12 +51,15 @@ static float value_of(int head, int d)
 	return (head % 2 ? -1.0f : 1.0f) * (0.25f + 0.75f * (float)d / (float)DIM);
 }
 
-/* Writes a key and a value into every slot of the cache. */
-static void fill(kvjit *kv, void *cache)
+/* A cache of PAGES pages, as an argument of its kernels, with a key and a value in every slot.
+ */
+static kvjit_arg make_cache(kvjit *kv, size_t *bytes)
 {
 	static uint16_t key[SLOTS * ROW], value[SLOTS * ROW];
 	static int64_t slots[SLOTS];
 	kvjit_kernel *write;
+	kvjit_arg cache;
+
 	for (int i = 0; i < SLOTS * ROW; i++) {
 		key[i] = bf16((float)(i % 61 - 30) / 30);
 		value[i] = bf16(value_of(i / DIM % KV_HEADS, i % DIM));
@@ -65,25 +68,15 @@ static void fill(kvjit *kv, void *cache)
 		slots[i] = i;
 	const char *text = "write in=bf16 kv=int8/token-head heads=8 dim=128 page=128";
 	check(kvjit_compile(kv, text, NULL, &write), kv, NULL);
+	check(kvjit_arg_of(write, "cache", PAGES, &cache, bytes), kv, write);
+	cache.data = kvjit_alloc(*bytes);
 	kvjit_arg args[] = { { .name = "key", .data = key, .dtype = KVJIT_BF16 },
 		             { .name = "value", .data = value, .dtype = KVJIT_BF16 },
 		             { .name = "slots", .data = slots, .dtype = KVJIT_S64 },
-		             { .name = "cache", .data = cache, .dtype = KVJIT_U8 },
+		             cache,
 		             { .name = "n", .i = SLOTS } };
 	check(kvjit_call(write, NULL, args, 5, NULL), kv, write);
 	kvjit_release(write);
-}
-
-static void *make_cache(kvjit *kv, size_t *bytes)
-{
-	int64_t page;
-	check(kvjit_page_bytes(kv, "int8/token-head", KV_HEADS, DIM, DIM, PAGE, &page), kv,
-	      NULL);
-	*bytes = (size_t)(PAGES * page);
-	void *cache = kvjit_alloc(*bytes);
-	if (!cache)
-		exit(1);
-	fill(kv, cache);
 	return cache;
 }
 
@@ -117,14 +110,14 @@ int main(void)
 	for (int i = 0; i < SEQUENCES * HEADS * DIM; i++)
 		q[i] = bf16((float)(i % 37 - 18) / 18);
 	check(kvjit_open(NULL, &kv), NULL, NULL);
-	void *cache = make_cache(kv, &bytes);
+	kvjit_arg cache = make_cache(kv, &bytes);
 
 	/* README: a kernel in twelve lines */
 	const char *text = "attn q=bf16 kv=int8/token-head heads=32:8 dim=128 page=128 causal";
 	check(kvjit_compile(kv, text, NULL, &attn), kv, NULL);
 	check(kvjit_plan_new(attn, &batch, &plan), kv, attn);
 	kvjit_arg args[] = { { .name = "q", .data = q, .dtype = KVJIT_BF16 },
-		             { .name = "cache", .data = cache, .dtype = KVJIT_U8 },
+		             cache, /* pages, of make_cache */
 		             { .name = "table", .data = table, .dtype = KVJIT_S32 },
 		             { .name = "lens", .data = lens, .dtype = KVJIT_S32 },
 		             { .name = "starts", .data = starts, .dtype = KVJIT_S32 },
@@ -137,7 +130,7 @@ int main(void)
 	float worst = worst_error(out);
 	kvjit_plan_free(plan);
 	kvjit_release(attn);
-	kvjit_free(cache, bytes);
+	kvjit_free(cache.data, bytes);
 	kvjit_close(kv);
 	printf("attention: %s, largest error %g\n", worst < 0.02f ? "ok" : "wrong",
 	       (double)worst);

@@ -37,12 +37,11 @@ def main():
     kv = kvjit.Context()
 
     # a cache of PAGES pages: any key, and as value the same number for all tokens
-    size = kv.page_bytes("int8/token-head", KV_HEADS, DIM, PAGE)
-    cache = kvjit.alloc(PAGES * size).tensor((PAGES, KV_HEADS, size // KV_HEADS))
     n = PAGES * PAGE
     keys = bf16([(i % 61 - 30) / 30 for i in range(n * KV_HEADS * DIM)])
     values = bf16([value_of(h, d) for h in range(KV_HEADS) for d in range(DIM)] * n)
     write = kv.compile(f"write in=bf16 kv=int8/token-head heads={KV_HEADS} dim={DIM} page={PAGE}")
+    cache = write.zeros("cache", PAGES)
     write(key=shaped(keys, n, KV_HEADS, DIM), value=shaped(values, n, KV_HEADS, DIM),
           slots=array.array("q", range(n)), cache=cache, n=n)
 

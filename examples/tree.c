@@ -68,12 +68,13 @@ static void put(float *key, float *value, int64_t *slots, int at, int t, int64_t
 }
 
 /* Page 0 holds the tree, page 1 + i the branch to leaf i, each behind the known tokens. */
-static void fill(kvjit *kv, void *cache)
+static kvjit_arg make_cache(kvjit *kv, size_t *bytes)
 {
 	enum { MOST = PAGES * PAGE };
 	static float key[MOST * KEY], value[MOST * KEY];
 	static int64_t slots[MOST];
 	kvjit_kernel *write;
+	kvjit_arg cache;
 	int n = 0, path[DEPTH];
 
 	for (int p = 0; p < PAGES; p++)
@@ -90,17 +91,20 @@ static void fill(kvjit *kv, void *cache)
 	check(kvjit_compile(kv, "write in=f32 kv=int8/token-head heads=2 dim=64 page=64", NULL,
 	                    &write),
 	      kv, NULL);
+	check(kvjit_arg_of(write, "cache", PAGES, &cache, bytes), kv, write);
+	cache.data = kvjit_alloc(*bytes);
 	kvjit_arg args[] = { { .name = "key", .data = key, .dtype = KVJIT_F32 },
 		             { .name = "value", .data = value, .dtype = KVJIT_F32 },
 		             { .name = "slots", .data = slots, .dtype = KVJIT_S64 },
-		             { .name = "cache", .data = cache, .dtype = KVJIT_U8 },
+		             cache,
 		             { .name = "n", .i = n } };
 	check(kvjit_call(write, NULL, args, 5, NULL), kv, write);
 	kvjit_release(write);
+	return cache;
 }
 
 /* n queries behind the known tokens of a page; tree: a row of bits for each, or NULL. */
-static void attend(kvjit *kv, void *cache, int page, int n, const int *node, uint8_t *tree,
+static void attend(kvjit *kv, kvjit_arg cache, int page, int n, const int *node, uint8_t *tree,
                    float *out)
 {
 	static float q[NODES * QUERY];
@@ -124,7 +128,7 @@ static void attend(kvjit *kv, void *cache, int page, int n, const int *node, uin
 	check(kvjit_compile(kv, text, NULL, &k), kv, NULL);
 	check(kvjit_plan_new(k, &batch, &plan), kv, k);
 	kvjit_arg args[] = { { .name = "q", .data = q, .dtype = KVJIT_F32 },
-		             { .name = "cache", .data = cache, .dtype = KVJIT_U8 },
+		             cache,
 		             { .name = "table",
 		               .data = table,
 		               .dtype = KVJIT_S32,
@@ -150,16 +154,11 @@ int main(void)
 	uint8_t tree[NODES] = { 0 };
 	int every[NODES], path[DEPTH];
 	float worst = 0;
-	int64_t page;
+	size_t bytes;
 	kvjit *kv;
 
 	check(kvjit_open(NULL, &kv), NULL, NULL);
-	check(kvjit_page_bytes(kv, "int8/token-head", KV_HEADS, DIM, DIM, PAGE, &page), kv,
-	      NULL);
-	void *cache = kvjit_alloc((size_t)(PAGES * page));
-	if (!cache)
-		return 1;
-	fill(kv, cache);
+	kvjit_arg cache = make_cache(kv, &bytes);
 	for (int i = 0; i < NODES; i++) {
 		every[i] = i;
 		for (int at = i; at >= 0; at = parent[at])
@@ -175,7 +174,7 @@ int main(void)
 				worst = fmaxf(worst, fabsf(all[path[i] * QUERY + d] -
 				                           one[i * QUERY + d]));
 	}
-	kvjit_free(cache, (size_t)(PAGES * page));
+	kvjit_free(cache.data, bytes);
 	kvjit_close(kv);
 	printf("tree: %s, largest difference %g\n", worst < 0.01f ? "ok" : "wrong",
 	       (double)worst);

@@ -195,6 +195,13 @@ typedef struct kvjit_arg {
 	double f;
 } kvjit_arg;
 
+/* The argument that tensor `name` of k takes, densely packed: the caller's name, k's dtype,
+ * rank and shape, with n for the extent that k leaves open (pages of a cache, rows, sequences).
+ * data is left NULL: it takes *bytes of memory. A name that k doesn't take, or a tensor of
+ * which it leaves two extents open, is KVJIT_BAD_ARGUMENT. */
+KVJIT_API kvjit_status kvjit_arg_of(const kvjit_kernel *k, const char *name, int64_t n,
+                                    kvjit_arg *out, size_t *bytes);
+
 /* -- plans ------------------------------------------------------------------------ */
 
 /* A step's sequences, in the host's own arrays; they are read, not kept. A call's lens and

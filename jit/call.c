@@ -37,17 +37,6 @@ static const char *takes(const kvjit_param *p, char *buf, size_t len)
 
 /* -- which argument is which ------------------------------------------------------ */
 
-static kvjit_status unknown(const kvjit_kernel *k, const char *name)
-{
-	char all[400] = "";
-
-	for (int i = 0; i < k->nparam; i++)
-		if (!k->param[i].planned)
-			snprintf(all + strlen(all), sizeof(all) - strlen(all), "%s%s",
-			         all[0] ? ", " : "", k->param[i].name);
-	return BAD("no parameter '%.60s'; there are %s", name, all);
-}
-
 /* The parameter that argument i is for; it is at guess, if the caller keeps the order. */
 static int find_param(const kvjit_kernel *k, const char *name, int guess)
 {
@@ -77,7 +66,7 @@ static kvjit_status match(kvjit_frame *f, const kvjit_arg *args, int nargs)
 		j = find_param(k, args[i].name, guess);
 		guess++;
 		if (j < 0)
-			return unknown(k, args[i].name);
+			return kvjit_no_such(k, args[i].name);
 		if (j >= k->nparam)
 			return BAD("%d arguments are given; the kernel takes %d", nargs,
 			           k->ngiven);

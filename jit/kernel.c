@@ -2,8 +2,10 @@
 /* kernel.c -- asking a kernel what it is, and letting it go. */
 #include "device.h"
 #include "record.h"
+#include "refuse.h"
 #include "../passes/passes.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -38,6 +40,83 @@ int kvjit_nparam(const kvjit_kernel *k)
 const kvjit_param *kvjit_param_at(const kvjit_kernel *k, int i)
 {
 	return k && i >= 0 && i < k->nparam ? &k->param[i] : NULL;
+}
+
+kvjit_status kvjit_no_such(const kvjit_kernel *k, const char *name)
+{
+	char all[400] = "";
+
+	for (int i = 0; i < k->nparam; i++)
+		if (!k->param[i].planned)
+			snprintf(all + strlen(all), sizeof(all) - strlen(all), "%s%s",
+			         all[0] ? ", " : "", k->param[i].name);
+	return BAD("no parameter '%.60s'; there are %s", name, all);
+}
+
+static int find_given(const kvjit_kernel *k, const char *name)
+{
+	for (int i = 0; i < k->nparam; i++)
+		if (!k->param[i].planned && !strcmp(k->param[i].name, name))
+			return i;
+	return -1;
+}
+
+/* Memory for a as the defaults lay it out: its elements or, where a page is longer than what
+ * lies in it, its pages. False: more than there is. */
+static bool memory_of(const kvjit_kernel *k, int i, const kvjit_arg *a, size_t *out)
+{
+	const kvjit_param *p = &k->param[i];
+	int64_t bytes = k->slot[i].bytes, span;
+
+	for (int d = 0; d < a->rank; d++)
+		if (__builtin_mul_overflow(bytes, a->shape[d], &bytes))
+			return false;
+	for (int s = 0; s < p->nstride; s++) {
+		if (p->stride[s] < 0) /* follows from the extents: dense */
+			continue;
+		if (__builtin_mul_overflow(p->stride[s] * k->slot[i].bytes,
+		                           a->shape[k->slot[i].axis[s]], &span))
+			return false;
+		bytes = span > bytes ? span : bytes;
+	}
+	*out = (size_t)bytes;
+	return true;
+}
+
+kvjit_status kvjit_arg_of(const kvjit_kernel *k, const char *name, int64_t n, kvjit_arg *out,
+                          size_t *bytes)
+{
+	const kvjit_param *p;
+	kvjit_arg a = { 0 };
+	int i, open = 0;
+
+	if (!k)
+		return kvjit_fail_null(__func__, "k", "kvjit_compile");
+	if (!name || !out || !bytes)
+		return BAD("name, out and bytes must not be NULL");
+	if (n < 0)
+		return BAD("n is %ld; it must be 0 or more", (long)n);
+	i = find_given(k, name);
+	if (i < 0)
+		return kvjit_no_such(k, name);
+	p = &k->param[i];
+	if (!p->rank)
+		return BAD("argument '%s' is a scalar; it takes no memory", p->name);
+	a.name = name; /* k may be gone when a is used */
+	a.dtype = p->dtype;
+	a.rank = p->rank;
+	for (int d = 0; d < p->rank; d++) {
+		open += p->shape[d] < 0;
+		a.shape[d] = p->shape[d] < 0 ? n : p->shape[d];
+	}
+	if (open > 1)
+		return BAD("argument '%s' has %d extents that are open; n is one of them",
+		           p->name, open);
+	if (!memory_of(k, i, &a, bytes))
+		return BAD("argument '%s': %ld for its open extent is more than memory",
+		           p->name, (long)n);
+	*out = a;
+	return KVJIT_OK;
 }
 
 const char *kvjit_kernel_target(const kvjit_kernel *k)

@@ -7,6 +7,9 @@
 
 #include "jit.h"
 
+/* k takes no argument of this name: the sentence lists those it takes. */
+kvjit_status kvjit_no_such(const kvjit_kernel *k, const char *name);
+
 #define BAD(...) kvjit_fail(kvjit_errors_of(k), KVJIT_BAD_ARGUMENT, __VA_ARGS__)
 
 #endif

@@ -5,6 +5,7 @@
 
     kv = kvjit.Context()
     attn = kv.compile("attn q=bf16 kv=int8/token-head heads=32:8 dim=128 page=128 causal")
+    cache = attn.zeros("cache", npages)
     plan = attn.plan(lens, starts, table, npages=npages)           # each step
     attn(plan, q=q, cache=cache, table=table, lens=lens, starts=starts,
          scale=128 ** -0.5, out=out)                               # each layer
@@ -185,6 +186,15 @@ class Tensor:
                              for s, d, n in zip(given + dense[len(given):], dense, self.shape))
         self.writable, self.place, self.owner = writable, place, owner
 
+    @property
+    def __array_interface__(self):
+        """What numpy.asarray looks at; elements that numpy lacks are unsigned integers there."""
+        size = SIZES[self.dtype]
+        kind = {"int": "i", "float": "f"}.get(self.dtype.rstrip("0123456789"), "u")
+        return {"version": 3, "shape": self.shape, "typestr": f"<{kind}{size}",
+                "data": (self.address, not self.writable),
+                "strides": tuple(s * size for s in self.strides)}
+
     @classmethod
     def of(cls, x):
         """Where x lies, None if it doesn't say."""
@@ -329,6 +339,16 @@ class Kernel:
     def _check(self, status):
         if status:
             raise Error(status, _lib.kvjit_kernel_error(self.handle).decode())
+
+    def zeros(self, name, n):
+        """The tensor that argument `name` takes, densely packed, in zeroed Memory of its own; n for
+        the extent that the kernel leaves open: pages of a cache, rows, sequences."""
+        arg, nbytes = Arg(), c.c_size_t()
+        self._check(_lib.kvjit_arg_of(self.handle, _text(name, "name"), c.c_int64(_fits(n, "n")),
+                                      c.byref(arg), c.byref(nbytes)))
+        memory, p = Memory(max(nbytes.value, 1)), self.params[name]
+        strides = p.stride if min(p.stride, default=0) >= 0 else None
+        return Tensor(memory.address, p.dtype, arg.shape[:arg.rank], strides, owner=memory)
 
     def plan(self, seq_lens, query_starts, block_table=None, npages=0, format=0, seq_lens2=None,
              block_table2=None, npages2=0, format2=0, reuse=None):

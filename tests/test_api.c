@@ -314,6 +314,78 @@ static void test_cache_params(void **state)
 	kvjit_close(kv);
 }
 
+/* The tensors of a cache that a write takes: as many bytes as its pages have. */
+static void arg_of_pages(kvjit *kv, const char *format, int64_t heads, int64_t dim, int64_t v)
+{
+	char text[200];
+	kvjit_kernel *k;
+	int64_t page;
+	size_t all = 0;
+
+	snprintf(text, sizeof text, "write in=f32 kv=%s heads=%d dim=%d:%d page=24", format,
+	         (int)heads, (int)dim, (int)v);
+	k = compile(kv, text, NULL);
+	assert_int_equal(kvjit_page_bytes(kv, format, heads, dim, v, 24, &page), KVJIT_OK);
+	for (int i = 0; i < kvjit_nparam(k); i++) {
+		const kvjit_param *p = kvjit_param_at(k, i);
+		kvjit_arg a;
+		size_t bytes;
+
+		if (p->dtype != KVJIT_U8)
+			continue;
+		assert_int_equal(kvjit_arg_of(k, p->name, 5, &a, &bytes), KVJIT_OK);
+		assert_string_equal(a.name, p->name);
+		assert_int_equal(a.dtype, KVJIT_U8);
+		assert_int_equal(a.rank, p->rank);
+		assert_int_equal(a.shape[0], 5);
+		assert_int_equal(a.shape[1], p->shape[1]);
+		assert_true(!a.data && !a.nstride);
+		all += bytes;
+	}
+	assert_int_equal(all, 5 * page);
+	kvjit_release(k);
+}
+
+static void refuse_arg_of(const kvjit_kernel *k, const char *name, int64_t n, const char *words)
+{
+	kvjit_arg a = { .rank = 77 };
+	size_t bytes = 77;
+
+	assert_int_equal(kvjit_arg_of(k, name, n, &a, &bytes), KVJIT_BAD_ARGUMENT);
+	assert_says(kvjit_kernel_error(k), words);
+	assert_true(a.rank == 77 && bytes == 77);
+}
+
+static void test_arg_of(void **state)
+{
+	kvjit *kv = open_with("ref", "generic");
+	kvjit_kernel *k = compile(kv, attn_problem, NULL);
+	kvjit_arg a;
+	size_t bytes;
+
+	(void)state;
+	arg_of_pages(kv, "int8/token-head", 2, 64, 64);
+	arg_of_pages(kv, "e4m3/token-head/inline", 2, 64, 32);
+	arg_of_pages(kv, "nvfp4/page", 2, 64, 64);
+	arg_of_pages(kv, "bf16/none/x", 3, 96, 96);
+	arg_of_pages(kv, "mla_584", 1, 512, 448); /* pages longer than what lies in them */
+	assert_int_equal(kvjit_arg_of(k, "q", 3, &a, &bytes), KVJIT_OK);
+	assert_true(a.dtype == KVJIT_F32 && a.rank == 3 && a.shape[0] == 3);
+	assert_true(a.shape[1] == 8 && a.shape[2] == 64 && bytes == 3 * 8 * 64 * 4);
+	assert_int_equal(kvjit_arg_of(k, "lens", 0, &a, &bytes), KVJIT_OK);
+	assert_true(a.shape[0] == 0 && bytes == 0);
+	refuse_arg_of(k, "kache", 3, "no parameter 'kache'|q, cache, table");
+	refuse_arg_of(k, "work", 3, "no parameter 'work'");
+	refuse_arg_of(k, "scale", 3, "'scale' is a scalar");
+	refuse_arg_of(k, "table", 3, "'table' has 2 extents that are open");
+	refuse_arg_of(k, "cache", -1, "n is -1");
+	refuse_arg_of(k, "cache", INT64_MAX / 2, "'cache'|more than memory");
+	refuse_arg_of(k, NULL, 1, "name, out and bytes");
+	refuse_arg_of(NULL, "cache", 1, "kvjit_arg_of|kvjit_compile");
+	kvjit_release(k);
+	kvjit_close(kv);
+}
+
 /* What is printed as "ir" compiles to the same function. */
 static void test_ir_text(void **state)
 {
@@ -694,6 +766,7 @@ int main(void)
 		cmocka_unit_test(test_compile_refuses),
 		cmocka_unit_test(test_params),
 		cmocka_unit_test(test_cache_params),
+		cmocka_unit_test(test_arg_of),
 		cmocka_unit_test(test_ir_text),
 		cmocka_unit_test(test_call_refuses),
 		cmocka_unit_test(test_call),

@@ -257,9 +257,11 @@ static bool call_others(host *x)
 	uint64_t hash;
 	kvjit_keys keys = { .size = (size_t)odd_number(x) };
 	char *out = NULL;
+	kvjit_arg arg;
+	size_t room;
 	kvjit_status s;
 
-	switch (pick(x, 0, 6)) {
+	switch (pick(x, 0, 7)) {
 	case 0:
 		s = kvjit_page_bytes(kv, text, odd_number(x), odd_number(x), odd_number(x),
 		                     odd_number(x), pick(x, 0, 5) ? &bytes : NULL);
@@ -273,6 +275,14 @@ static bool call_others(host *x)
 		                          odd_number(x), pick(x, -1, 8),
 		                          pick(x, 0, 5) ? slots : NULL);
 		return bytes >= 0 && bytes <= 8;
+	case 6: {
+		static const char *const names[] = { "q", "cache", "table", "scale", "n", "" };
+		const kvjit_kernel *k = kv ? x->attn : NULL;
+
+		s = kvjit_arg_of(k, pick(x, 0, 5) ? names[pick(x, 0, 5)] : NULL, odd_number(x),
+		                 pick(x, 0, 5) ? &arg : NULL, pick(x, 0, 5) ? &room : NULL);
+		return told(s, kvjit_kernel_error(k));
+	}
 	default:
 		return kvjit_nparam(NULL) == 0 &&
 		       !kvjit_param_at(x->attn, (int)odd_number(x) | 64) &&

@@ -35,10 +35,9 @@ def cache(kv):
     for layout in ("native", "amx"):
         for elem in ("int8", "e4m3", "bf16"):
             form = f"bf16/none/{layout}" if elem == "bf16" else f"{elem}/token-head/{layout}"
-            size = kv.page_bytes(form, KV_HEADS, DIM, PAGE)
-            ours = octets("uint8", PAGES, KV_HEADS, size // KV_HEADS)
             move = kv.compile(f"transcode from=bf16/nhd to={form} heads={KV_HEADS} dim={DIM} "
                               f"page={THEIR_PAGE}:{PAGE}")
+            ours = move.zeros("cache", PAGES)
             move(from_k_cache=theirs[0], from_v_cache=theirs[1], cache=ours,
                  from_slots=s64(range(TOKENS)), slots=s64(range(TOKENS)), n=TOKENS)
             attn = kv.compile(f"attn q=bf16 kv={form} heads={HEADS}:{KV_HEADS} dim={DIM} "

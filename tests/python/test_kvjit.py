@@ -336,6 +336,36 @@ class Calls(unittest.TestCase):
         self.attn(plan, **args)
         self.assertEqual(args["out"].values[5], 0x3F85)
 
+    def test_zeros(self):
+        cache = self.attn.zeros("cache", 3)
+        size = self.kv.page_bytes("bf16", 2, 32, 16)
+        self.assertEqual((cache.shape, cache.strides[0]), ((3, 2, size // 2), size))
+        self.assertEqual(bytes(cache.owner.buffer), bytes(3 * size))
+        self.assertEqual(self.attn.zeros("q", 0).shape, (0, 4, 32))
+        for name, n, words in (("kache", 1, "no parameter 'kache'; there are q, cache"),
+                               ("table", 1, "2 extents that are open"), ("cache", -1, "n is -1")):
+            with self.assertRaisesRegex(kvjit.Error, words):
+                self.attn.zeros(name, n)
+        # a kernel's own tensors, from the writer to the output
+        write = self.kv.compile("write in=bf16 kv=bf16 heads=2 dim=32 page=16")
+        key, value, slots = write.zeros("key", 20), write.zeros("value", 20), write.zeros("slots", 20)
+        ctypes.memset(value.address, 0x3F, value.owner.nbytes)  # 0.747
+        (ctypes.c_int64 * 20).from_address(slots.address)[:] = range(20)
+        write(key=key, value=value, slots=slots, cache=cache, n=20)
+        out = self.attn.zeros("out", 1)
+        self.attn(self.plan, **self.args(cache=cache, out=out))
+        self.assertEqual(set(out.owner.buffer), {0x3F})
+
+    def test_a_tensor_is_an_array_of_numpys(self):
+        about = self.attn.zeros("q", 2).__array_interface__
+        self.assertEqual((about["shape"], about["typestr"]), ((2, 4, 32), "<u2"))
+        self.assertEqual(about["strides"], (256, 64, 2))
+        for dtype, kind in (("float32", "<f4"), ("int64", "<i8"), ("uint8", "<u1"), ("int8", "<i1"),
+                            ("float8_e5m2", "<u1"), ("float16", "<f2")):
+            t = kvjit.Tensor(64, dtype, (2,), writable=False)
+            self.assertEqual(t.__array_interface__["typestr"], kind)
+            self.assertEqual(t.__array_interface__["data"], (64, True))
+
     def test_numpy_itself(self):
         try:
             import numpy as np
@@ -346,6 +376,10 @@ class Calls(unittest.TestCase):
                                          lens=np.array([20], np.int32),
                                          table=np.array([[0, 1]], np.int32)))
         self.assertEqual(out[0, 3, 5], 0x3F85)
+        view = np.asarray(self.attn.zeros("cache", 2))
+        gc.collect()
+        view[1, 1, 5] = 7
+        self.assertEqual((view.dtype, view.sum()), (np.uint8, 7))
         pool = np.frombuffer(kvjit.alloc(64).buffer, np.uint8)
         gc.collect()
         self.assertEqual(pool.sum(), 0)

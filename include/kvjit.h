@@ -276,7 +276,7 @@ KVJIT_API kvjit_status kvjit_keys_of(kvjit *kv, const char *text,
                                      const kvjit_compile_options *options, kvjit_keys *out);
 /* Bytes of one page (all KV heads, K, V and scales of every tensor) of a format: a name, or the
  * text that declares it, as in kvjit_format_hash. Of a record in parts dim_k is the whole key:
- * 1, 576, 512 of fp8_ds_mla. */
+ * 1, 576, 512 of fp8_ds_mla. Sizes that no problem has are KVJIT_BAD_ARGUMENT. */
 KVJIT_API kvjit_status kvjit_page_bytes(kvjit *kv, const char *format, int64_t kv_heads,
                                         int64_t dim_k, int64_t dim_v, int64_t page,
                                         int64_t *out);

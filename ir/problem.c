@@ -243,16 +243,48 @@ static bool in_range(const parser *p, const field *f, int64_t x)
 	return x >= b.lo && x <= b.hi && x % b.step == 0;
 }
 
-static bool wrong_number(const parser *p, const field *f, const word *w)
+/* "a multiple of 16 from 16 to 576" */
+static const char *range_text(const field *f, char *out, size_t len)
 {
 	char step[40] = "a number";
+
+	if (f->step > 1)
+		snprintf(step, sizeof(step), "a multiple of %d", (int)f->step);
+	snprintf(out, len, "%s from %lld to %lld", step, (long long)f->lo, (long long)f->hi);
+	return out;
+}
+
+static bool wrong_number(const parser *p, const field *f, const word *w)
+{
+	char range[100];
 	field b = bounds_of(p, f);
 
-	if (b.step > 1)
-		snprintf(step, sizeof(step), "a multiple of %d", (int)b.step);
-	return FAIL_VAL(p, w, "%s=%.*s: %s must be %s from %lld to %lld", f->name,
-	                SHOWN(w->nvalue), w->value, f->name, step, (long long)b.lo,
-	                (long long)b.hi);
+	return FAIL_VAL(p, w, "%s=%.*s: %s must be %s", f->name, SHOWN(w->nvalue), w->value,
+	                f->name, range_text(&b, range, sizeof(range)));
+}
+
+bool kir_problem_shape(const kir_shape *s, kir_diag *d)
+{
+	const struct {
+		const field *f;
+		const char *what;
+		int64_t x;
+	} all[] = { { &kir_fields[F_heads], "kv_heads", s->kv_heads },
+		    { &kir_fields[F_dim], "dim_k", s->dim_k },
+		    { &kir_fields[F_dim], "dim_v", s->dim_v },
+		    { &kir_fields[F_page], "page", s->page } };
+	char range[100];
+
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+		const field *f = all[i].f;
+
+		if (all[i].x >= f->lo && all[i].x <= f->hi && all[i].x % f->step == 0)
+			continue;
+		kir_error(d, 0, 0, "%s is %lld; it must be %s", all[i].what,
+		          (long long)all[i].x, range_text(f, range, sizeof(range)));
+		return false;
+	}
+	return true;
 }
 
 static bool read_num(parser *p, const field *f, const word *w)

@@ -77,6 +77,8 @@ void kir_problem_print(const kir_problem *p, kir_text *out);
 /* And before it, on the same line, the formats it names that m declares and that no name alone
  * stands for: a text that needs nothing else. */
 void kir_problem_print_whole(const kir_module *m, const kir_problem *p, kir_text *out);
+/* Whether heads, dim and page of a cache are such as problems have; d says which isn't. */
+bool kir_problem_shape(const kir_shape *s, kir_diag *d);
 /* The names of all formats that p's text has, each once. */
 enum { KIR_PROBLEM_FORMATS = 5 };
 unsigned kir_problem_formats(const kir_problem *p, const char *name[KIR_PROBLEM_FORMATS]);

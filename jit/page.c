@@ -36,7 +36,6 @@ static bool page_bytes(const char *text, const kir_shape *s, int64_t *out, kir_d
 kvjit_status kvjit_page_bytes(kvjit *kv, const char *format, int64_t kv_heads, int64_t dim_k,
                               int64_t dim_v, int64_t page, int64_t *out)
 {
-	const int64_t most = 1 << 20;
 	const kir_shape s = { kv_heads, dim_k, dim_v, page };
 	char text[900];
 	kir_diag d = { 0 };
@@ -45,13 +44,9 @@ kvjit_status kvjit_page_bytes(kvjit *kv, const char *format, int64_t kv_heads, i
 	if (!format || !out)
 		return kvjit_fail(&kv->errors, KVJIT_BAD_ARGUMENT,
 		                  "format and out must not be NULL");
-	if (kv_heads < 1 || dim_k < 1 || dim_v < 1 || page < 1 || kv_heads > most ||
-	    dim_k > most || dim_v > most || page > most)
-		return kvjit_fail(
-		    &kv->errors, KVJIT_BAD_ARGUMENT,
-		    "kv_heads, dim_k, dim_v and page are %ld, %ld, %ld, %ld; each "
-		    "must be 1 to %ld",
-		    (long)kv_heads, (long)dim_k, (long)dim_v, (long)page, (long)most);
+	if (!kir_problem_shape(&s, &d))
+		return kvjit_fail(&kv->errors, KVJIT_BAD_ARGUMENT, "%s",
+		                  kir_diag_text(&d, text, sizeof(text)));
 	if (page_bytes(format, &s, out, &d))
 		return KVJIT_OK;
 	return kvjit_fail(&kv->errors, KVJIT_BAD_PROBLEM, "%s",

@@ -521,10 +521,19 @@ static void asking(void **state)
 	(void)state;
 	assert_int_equal(kvjit_page_bytes(kv, "fp8", -1, 64, 64, 16, &bytes),
 	                 KVJIT_BAD_ARGUMENT);
-	assert_says(kvjit_error(kv), "kv_heads|-1|1 to 1048576");
+	assert_says(kvjit_error(kv), "kv_heads is -1; it must be a number from 1 to 1024");
+	/* sizes that no kernel takes were once answered with bytes */
 	assert_int_equal(kvjit_page_bytes(kv, "fp8", 2, 64, 64, 1 << 20, &bytes),
-	                 KVJIT_BAD_PROBLEM);
-	assert_says(kvjit_error(kv), "page=1048576 must be a number from 1 to 65536");
+	                 KVJIT_BAD_ARGUMENT);
+	assert_int_equal(kvjit_page_bytes(kv, "fp8", 2, 64, 64, 12, &bytes),
+	                 KVJIT_BAD_ARGUMENT);
+	assert_says(kvjit_error(kv), "page is 12; it must be a multiple of 8 from 8 to 65536");
+	assert_int_equal(kvjit_page_bytes(kv, "fp8", 2, 72, 64, 16, &bytes),
+	                 KVJIT_BAD_ARGUMENT);
+	assert_says(kvjit_error(kv), "dim_k is 72; it must be a multiple of 16 from 16 to 576");
+	assert_int_equal(kvjit_page_bytes(kv, "fp8", 2, 64, 592, 16, &bytes),
+	                 KVJIT_BAD_ARGUMENT);
+	assert_says(kvjit_error(kv), "dim_v is 592");
 	assert_int_equal(kvjit_page_bytes(kv, "fp8_ds_mla", 8, 576, 512, 64, &bytes),
 	                 KVJIT_BAD_PROBLEM);
 	assert_says(kvjit_error(kv), "fp8_ds_mla|one KV head|not 8");

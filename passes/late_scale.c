@@ -24,6 +24,7 @@
  * or any, if the scores are one product of a query of 16 or 32 bits, times numbers a row or a
  * column.
  */
+#include "analysis.h"
 #include "emit.h"
 
 #include <math.h>
@@ -37,11 +38,6 @@ typedef struct late {
 	kir_ref *sign;   /* by product of in: the factor whose sign its query takes, or 0 */
 	bool *gone;      /* by multiplication of in                                   */
 } late;
-
-static bool is_op(const kir_func *f, kir_ref n, kir_op op)
-{
-	return f->node[n].op == op;
-}
 
 static bool is_hidden(const kir_func *f, kir_ref n)
 {

@@ -30,16 +30,12 @@
  * finds all of that. Costs a comparison a row and one scalar a tile; saves reading and writing
  * the sums once more at almost every tile of keys but the first.
  */
+#include "analysis.h"
 #include "emit.h"
 
 #include <float.h>
 
 static const double THRESHOLD = 8;
-
-static bool is_op(const kir_func *f, kir_ref n, kir_op op)
-{
-	return f->node[n].op == op;
-}
 
 /* The carried maximum that n, max(carried, largest score of each row), follows; 0: n isn't
  * such. */

@@ -7,6 +7,8 @@
  */
 #include "prefetch.h"
 
+#include "analysis.h"
+
 enum {
 	LINE = 64,
 	RUN = 8 * LINE, /* less an iteration isn't worth a look                          */
@@ -41,15 +43,12 @@ bool prefetch_is_stream(const kir_func *f, kir_ref n)
 	return from_param(f, buf);
 }
 
-/* Iterations of a loop inside the one that is looked at; MANY: not known. */
+/* Iterations of a loop, or of one inside; MANY: not known. */
 static int64_t trips(const kir_func *f, kir_ref loop)
 {
-	int64_t lo, hi, step = kir_for_step(f, loop);
+	int64_t n = loop_trips(f, loop);
 
-	if (!kir_is_const(f, kir_src(f, loop, 0), &lo) ||
-	    !kir_is_const(f, kir_src(f, loop, 1), &hi))
-		return MANY;
-	return hi > lo ? (hi - lo + step - 1) / step : 0;
+	return n == KIR_DYN ? MANY : n;
 }
 
 /* Adds what nodes [n, end), run `times` times, read of each buffer. A line that is read twice

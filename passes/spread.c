@@ -71,7 +71,7 @@ static bool is_tile_loop(const kir_func *f, kir_ref n)
 {
 	span s = weave_span(f, n);
 
-	if (!weave_is_plain(f, n) || !has_tiles(f, s) || weave_trips(f, n) > MOST)
+	if (!weave_is_plain(f, n) || !has_tiles(f, s) || loop_trips(f, n) > MOST)
 		return false;
 	for (kir_ref k = n + 1; k < s.end; k++)
 		if (kir_regions(f, k))
@@ -101,33 +101,33 @@ static bool find(spread *x, kir_ref a, kir_ref end)
 
 	x->n = 0;
 	x->first = 0;
-	for (kir_ref n = a; n < end; n = weave_span(f, n).end) {
+	for (kir_ref n = a; n < end; n = kir_region_end(f, n)) {
 		if (!x->first && kir_is_amx((kir_op)f->node[n].op))
 			x->first = before ? before : n;
 		if (kir_regions(f, n))
 			before = !is_vector_loop(f, n) ? 0 : before ? before : n;
 		if (kir_is_amx((kir_op)f->node[n].op) || is_tile_loop(f, n))
-			last = weave_span(f, n).end;
+			last = kir_region_end(f, n);
 	}
-	for (kir_ref n = x->first; n && n < last; n = weave_span(f, n).end) {
+	for (kir_ref n = x->first; n && n < last; n = kir_region_end(f, n)) {
 		if (kir_regions(f, n) && !is_tile_loop(f, n) && !is_vector_loop(f, n))
 			return false;
 		if (is_vector_loop(f, n) && weave_work(f, weave_span(f, n)) > most)
 			most = weave_work(f, weave_span(f, n));
 	}
-	for (kir_ref n = x->first; n && n < last; n = weave_span(f, n).end) {
+	for (kir_ref n = x->first; n && n < last; n = kir_region_end(f, n)) {
 		span s = weave_span(f, n);
 
 		if (!is_vector_loop(f, n) || weave_work(f, s) * 2 < most)
 			continue;
-		if (x->n == MOST || weave_trips(f, n) > MOST)
+		if (x->n == MOST || loop_trips(f, n) > MOST)
 			return false;
 		x->weights[x->n++] = n;
 	}
 	if (x->n < 2)
 		return false;
 	x->weights[x->n] = last;
-	for (kir_ref n = x->first; n < x->weights[x->n - 1]; n = weave_span(f, n).end)
+	for (kir_ref n = x->first; n < x->weights[x->n - 1]; n = kir_region_end(f, n))
 		if (is_tile_loop(f, n))
 			return false;
 	return true;
@@ -140,12 +140,12 @@ static bool small_stay(const spread *x)
 	const kir_func *f = x->in;
 
 	for (unsigned i = 0; i < x->n; i++) {
-		kir_ref from = weave_span(f, x->weights[i]).end, to = x->weights[i + 1];
+		kir_ref from = kir_region_end(f, x->weights[i]), to = x->weights[i + 1];
 
-		for (kir_ref n = from; n < to; n = weave_span(f, n).end)
-			for (kir_ref k = weave_span(f, n).end;
+		for (kir_ref n = from; n < to; n = kir_region_end(f, n))
+			for (kir_ref k = kir_region_end(f, n);
 			     is_vector_loop(f, n) && k < x->weights[x->n];
-			     k = weave_span(f, k).end)
+			     k = kir_region_end(f, k))
 				if (!is_vector_loop(f, k) &&
 				    weave_conflict(f, weave_span(f, k), weave_span(f, n)))
 					return false;
@@ -179,7 +179,7 @@ static kir_ref step(const kir_func *f, place *p)
 	kir_ref n = p->n;
 
 	if (p->loop && n == kir_region_yield(f, p->loop + 2)) {
-		bool more = ++p->trip < weave_trips(f, p->loop);
+		bool more = ++p->trip < loop_trips(f, p->loop);
 
 		p->n = more ? p->loop + 2 : kir_region_end(f, p->loop);
 		p->loop = more ? p->loop : 0;
@@ -223,8 +223,8 @@ static int64_t all_of_b(const spread *x, place p)
 static void deal(spread *x)
 {
 	const kir_func *f = x->in;
-	kir_ref begin = weave_span(f, x->weights[0]).end;
-	kir_ref b = weave_span(f, x->weights[x->n - 1]).end;
+	kir_ref begin = kir_region_end(f, x->weights[0]);
+	kir_ref b = kir_region_end(f, x->weights[x->n - 1]);
 	place p = { .n = b };
 	int64_t whole = all_of_b(x, p) + products(f, begin, b), had = 0;
 
@@ -255,14 +255,13 @@ static void deal(spread *x)
 /* Whether n, of B, must stay behind k, which stands before it. */
 static bool must_follow(const kir_func *f, kir_ref n, kir_ref k)
 {
-	kir_ref ra, rb;
-	bool wa, wb;
+	bool wn, wk;
+	kir_ref mem = touched(f, n, &wn);
 
 	for (unsigned i = 0; i < f->node[n].nsrc; i++)
 		if (kir_src(f, n, i) == k)
 			return true;
-	return weave_touches(f, n, &ra, &wa) && weave_touches(f, k, &rb, &wb) && ra == rb &&
-	       (wa || wb);
+	return mem && touched(f, k, &wk) == mem && (wn || wk);
 }
 
 /* Whether nothing that weights touch moves to before their end: products up to the next ones,
@@ -270,7 +269,7 @@ static bool must_follow(const kir_func *f, kir_ref n, kir_ref k)
 static bool may_move(const spread *x)
 {
 	const kir_func *f = x->in;
-	kir_ref b = weave_span(f, x->weights[x->n - 1]).end;
+	kir_ref b = kir_region_end(f, x->weights[x->n - 1]);
 
 	for (unsigned i = 0; i < x->n; i++) {
 		span w = weave_span(f, x->weights[i]);
@@ -278,7 +277,7 @@ static bool may_move(const spread *x)
 		kir_ref to = i + 1 == x->n ? b : x->weights[i + 1];
 		kir_ref upto = p.loop ? kir_region_end(f, p.loop) : p.n;
 
-		for (kir_ref n = w.end; n < upto; n = weave_span(f, n).end) {
+		for (kir_ref n = w.end; n < upto; n = kir_region_end(f, n)) {
 			if (n == to)
 				n = b;
 			if (n < upto && !is_vector_loop(f, n) &&
@@ -299,7 +298,7 @@ static bool each_for_itself(const spread *x)
 	const kir_func *f = x->in;
 
 	for (unsigned i = 0; i < x->n; i++) {
-		kir_ref n = i ? weave_span(f, x->weights[i - 1]).end : x->first;
+		kir_ref n = i ? kir_region_end(f, x->weights[i - 1]) : x->first;
 		held h = { 0 };
 
 		for (; n < x->weights[i]; n++)
@@ -329,18 +328,17 @@ static void copy_out(spread *x, kir_ref n, kir_ref end)
 	while (n < end) {
 		unsigned count = f->node[n].op == KIR_OP_for ? f->node[n].nsrc - 2u : 0;
 		kir_ref yield, now[KIR_MAX_SRC];
-		int64_t trips = f->node[n].op == KIR_OP_for ? weave_trips(f, n) : 0, lo = 0;
+		int64_t trips = f->node[n].op == KIR_OP_for ? loop_trips(f, n) : 0;
 
-		if (!trips || trips > MOST) {
+		if (trips <= 0 || trips > MOST) {
 			kir_copy(x->out, f, n++, x->map);
 			continue;
 		}
 		yield = kir_region_yield(f, n + 2 + count);
-		kir_is_const(f, kir_src(f, n, 0), &lo);
 		for (unsigned i = 0; i < count; i++)
 			now[i] = x->map[kir_src(f, n, 2 + i)];
 		for (int64_t t = 0; t < trips; t++) {
-			x->map[n + 1] = s64c(x->out, lo + t * kir_for_step(f, n));
+			x->map[n + 1] = s64c(x->out, weave_index(f, n, t));
 			for (unsigned i = 0; i < count; i++)
 				x->map[n + 2 + i] = now[i];
 			copy_out(x, n + 2 + count, yield);
@@ -357,10 +355,7 @@ static void copy_out(spread *x, kir_ref n, kir_ref end)
 static void weights(spread *x)
 {
 	const kir_func *f = x->in;
-	int64_t lo = 0;
-
-	kir_is_const(f, kir_src(f, x->loop, 0), &lo);
-	x->map[x->loop + 1] = s64c(x->out, lo + x->done++ * kir_for_step(f, x->loop));
+	x->map[x->loop + 1] = s64c(x->out, weave_index(f, x->loop, x->done++));
 	copy_out(x, x->loop + 2, kir_region_yield(f, x->loop + 2));
 }
 
@@ -383,7 +378,7 @@ static void between(spread *x, unsigned i, bool vectors)
 {
 	const kir_func *f = x->in;
 
-	for (kir_ref n = weave_span(f, x->weights[i]).end; n < x->weights[i + 1];) {
+	for (kir_ref n = kir_region_end(f, x->weights[i]); n < x->weights[i + 1];) {
 		span s = weave_span(f, n);
 
 		for (kir_ref k = s.begin; vectors && is_vector_loop(f, n) && k < s.end; k++)
@@ -399,18 +394,14 @@ static void emit_share(spread *x, const share *mine)
 {
 	const kir_func *f = x->in;
 	place p = mine->from;
-	int64_t lo;
 
 	while (p.n != mine->to.n || p.trip != mine->to.trip) {
 		kir_ref n = step(f, &p);
 
-		if (n) {
+		if (n)
 			tile_op(x, n);
-		} else if (p.loop) {
-			kir_is_const(f, kir_src(f, p.loop, 0), &lo);
-			x->map[p.loop + 1] =
-			    s64c(x->out, lo + p.trip * kir_for_step(f, p.loop));
-		}
+		else if (p.loop)
+			x->map[p.loop + 1] = s64c(x->out, weave_index(f, p.loop, p.trip));
 	}
 }
 
@@ -425,10 +416,10 @@ static void emit(spread *x)
 
 		x->loop = x->weights[i];
 		x->done = x->seen = 0;
-		x->all = weave_trips(f, x->loop);
+		x->all = loop_trips(f, x->loop);
 		x->total = x->share[i].products;
 		if (!end) {
-			x->total += products(f, weave_span(f, x->loop).end, x->weights[i + 1]);
+			x->total += products(f, kir_region_end(f, x->loop), x->weights[i + 1]);
 			between(x, i, false);
 		}
 		emit_share(x, &x->share[i]);

@@ -47,6 +47,7 @@
  * values. Costs the body twice in code. passes/swap.c leaves out the copy of the weights that
  * are carried.
  */
+#include "analysis.h"
 #include "emit.h"
 
 #include <math.h>
@@ -75,11 +76,6 @@ typedef struct stagger {
 	kir_ref factor;             /* that they are scaled by                           */
 	kir_ref ring[2];            /* of out: locals of scores, of BLOCK keys in turn   */
 } stagger;
-
-static bool is_op(const kir_func *f, kir_ref n, kir_op op)
-{
-	return n && f->node[n].op == op;
-}
 
 static bool is_bf16_tile(const kir_func *f, kir_ref n)
 {

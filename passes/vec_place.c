@@ -17,6 +17,8 @@
  */
 #include "vectorize.h"
 
+#include "analysis.h"
+
 /* Whether the local that n reads is as it was until all who read n have; where n or a part of
  * it is handed out of its region, nobody knows. */
 static bool stays(const vec *v, kir_ref n)
@@ -27,6 +29,7 @@ static bool stays(const vec *v, kir_ref n)
 	for (kir_ref k = n + 1; k < f->nnode; k++) {
 		kir_op op = (kir_op)f->node[k].op;
 		kir_ref after = op == KIR_OP_for ? kir_region_end(f, k) : 0;
+		bool writes;
 
 		if (op == KIR_OP_yield)
 			for (unsigned i = 0; i < f->node[k].nsrc; i++)
@@ -34,7 +37,7 @@ static bool stays(const vec *v, kir_ref n)
 					return false;
 		if (k < end && after > end)
 			end = after;
-		if (k <= end && op == KIR_OP_store && kir_root(f, kir_src(f, k, 1)) == root)
+		if (k <= end && touched(f, k, &writes) == root && writes)
 			return false;
 	}
 	return true;
@@ -150,12 +153,10 @@ static kir_ref store_of(const vec *v, kir_ref n)
 	if (buf > n)
 		return 0; /* not there yet */
 	for (kir_ref k = n + 1; k < s; k++) {
-		kir_op op = (kir_op)f->node[k].op;
-		bool reads = op == KIR_OP_load || op == KIR_OP_gather;
+		bool writes;
 
-		if (kir_regions(f, k) || kir_ops[op].flags & KIR_ENDS ||
-		    ((reads || op == KIR_OP_store) &&
-		     kir_root(f, kir_src(f, k, reads ? 0 : 1)) == kir_root(f, buf)))
+		if (kir_regions(f, k) || kir_ops[f->node[k].op].flags & KIR_ENDS ||
+		    touched(f, k, &writes) == kir_root(f, buf))
 			return 0;
 	}
 	for (unsigned i = 0; i < count; i++)
@@ -265,11 +266,9 @@ void vec_keep_state(vec *v, kir_ref load, kir_ref res)
 		return;
 	root = kir_root(f, kir_src(f, load, 0));
 	for (kir_ref k = load + 1; k < store; k++) {
-		kir_op op = (kir_op)f->node[k].op;
-		bool reads = op == KIR_OP_load || op == KIR_OP_gather;
+		bool writes;
 
-		if ((reads || op == KIR_OP_store) &&
-		    kir_root(f, kir_src(f, k, reads ? 0 : 1)) == root)
+		if (touched(f, k, &writes) == root)
 			return;
 	}
 	for (x = res; x != store; x = handed_to(v, x)) {

@@ -18,6 +18,8 @@
  */
 #include "vectorize.h"
 
+#include "analysis.h"
+
 #include <string.h>
 
 #define LOCAL_MAX (256 * 1024)
@@ -533,10 +535,11 @@ bool vec_changes(const kir_func *f, kir_ref n, kir_ref user)
 
 	for (kir_ref k = n + 1; k < end; k++) {
 		kir_ref after = f->node[k].op == KIR_OP_for ? kir_region_end(f, k) : 0;
+		bool writes;
 
 		if (k < user && after > end)
 			end = after;
-		if (f->node[k].op == KIR_OP_store && kir_root(f, kir_src(f, k, 1)) == root)
+		if (touched(f, k, &writes) == root && writes)
 			return true;
 	}
 	return false;

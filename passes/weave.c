@@ -14,71 +14,38 @@
  * products before it whenever vectors are computed, and the other way round.
  *
  * Takes loops of one region with literal bounds that carry nothing, whose trip counts have a
- * common divisor; the loop of products moves down, over nothing that touches what it touches:
- * locals one by one, all parameters as if they were one. Of the loops it could join it takes
- * the one with most work. Requires level V. Costs the second loop's body once for each of its
- * turns.
+ * common divisor; the loop of products moves down, over nothing that touches what it touches.
+ * Of the loops it could join it takes the one with most work. Requires level V. Costs the
+ * second loop's body once for each of its turns.
  */
 #include "weave.h"
 
 enum { TURNS = 8 }; /* most copies of a body */
 
-/* -- what touches what --------------------------------------------------------------------- */
+/* -- which loops --------------------------------------------------------------------------- */
 
-/* The local that a buffer names the memory of; 0: a parameter. */
-static kir_ref root_of(const kir_func *f, kir_ref b)
-{
-	b = kir_root(f, b);
-	return f->node[b].op == KIR_OP_local ? b : 0;
-}
-
-/* The buffer that node n reads or writes; false: none. */
-bool weave_touches(const kir_func *f, kir_ref n, kir_ref *root, bool *writes)
-{
-	kir_op op = (kir_op)f->node[n].op;
-	unsigned flags = kir_ops[op].flags;
-
-	if (!(flags & (KIR_READS | KIR_WRITES)) || op == KIR_OP_prefetch)
-		return false;
-	*writes = flags & KIR_WRITES && op != KIR_OP_amx_load;
-	for (unsigned i = 0; i < f->node[n].nsrc; i++)
-		if (kir_type_of(f, kir_src(f, n, i))->buffer) {
-			*root = root_of(f, kir_src(f, n, i));
-			return true;
-		}
-	return false;
-}
-
-/* Whether a and b must keep their order. */
 bool weave_conflict(const kir_func *f, span a, span b)
 {
-	kir_ref ra, rb;
 	bool wa, wb;
 
 	for (kir_ref n = b.begin; n < b.end; n++) {
+		kir_ref mem = touched(f, n, &wb);
+
 		if (kir_is_amx((kir_op)f->node[n].op))
 			return true;
-		if (!weave_touches(f, n, &rb, &wb))
-			continue;
-		for (kir_ref k = a.begin; k < a.end; k++)
-			if (weave_touches(f, k, &ra, &wa) && ra == rb && (wa || wb))
+		for (kir_ref k = a.begin; mem && k < a.end; k++)
+			if (touched(f, k, &wa) == mem && (wa || wb))
 				return true;
 	}
 	return false;
 }
 
-/* -- which loops -----------------------------------------------------------------------------
- */
-
-/* Iterations of a loop with literal bounds, 0 if it has others. */
-int64_t weave_trips(const kir_func *f, kir_ref loop)
+int64_t weave_index(const kir_func *f, kir_ref loop, int64_t trip)
 {
-	int64_t lo, hi, step = kir_for_step(f, loop);
+	int64_t lo = 0;
 
-	if (!kir_is_const(f, kir_src(f, loop, 0), &lo) ||
-	    !kir_is_const(f, kir_src(f, loop, 1), &hi) || hi <= lo)
-		return 0;
-	return (hi - lo + step - 1) / step;
+	kir_is_const(f, kir_src(f, loop, 0), &lo);
+	return lo + trip * kir_for_step(f, loop);
 }
 
 span weave_span(const kir_func *f, kir_ref n)
@@ -86,7 +53,6 @@ span weave_span(const kir_func *f, kir_ref n)
 	return (span){ n, kir_region_end(f, n) };
 }
 
-/* Ops that are executed, where bounds are literals. */
 int64_t weave_work(const kir_func *f, span s)
 {
 	int64_t sum = 0;
@@ -95,9 +61,9 @@ int64_t weave_work(const kir_func *f, span s)
 		span one = weave_span(f, n);
 
 		if (f->node[n].op == KIR_OP_for) {
-			int64_t t = weave_trips(f, n);
+			int64_t t = loop_trips(f, n);
 
-			sum += (t ? t : 1) * weave_work(f, (span){ n + 1, one.end });
+			sum += (t > 0 ? t : 1) * weave_work(f, (span){ n + 1, one.end });
 			n = one.end;
 		} else {
 			sum++;
@@ -122,11 +88,10 @@ static unsigned products(const kir_func *f, span s)
 	return n;
 }
 
-/* A loop that may take turns with another: sequential, of literal bounds, carrying nothing. */
 bool weave_is_plain(const kir_func *f, kir_ref n)
 {
 	return f->node[n].op == KIR_OP_for && !kir_for_par(f, n) && f->node[n].nsrc == 2 &&
-	       weave_trips(f, n) > 1;
+	       loop_trips(f, n) > 1;
 }
 
 static int64_t common(int64_t a, int64_t b)
@@ -153,10 +118,10 @@ static kir_ref partner(const kir_func *f, kir_ref a)
 		if (weave_conflict(f, mine, s))
 			break;
 		if (weave_is_plain(f, n)) {
-			int64_t g = common(weave_trips(f, a), weave_trips(f, n)),
+			int64_t g = common(loop_trips(f, a), loop_trips(f, n)),
 			        w = weave_work(f, s);
 
-			if (g > 1 && weave_trips(f, n) / g <= TURNS && w > most) {
+			if (g > 1 && loop_trips(f, n) / g <= TURNS && w > most) {
 				most = w;
 				best = n;
 			}
@@ -166,18 +131,15 @@ static kir_ref partner(const kir_func *f, kir_ref a)
 	return best;
 }
 
-/* -- emitting --------------------------------------------------------------------------------
- */
+/* -- emitting ------------------------------------------------------------------------------ */
 
 static kir_ref at(kir_func *out, const kir_func *in, kir_ref loop, kir_ref i, int64_t turns,
                   int64_t turn)
 {
 	kir_type_id s64 = kir_scalar(out->module, KIR_s64);
-	int64_t step = kir_for_step(in, loop), lo = 0;
+	int64_t lo = weave_index(in, loop, turn);
 
-	kir_is_const(in, kir_src(in, loop, 0), &lo);
-	i = e2(out, KIR_OP_mul, s64, i, s64c(out, turns * step));
-	lo += turn * step;
+	i = e2(out, KIR_OP_mul, s64, i, s64c(out, turns * kir_for_step(in, loop)));
 	return lo ? e2(out, KIR_OP_add, s64, i, s64c(out, lo)) : i;
 }
 
@@ -198,8 +160,7 @@ static void copy_all(kir_func *out, const kir_func *in, kir_ref n, kir_ref end, 
 		kir_copy(out, in, n, map);
 }
 
-/* -- runs of products ------------------------------------------------------------------------
- */
+/* -- runs of products ---------------------------------------------------------------------- */
 
 /* The end of the run of ops of tile registers that begins at n: they stand in one region, with
  * nothing but what computes indices between them. */
@@ -229,7 +190,7 @@ static kir_ref run_partner(const kir_func *f, span run)
 
 		if (weave_conflict(f, run, s))
 			break;
-		if (weave_is_plain(f, n) && weave_trips(f, n) <= TURNS &&
+		if (weave_is_plain(f, n) && loop_trips(f, n) <= TURNS &&
 		    (w = weave_work(f, s)) > most) {
 			most = w;
 			best = n;
@@ -242,11 +203,10 @@ static kir_ref run_partner(const kir_func *f, span run)
 /* A run's ops and the iterations of loop b, in turns. */
 static void weave_run(kir_func *out, const kir_func *in, span run, kir_ref b, kir_ref *map)
 {
-	int64_t nb = weave_trips(in, b), lo = 0;
+	int64_t nb = loop_trips(in, b);
 	kir_ref yb = kir_region_yield(in, b + 2), n = run.begin;
 	unsigned all = products(in, run), done = 0;
 
-	kir_is_const(in, kir_src(in, b, 0), &lo);
 	for (int64_t k = 0; k < nb; k++) {
 		unsigned goal = k + 1 < nb ? (unsigned)(all * (k + 1) / nb) : UINT32_MAX;
 
@@ -256,7 +216,7 @@ static void weave_run(kir_func *out, const kir_func *in, span run, kir_ref b, ki
 			done += weave_is_product((kir_op)in->node[n].op);
 			kir_copy(out, in, n, map);
 		}
-		map[b + 1] = s64c(out, lo + k * kir_for_step(in, b));
+		map[b + 1] = s64c(out, weave_index(in, b, k));
 		copy_all(out, in, b + 2, yb, map);
 	}
 }
@@ -289,8 +249,8 @@ static bool find_runs(const kir_func *in, span *run, bool *later)
 /* Loops a and b, in turns. A body of products with loops in it isn't cut. */
 static void weave(kir_func *out, const kir_func *in, kir_ref a, kir_ref b, kir_ref *map)
 {
-	int64_t g = common(weave_trips(in, a), weave_trips(in, b));
-	int64_t na = weave_trips(in, a) / g, nb = weave_trips(in, b) / g;
+	int64_t g = common(loop_trips(in, a), loop_trips(in, b));
+	int64_t na = loop_trips(in, a) / g, nb = loop_trips(in, b) / g;
 	kir_ref loop = kir_for(out, s64c(out, 0), s64c(out, g), 1, false, NULL, 0);
 	kir_ref ya = kir_region_yield(in, a + 2), yb = kir_region_yield(in, b + 2),
 	        done = a + 2;

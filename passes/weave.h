@@ -3,6 +3,7 @@
 #ifndef KVJIT_PASSES_WEAVE_H
 #define KVJIT_PASSES_WEAVE_H
 
+#include "analysis.h"
 #include "emit.h"
 
 typedef struct span {
@@ -11,12 +12,10 @@ typedef struct span {
 
 /* A node with what is in it. */
 span weave_span(const kir_func *f, kir_ref n);
-/* The local that node n reads or writes, 0 for a parameter; false: none. */
-bool weave_touches(const kir_func *f, kir_ref n, kir_ref *root, bool *writes);
 /* Whether a and b must keep their order, or b has ops of tile registers. */
 bool weave_conflict(const kir_func *f, span a, span b);
-/* Iterations of a loop with literal bounds, 0 if it has others. */
-int64_t weave_trips(const kir_func *f, kir_ref loop);
+/* The index of iteration `trip` of a loop with literal bounds. */
+int64_t weave_index(const kir_func *f, kir_ref loop, int64_t trip);
 /* Ops that are executed, where bounds are literals. */
 int64_t weave_work(const kir_func *f, span s);
 bool weave_is_product(kir_op op);

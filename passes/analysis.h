@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* analysis.h -- what more than one pass asks of a function: answered in one place, so that no
+ * two passes go by different rules.
+ */
+#ifndef KVJIT_PASSES_ANALYSIS_H
+#define KVJIT_PASSES_ANALYSIS_H
+
+#include "passes.h"
+
+/* Node 0, which is none, is no op either. */
+static inline bool is_op(const kir_func *f, kir_ref n, kir_op op)
+{
+	return f->node[n].op == op;
+}
+
+/* The memory that n reads or writes: the parameter or local behind its buffer; 0: none.
+ *
+ * Two ops may trade places unless this is the same for both and one of them writes: locals are
+ * apart from each other and from parameters, and so are two parameters one of which is written
+ * (docs/IR.md, Memory). A prefetch touches nothing that a program could notice. Tile registers
+ * aren't memory: who moves their ops keeps those in order, too. At levels T and V, where an op
+ * has one buffer. */
+static inline kir_ref touched(const kir_func *f, kir_ref n, bool *writes)
+{
+	kir_op op = (kir_op)f->node[n].op;
+	unsigned flags = kir_ops[op].flags;
+
+	*writes = false;
+	if (!(flags & (KIR_READS | KIR_WRITES)) || op == KIR_OP_prefetch)
+		return 0;
+	*writes = flags & KIR_WRITES && op != KIR_OP_amx_load;
+	for (unsigned i = 0; i < f->node[n].nsrc; i++)
+		if (kir_type_of(f, kir_src(f, n, i))->buffer)
+			return kir_root(f, kir_src(f, n, i));
+	return 0;
+}
+
+/* Iterations of a loop whose bounds are literals; KIR_DYN: they aren't. */
+static inline int64_t loop_trips(const kir_func *f, kir_ref loop)
+{
+	int64_t lo, hi, step = kir_for_step(f, loop);
+
+	if (!kir_is_const(f, kir_src(f, loop, 0), &lo) ||
+	    !kir_is_const(f, kir_src(f, loop, 1), &hi))
+		return KIR_DYN;
+	return hi > lo ? (hi - lo + step - 1) / step : 0;
+}
+
+#endif

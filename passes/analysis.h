@@ -46,4 +46,10 @@ static inline int64_t loop_trips(const kir_func *f, kir_ref loop)
 	return hi > lo ? (hi - lo + step - 1) / step : 0;
 }
 
+/* By node, the op in whose region it stands; 0: at the top. A yield stands in the one that it
+ * closes, results stand behind it. An array of nnode in the module's arena. */
+kir_ref *region_parents(const kir_func *f);
+/* The innermost loop around n; 0: none. */
+kir_ref loop_around(const kir_func *f, const kir_ref *parent, kir_ref n);
+
 #endif

@@ -11,14 +11,14 @@
  *
  * Requires: level T or V. Keeps: the order of what stays.
  */
-#include "passes.h"
+#include "analysis.h"
 
 #include <string.h>
 
 typedef struct live {
 	const kir_func *f;
 	bool *on;         /* the node's value or effect is needed                      */
-	kir_ref *parent;  /* region op around a node, 0 at the top                     */
+	kir_ref *parent;  /* region_parents                                            */
 	kir_ref *yield;   /* of a region op: its first yield                           */
 	kir_ref *yield2;  /* of an if: its second                                      */
 	kir_ref *work;    /* nodes that are needed and whose reasons aren't noted yet  */
@@ -50,26 +50,15 @@ static kir_ref stored_local(const kir_func *f, kir_ref n)
 	return op == KIR_OP_prefetch ? local_of(f, kir_src(f, n, 0)) : 0;
 }
 
-/* Parents and yields of all regions. */
-static void find_regions(live *v)
+static void find_yields(live *v)
 {
 	const kir_func *f = v->f;
-	kir_ref open = 0;
 
 	for (kir_ref n = 1; n < f->nnode; n++) {
-		v->parent[n] = open;
-		if (kir_regions(f, n)) {
-			open = n;
-		} else if (kir_at(f, n)->op == KIR_OP_yield) {
-			bool two = kir_regions(f, open) == 2;
+		kir_ref p = v->parent[n];
 
-			if (two && !v->yield[open]) {
-				v->yield[open] = n;
-			} else {
-				*(two ? &v->yield2[open] : &v->yield[open]) = n;
-				open = v->parent[open];
-			}
-		}
+		if (is_op(f, n, KIR_OP_yield))
+			(v->yield[p] ? v->yield2 : v->yield)[p] = n;
 	}
 }
 
@@ -280,12 +269,12 @@ kpass_result kpass_dce(const kir_func *in, kir_func *out, kir_diag *why)
 
 	(void)why;
 	v.on = kir_alloc(m, in->nnode * sizeof *v.on);
-	v.parent = kir_alloc(m, in->nnode * sizeof *v.parent);
+	v.parent = region_parents(in);
 	v.yield = kir_alloc(m, in->nnode * sizeof *v.yield);
 	v.yield2 = kir_alloc(m, in->nnode * sizeof *v.yield2);
 	v.work = kir_alloc(m, in->nnode * sizeof *v.work);
 	v.read_local = kir_alloc(m, in->nnode * sizeof *v.read_local);
-	find_regions(&v);
+	find_yields(&v);
 	mark(&v);
 	if (!any_dead(&v))
 		return KPASS_SAME;

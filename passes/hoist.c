@@ -13,11 +13,11 @@
  *
  * Requires: level T or V. Keeps: the order of what moves.
  */
-#include "passes.h"
+#include "analysis.h"
 
 typedef struct hoist {
 	const kir_func *f;
-	kir_ref *parent; /* region op around a node, 0 at the top                      */
+	kir_ref *parent; /* region_parents                                             */
 	kir_ref *home;   /* region op around it once moved                             */
 	kir_ref *before; /* region op it moves in front of, 0 if it stays              */
 	kir_ref *first;  /* of a region op: first node that moves in front of it       */
@@ -84,23 +84,12 @@ static void enqueue(hoist *h, kir_ref n)
 static bool place_all(hoist *h)
 {
 	const kir_func *f = h->f;
-	kir_ref open = 0;
-	unsigned *yields = kir_alloc(f->module, f->nnode * sizeof *yields);
 	bool moved = false;
 
 	for (kir_ref n = 1; n < f->nnode; n++) {
-		const kir_node *x = kir_at(f, n);
-
-		h->parent[n] = open;
 		place(h, n);
 		enqueue(h, n);
-		moved |= h->before[n] && x->op != KIR_OP_const;
-		yields[n] = kir_regions(f, n);
-		if (yields[n]) {
-			open = n;
-		} else if (x->op == KIR_OP_yield && --yields[open] == 0) {
-			open = h->parent[open];
-		}
+		moved |= h->before[n] && !is_op(f, n, KIR_OP_const);
 	}
 	return moved;
 }
@@ -113,7 +102,7 @@ kpass_result kpass_hoist(const kir_func *in, kir_func *out, kir_diag *why)
 	kir_ref *map;
 
 	(void)why;
-	h.parent = kir_alloc(m, bytes);
+	h.parent = region_parents(in);
 	h.home = kir_alloc(m, bytes);
 	h.before = kir_alloc(m, bytes);
 	h.first = kir_alloc(m, bytes);

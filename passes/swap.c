@@ -27,6 +27,7 @@
  * both of one dimension, and accessed by loads and stores only. The largest of a loop, of at
  * least LEAST bytes: an index is an addition more.
  */
+#include "analysis.h"
 #include "emit.h"
 
 enum { LEAST = 2048 };
@@ -35,6 +36,7 @@ typedef struct swap {
 	const kir_func *in;
 	kir_func *out;
 	kir_ref *map;
+	kir_ref *parent;    /* region_parents of in                    */
 	kir_ref loop, copy; /* of in: the loop, the loop that copies   */
 	kir_ref p, w;       /* of in: to and from                      */
 	kir_ref buf;        /* of out: both                            */
@@ -45,17 +47,6 @@ typedef struct swap {
 static bool is_local(const kir_func *f, kir_ref n)
 {
 	return f->node[n].op == KIR_OP_local && kir_type_of(f, n)->rank == 1;
-}
-
-/* The innermost loop around n; 0: none. */
-static kir_ref loop_around(const kir_func *f, kir_ref n)
-{
-	kir_ref best = 0;
-
-	for (kir_ref k = 1; k < n; k++)
-		if (f->node[k].op == KIR_OP_for && kir_region_end(f, k) > n)
-			best = k;
-	return best;
 }
 
 /* for %i = 0 to count { vload %w[%i] ; vstore %p[%i] } */
@@ -144,11 +135,11 @@ static bool may_swap(swap *s)
 {
 	const kir_func *f = s->in;
 
-	s->loop = loop_around(f, s->copy);
+	s->loop = loop_around(f, s->parent, s->copy);
 	if (!s->loop || kir_for_par(f, s->loop) || !is_beside(s) || s->w < s->loop ||
 	    !has_room(s))
 		return false;
-	if (loop_around(f, s->w) != s->loop)
+	if (loop_around(f, s->parent, s->w) != s->loop)
 		return false;
 	for (kir_ref n = 1; n < f->nnode; n++) {
 		bool mine = operand_of(f, n, s->p) >= 0, other = operand_of(f, n, s->w) >= 0;
@@ -307,6 +298,7 @@ kpass_result kpass_swap(const kir_func *in, kir_func *out, kir_diag *why)
 	swap s = { .in = in, .out = out, .map = kir_map_new(out, in) };
 
 	(void)why;
+	s.parent = region_parents(in);
 	if (in->target->lanes || !find(&s))
 		return KPASS_SAME;
 	region(&s, 1, in->nnode);

@@ -23,6 +23,8 @@
  */
 #include "vectorize.h"
 
+#include "analysis.h"
+
 #include <string.h>
 
 enum {
@@ -600,20 +602,15 @@ static bool streams(const vec *v, kir_ref n)
 static bool beside_loop(const vec *v, kir_ref n)
 {
 	const kir_func *f = v->in;
-	kir_ref begin = 1, end = f->nnode;
-	bool beside = false;
+	kir_ref loop = loop_around(f, v->parent, n), end;
 
-	for (kir_ref k = 1; k < n; k++) {
-		if (f->node[k].op != KIR_OP_for || n >= kir_region_end(f, k))
-			continue;
-		if (!kir_for_par(f, k))
-			return false;
-		begin = k + 1;
-		end = kir_region_end(f, k);
-	}
-	for (kir_ref k = begin; k < end; k++)
-		beside |= f->node[k].op == KIR_OP_for;
-	return beside && !f->target->lanes;
+	if (f->target->lanes || (loop && !kir_for_par(f, loop)))
+		return false;
+	end = loop ? kir_region_end(f, loop) : f->nnode;
+	for (kir_ref k = loop + 1; k < end; k++)
+		if (is_op(f, k, KIR_OP_for))
+			return true;
+	return false;
 }
 
 /* Rows side by side: what the ops allow. The loops of one row carry no more than they did, and

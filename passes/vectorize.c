@@ -37,15 +37,14 @@ static bool reads_part(const kir_func *f, kir_ref n, kir_ref guard)
 }
 
 /* Whether k, behind n, is never done after it: it stands in the other half of an if. */
-static bool is_instead(const kir_func *f, kir_ref n, kir_ref k)
+static bool is_instead(const vec *v, kir_ref n, kir_ref k)
 {
-	for (kir_ref c = 1; c < n; c++) {
-		kir_ref y1;
+	const kir_func *f = v->in;
 
-		if (f->node[c].op != KIR_OP_if || kir_region_end(f, c) <= k)
-			continue;
-		y1 = kir_region_yield(f, c + 1);
-		if (n < y1 && k > y1)
+	for (kir_ref c = v->parent[n]; c; c = v->parent[c]) {
+		kir_ref y1 = kir_region_yield(f, c + 1);
+
+		if (is_op(f, c, KIR_OP_if) && n < y1 && k > y1 && k < kir_region_end(f, c))
 			return true;
 	}
 	return false;
@@ -58,7 +57,7 @@ static bool is_handed_on(const vec *v, kir_ref guard, kir_ref n)
 
 	for (kir_ref k = n + 1; guard && k <= v->handed[guard]; k++)
 		for (unsigned i = 0; f->node[k].op == KIR_OP_yield && i < f->node[k].nsrc; i++)
-			if (vec_value_of(f, kir_src(f, k, i)) == guard && !is_instead(f, n, k))
+			if (vec_value_of(f, kir_src(f, k, i)) == guard && !is_instead(v, n, k))
 				return true;
 	return false;
 }
@@ -83,25 +82,12 @@ static void want_parts(vec *v, kir_ref n, vec_tile home, kir_ref guard, kir_ref 
 	}
 }
 
-/* The yield behind which result n stands. */
-static kir_ref yield_of(const kir_func *f, kir_ref n)
-{
-	while (f->node[n].op == KIR_OP_res)
-		n--;
-	return n;
-}
-
 /* The loop that n is a result of, 0: of none. */
 static kir_ref loop_of(const kir_func *f, kir_ref n)
 {
-	kir_ref yield = yield_of(f, n), c = yield;
+	kir_ref of = is_op(f, n, KIR_OP_res) ? kir_src(f, n, 0) : 0;
 
-	if (f->node[n].op != KIR_OP_res)
-		return 0;
-	do
-		c--;
-	while (!kir_regions(f, c) || kir_region_end(f, c) <= yield);
-	return f->node[c].op == KIR_OP_for ? c : 0;
+	return is_op(f, of, KIR_OP_for) ? of : 0;
 }
 
 /* Whether the value of guard is read while n is computed, or after. A product reads its factors
@@ -119,7 +105,7 @@ static bool is_needed(const vec *v, kir_ref guard, kir_ref n)
 				return true;
 	for (unsigned i = 2; loop && i < f->node[loop].nsrc; i++)
 		if (vec_value_of(f, kir_src(f, loop, i)) == guard &&
-		    i != 1 + n - yield_of(f, n))
+		    i != 2 + kir_attr_of(f, n, KIR_ATTR_index))
 			return true;
 	return v->read[guard] > from || is_handed_on(v, guard, from);
 }
@@ -729,6 +715,7 @@ kpass_result kpass_vectorize(const kir_func *in, kir_func *out, kir_diag *why)
 		return KPASS_REJECT;
 	v.val = kir_alloc(m, n * sizeof *v.val);
 	v.nuse = kir_alloc(m, n * sizeof *v.nuse);
+	v.parent = region_parents(in);
 	v.last = kir_alloc(m, n * sizeof *v.last);
 	v.read = kir_alloc(m, n * sizeof *v.read);
 	v.handed = kir_alloc(m, n * sizeof *v.handed);

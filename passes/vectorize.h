@@ -61,6 +61,7 @@ typedef struct vec {
 	kir_ref *map;     /* scalars and buffers: in -> f                     */
 	vec_tile *val;    /* tiles, by node of in                             */
 	unsigned *nuse;   /* uses of each node of in                          */
+	kir_ref *parent;  /* region_parents of in                               */
 	kir_ref *last;    /* last user of each node of in                     */
 	kir_ref *read;    /* the same, of it or a part of it                  */
 	kir_ref *handed;  /* the last yield of it or a part of it, or 0         */

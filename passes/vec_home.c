@@ -5,6 +5,26 @@
 
 /* -- indices and loops ------------------------------------------------------------------- */
 
+int64_t vec_starts(const kir_func *f, kir_ref index)
+{
+	kir_ref loop = index - 1; /* the counter is right behind it */
+	int64_t lo, hi, step, rest;
+
+	if (kir_is_const(f, index, &lo))
+		return lo;
+	if (f->node[index].op != KIR_OP_arg || f->node[loop].op != KIR_OP_for ||
+	    !kir_is_const(f, kir_src(f, loop, 0), &lo))
+		return 0;
+	step = kir_for_step(f, loop);
+	if (kir_is_const(f, kir_src(f, loop, 1), &hi) && hi <= lo + step)
+		return lo;
+	for (; step; step = rest) {
+		rest = lo % step;
+		lo = step;
+	}
+	return lo;
+}
+
 kir_ref vec_ref(vec *v, vec_ix a)
 {
 	kir_type_id s64 = kir_scalar(v->f->module, KIR_s64);

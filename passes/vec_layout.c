@@ -141,13 +141,13 @@ static bool lies_well(const vec *v, const vec_factor *b, const vec_layout *l)
 	kir_ref buf, upto;
 
 	kir_access(v->in, b->load, &buf, &first, &count, &upto);
-	if (upto && extent != KIR_DYN && extent < rows)
-		return false;
 	if (deep < count)
-		kir_is_const(v->in, kir_src(v->in, b->load, first + deep), &d);
+		d = vec_starts(v->in, kir_src(v->in, b->load, first + deep));
+	if (upto && extent != KIR_DYN && extent < (b->trans ? 0 : d) + rows)
+		return false;
 	if (col < count && l->group != t->dim[col] &&
 	    side > 1) /* else there is no other group */
-		kir_is_const(v->in, kir_src(v->in, b->load, first + col), &c);
+		c = vec_starts(v->in, kir_src(v->in, b->load, first + col));
 	return d % l->unit == 0 && (!c || c % side == 0);
 }
 

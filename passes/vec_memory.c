@@ -55,9 +55,10 @@ int64_t vec_run(const kir_type *b)
 typedef struct move {
 	kir_ref buf, upto; /* in f; upto 0: no bound         */
 	vec_ix at[KIR_RANK];
-	unsigned nat;   /* rank of the buffer             */
-	unsigned first; /* the tile's first axis there    */
-	unsigned along; /* the axis of consecutive lanes  */
+	int64_t starts[KIR_RANK]; /* where these may begin (vec_starts) */
+	unsigned nat;             /* rank of the buffer             */
+	unsigned first;           /* the tile's first axis there    */
+	unsigned along;           /* the axis of consecutive lanes  */
 	const kir_type *tile;
 	vec_tile home;
 	kir_ref from; /* store: the load whose memory is read, 0 */
@@ -114,6 +115,12 @@ static void move_lanes(vec *v, const move *m, vec_ix row, vec_ix c, int64_t lane
 	vec_write(v, &m->home, row, c, access(v, m, KIR_OP_vload, t, 0, c, limit));
 }
 
+/* Whether indices along an axis begin at multiples of n, as far as it is known. */
+static bool begins_at(const move *m, unsigned axis, int64_t n)
+{
+	return m->at[axis].k % n == 0 && m->starts[axis] % n == 0;
+}
+
 /* No vector may cross the end of a run. Where the last axis lies in several, tiles start at
  * multiples of their own size, or at a literal. */
 static int64_t widest(const vec *v, const move *m, int64_t cols)
@@ -127,7 +134,7 @@ static int64_t widest(const vec *v, const move *m, int64_t cols)
 		run = both & -both;
 	int64_t lanes = vec_chunk(cols, run < most ? run : most);
 
-	while (run < dim && m->at[m->along].k % lanes)
+	while (run < dim && !begins_at(m, m->along, lanes))
 		lanes /= 2;
 	return lanes;
 }
@@ -295,10 +302,8 @@ static weave weave_of(const vec *v, const move *m, vec_layout *l)
 	if (m->tile->rank != 2 || m->upto || size > 4)
 		return APART;
 	/* at multiples of words and vectors; indices that are no literals are */
-	int64_t r0 = m->at[row].k, c0 = m->at[col].k;
-
-	if (rows % v->lanes == 0 && cols % (unit * v->lanes) == 0 && r0 % v->lanes == 0 &&
-	    c0 % unit == 0) {
+	if (rows % v->lanes == 0 && cols % (unit * v->lanes) == 0 &&
+	    begins_at(m, row, v->lanes) && begins_at(m, col, unit)) {
 		if (vec_run(t) == unit && has_words(v, t))
 			return WORDS;
 		if (vec_layout_of(t, col, row, l) && l->pairs && v->lanes >= 8)
@@ -306,7 +311,7 @@ static weave weave_of(const vec *v, const move *m, vec_layout *l)
 	}
 	return size < 4 && vec_layout_of(t, row, col, l) && l->unit == unit &&
 	               l->group % 16 == 0 && rows % unit == 0 && cols % (64 / size) == 0 &&
-	               r0 % unit == 0 && c0 % 16 == 0
+	               begins_at(m, row, unit) && begins_at(m, col, 16)
 	           ? ROWS
 	           : APART;
 }
@@ -470,6 +475,8 @@ static void start(vec *v, kir_ref n, const kir_type *tile, move *m)
 	m->along = m->nat - 1;
 	m->upto = upto ? as_elem(v->f, v->map[upto], KIR_s64) : 0;
 	vec_indices(v, n, m->at);
+	for (unsigned i = 0; i < count; i++)
+		m->starts[i] = vec_starts(v->in, kir_src(v->in, n, first + i));
 }
 
 bool vec_reads_direct(const vec *v, kir_ref n)

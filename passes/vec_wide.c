@@ -54,13 +54,10 @@ static bool factor_of(const vec *v, kir_ref n, vec_factor *b, vec_layout *l)
 	b->depth = t->dim[b->trans ? 1 : 0];
 	b->elem = (kir_elem)t->elem;
 	b->unit = 4 / kir_elem_bytes(b->elem);
-	for (unsigned i = 0; i < count; i++) {
-		int64_t k = 0;
-
-		if (kir_is_const(in, kir_src(in, n, first + i), &k) &&
-		    k % (i == (unsigned)b->trans ? b->unit : COLS))
+	for (unsigned i = 0; i < count; i++)
+		if (vec_starts(in, kir_src(in, n, first + i)) %
+		    (i == (unsigned)b->trans ? b->unit : COLS))
 			return false;
-	}
 	for (; in->node[s].op == KIR_OP_convert; s = kir_src(in, s, 0)) {
 		if (b->nchain == VEC_CHAIN_MAX || v->nuse[s] != 1)
 			return false;

@@ -101,6 +101,10 @@ static inline vec_ix ix(int64_t k)
 }
 
 vec_ix vec_mul(vec *v, vec_ix a, int64_t m);
+
+/* Where an index may begin that isn't at a multiple of a tile's size: a literal, or the common
+ * divisor of what a loop with literals counts. 0 of all others: expand makes only multiples. */
+int64_t vec_starts(const kir_func *f, kir_ref index);
 vec_ix vec_add(vec *v, vec_ix a, vec_ix b);
 kir_ref vec_ref(vec *v, vec_ix a); /* as an s64 value */
 

@@ -121,7 +121,8 @@ static kir_ref partner(const kir_func *f, kir_ref a)
 			int64_t g = common(loop_trips(f, a), loop_trips(f, n)),
 			        w = weave_work(f, s);
 
-			if (g > 1 && loop_trips(f, n) / g <= TURNS && w > most) {
+			if (g > 1 && loop_trips(f, n) / g <= TURNS &&
+			    loop_trips(f, a) / g <= TURNS && w > most) {
 				most = w;
 				best = n;
 			}

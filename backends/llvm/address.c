@@ -158,7 +158,9 @@ static void go_to(kll *l, kir_ref n, kll_place *last)
 	LLVMValueRef next =
 	    p.last ? LLVMGetNextInstruction(p.last) : LLVMGetFirstInstruction(p.block);
 
-	for (; next && LLVMIsAPHINode(next); next = LLVMGetNextInstruction(next))
+	/* a parameter is there before the locals, which begin the entry block */
+	for (; next && (LLVMIsAPHINode(next) || LLVMIsAAllocaInst(next));
+	     next = LLVMGetNextInstruction(next))
 		p.last = next;
 	if (p.block == last->block && p.last == last->last)
 		return;

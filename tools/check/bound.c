@@ -113,10 +113,11 @@ static kir_ref second_work(const kir_func *f)
 	return f->nnode;
 }
 
-/* Rows of a tile before its products were split into digits: those of the output's carry. */
-static void scan(const kir_func *f, kir_ref from, kir_ref to, bound_profile *out, int *degree)
+/* Rows of a tile before its products were split into digits: those of the output's carry; of an
+ * indexer, which has none, the query's heads. */
+static void scan(const kir_func *f, kir_ref from, kir_ref to, int64_t rows, bound_profile *out,
+                 int *degree)
 {
-	int64_t rows = 1 << 30;
 	for (kir_ref n = from; n < to; n++)
 		if (f->node[n].op == KIR_OP_exp2 && kir_type_of(f, n)->rank == 2) {
 			const kir_exp2 *p = kir_exp2_of(kir_attr_of(f, n, KIR_ATTR_degree));
@@ -139,6 +140,17 @@ static void scan(const kir_func *f, kir_ref from, kir_ref to, bound_profile *out
 	}
 }
 
+/* Of a product's rows only who asked for digits knows how many there are. */
+static int64_t rows_of(const kir_func *f)
+{
+	for (kir_ref n = 1; n < f->nnode; n++)
+		if (f->node[n].op == KIR_OP_index_topk)
+			return kir_type_of(f, kir_operand(f, n, "q"))->dim[1];
+		else if (f->node[n].op == KIR_OP_gemm)
+			return f->sched.qk == KIR_ARITH_int8x2 ? 1 : 1 << 30;
+	return 1 << 30;
+}
+
 bool bound_profile_of(const kvjit_kernel *k, const char *backend, bool second,
                       bound_profile *out, char *why, size_t len)
 {
@@ -150,10 +162,13 @@ bool bound_profile_of(const kvjit_kernel *k, const char *backend, bool second,
 	int degree = 0;
 	kir_module *m = text ? kir_parse(text, strlen(text), &d) : NULL;
 	kpass_options o = { .list = "expand,fold_scales,arith,short_exp" };
-	kir_func *f = m && m->nfunc ? kpass_run(m->func[m->nfunc - 1], &o, &d) : NULL;
+	kir_func *whole = m && m->nfunc ? m->func[m->nfunc - 1] : NULL;
+	int64_t rows = whole ? rows_of(whole) : 0;
+	kir_func *f = whole ? kpass_run(whole, &o, &d) : NULL;
 	if (f) {
 		kir_ref border = second_work(f);
-		scan(f, second ? border : 1, second ? f->nnode : border, out, &degree);
+		scan(f, second ? border : 1, second ? f->nnode : border, rows, out, &degree);
+		out->asked = whole->sched.qk >= KIR_ARITH_int8;
 		out->engine = f->target->lanes != 0;
 	}
 	if (!f)
@@ -173,6 +188,17 @@ bool bound_profile_of(const kvjit_kernel *k, const char *backend, bool second,
 static int digits(bound_arith a, int one, int two)
 {
 	return a == ARITH_int8 ? one : two;
+}
+
+double bound_query(const bound_profile *p, kir_elem stored, double amax)
+{
+	bool exact = stored != KIR_f32 && stored != KIR_f16;
+
+	if (p->qk >= ARITH_int8)
+		return amax * (0.5 / digits(p->qk, 127, 32512) + 8 * U32);
+	return p->qk == ARITH_bf16 && !exact             ? amax * U16
+	       : p->qk == ARITH_f16 && stored != KIR_f16 ? amax * 0x1p-11
+	                                                 : 0;
 }
 
 static double bound_scalar(const attn *a, const char *name)

@@ -16,6 +16,7 @@ typedef enum bound_arith {
 /* What the kernel's two products really compute in, read from its program. */
 typedef struct bound_profile {
 	bound_arith qk, pv;
+	bool asked;  /* knob qk says 8 bits */
 	bool engine; /* of a sub-group: weights are rounded as sums with 1024 in f16 */
 	int kv_tile;
 	double e;      /* relative error of a weight by a short exp2 */
@@ -26,6 +27,10 @@ typedef struct bound_profile {
  * of two caches, the products with the second one. */
 bool bound_profile_of(const kvjit_kernel *k, const char *backend, bool second,
                       bound_profile *out, char *why, size_t len);
+
+/* What an element of a query row, or of another product's left factor, is rounded by at most,
+ * whose largest magnitude is amax. */
+double bound_query(const bound_profile *p, kir_elem stored, double amax);
 
 enum { BOUND_DIM = 1024 };
 

@@ -4,8 +4,11 @@
  *
  * Rows are strided, scales of rows lie in rows or columns, a row and a column hold NaN, an
  * exponent of 0 is among the scales. The bound of an output is that of any order of f32
- * additions: (depth + 16) u of the sum of magnitudes, and its own rounding.
+ * additions: (depth + 16) u of the sum of magnitudes, and its own rounding. Where a knob has
+ * rows rounded to fewer bits, each element is off by what that takes from the largest of its
+ * row.
  */
+#include "bound.h"
 #include "check.h"
 
 #include <math.h>
@@ -259,22 +262,39 @@ static void read_acts(const check *c, product *g)
 	}
 }
 
-static void compare(const check *c, const product *g, check_result *r)
+/* What the knob has rows rounded to; integers stay as they are, and without it so does all. */
+static bool find_profile(const check *c, const product *g, unsigned i, const kvjit_kernel *k,
+                         bound_profile *p, char *why, size_t len)
+{
+	if (!bound_profile_of(k, c->machine[i].backend, false, p, why, len))
+		return false;
+	p->qk = p->pv > p->qk ? p->pv : p->qk;
+	if (kir_is_int(g->acts->elem) || (p->qk >= ARITH_int8 && !p->asked) ||
+	    !bound_query(p, g->acts->elem, 1))
+		p->qk = ARITH_f32;
+	return true;
+}
+
+static void compare(const check *c, const product *g, const bound_profile *p, check_result *r)
 {
 	kir_elem e = c->a.p.out;
 	const void *got = bind_find((bind *)&c->a.b, "c")->data;
 	double unit = e == KIR_bf16 ? 0x1p-8 : e == KIR_f16 ? 0x1p-11 : 0x1p-24;
 
-	snprintf(r->bound, sizeof r->bound, "(depth + 16) u of the sum of magnitudes");
+	snprintf(r->bound, sizeof r->bound, "(depth + 16) u of the sum of magnitudes%s",
+	         p->qk == ARITH_f32 ? "" : ", rows rounded");
 	for (int64_t i = 0; i < g->rows * g->cols; i++) {
 		const double *x = g->left + i / g->cols * g->depth;
 		const double *w = g->right + i % g->cols * g->depth;
-		double want = 0, sum = 0, have = elem_get(e, got, i);
+		double want = 0, sum = 0, have = elem_get(e, got, i), amax = 0, codes = 0;
 
 		for (int64_t k = 0; k < g->depth; k++) {
 			want += x[k] * w[k];
 			sum += fabs(x[k] * w[k]);
+			amax = fmax(amax, fabs(x[k]));
+			codes += fabs(w[k]);
 		}
+		codes *= bound_query(p, g->acts->elem, amax);
 		if (isnan(want)) {
 			r->compared++;
 			if (!isnan(have))
@@ -282,8 +302,8 @@ static void compare(const check *c, const product *g, check_result *r)
 			continue;
 		}
 		check_value(r, "c", i, have, want,
-		            ((double)g->depth + 16) * 0x1p-24 * sum + unit * fabs(want) +
-		                0x1p-24);
+		            ((double)g->depth + 16) * 0x1p-24 * (sum + codes) + codes +
+		                unit * (fabs(want) + codes) + 0x1p-24);
 	}
 }
 
@@ -356,6 +376,7 @@ bool check_gemm(check *c, char *why, size_t len)
 	for (unsigned i = 0; ok && i < c->nmachine; i++) {
 		check_result *r = &c->result[i];
 		kvjit_kernel *k = r->failed ? NULL : check_compile(c, i);
+		bound_profile profile;
 		char reason[400];
 
 		if (out->bytes)
@@ -363,10 +384,12 @@ bool check_gemm(check *c, char *why, size_t len)
 		if (k && bind_call(&c->a.b, c->machine[i].kv, k, NULL, reason, sizeof reason) !=
 		             KVJIT_OK) {
 			check_fail(r, "%s", reason);
+		} else if (k && !find_profile(c, &g, i, k, &profile, reason, sizeof reason)) {
+			check_fail(r, "%s", reason);
 		} else if (k && quantized(c, &want, r)) {
 			r->compared += g.rows == 0; /* the call itself */
 			read_acts(c, &g);
-			compare(c, &g, r);
+			compare(c, &g, &profile, r);
 		}
 		kvjit_release(k);
 	}

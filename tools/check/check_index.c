@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* check_index.c -- an indexer: logits within the bound of f32 sums, and the choice exact.
  *
+ * Where a knob has the query rounded to fewer bits, each of its elements is off by what that
+ * takes from the largest of its row.
+ *
  * What is chosen depends on logits to the last bit, which no bound says. So the logits that a
  * machine gives are held against those computed here, and its choice against its own logits:
  * the largest, of equal ones the earlier, in the order of the keys. Some rows see no key, some
  * fewer than are to be chosen; some pages aren't in the cache, some keys are equal, and what
  * must not be read is NaN.
  */
+#include "bound.h"
 #include "check.h"
 
 #include <math.h>
@@ -20,6 +24,7 @@ typedef struct indexed {
 	check *c;
 	int64_t width, columns, heads, dim, page, topk; /* width: keys that count     */
 	const int32_t *table, *seqs, *lens;
+	bound_profile profile;
 } indexed;
 
 static void fill_cache(check *c)
@@ -60,9 +65,8 @@ static indexed make(check *c)
 {
 	const kir_problem *p = &c->a.p;
 	int64_t columns = PAGES + 1, width = columns * p->page - 3;
-	indexed x = {
-		c, width, columns, p->heads, p->dim_k, p->page, p->topk, NULL, NULL, NULL
-	};
+	indexed x = { c,       width, columns, p->heads, p->dim_k, p->page,
+		      p->topk, NULL,  NULL,    NULL,     { 0 } };
 	int32_t *table = ints(c, "table", 2, SEQS, columns),
 	        *seqs = ints(c, "seqs", 1, ROWS, 0);
 	int32_t *lens = ints(c, "lens", 1, ROWS, 0);
@@ -102,35 +106,41 @@ static int64_t slot_of(const indexed *x, int64_t t, int64_t key)
 	return page < 0 || page >= PAGES ? -1 : page * x->page + key % x->page;
 }
 
-/* Sums of f32 over the head and over heads, in any order; the element of the product is exact.
+/* Sums of f32 over the head and over heads, in any order; an element of the product is exact
+ * but for what the query's is rounded by.
  */
 static void check_logit(const indexed *x, check_result *r, int64_t t, int64_t key, double got)
 {
 	attn *a = &x->c->a;
 	const bind_arg *q = bind_find(&a->b, "q"), *w = bind_find(&a->b, "w");
 	int64_t slot = slot_of(x, t, key), page = slot / x->page, token = slot % x->page;
-	double want = 0, sum = 0;
+	double want = 0, sum = 0, moved = 0;
 
 	if (slot < 0) {
 		check_value(r, "logits", t * x->columns * x->page + key, got, -INFINITY, 1);
 		return;
 	}
 	for (int64_t h = 0; h < x->heads; h++) {
-		double s = 0, most = 0, weight = elem_get(KIR_f32, w->data, t * x->heads + h);
+		double s = 0, most = 0, amax = 0, codes = 0,
+		       weight = elem_get(KIR_f32, w->data, t * x->heads + h);
 
 		for (int64_t d = 0; d < x->dim; d++) {
-			double y = elem_get(a->p.q, q->data, (t * x->heads + h) * x->dim + d) *
-			           attn_element(a, 0, page, 0, token, d) *
+			double e = elem_get(a->p.q, q->data, (t * x->heads + h) * x->dim + d);
+			double y = attn_element(a, 0, page, 0, token, d) *
 			           attn_scale(a, 0, page, 0, token, d);
 
-			s += y;
-			most += fabs(y);
+			s += e * y;
+			most += fabs(e * y);
+			amax = fmax(amax, fabs(e));
+			codes += fabs(y);
 		}
+		moved += fabs(weight) * codes * bound_query(&x->profile, a->p.q, amax);
 		want += weight * fmax(s, 0);
 		sum += fabs(weight) * most;
 	}
 	check_value(r, "logits", t * x->columns * x->page + key, got, want,
-	            (double)(x->dim + x->heads + 8) * 0x1p-24 * sum + 0x1p-120);
+	            (double)(x->dim + x->heads + 8) * 0x1p-24 * (sum + moved) + moved +
+	                0x1p-120);
 }
 
 /* The row's choice by its own logits l. */
@@ -163,7 +173,11 @@ static void compare(const indexed *x, check_result *r)
 	const float *logits = bind_find(&x->c->a.b, "logits")->data;
 	int64_t all = x->columns * x->page;
 
-	snprintf(r->bound, sizeof r->bound, "f32 sums; the choice by the logits exact");
+	bool f32 = x->profile.qk == ARITH_f32;
+
+	snprintf(r->bound, sizeof r->bound, "f32 sums%s%.*s; the choice by the logits exact",
+	         f32 ? "" : ", ", f32 ? 0 : (int)strcspn(x->profile.name, " "),
+	         x->profile.name);
 	for (int64_t t = 0; t < ROWS; t++) {
 		int64_t len = x->lens[t] < x->width ? x->lens[t] : x->width;
 
@@ -188,6 +202,9 @@ bool check_index(check *c)
 		kvjit_kernel *k = r->failed ? NULL : check_compile(c, i);
 		bind_arg *out = bind_find(&c->a.b, "out"), *l = bind_find(&c->a.b, "logits");
 
+		if (k && !bound_profile_of(k, c->machine[i].backend, false, &x.profile, reason,
+		                           sizeof reason))
+			check_fail(r, "%s", reason);
 		memset(out->data, 0x77, out->bytes);
 		memset(l->data, 0xff, l->bytes);
 		if (k && bind_call(&c->a.b, c->machine[i].kv, k, NULL, reason, sizeof reason) !=

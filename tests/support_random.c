@@ -2,6 +2,7 @@
 /* support_random.c -- see support_random.h. */
 #include "support_random.h"
 
+#include "../passes/passes.h"
 #include "../tools/random.h"
 
 #include <stdarg.h>
@@ -612,12 +613,156 @@ static void make_tile_schedule(rng *r, char *sched, int page)
 		add(sched, " pipeline=on");
 }
 
+/* -- records, index lists, other knobs ----------------------------------------------------- */
+
+/* Sums of a split, or its own order of loops, are for queries whose lists are one. */
+static void drop_block(char *sched)
+{
+	char *at = strstr(sched, " q_block=");
+
+	if (at) {
+		size_t n = strcspn(at + 1, " ") + 1;
+
+		memmove(at, at + n, strlen(at + n) + 1);
+	}
+}
+
+static void make_record(rng *r, char *text, char *sched)
+{
+	static const int heads[] = { 1, 2, 3, 4, 5, 8, 16, 17, 32 };
+	const char *kv = WORD(r, "mla_bf16", "mla_f16", "mla_e4m3", "fp8_ds_mla",
+	                      "fp8_ds_mla_f32", "mla_584", "mla_528", "mla_352");
+	const char *q = WORD(r, "bf16", "bf16", "f16", "f32", "e4m3", "s8");
+	int page = 8 * (int)pick(r, 1, 8);
+
+	add(text, "attn q=%s%s out=%s kv=%s heads=%d:1 dim=%s page=%d", q,
+	    !strcmp(q, "s8") ? " qscale" : "", WORD(r, "bf16", "f16", "f32"), kv,
+	    heads[pick(r, 0, 8)], strstr(kv, "584") || strstr(kv, "528") ? "512" : "576:512",
+	    page);
+	if (one_in(r, 2)) {
+		add(text, " sparse=%d%s%s", (int)pick(r, 1, 100), one_in(r, 3) ? " sink" : "",
+		    one_in(r, 3) ? " lse" : "");
+	} else {
+		add(text, "%s%s%s", one_in(r, 2) ? " causal" : "", one_in(r, 3) ? " lse" : "",
+		    one_in(r, 4) ? " window=9" : "");
+	}
+	make_tile_schedule(r, sched, page);
+}
+
+static void make_sparse(rng *r, char *text, char *sched)
+{
+	int page = 8 * (int)pick(r, 1, 8), kv = (int)pick(r, 1, 3);
+
+	add(text, "attn q=%s out=%s kv=%s heads=%d:%d dim=%d page=%d sparse=%d",
+	    WORD(r, "bf16", "bf16", "f16", "f32", "e4m3"), WORD(r, "bf16", "f16", "f32"),
+	    WORD(r, "bf16", "f16/nhd", "int8/token-head", "int8/g16", "e4m3/head", "mxfp4",
+	         "int4/g32", "nvfp4", "uint4/g32/inline", "e5m2/token-head/split", "mxfp8"),
+	    kv * (int)pick(r, 1, 8), kv, 32 * (int)pick(r, 1, 6), page, (int)pick(r, 1, 120));
+	if (one_in(r, 3))
+		add(text, " kv2=%s page2=%d sparse2=%d",
+		    WORD(r, "bf16", "int8/token-head", "e4m3/head"), 8 * (int)pick(r, 1, 6),
+		    (int)pick(r, 1, 50));
+	add(text, "%s%s", one_in(r, 3) ? " sink" : "", one_in(r, 3) ? " lse" : "");
+	make_tile_schedule(r, sched, page);
+}
+
+static void add_product_knobs(rng *r, char *sched)
+{
+	if (one_in(r, 2))
+		add(sched, " rows=%d cols=%d unroll=%d", (int)pick(r, 0, 9), (int)pick(r, 0, 5),
+		    (int)pick(r, 0, 8));
+	if (one_in(r, 3))
+		add(sched, " fuse=%s decode=%s", WORD(r, "off", "on"),
+		    WORD(r, "table", "shift"));
+	if (one_in(r, 3))
+		add(sched, " prefetch=%s", WORD(r, "off", "one", "two", "three"));
+	if (one_in(r, 3))
+		add(sched, " qk=%s", WORD(r, "f32", "bf16", "int8", "int8x2"));
+	if (one_in(r, 3))
+		add(sched, " tiles=%s stream=%s", WORD(r, "on", "off"),
+		    WORD(r, "off", "cache", "all"));
+}
+
+/* What make_problem and its like give no knobs. */
+static void make_others(rng *r, char *text, char *sched)
+{
+	int page;
+
+	switch (pick(r, 0, 3)) {
+	case 0:
+		make_index(r, text, &page);
+		add_product_knobs(r, sched);
+		return;
+	case 1:
+		make_gemm(r, text);
+		if (strstr(text, "qk=") || strstr(text, "pack "))
+			return;
+		add_product_knobs(r, sched);
+		if (one_in(r, 3))
+			add(sched, " m_chunk=%d", 16 * (int)pick(r, 0, 8));
+		return;
+	case 2: make_transcode(r, text); break;
+	default: make_writer(r, text);
+	}
+	if (!strstr(text, "quant "))
+		add(sched, " stores=%s hint=%s", WORD(r, "cached", "streamed"),
+		    WORD(r, "t0", "t1", "nta"));
+}
+
+static void make_lists(rng *r, char *text, char *sched)
+{
+	int kind = (int)pick(r, 0, 3);
+
+	*text = *sched = 0;
+	if (kind > 1) {
+		make_others(r, text, sched);
+		return;
+	}
+	kind ? make_record(r, text, sched) : make_sparse(r, text, sched);
+	if (strstr(text, " sparse=")) { /* each query has a list of its own */
+		drop_block(sched);
+		memmove(sched, sched + strcspn(sched, " "),
+		        strlen(sched + strcspn(sched, " ")) + 1);
+	}
+}
+
+void support_random_skip(unsigned seed, char *skip)
+{
+	rng r = { seed * 7919u };
+	unsigned optional = 0;
+	int64_t some;
+
+	*skip = 0;
+	if (seed < SUPPORT_SKIPS)
+		return;
+	for (size_t i = 0; i < kpass_count; i++)
+		optional += !kpass_table[i].lower;
+	some = one_in(&r, 6) ? optional : pick(&r, 1, 4);
+	do
+		for (size_t i = 0; i < kpass_count; i++)
+			if (!kpass_table[i].lower && pick(&r, 1, optional) <= some)
+				add(skip, "%s%s", *skip ? "," : "", kpass_table[i].name);
+	while (!*skip);
+}
+
 void support_random(unsigned seed, char *text, char *sched)
 {
 	rng r = { seed * 7919u };
 	int page;
 
 	*sched = 0;
+	if (seed >= SUPPORT_SKIPS) {
+		support_random(seed - SUPPORT_SKIPS, text, sched);
+		char *exp = strstr(sched, " exp=");
+
+		if (exp) /* what narrows the weights may be left out */
+			memset(exp, ' ', strcspn(exp + 1, " ") + 1);
+		return;
+	}
+	if (seed >= SUPPORT_LISTS) {
+		make_lists(&r, text, sched);
+		return;
+	}
 	if (seed >= SUPPORT_WRITTEN) {
 		make_written(&r, text, &page);
 		if (!strstr(text, "attn "))

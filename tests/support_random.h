@@ -11,11 +11,18 @@ enum {
 	SUPPORT_TILES = 2000000,
 	/* Formats that are written down, masks and scores of random expressions, index lists.
 	 */
-	SUPPORT_WRITTEN = 3000000
+	SUPPORT_WRITTEN = 3000000,
+	/* Records and index lists; writers, indexers and products with the knobs they read. */
+	SUPPORT_LISTS = 100000000,
+	/* Problem seed - SUPPORT_SKIPS, without some passes that are optional. */
+	SUPPORT_SKIPS = 1000000000
 };
 
 /* Problem `seed`: attention three times of four, else a writer, a transcode, an indexer, a
  * quantizer or a product. Both texts have SUPPORT_RANDOM_TEXT bytes; sched may stay empty. */
 void support_random(unsigned seed, char *text, char *sched);
+
+/* What to leave out of it, for KVJIT_SKIP; the same bytes. Nothing below SUPPORT_SKIPS. */
+void support_random_skip(unsigned seed, char *skip);
 
 #endif

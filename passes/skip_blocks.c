@@ -18,7 +18,7 @@
  * An iteration that is skipped must leave the carried values as they were. That holds where
  * every value that reaches the yield comes from the masked scores: rows of -inf give maximum
  * -inf, weights 0 and factors 1; the pass takes loops whose select's other side is -inf, that
- * store nothing and carry nothing else.
+ * store nothing, carry nothing else, and of which skip_still.c finds none that changes.
  *
  * On GPUs, for 16 query rows and more in tile registers, and where the mask reads memory for
  * each pair (a tree of new tokens, say), there are two such loops, one behind the other: for
@@ -28,6 +28,7 @@
  * Requires level T. Costs some 20 scalar ops a block, twice with two loops.
  */
 #include "emit.h"
+#include "skip.h"
 
 #include <math.h>
 #include <string.h>
@@ -225,6 +226,8 @@ static range compute(skip *s, kir_ref n)
 		return (range){ fetch(s, n), fetch(s, n) };
 	switch (d->op) {
 	case KIR_OP_iota:
+		if (kir_is_float((kir_elem)t->elem))
+			return (range){ 0, 0 };
 		return (range){ kir_const_i(s->out, (kir_elem)t->elem, 0),
 			        kir_const_i(s->out, (kir_elem)t->elem,
 			                    t->dim[kir_attr_of(s->in, n, KIR_ATTR_axis)] - 1) };
@@ -302,7 +305,7 @@ static bool is_masking(const kir_func *f, kir_ref n)
 static kir_ref find_mask(const kir_func *f, kir_ref loop, kir_ref end)
 {
 	bool *from = kir_alloc(f->module, f->nnode * sizeof *from);
-	kir_ref mask = 0;
+	kir_ref mask = 0, masked = 0;
 
 	for (kir_ref n = loop + 1; n < end; n++) {
 		const kir_node *d = &f->node[n];
@@ -315,8 +318,9 @@ static kir_ref find_mask(const kir_func *f, kir_ref loop, kir_ref end)
 			all &= from[kir_src(f, n, i)];
 		}
 		if (d->op == KIR_OP_yield)
-			return all ? mask : 0;
+			return mask && all && !skip_moves(f, loop, n, masked) ? mask : 0;
 		if (!mask && is_masking(f, n)) {
+			masked = n;
 			mask = kir_src(f, n, 0);
 			from[n] = true;
 		}

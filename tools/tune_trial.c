@@ -18,6 +18,7 @@
 
 enum { SEEDS = 3, SMALL_K = 512, SMALL_N = 256 };
 static const double sample_seconds = 150e-6; /* least length of a sample */
+static const double least_kept = 0.5; /* seconds left from which on a compile is for later */
 
 struct trial_bench {
 	trial_setup setup;
@@ -26,7 +27,9 @@ struct trial_bench {
 	machine machine;
 	measure_team *team; /* only in children: threads don't cross a fork */
 	load load;
-	int64_t turn; /* next part of the load's memory */
+	int64_t turn;       /* next part of the load's memory */
+	kvjit_kernel *kept; /* whom candidates meet first, for all children: compiled once */
+	char *kept_sched;
 	trial_report *shared;
 };
 
@@ -123,6 +126,8 @@ void trial_close(trial_bench *b)
 {
 	if (!b)
 		return;
+	kvjit_release(b->kept);
+	free(b->kept_sched);
 	if (b->load.a.m || b->load.k)
 		load_close(&b->load);
 	if (b->kv != b->ref)
@@ -419,6 +424,7 @@ typedef struct errand {
 	double end;
 	bool incumbent_first; /* is compiled */
 	const trial_known *known;
+	kvjit_kernel *other; /* the incumbent's, if it is there already */
 } errand;
 
 static bool is_known(const trial_known *known, trial_report *r)
@@ -437,7 +443,7 @@ static bool is_known(const trial_known *known, trial_report *r)
 
 static void race_in_child(trial_bench *b, const errand *e)
 {
-	kvjit_kernel *other = NULL, *k;
+	kvjit_kernel *other = e->other, *k;
 	double compiled;
 	load x, y;
 
@@ -452,7 +458,7 @@ static void race_in_child(trial_bench *b, const errand *e)
 	hash_program(k, e->candidate, b->shared->program);
 	if (is_known(e->known, b->shared))
 		return;
-	if (!e->incumbent_first)
+	if (!other)
 		other = compile(b, e->incumbent);
 	b->shared->compile_s = compiled;
 	b->team = measure_team_new(b->setup.threads);
@@ -640,27 +646,56 @@ kt_state trial_program(trial_bench *b, const char *sched, trial_report *out)
 	return out->state;
 }
 
+/* The incumbent's kernel for the children to come: half of a trial is a compile of it
+ * otherwise. Who is an incumbent was compiled and called in a child before; the default was in
+ * trial_open. NULL: the child compiles it, as all do where the kernels are a device's. */
+static kvjit_kernel *keep(trial_bench *b, const char *sched, double end)
+{
+	kvjit_compile_options o = { .size = sizeof o, .sched = sched, .flags = KVJIT_FRESH };
+
+	if (b->setup.device || !sched)
+		return NULL;
+	if (b->kept && !strcmp(b->kept_sched, sched))
+		return b->kept;
+	if (measure_now() + least_kept > end) /* a child can be ended in time, this can't */
+		return NULL;
+	kvjit_release(b->kept);
+	free(b->kept_sched);
+	b->kept = NULL;
+	b->kept_sched = strdup(sched);
+	if (!b->kept_sched || kvjit_compile(b->kv, b->text, &o, &b->kept) != KVJIT_OK)
+		b->kept = NULL;
+	return b->kept;
+}
+
 void trial_race_new(trial_bench *b, const char *candidate, const char *incumbent,
                     const kt_rule *rule, double seconds, const trial_known *known,
                     trial_report *out)
 {
+	double end = measure_now() + seconds;
+	kvjit_kernel *other = keep(b, incumbent, end);
+
 	in_child(b, race_in_child,
-	         &(errand){ candidate, incumbent, rule, measure_now() + seconds, false, known },
+	         &(errand){ candidate, incumbent, rule, end, false, known, other },
 	         b->setup.limit, out);
 }
 
 void trial_race(trial_bench *b, const char *candidate, const char *incumbent,
                 const kt_rule *rule, double seconds, trial_report *out)
 {
-	trial_race_new(b, candidate, incumbent, rule, seconds, NULL, out);
+	in_child(
+	    b, race_in_child,
+	    &(errand){ candidate, incumbent, rule, measure_now() + seconds, false, NULL, NULL },
+	    b->setup.limit, out);
 }
 
 void trial_race_again(trial_bench *b, const char *candidate, const char *incumbent,
                       const kt_rule *rule, double seconds, trial_report *out)
 {
-	in_child(b, race_in_child,
-	         &(errand){ candidate, incumbent, rule, measure_now() + seconds, true, NULL },
-	         b->setup.limit, out);
+	in_child(
+	    b, race_in_child,
+	    &(errand){ candidate, incumbent, rule, measure_now() + seconds, true, NULL, NULL },
+	    b->setup.limit, out);
 }
 
 static void check_with(trial_bench *b, void (*fn)(trial_bench *b, const errand *e),

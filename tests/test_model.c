@@ -15,12 +15,18 @@
 
 static const char decode[] =
     "attn q=bf16 kv=int8/token-head heads=8:2 dim=128 page=128 causal batch=2 ctx=4096";
+static const char short_lists[] =
+    "attn q=bf16 kv=int8/token-head heads=8:2 dim=128 page=128 causal batch=2 ctx=512";
 static const char floats[] =
     "attn q=bf16 kv=e4m3/head heads=32:8 dim=128 page=128 causal batch=2 ctx=4096";
 static const char lone[] =
     "attn q=bf16 kv=int8/token-head heads=4:1 dim=128 page=128 causal batch=1 ctx=16384";
 static const char prefill[] =
     "attn q=bf16 kv=bf16 heads=8:2 dim=128 page=128 causal batch=1 ctx=2048 qlen=512";
+static const char causal[] =
+    "attn q=bf16 kv=bf16 heads=8:2 dim=128 page=256 causal batch=1 ctx=512 qlen=256";
+static const char all_keys[] =
+    "attn q=bf16 kv=bf16 heads=8:2 dim=128 page=256 batch=1 ctx=512 qlen=256";
 static const char product[] =
     "gemm acts=e4m3/g128 weights=e4m3/g128 block=128 packed dim=4096 batch=256";
 static const char writer[] =
@@ -73,6 +79,13 @@ static void knobs_have_their_price(void **state)
 	faster(decode, &warm, "kv_tile=64", "kv_tile=16");
 	/* lines that are asked for early */
 	faster(decode, &cold, "kv_tile=64 prefetch=one", "kv_tile=64 prefetch=off");
+	/* twice, so that none is lost */
+	faster(decode, &cold, "kv_tile=64 prefetch=both", "kv_tile=64 prefetch=one");
+	/* but for those of a list's first tile, most of all of a short list */
+	faster(short_lists, &cold, "kv_tile=32", "kv_tile=128");
+	assert_true(
+	    time_of(short_lists, &cold, "kv_tile=32") * time_of(decode, &cold, "kv_tile=128") <
+	    time_of(short_lists, &cold, "kv_tile=128") * time_of(decode, &cold, "kv_tile=32"));
 	/* one permutation instead of shifts */
 	faster(floats, &warm, "kv_tile=64 decode=table", "kv_tile=64 decode=shift");
 	/* two digits are two products; integers take four elements at once */
@@ -85,6 +98,9 @@ static void knobs_have_their_price(void **state)
 	faster(prefill, &cold, "kv_tile=64 q_tile=8", "kv_tile=64 q_tile=1");
 	/* rows that don't fit are read again */
 	faster(prefill, &cold, "kv_tile=64 q_tile=8 rows=8", "kv_tile=64 q_tile=8 rows=2");
+	/* sums that the registers hold */
+	faster(prefill, &cold, "kv_tile=64 q_tile=8 rows=8 cols=2",
+	       "kv_tile=64 q_tile=8 rows=8 cols=4");
 	/* each part looks at every slot */
 	faster(writer, &cold, "parts=1", "parts=16");
 	/* eight sums at once, not two: a short tile has a vector of scores for each row */
@@ -94,6 +110,12 @@ static void knobs_have_their_price(void **state)
 	/* nothing hides what is waited for */
 	assert_true(time_of(floats, &cold, "kv_tile=64 prefetch=off") >
 	            1.2 * time_of(floats, &cold, "kv_tile=64 prefetch=one"));
+	/* queries before the last see fewer keys, if tiles of keys are small enough to say so
+	 */
+	assert_true(time_of(causal, &cold, "kv_tile=64 q_tile=8") <
+	            0.9 * time_of(all_keys, &cold, "kv_tile=64 q_tile=8"));
+	assert_true(time_of(causal, &cold, "kv_tile=256 q_tile=8") ==
+	            time_of(all_keys, &cold, "kv_tile=256 q_tile=8"));
 	/* a head that the caches hold is read from memory once, however many query tiles there
 	 * are */
 	assert_true(time_of(prefill, &cold, "kv_tile=64 q_tile=1") <

@@ -2,10 +2,12 @@
 /* model.c -- see model.h.
  *
  * A call's time is what memory takes and what arithmetic takes, the longer of the two hiding
- * most of the shorter where lines are asked for early, plus what each tile and each piece costs
- * once. Products are cut as passes/vec_dot.c cuts them. Costs are cycles a vector, of an
- * AVX-512 core at 3 GHz; what they stand for is written beside them. They needn't be right to
- * be useful: only the order of schedules of one program matters.
+ * most of the shorter where lines are asked for early. Nobody asks for the first tiles of a
+ * list, so short lists want small tiles. What each tile and each piece costs once is
+ * arithmetic. Queries of causal attention see fewer keys the earlier they are, in whole tiles.
+ * Products are cut as passes/vec_dot.c cuts them. Costs are cycles a vector, of an AVX-512 core
+ * at 3 GHz; what they stand for is written beside them. They needn't be right to be useful:
+ * only the order of schedules of one program matters.
  */
 #include "model.h"
 #include "model_gemm.h"
@@ -16,7 +18,7 @@
 #include <string.h>
 
 static const double most_stream = 80e9; /* bytes/s from DRAM of all cores */
-enum { CHAINS = 8 }; /* sums that a core's multipliers work on at once: latency times units */
+static const double latency = 4; /* cycles of a product: a multiplier has as many at once */
 
 typedef struct sizes {
 	int64_t heads, kv_heads, page, dim[2]; /* 0 K, 1 V */
@@ -28,8 +30,11 @@ typedef struct sizes {
 } sizes;
 
 typedef struct parts {
-	double memory, decode, product, softmax, tiles, pieces, balance;
-	bool early; /* lines are asked for before they are needed */
+	double memory, again; /* seconds of the first reading; of what comes from L2 or L3 */
+	double decode, product, softmax, tiles, pieces, balance;
+	double late; /* part of the tiles whose lines nobody asked for before they are needed */
+	double seen; /* of the shorter of memory and arithmetic, for all others */
+	bool early;
 } parts;
 
 static const kir_format *format_of(const kir_func *f, kir_ref n)
@@ -82,6 +87,14 @@ static bool look(const kt_model_of *m, sizes *z)
 	return false;
 }
 
+/* Whether integers multiply a side's codes, as they are or, of 4 bits, times a power of two. */
+static bool is_integer(const kt_model_of *m, const sizes *z, int side)
+{
+	bool small = z->elem[side] == KIR_e2m1 && !(m->target->features & KIR_HAS_amx_tile);
+
+	return m->target->features & KIR_HAS_vnni && (kir_is_int(z->elem[side]) || small);
+}
+
 /* What passes/arith.c takes for auto. */
 static kir_arith arith_of(const kt_model_of *m, const sizes *z, int side, int knob)
 {
@@ -89,7 +102,7 @@ static kir_arith arith_of(const kt_model_of *m, const sizes *z, int side, int kn
 
 	if (knob != KIR_ARITH_auto)
 		return (kir_arith)knob;
-	if (z->elem[side] == KIR_s8 && has & KIR_HAS_vnni)
+	if (is_integer(m, z, side))
 		return z->query_exact ? KIR_ARITH_int8 : KIR_ARITH_int8x2;
 	if (z->elem[side] != KIR_s8 && z->query_exact && has & KIR_HAS_bf16 &&
 	    !(has & KIR_HAS_fp16))
@@ -103,24 +116,35 @@ double kt_decode_cycles(const kt_model_of *m, kir_elem e, kir_arith a, int how)
 	bool table = m->target->features & KIR_HAS_vbmi && how != KIR_decode_shift;
 
 	if (a == KIR_ARITH_int8 || a == KIR_ARITH_int8x2)
-		return 0.3; /* the codes themselves: 64 a load */
+		return 0; /* the codes themselves, whose loads kt_times_rows has */
 	if (e == KIR_bf16 || e == KIR_f16)
-		return a == KIR_ARITH_bf16 ? 0.3 : 1;
+		return a == KIR_ARITH_bf16 ? 0 : 1;
 	if (e == KIR_s8)
 		return a == KIR_ARITH_bf16 ? 2.5 : 2;
 	return table ? 2.5 : 5;
+}
+
+/* Vectors of 512 bits that a core multiplies a cycle: two on all that have AVX-512 but Zen 4,
+ * the only one with bf16 and neither fp16 nor tiles; there everything but logic is one a cycle.
+ */
+static double multipliers(const kt_model_of *m)
+{
+	unsigned has = m->target->features;
+
+	return has & KIR_HAS_bf16 && !(has & (KIR_HAS_fp16 | KIR_HAS_amx_tile)) ? 1 : 2;
 }
 
 /* Cycles of a product of 16 elements of one row. */
 static double product_cycles(const kt_model_of *m, kir_arith a)
 {
 	bool slow_bf16 = m->target->features & KIR_HAS_fp16;
+	double each = 1 / multipliers(m);
 
 	switch (a) {
-	case KIR_ARITH_int8: return 0.13;
-	case KIR_ARITH_int8x2: return 0.26;
+	case KIR_ARITH_int8: return each / 4;
+	case KIR_ARITH_int8x2: return each / 2;
 	case KIR_ARITH_bf16: return slow_bf16 ? 1 : 0.5;
-	default: return 0.5;
+	default: return each;
 	}
 }
 
@@ -143,6 +167,11 @@ kt_blocks kt_blocks_of(const kt_model_of *m, const kir_sched *s, double rows, do
 	b.cols = b.cols < 1 ? 1 : b.cols > 8 ? 8 : b.cols;
 	if (b.cols > vectors)
 		b.cols = vectors;
+	for (double c = b.cols; c * 2 > b.cols; c--)
+		if (fmod(vectors, c) == 0) {
+			b.cols = c;
+			break;
+		}
 	b.n = ceil(rows / b.rows);
 	b.fused = s->fuse ? s->fuse != KIR_fuse_off : b.n <= 1;
 	return b;
@@ -152,7 +181,10 @@ kt_blocks kt_blocks_of(const kt_model_of *m, const kir_sched *s, double rows, do
  * takes longer; more where there are too few sums to hide an instruction's latency. */
 double kt_times_rows(const kt_model_of *m, const kt_blocks *b, double rows, kir_arith a)
 {
-	double sums = b->rows * b->cols, stall = sums < CHAINS ? CHAINS / sums : 1;
+	double sums = b->rows * b->cols, chains = latency * multipliers(m);
+	/* what doesn't fit the registers is stored and read at each step */
+	double spills = fmax(0, sums + b->cols - m->target->vector_regs);
+	double stall = fmax(1, chains / sums) + spills / sums;
 	double loads = 0.5 * (1 / b->cols + 1 / b->rows) / kt_depth_of(a);
 	double multiply = product_cycles(m, a) * stall;
 
@@ -168,9 +200,8 @@ double kt_widened(const kt_model_of *m, const kt_blocks *b, kir_elem e, kir_arit
 }
 
 /* Bytes of the first reading come from where the cache is; query tiles after the first find
- * those of their head in the caches. */
-static double memory_time(const kt_model_of *m, const sizes *z, double once, double all,
-                          bool early)
+ * those of their head in the caches, and don't wait for them. */
+static void memory_time(const kt_model_of *m, const sizes *z, double once, double all, parts *p)
 {
 	double head = once / (double)(z->batch * z->kv_heads), rate = kt_stream * m->threads;
 	double again = head * 2 < m->target->l2_bytes ? kt_l2_rate : kt_l3_rate;
@@ -180,8 +211,8 @@ static double memory_time(const kt_model_of *m, const sizes *z, double once, dou
 		rate = again * m->threads;
 	else if (rate > most_stream)
 		rate = most_stream;
-	return first / rate * (early || !m->cold ? 1 : kt_waiting) +
-	       (all - first) / again / m->threads;
+	p->memory = first / rate;
+	p->again = (all - first) / again / m->threads;
 }
 
 /* Whether both products take tile registers. */
@@ -206,6 +237,24 @@ static bool widens(const kt_model_of *m, const sizes *z, const kir_sched *s, int
 	       z->elem[side] != KIR_bf16;
 }
 
+/* Keys that a tile of queries passes, in whole tiles of keys: the mean over a sequence's tiles,
+ * of which 64 say enough. */
+static double keys_of(const kt_model_of *m, const sizes *z, double q_tile, double kv_tile)
+{
+	double n = ceil((double)z->qlen / q_tile), step = n > 64 ? n / 64 : 1;
+	double sum = 0, seen = 0;
+	double before = (double)(z->ctx > z->qlen ? z->ctx - z->qlen : 0);
+
+	if (!m->p || !m->p->causal || z->qlen <= 1)
+		return ceil((double)z->ctx / kv_tile) * kv_tile;
+	for (double i = 0; i < n; i += step, seen++) {
+		double last = fmin((floor(i) + 1) * q_tile, (double)z->qlen);
+
+		sum += ceil((before + last) / kv_tile) * kv_tile;
+	}
+	return sum / seen;
+}
+
 static void count(const kt_model_of *m, const sizes *z, const kir_sched *s, parts *p)
 {
 	double lanes = m->target->vector_bits / 32.0;
@@ -213,12 +262,13 @@ static void count(const kt_model_of *m, const sizes *z, const kir_sched *s, part
 	       kv_tile = s->kv_tile > 0 ? s->kv_tile : 64;
 	double rows = q_tile * (double)(z->heads / z->kv_heads);
 	double passes = ceil((double)z->qlen / q_tile) * (double)(z->batch * z->kv_heads);
-	double tokens = passes * (double)z->ctx * (z->qlen > 1 ? 0.6 : 1);
+	double tokens = passes * keys_of(m, z, q_tile, kv_tile);
 	/* tiles of queries that share what is widened, if auto or on */
 	double shared = s->q_block > 1 && s->widen != KIR_widen_off ? s->q_block : 1;
 	double chunk = s->kv_chunk ? s->kv_chunk : 256;
 	double pieces = s->split ? ceil((double)z->ctx / s->split) : 1, local = 0, bytes = 0;
-	double work, each;
+	double work, each, sums = rows * (double)z->dim[1] * 4;
+	bool lazy = s->rescale ? s->rescale == KIR_rescale_lazy : q_tile > 1 || sums >= 16384;
 
 	for (int side = 0; side < 2; side++) {
 		double vectors = tokens * (double)z->dim[side] / lanes;
@@ -232,15 +282,15 @@ static void count(const kt_model_of *m, const sizes *z, const kir_sched *s, part
 		                                           : kt_times_rows(m, &b, rows, a));
 		local += kv_tile * (double)z->dim[side] * (b.fused ? 1 : 4 / kt_depth_of(a));
 	}
-	/* exponentials, maxima, sums: some 25 operations for 16 scores */
-	p->softmax = tokens * rows * 25 / lanes / 2;
+	/* exponentials, maxima, sums: some 25 operations for 16 scores; 5 more to see whether a
+	 * maximum grew by so much that sums are rescaled */
+	p->softmax = tokens * rows * (lazy ? 30 : 25) / lanes / 2;
 	/* loop ends, sums and maxima across lanes, and the output's rows rescaled once a tile
 	 */
-	p->tiles = tokens / kv_tile * (80 + rows * (12 + (double)z->dim[1] / lanes * 1.5));
+	p->tiles = tokens / kv_tile *
+	           (80 + rows * (12 + (lazy ? 0 : (double)z->dim[1] / lanes * 1.5)));
 	if (s->q_block > 1) /* sums are read and written once a chunk */
 		p->tiles += tokens / chunk * rows * (double)z->dim[1] / lanes * 4;
-	if (local + rows * (double)z->dim[1] * 4 > m->target->l1_bytes)
-		p->tiles *= 1.3;
 	p->pieces =
 	    pieces > 1 ? passes * pieces * (400 + rows * (double)z->dim[1] / lanes * 3) : 0;
 	work = passes * pieces;
@@ -252,8 +302,17 @@ static void count(const kt_model_of *m, const sizes *z, const kir_sched *s, part
 	    in_tiles(m, z, s) && !widens(m, z, s, 0) && !widens(m, z, s, 1) && q_tile <= 1;
 
 	p->early = straight || (s->prefetch ? s->prefetch != KIR_prefetch_off : q_tile <= 1);
-	p->memory = memory_time(m, z, (double)(z->batch * z->kv_heads * z->ctx) * bytes,
-	                        tokens * bytes, p->early);
+	p->seen =
+	    !m->cold || in_tiles(m, z, s) || !s->prefetch || s->prefetch == KIR_prefetch_both
+	        ? kt_seen
+	        : kt_seen_once;
+	memory_time(m, z, (double)(z->batch * z->kv_heads * z->ctx) * bytes, tokens * bytes, p);
+	/* sums that L1 has no room for beside a tile come from L2 and go back there */
+	if (local + sums > m->target->l1_bytes)
+		p->again += tokens / kv_tile * 2 * sums / kt_l2_rate / m->threads;
+	/* the first of each list, or of each piece of it; two with two ahead */
+	p->late = (double)(z->batch * z->kv_heads) * pieces * kv_tile / tokens;
+	p->late = p->early ? fmin(1, p->late * (s->prefetch == KIR_prefetch_two ? 2 : 1)) : 1;
 	if (in_tiles(m, z, s) && m->cold)
 		p->memory *= kt_tiles_ahead(s, straight);
 }
@@ -295,15 +354,20 @@ static double tiles_time(const kt_model_of *m, const sizes *z, const kir_sched *
 	return kt_tiles_cycles(&t, s, p) / kt_hz / m->threads * ceil(each) / each;
 }
 
+/* What of memory and arithmetic, one beside the other, a call takes. */
+static double beside(double memory, double compute, double seen)
+{
+	return fmax(memory, compute) + seen * fmin(memory, compute);
+}
+
 static double total(const kt_model_of *m, const parts *p)
 {
-	double cycles = p->decode + p->product + p->softmax, ends = p->tiles + p->pieces;
-	double compute = cycles / kt_hz / m->threads, memory = p->memory;
-	double longer = compute > memory ? compute : memory,
-	       shorter = compute + memory - longer;
-	double hidden = m->cold && !p->early ? shorter : kt_seen * shorter;
+	double cycles = p->decode + p->product + p->softmax + p->tiles + p->pieces;
+	double compute = beside(p->again, cycles / kt_hz / m->threads, kt_seen);
+	double ahead = beside(p->memory, compute, p->seen);
+	double behind = m->cold ? beside(p->memory * kt_waiting, compute, 1) : ahead;
 
-	return (longer + hidden + ends / kt_hz / m->threads) * p->balance;
+	return (ahead + p->late * (behind - ahead)) * p->balance;
 }
 
 /* A cache write is bound by memory, and each part looks at every slot. What is written past the
@@ -373,9 +437,9 @@ void kt_model_explain(const kt_model_of *m, const kir_sched *s, kir_text *out)
 	}
 	count(m, &z, s, &p);
 	kir_text_add(out,
-	             "memory %.3g ms, decode %.3g ms, products %.3g ms, softmax %.3g ms, tiles "
-	             "%.3g ms, pieces %.3g ms, balance %.3g: %.3g ms\n",
-	             p.memory * 1e3, p.decode / kt_hz * 1e3, p.product / kt_hz * 1e3,
-	             p.softmax / kt_hz * 1e3, p.tiles / kt_hz * 1e3, p.pieces / kt_hz * 1e3,
-	             p.balance, total(m, &p) * 1e3);
+	             "memory %.3g ms, L2 %.3g ms, decode %.3g ms, products %.3g ms, softmax "
+	             "%.3g ms, tiles %.3g ms, pieces %.3g ms, balance %.3g: %.3g ms\n",
+	             p.memory * 1e3, p.again * 1e3, p.decode / kt_hz * 1e3,
+	             p.product / kt_hz * 1e3, p.softmax / kt_hz * 1e3, p.tiles / kt_hz * 1e3,
+	             p.pieces / kt_hz * 1e3, p.balance, total(m, &p) * 1e3);
 }

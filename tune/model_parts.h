@@ -10,9 +10,9 @@
 static const double kt_hz = 3e9;
 static const double kt_stream = 20e9; /* bytes/s of a core from DRAM */
 static const double kt_l2_rate = 60e9, kt_l3_rate = 25e9;
-/* What stays visible of the shorter of memory and arithmetic, where lines are asked for early;
- * where they aren't, nothing hides and every line is waited for. */
-static const double kt_seen = 0.3, kt_waiting = 1.5;
+/* What stays visible of the shorter of memory and arithmetic, where lines are asked for early:
+ * twice, once; where they aren't, nothing hides and every line is waited for. */
+static const double kt_seen = 0.3, kt_seen_once = 0.5, kt_waiting = 1.5;
 
 typedef struct kt_blocks {
 	double rows, cols; /* of a block: rows times vectors of sums in registers */

@@ -326,8 +326,12 @@ static void efforts_are_kept(void **state)
 	for (unsigned e = KT_EFFORT_quick; e <= KT_EFFORT_exhaustive; e++) {
 		world *w = new_world(4, USEFUL);
 		kt_search_options o = { .effort = (kt_effort)e };
-		kt_search_result r = search(w, &o);
+		kt_search_result r;
 
+		/* near each other, so that it doesn't end because all are slow */
+		for (unsigned c = 1; c < w->s.n && e == KT_EFFORT_full; c++)
+			w->truth[c] = pow(w->truth[c], 0.1);
+		r = search(w, &o);
 		assert_int_equal(r.trials, most[e]);
 		assert_int_equal(r.ended,
 		                 e == KT_EFFORT_exhaustive ? KT_END_space : KT_END_effort);
@@ -368,6 +372,29 @@ static void all_slower_leaves_the_default(void **state)
 		/* noise may choose what is as good as the default, and nothing else */
 		assert_true(w->truth[r.best] < 1.01);
 		assert_true(r.best || r.against_default.ratio == 1);
+		drop(w);
+	}
+}
+
+/* What is left to try is worse than what was tried, so a search ends behind 32 that were slower
+ * by more than a quarter, unless it was asked for all of them. */
+static void a_search_ends_when_all_are_slow(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < 4; i++) {
+		world *w = new_world(300 + i, USELESS);
+		kt_search_options o = { .effort =
+			                    i % 2 ? KT_EFFORT_exhaustive : KT_EFFORT_full };
+		kt_search_result r;
+
+		for (unsigned c = 1; c < w->s.n; c++)
+			w->truth[c] = i < 2 ? 1.3 : 1.2;
+		r = search(w, &o);
+		assert_int_equal(r.best, 0);
+		assert_int_equal(r.ended, i % 2   ? KT_END_space
+		                          : i < 2 ? KT_END_slow
+		                                  : KT_END_effort);
+		assert_int_equal(r.trials, i % 2 ? w->s.n : i < 2 ? 48 : 144);
 		drop(w);
 	}
 }
@@ -636,6 +663,7 @@ int main(void)
 		cmocka_unit_test(efforts_are_kept),
 		cmocka_unit_test(most_trials_are_kept),
 		cmocka_unit_test(all_slower_leaves_the_default),
+		cmocka_unit_test(a_search_ends_when_all_are_slow),
 		cmocka_unit_test(illegal_everywhere),
 		cmocka_unit_test(only_ok_wins),
 		cmocka_unit_test(nothing_races_a_default_that_fails),

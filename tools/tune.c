@@ -194,9 +194,12 @@ static void print_changes(const tune_place *p)
 
 static void result_text(const session *s, const tune_place *p)
 {
-	static const char *const ends[3] = { "all of the budget",
-		                             "as many trials as the effort takes",
-		                             "no candidate is left" };
+	static const char *const ends[4] = {
+		"all of the budget",
+		"as many trials as the effort takes",
+		"no candidate is left",
+		"the last 32 were slower by more than a quarter",
+	};
 
 	if (s->bar)
 		fprintf(stderr, "\r%100s\r", "");

@@ -3,8 +3,8 @@
  *
  * The tuner has one thread and holds the data, the compiler, and the kernels of the default and
  * of the incumbent. A trial is a fork of it: the child compiles its candidate, runs, and leaves
- * what it found in shared memory. A candidate that crashes, hangs, asks for all memory or writes
- * where it mustn't costs that trial and nothing else.
+ * what it found in shared memory. A candidate that crashes, hangs, asks for all memory or
+ * writes where it mustn't costs that trial and nothing else.
  */
 #ifndef KVJIT_TOOL_TUNE_TRIAL_H
 #define KVJIT_TOOL_TUNE_TRIAL_H

@@ -64,9 +64,10 @@ typedef struct kt_search_options {
 typedef enum kt_end {
 	KT_END_budget, /* there was no time for another trial             */
 	KT_END_effort, /* as many trials as the effort takes              */
-	KT_END_space   /* there is no candidate that wasn't tried         */
+	KT_END_space,  /* there is no candidate that wasn't tried         */
+	KT_END_slow    /* the last 32 were slower by more than a quarter  */
 } kt_end;
-extern const char *const kt_end_names[3];
+extern const char *const kt_end_names[4];
 
 typedef struct kt_search_result {
 	unsigned best;            /* candidate; 0, the default, unless something beat it  */

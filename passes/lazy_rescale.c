@@ -35,8 +35,6 @@
 
 #include <float.h>
 
-static const double THRESHOLD = 8;
-
 /* The carried maximum that n, max(carried, largest score of each row), follows; 0: n isn't
  * such. */
 static kir_ref old_maximum(const kir_func *f, kir_ref n)
@@ -77,7 +75,7 @@ static kir_ref reference(const kir_func *in, kir_func *out, kir_ref n, const kir
 {
 	kir_type_id t = in->node[n].type, f32 = kir_scalar(out->module, KIR_f32);
 	kir_ref m = map[kir_src(in, n, 0)], x = map[kir_src(in, n, 1)], zero = f32c(out, 0);
-	kir_ref limit = e2(out, KIR_OP_add, t, m, f32c(out, THRESHOLD));
+	kir_ref limit = e2(out, KIR_OP_add, t, m, f32c(out, KPASS_RESCALE));
 	kir_ref over = e2(out, KIR_OP_gt, i1_like(out, t), x, limit);
 	kir_ref ones = e3(out, KIR_OP_select, t, over, f32c(out, 1), zero);
 
@@ -110,7 +108,7 @@ static turn branch(const kir_func *in, kir_func *out, kir_ref n, kir_ref *map)
 {
 	kir_type_id t = in->node[n].type, f32 = kir_scalar(out->module, KIR_f32);
 	kir_ref m = map[kir_src(in, n, 0)], x = map[kir_src(in, n, 1)], now[2], old[2], cond;
-	kir_ref limit = e2(out, KIR_OP_add, t, m, f32c(out, THRESHOLD));
+	kir_ref limit = e2(out, KIR_OP_add, t, m, f32c(out, KPASS_RESCALE));
 	turn r = { 0 };
 
 	r.any = e1x(out, KIR_OP_reduce_max, f32, e2(out, KIR_OP_sub, t, x, limit), 0);

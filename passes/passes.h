@@ -90,6 +90,9 @@ int64_t kpass_default_kv_chunk(const kir_target *t, const kpass_order *o, int64_
 int64_t kpass_default_m_chunk(const kir_func *f, kir_ref n, int64_t rows);
 /* Knob n_tile of product n where nobody chose; 0: what it is for any number of rows. */
 int64_t kpass_default_n_tile(const kir_func *f, kir_ref n, int64_t rows);
+/* With rescale=lazy sums take another reference once a maximum is so much above theirs, as a
+ * power of two: weights are at most 2^8 then. */
+enum { KPASS_RESCALE = 8 };
 /* Query heads of a KV head that are handled together, of `group`. */
 int64_t kpass_head_tile(const kir_target *t, int64_t group, int64_t dim_v);
 /* Most rows of queries on a GPU, where they and their sums stay in registers: a block of the

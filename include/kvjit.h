@@ -169,7 +169,7 @@ typedef struct kvjit_param {
 	int planned;       /* 1: filled in from the plan, not the caller's         */
 } kvjit_param;
 
-/* Number of parameters; param(i) is valid as long as the kernel. */
+/* Number of parameters, and parameter i, valid as long as the kernel; NULL if there is none. */
 KVJIT_API int kvjit_nparam(const kvjit_kernel *k);
 KVJIT_API const kvjit_param *kvjit_param_at(const kvjit_kernel *k, int i);
 KVJIT_API const char *kvjit_kernel_target(const kvjit_kernel *k);

@@ -46,6 +46,14 @@ static inline int64_t loop_trips(const kir_func *f, kir_ref loop)
 	return hi > lo ? (hi - lo + step - 1) / step : 0;
 }
 
+/* Bytes of local n: its extents are known, and its elements lie one after the other. */
+static inline int64_t local_bytes(const kir_func *f, kir_ref n)
+{
+	const kir_type *t = kir_type_of(f, n);
+
+	return kir_type_count(t) * kir_elem_bytes((kir_elem)t->elem);
+}
+
 /* By node, the op in whose region it stands; 0: at the top. A yield stands in the one that it
  * closes, results stand behind it. An array of nnode in the module's arena. */
 kir_ref *region_parents(const kir_func *f);

@@ -6,6 +6,8 @@
  */
 #include "roll.h"
 
+#include "analysis.h"
+
 #include <string.h>
 
 /* -- what isn't compared ------------------------------------------------------------------- */
@@ -169,16 +171,6 @@ static bool value(roll *r, const kir_ref *x, kir_ref *out)
 
 /* -- locals -------------------------------------------------------------------------------- */
 
-static int64_t bytes_of(const kir_func *f, kir_ref local)
-{
-	const kir_type *t = kir_type_of(f, local);
-	int64_t n = kir_elem_bytes((kir_elem)t->elem);
-
-	for (unsigned i = 0; i < t->rank; i++)
-		n *= t->dim[i];
-	return n;
-}
-
 /* Whether each copy has its own of them, which nobody else knows. */
 static bool are_own(const roll *r, const kir_ref *l)
 {
@@ -201,7 +193,7 @@ static bool link(roll *r, const kir_ref *l)
 			continue;
 		if (r->out || a > b || r->after[a] || r->before[b] || r->partner[a] ||
 		    r->partner[b] || r->region[a] != r->region[b] ||
-		    kir_type_of(f, a)->rank != 1 || bytes_of(f, a) % 64)
+		    kir_type_of(f, a)->rank != 1 || local_bytes(f, a) % 64)
 			return roll_fail(r, g + 1);
 		r->after[a] = b;
 		r->before[b] = a;
@@ -213,7 +205,7 @@ static bool link(roll *r, const kir_ref *l)
 /* Where local l begins in the one that holds its neighbours too, and how long that is. */
 int64_t roll_offset_of(const roll *r, kir_ref l, int64_t *bytes)
 {
-	int64_t one = bytes_of(r->in, l), at = 0;
+	int64_t one = local_bytes(r->in, l), at = 0;
 
 	for (kir_ref k = r->before[l]; k; k = r->before[k])
 		at += one;
@@ -259,7 +251,7 @@ static bool place_of(roll *r, const kir_ref *x, place *p)
 	if (!one && !local)
 		return roll_fail(r, 1);
 	if (local)
-		p->bytes = bytes_of(f, l[0]);
+		p->bytes = local_bytes(f, l[0]);
 	if (!one && !r->partner[l[0]] && are_own(r, l)) {
 		for (unsigned g = 0; g < r->r->copies; g++) {
 			r->partner[l[g]] = l[0];

@@ -165,8 +165,7 @@ static bool find(swap *s)
 		if (!is_copy(f, n, &x.p, &x.w))
 			continue;
 		x.count = kir_type_of(f, x.p)->dim[0];
-		if (x.count * kir_elem_bytes((kir_elem)kir_type_of(f, x.p)->elem) < LEAST ||
-		    x.count <= best.count || !may_swap(&x))
+		if (local_bytes(f, x.p) < LEAST || x.count <= best.count || !may_swap(&x))
 			continue;
 		best = x;
 	}

@@ -407,12 +407,7 @@ static void flush_readers(vec *v, kir_ref store)
 /* Locals that are there already count as well. */
 static void count_local(vec *v, kir_ref n)
 {
-	const kir_type *t = kir_type_of(v->in, n);
-	int64_t bytes = kir_elem_bytes((kir_elem)t->elem);
-
-	for (unsigned i = 0; i < t->rank; i++)
-		bytes *= t->dim[i];
-	v->local_bytes += (bytes + 63) / 64 * 64;
+	v->local_bytes += (local_bytes(v->in, n) + 63) / 64 * 64;
 }
 
 static void lower_op(vec *v, kir_ref n)

@@ -82,12 +82,6 @@ static bool may_turn(const kir_func *f, kir_ref n)
 	       row_by_row(f, kir_src(f, n, 1));
 }
 
-static bool is_reduce(kir_op op)
-{
-	return op == KIR_OP_reduce_add || op == KIR_OP_reduce_max || op == KIR_OP_reduce_min ||
-	       op == KIR_OP_reduce_amax;
-}
-
 /* A product of weights, whose contraction a turned left factor still takes in whole words. */
 static bool takes_left(const kir_func *f, kir_ref n, kir_ref x)
 {
@@ -166,7 +160,8 @@ static bool grow(web *w, kir_ref x)
 				add(w, n);
 			else if (op == KIR_OP_store && holds_tiles(f, kir_src(f, n, 1)))
 				add(w, kir_src(f, n, 1));
-			else if (!(is_reduce(op) && kir_attr_of(f, n, KIR_ATTR_axis) == 1) &&
+			else if (!(vec_is_reduce(f, n) &&
+			           kir_attr_of(f, n, KIR_ATTR_axis) == 1) &&
 			         !takes_left(f, n, x))
 				return false;
 		}

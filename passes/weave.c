@@ -105,10 +105,10 @@ static int64_t common(int64_t a, int64_t b)
 	return a;
 }
 
-/* The loop behind `a`, a loop of products, that it takes turns with; 0: none. */
-static kir_ref partner(const kir_func *f, kir_ref a)
+/* The loop behind the products `mine`, a loop of `trips` iterations or (0) a run, that takes
+ * turns with them; 0: none. */
+static kir_ref partner(const kir_func *f, span mine, int64_t trips)
 {
-	span mine = weave_span(f, a);
 	int64_t most = 0;
 	kir_ref best = 0;
 
@@ -118,11 +118,11 @@ static kir_ref partner(const kir_func *f, kir_ref a)
 		if (weave_conflict(f, mine, s))
 			break;
 		if (weave_is_plain(f, n)) {
-			int64_t g = common(loop_trips(f, a), loop_trips(f, n)),
-			        w = weave_work(f, s);
+			int64_t g = trips ? common(trips, loop_trips(f, n)) : 1;
+			int64_t w = weave_work(f, s);
 
-			if (g > 1 && loop_trips(f, n) / g <= TURNS &&
-			    loop_trips(f, a) / g <= TURNS && w > most) {
+			if ((g > 1 || !trips) && loop_trips(f, n) / g <= TURNS &&
+			    trips / g <= TURNS && w > most) {
 				most = w;
 				best = n;
 			}
@@ -179,28 +179,6 @@ static kir_ref run_end(const kir_func *f, kir_ref n)
 	return end;
 }
 
-/* The loop behind the run that it takes turns with; 0: none. */
-static kir_ref run_partner(const kir_func *f, span run)
-{
-	int64_t most = 0;
-	kir_ref best = 0;
-
-	for (kir_ref n = run.end; !(kir_ops[f->node[n].op].flags & KIR_ENDS);) {
-		span s = weave_span(f, n);
-		int64_t w;
-
-		if (weave_conflict(f, run, s))
-			break;
-		if (weave_is_plain(f, n) && loop_trips(f, n) <= TURNS &&
-		    (w = weave_work(f, s)) > most) {
-			most = w;
-			best = n;
-		}
-		n = s.end;
-	}
-	return best;
-}
-
 /* A run's ops and the iterations of loop b, in turns. */
 static void weave_run(kir_func *out, const kir_func *in, span run, kir_ref b, kir_ref *map)
 {
@@ -235,7 +213,7 @@ static bool find_runs(const kir_func *in, span *run, bool *later)
 		if (!kir_is_amx(op) || op == KIR_OP_amx_tile)
 			continue;
 		s.end = run_end(in, n);
-		b = products(in, s) ? run_partner(in, s) : 0;
+		b = products(in, s) ? partner(in, s, 0) : 0;
 		if (b && !run[b].end) {
 			run[b] = s;
 			found = true;
@@ -314,7 +292,7 @@ kpass_result kpass_weave(const kir_func *in, kir_func *out, kir_diag *why)
 		return KPASS_SAME;
 	for (kir_ref n = 1; n < in->nnode; n++) {
 		kir_ref b = weave_is_plain(in, n) && products(in, weave_span(in, n))
-		                ? partner(in, n)
+		                ? partner(in, weave_span(in, n), loop_trips(in, n))
 		                : 0;
 
 		if (b && !with[b]) {

@@ -198,7 +198,8 @@ static bool prepare(bench *b, kvjit *kv, const char *text, const char *sched, co
 	b->target = strdup(kvjit_kernel_target(b->kernel.k));
 	b->schedule = kvjit_kernel_text(b->kernel.k, "schedule");
 	kir_kind kind = b->kernel.a.p.kind;
-	if (kind == KIR_QUANT || kind == KIR_TRANSCODE || kind == KIR_INDEX)
+	if (kind == KIR_QUANT || kind == KIR_TRANSCODE || kind == KIR_INDEX ||
+	    kind == KIR_MERGE)
 		rival = NULL;
 	char *other = rival ? problem_text(text, 0, rival, ignored, sizeof ignored) : NULL;
 	b->has[ITEM_BF16] =
@@ -362,9 +363,10 @@ static void print_text(bench *b, const char *problem)
 {
 	figures f = figures_of(b);
 	bool reads = !load_writes(&b->kernel);
-	const char *what = !reads                           ? "GB/s of input"
-	                   : b->kernel.a.p.kind == KIR_GEMM ? "GB/s of weights"
-	                                                    : "GB/s of cache";
+	const char *what = !reads                            ? "GB/s of input"
+	                   : b->kernel.a.p.kind == KIR_GEMM  ? "GB/s of weights"
+	                   : b->kernel.a.p.kind == KIR_MERGE ? "GB/s of parts"
+	                                                     : "GB/s of cache";
 
 	printf("%s\n  target %s, schedule %s, ", problem, b->target,
 	       b->schedule && *b->schedule ? b->schedule : "default");

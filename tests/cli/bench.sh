@@ -40,6 +40,13 @@ grep -q '"vs_bf16":' "$tmp"
 "$KVJIT" bench "attn q=bf16 kv=fp8_ds_mla kv2=mla_bf16 heads=16:1 dim=576:512 page=64 sparse=40 sparse2=12 ctx=512" \
 	--json --seconds 0 --vs none | grep -q '"bytes":40064,'
 
+# A merge reads eight parts of each row, and their sums.
+"$KVJIT" bench "merge out=bf16 heads=4 dim=32 batch=3 qlen=2 lse" --json --cold --seconds 0 >"$tmp"
+grep -q '"bytes":25344,' "$tmp"
+grep -q '"stream_share":' "$tmp"
+if "$KVJIT" bench "pack weights=int8/token-head dim=64:64" 2>"$tmp"; then exit 1; fi
+grep -q 'all problems but pack' "$tmp"
+
 # Keys with scales of groups of tokens are written by a transcode; parts of groups are refused.
 "$KVJIT" bench "attn q=bf16 kv=int8/c32 heads=4:2 dim=32 page=64 causal ctx=512 batch=2" --json \
 	--seconds 0 --vs none | grep -q '"bytes":147456,'

@@ -216,9 +216,10 @@ bool load_open(load *l, kvjit *kv, const char *text, const char *sched, double c
 		ok = load_index(l, cold, why, len);
 	else if (l->a.p.kind == KIR_TRANSCODE)
 		ok = load_transcode(l, kv, cold, why, len);
+	else if (l->a.p.kind == KIR_MERGE)
+		ok = load_merge(l, cold, why, len);
 	else
-		snprintf(why, len,
-		         "bench takes attn, write, quant, gemm, index and transcode problems");
+		snprintf(why, len, "bench takes all problems but pack");
 	return ok && (!kvjit_device_name(kv) || load_to_device(l, kv, why, len));
 }
 

@@ -78,6 +78,7 @@ double load_call_us(load *l);
 bool load_attn(load *l, kvjit *kv, double cold, char *why, size_t len);
 bool load_gemm(load *l, double cold, char *why, size_t len);
 bool load_index(load *l, double cold, char *why, size_t len);
+bool load_merge(load *l, double cold, char *why, size_t len);
 bool load_transcode(load *l, kvjit *kv, double cold, char *why, size_t len);
 void *load_pool(load *l, size_t bytes);        /* NULL: no memory                     */
 int64_t load_turns(double bytes, double cold); /* parts a pool is to have             */

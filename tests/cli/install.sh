@@ -49,6 +49,12 @@ if command -v pkg-config >/dev/null; then
 	cc -Wl,-rpath,"$lib" "$tmp/host/host.c" $flags -o "$tmp/by_pkg_config"
 	"$tmp/by_pkg_config"
 fi
+if command -v python3 >/dev/null; then
+	(unset LIBKVJIT && cd / && PYTHONPATH="$tmp/prefix/share/kvjit/python" python3 -c "
+import kvjit
+print(kvjit.Context().compile('merge out=f32 heads=4 dim=64').target)
+assert kvjit._lib._name.startswith('$tmp'), kvjit._lib._name")
+fi
 cat >"$tmp/host/CMakeLists.txt" <<'END'
 cmake_minimum_required(VERSION 3.20)
 project(host C)

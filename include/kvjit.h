@@ -75,6 +75,12 @@ typedef struct kvjit_plan kvjit_plan;     /* one thread makes it, any may use it
 typedef void (*kvjit_parallel_for)(int64_t n, void (*fn)(int64_t begin, int64_t end, void *ctx),
                                    void *ctx, void *executor);
 
+/* One of these: on the threads of an OpenMP runtime that the process has anyway, as frameworks
+ * bring one of their own. executor is the address of that library's GOMP_parallel, which those
+ * of GCC, LLVM and Intel have. Kvjit's own threads are then never started. */
+KVJIT_API void kvjit_parallel_gomp(int64_t n, void (*fn)(int64_t begin, int64_t end, void *ctx),
+                                   void *ctx, void *executor);
+
 typedef struct kvjit_options {
 	size_t size;         /* sizeof(kvjit_options)                       */
 	const char *target;  /* row of targets.def, NULL: KVJIT_TARGET or the host's own;

@@ -17,16 +17,19 @@ tensor's own and are checked. Unsigned integers stand for the bits of any elemen
 uint16 for bf16 where numpy has none, uint8 for float8. Calls leave the interpreter's lock while
 they run. What goes wrong is a `kvjit.Error` with the library's sentence.
 
-The library is what LIBKVJIT names, else build/libkvjit.so of the clone this file lies in, else
-the one that is installed.
+The library is what LIBKVJIT names, else build/libkvjit.so of the clone this file lies in, else the
+one that was installed with it, under sys.prefix or where the system has it.
 """
 import array
 import collections
 import ctypes as c
 import math
 import os
+import re
+import sys
 
-__all__ = ["Context", "Error", "Kernel", "Memory", "Param", "Plan", "Tensor", "alloc", "block_slots"]
+__all__ = ["Context", "Error", "Kernel", "Memory", "Param", "Plan", "Tensor", "alloc", "block_slots",
+           "host_openmp"]
 
 # kvjit_dtype and kvjit_status, in their order; tests/python compares them with kvjit.h
 DTYPES = ("uint8", "int8", "int32", "int64", "float32", "float16", "bfloat16", "float8_e4m3fn",
@@ -81,8 +84,12 @@ class Keys(c.Structure):
 
 
 def _load():
-    built = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "build", "libkvjit.so")
-    path = os.environ.get("LIBKVJIT") or (built if os.path.exists(built) else "libkvjit.so.0")
+    here = os.path.dirname(os.path.abspath(__file__))
+    places = [os.path.join(here, "..", "build", "libkvjit.so")]
+    places += [os.path.join(prefix, lib, "libkvjit.so.0")  # share/kvjit/python, and sys.prefix
+               for prefix in (os.path.join(here, "..", "..", ".."), sys.prefix)
+               for lib in ("lib", "lib64", "lib/x86_64-linux-gnu")]
+    path = os.environ.get("LIBKVJIT") or next(filter(os.path.exists, places), "libkvjit.so.0")
     try:
         lib = c.CDLL(path)
     except OSError as why:
@@ -101,6 +108,21 @@ def _load():
 _lib = _load()
 _free = c.CDLL(None).free
 _free.argtypes = [c.c_void_p]
+
+
+def host_openmp():
+    """The path of an OpenMP runtime that another library of this process uses and kvjit doesn't, as
+    torch's wheels bring one: for Context's `openmp`. None if there is no such."""
+    own, others = c.cast(_lib.GOMP_parallel, c.c_void_p).value, []
+    with open("/proc/self/maps") as maps:
+        for words in (line.split(maxsplit=5) for line in maps):
+            path = words[5].strip() if len(words) > 5 else ""
+            if re.match(r"lib(gomp|iomp5|omp)\b", os.path.basename(path)) and path not in others:
+                others.append(path)
+            begin, end = (int(x, 16) for x in words[0].split("-"))
+            if begin <= own < end:
+                mine = path
+    return next((path for path in others if path != mine), None)
 
 
 class Error(Exception):
@@ -444,18 +466,30 @@ class Kernel:
         self.bind(plan, scratch, **given)()
 
 
+def _threads_of(openmp):
+    """options.parallel and options.executor."""
+    if openmp is None:
+        return None, None
+    try:
+        run = c.CDLL(os.fspath(openmp)).GOMP_parallel
+    except (OSError, AttributeError) as why:
+        raise Error("NO_BACKEND", f"openmp: {why}") from None
+    return (c.cast(_lib.kvjit_parallel_gomp, c.c_void_p), c.cast(run, c.c_void_p))
+
+
 class Context:
     """kvjit_open. Names that are None are the environment's or the defaults (kvjit.h). `log` is
-    called with lines that end in a newline: sys.stderr.write will do."""
+    called with lines that end in a newline: sys.stderr.write will do. `openmp`: the path of an
+    OpenMP runtime whose threads run kernels, as host_openmp gives it; None: kvjit's own."""
 
     handle = None  # what __del__ closes where __init__ was called with a wrong keyword
 
     def __init__(self, target=None, backend=None, cache=None, cache_path=None, pins=None,
-                 threads=0, device=None, log=None):
+                 threads=0, device=None, log=None, openmp=None):
         self.handle = c.c_void_p()
         self._log = LOG(lambda line, _: log(line.decode())) if log else LOG()
         options = Options(c.sizeof(Options), _bytes(target, "target"), _bytes(backend, "backend"),
-                          None, None, self._log, None, _path(cache, "cache"),
+                          *_threads_of(openmp), self._log, None, _path(cache, "cache"),
                           _path(cache_path, "cache_path"), _path(pins, "pins"),
                           _fits(threads, "threads", -1 << 31, (1 << 31) - 1),
                           _bytes(device, "device"))

@@ -323,6 +323,27 @@ class Calls(unittest.TestCase):
         attn(attn.plan(self.lens, self.starts, self.table, npages=2), **args)
         self.assertEqual(args["out"].values[5], 0x3F85)
 
+    def test_the_threads_of_another_openmp(self):
+        lines = open("/proc/self/maps").read().split("\n")
+        ours = next(x.split()[-1] for x in lines if re.search(r"/libgomp[^/]*$", x))
+        self.assertIsNone(kvjit.host_openmp())
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "libgomp-0123abcd.so.1")  # as a wheel has it
+            with open(ours, "rb") as f, open(path, "wb") as g:
+                g.write(f.read().replace(b"libgomp.so.1", b"libgomp-so-1"))
+            ctypes.CDLL(path).omp_set_num_threads(4)
+            self.assertEqual(kvjit.host_openmp(), path)
+            kv = kvjit.Context(cache="off", openmp=kvjit.host_openmp())
+        quant = kv.compile("quant in=f32 to=e4m3/g128 dim=128")
+        args = {name: quant.zeros(name, 64) for name in "xqs"}
+        threads = len(os.listdir("/proc/self/task"))
+        quant(n=64, **args)
+        self.assertEqual(len(os.listdir("/proc/self/task")), threads + 3)
+        for wrong, words in (("/no/such/libgomp.so", "openmp: .*no/such"),
+                             ("libc.so.6", "openmp: .*GOMP_parallel")):
+            with self.assertRaisesRegex(kvjit.Error, words):
+                kvjit.Context(openmp=wrong)
+
     def test_later(self):
         text = "attn q=bf16 kv=bf16 heads=4:2 dim=48 page=16 causal"
         self.assertIsNone(self.kv.compile(text, flags=kvjit.LATER))

@@ -377,6 +377,15 @@ class Calls(unittest.TestCase):
         self.attn(self.plan, **self.args(cache=cache, out=out))
         self.assertEqual(set(out.owner.buffer), {0x3F})
 
+    def test_pages_of_zeros_are_tokens_of_zeros(self):
+        for form in ("int8_per_token_head", "e4m3/token-head/amx", "int4/g32", "uint4", "mxfp4"):
+            attn = self.kv.compile(f"attn q=bf16 kv={form} heads=4:2 dim=32 page=16 causal")
+            out = attn.zeros("out", 1)
+            ctypes.memset(out.address, 0xFF, out.owner.nbytes)
+            attn(attn.plan(self.lens, self.starts, self.table, npages=2),
+                 **self.args(cache=attn.zeros("cache", 2), out=out))
+            self.assertFalse(set(out.owner.buffer) - {0, 0x80}, form)
+
     def test_a_tensor_is_an_array_of_numpys(self):
         about = self.attn.zeros("q", 2).__array_interface__
         self.assertEqual((about["shape"], about["typestr"]), ((2, 4, 32), "<u2"))

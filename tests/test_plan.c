@@ -2,6 +2,7 @@
 /* test_plan.c -- plans: everything covered once, reuse, every refusal; and one attention from
  * cache write to output. Plans are read through jit/jit.h, since their contents aren't public.
  */
+#include "../tools/random.h"
 #include "support_api.h"
 
 #include <setjmp.h>
@@ -146,6 +147,70 @@ static void test_plan(void **state)
 		for (int n = 8; n >= 0; n--) {
 			x.b.nseq = n;
 			check_plan(k, &x, knobs[i].q_tile, knobs[i].split, &plan);
+		}
+		kvjit_plan_free(plan);
+		kvjit_release(k);
+	}
+	kvjit_close(kv);
+}
+
+/* A list of a plan that was made before for other batches, and of one that is new. */
+static void same_lists(const kvjit_lists *a, const kvjit_lists *b)
+{
+	assert_true(a->nwork == b->nwork && a->njoin == b->njoin && a->nslots == b->nslots &&
+	            a->npages == b->npages && a->seq_pages == b->seq_pages &&
+	            a->part == b->part);
+	if (a->nwork)
+		assert_memory_equal(a->work, b->work, (size_t)a->nwork * 8 * sizeof *a->work);
+	if (a->njoin)
+		assert_memory_equal(a->join, b->join, (size_t)a->njoin * 8 * sizeof *a->join);
+}
+
+/* Steps of a server: sequences come, grow and go, one plan is made anew for each.
+ * KVJIT_STEPS=N, KVJIT_SEED=N. */
+static void random_batches(void **state)
+{
+	const char *many = getenv("KVJIT_STEPS"), *seed = getenv("KVJIT_SEED");
+	uint64_t r = seed ? (uint64_t)atoll(seed) : 0;
+	kvjit *kv = open_with("ref", "generic");
+
+	(void)state;
+	for (int i = 0; i < 4; i++) {
+		int64_t q_tile = 1 + (int64_t)(random_bits(&r) % 9);
+		int64_t split = i % 2 ? 16 * (int64_t)(1 + random_bits(&r) % 20) : 0;
+		kvjit_plan *plan = NULL;
+		kvjit_kernel *k;
+		char sched[60];
+
+		snprintf(sched, sizeof sched, "q_tile=%lld split=%lld", (long long)q_tile,
+		         (long long)split);
+		k = compile(kv, attn_problem, sched);
+		for (int n = many ? atoi(many) : 60; n > 0; n--) {
+			int32_t lens[64], queries[64];
+			int nseq = (int)(random_bits(&r) % 13), left = 60;
+			kvjit_plan *fresh = NULL;
+			batch x;
+
+			for (int s = 0; s < nseq; s++) {
+				int most = random_bits(&r) % 3 ? 1 : 20;
+
+				queries[s] = (int)(random_bits(&r) %
+				                   (unsigned)(most < left ? most + 1 : 1));
+				left -= queries[s];
+				lens[s] = random_bits(&r) % 8
+				              ? queries[s] + (int)(random_bits(&r) % 1000)
+				              : 0;
+			}
+			make_batch(&x, nseq, lens, queries);
+			check_plan(k, &x, q_tile, split, &plan);
+			assert_int_equal(kvjit_plan_new(k, &x.b, &fresh), KVJIT_OK);
+			same_lists(plan->list, fresh->list);
+			assert_int_equal(plan->scratch_bytes, fresh->scratch_bytes);
+			assert_true(plan->longest == fresh->longest &&
+			            plan->most_new == fresh->most_new &&
+			            plan->nrows == fresh->nrows && plan->ctx == fresh->ctx &&
+			            plan->qlen == fresh->qlen);
+			kvjit_plan_free(fresh);
 		}
 		kvjit_plan_free(plan);
 		kvjit_release(k);
@@ -485,9 +550,10 @@ static void test_attention(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_plan),          cmocka_unit_test(test_plan_reuse),
-		cmocka_unit_test(test_causal_end),    cmocka_unit_test(test_plan_refuses),
-		cmocka_unit_test(test_plan_and_call), cmocka_unit_test(test_attention),
+		cmocka_unit_test(test_plan),         cmocka_unit_test(random_batches),
+		cmocka_unit_test(test_plan_reuse),   cmocka_unit_test(test_causal_end),
+		cmocka_unit_test(test_plan_refuses), cmocka_unit_test(test_plan_and_call),
+		cmocka_unit_test(test_attention),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

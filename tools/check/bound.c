@@ -190,14 +190,14 @@ static int digits(bound_arith a, int one, int two)
 	return a == ARITH_int8 ? one : two;
 }
 
-double bound_query(const bound_profile *p, kir_elem stored, double amax)
+double bound_query(const bound_profile *p, kir_elem stored, double x, double amax)
 {
 	bool exact = stored != KIR_f32 && stored != KIR_f16;
 
 	if (p->qk >= ARITH_int8)
 		return amax * (0.5 / digits(p->qk, 127, 32512) + 8 * U32);
-	return p->qk == ARITH_bf16 && !exact             ? amax * U16
-	       : p->qk == ARITH_f16 && stored != KIR_f16 ? amax * 0x1p-11
+	return p->qk == ARITH_bf16 && !exact             ? fabs(x) * U16
+	       : p->qk == ARITH_f16 && stored != KIR_f16 ? fabs(x) * 0x1p-11
 	                                                 : 0;
 }
 

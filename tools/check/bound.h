@@ -28,9 +28,9 @@ typedef struct bound_profile {
 bool bound_profile_of(const kvjit_kernel *k, const char *backend, bool second,
                       bound_profile *out, char *why, size_t len);
 
-/* What an element of a query row, or of another product's left factor, is rounded by at most,
- * whose largest magnitude is amax. */
-double bound_query(const bound_profile *p, kir_elem stored, double amax);
+/* What element x of a query row, or of another product's left factor, is rounded by at most;
+ * amax: the largest magnitude of the row. */
+double bound_query(const bound_profile *p, kir_elem stored, double x, double amax);
 
 enum { BOUND_DIM = 1024 };
 

@@ -270,7 +270,7 @@ static bool find_profile(const check *c, const product *g, unsigned i, const kvj
 		return false;
 	p->qk = p->pv > p->qk ? p->pv : p->qk;
 	if (kir_is_int(g->acts->elem) || (p->qk >= ARITH_int8 && !p->asked) ||
-	    !bound_query(p, g->acts->elem, 1))
+	    !bound_query(p, g->acts->elem, 1, 1))
 		p->qk = ARITH_f32;
 	return true;
 }
@@ -286,15 +286,15 @@ static void compare(const check *c, const product *g, const bound_profile *p, ch
 	for (int64_t i = 0; i < g->rows * g->cols; i++) {
 		const double *x = g->left + i / g->cols * g->depth;
 		const double *w = g->right + i % g->cols * g->depth;
-		double want = 0, sum = 0, have = elem_get(e, got, i), amax = 0, codes = 0;
+		double want = 0, sum = 0, have = elem_get(e, got, i), amax = 0, moved = 0;
 
 		for (int64_t k = 0; k < g->depth; k++) {
 			want += x[k] * w[k];
 			sum += fabs(x[k] * w[k]);
 			amax = fmax(amax, fabs(x[k]));
-			codes += fabs(w[k]);
 		}
-		codes *= bound_query(p, g->acts->elem, amax);
+		for (int64_t k = 0; k < g->depth && p->qk != ARITH_f32; k++)
+			moved += fabs(w[k]) * bound_query(p, g->acts->elem, x[k], amax);
 		if (isnan(want)) {
 			r->compared++;
 			if (!isnan(have))
@@ -302,8 +302,8 @@ static void compare(const check *c, const product *g, const bound_profile *p, ch
 			continue;
 		}
 		check_value(r, "c", i, have, want,
-		            ((double)g->depth + 16) * 0x1p-24 * (sum + codes) + codes +
-		                unit * (fabs(want) + codes) + 0x1p-24);
+		            ((double)g->depth + 16) * 0x1p-24 * (sum + moved) + moved +
+		                unit * (fabs(want) + moved) + 0x1p-24);
 	}
 }
 

@@ -121,20 +121,21 @@ static void check_logit(const indexed *x, check_result *r, int64_t t, int64_t ke
 		return;
 	}
 	for (int64_t h = 0; h < x->heads; h++) {
-		double s = 0, most = 0, amax = 0, codes = 0,
+		double s = 0, most = 0, amax = 0,
 		       weight = elem_get(KIR_f32, w->data, t * x->heads + h);
+		int64_t first = (t * x->heads + h) * x->dim;
 
+		for (int64_t d = 0; d < x->dim; d++)
+			amax = fmax(amax, fabs(elem_get(a->p.q, q->data, first + d)));
 		for (int64_t d = 0; d < x->dim; d++) {
-			double e = elem_get(a->p.q, q->data, (t * x->heads + h) * x->dim + d);
+			double e = elem_get(a->p.q, q->data, first + d);
 			double y = attn_element(a, 0, page, 0, token, d) *
 			           attn_scale(a, 0, page, 0, token, d);
 
 			s += e * y;
 			most += fabs(e * y);
-			amax = fmax(amax, fabs(e));
-			codes += fabs(y);
+			moved += fabs(weight * y) * bound_query(&x->profile, a->p.q, e, amax);
 		}
-		moved += fabs(weight) * codes * bound_query(&x->profile, a->p.q, amax);
 		want += weight * fmax(s, 0);
 		sum += fabs(weight) * most;
 	}

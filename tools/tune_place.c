@@ -33,11 +33,12 @@ typedef struct job {
 	kt_space space;
 	double *cost, *known_ratio;
 	kt_state *known;
-	uint8_t (*program)[32];         /* of each candidate tried; zero: not known */
-	bool *right;                    /* candidates that passed the checks */
-	unsigned sure;                  /* the last of them that was faster; 0: none */
-	double *ratio;                  /* of each candidate / the default; 0: not known */
-	double spent_check, spent_race; /* seconds of the longest check, of a usual race */
+	uint8_t (*program)[32]; /* of each candidate tried; zero: not known */
+	bool *right;            /* candidates that passed the checks */
+	unsigned sure;          /* the last of them that was faster; 0: none */
+	double *ratio;          /* of each candidate / the default; 0: not known */
+	/* seconds of the longest check, of a usual race, of its candidate's compile */
+	double spent_check, spent_race, spent_compile;
 	int64_t run, seq;
 	unsigned nfirst, first[16];
 	double stop; /* when no trial may run any more */
@@ -386,8 +387,10 @@ static void trial(unsigned candidate, unsigned incumbent, const kt_rule *rule, k
 		snprintf(r.why, sizeof r.why, SAME_WHY, (int)r.same_as);
 	} else {
 		memcpy(j->program[candidate], r.program, 32);
-		if (r.pairs.n)
+		if (r.pairs.n) {
 			j->spent_race = 0.5 * j->spent_race + 0.5 * (measure_now() - start);
+			j->spent_compile = 0.5 * j->spent_compile + 0.5 * r.compile_s;
+		}
 		if (r.state == KT_IS_ok && candidate != incumbent && r.ratio.hi < 1 &&
 		    r.ratio.ratio < 1 - rule->tie)
 			check_incumbent(j, candidate, sched, &r);
@@ -409,6 +412,12 @@ static void trial(unsigned candidate, unsigned incumbent, const kt_rule *rule, k
 	keep_trial(j, &t);
 }
 
+/* The last races compile the default, too, which a trial's inherits. */
+static double spent_final(const job *j)
+{
+	return j->spent_race + j->spent_compile;
+}
+
 /* Until when trials may run. Whoever may be taken meets the default in the last races, which
  * have a part of the budget, or what they need, if that is less. As long as nothing was faster
  * there will be none, and the search has that time, too: what it finds late meets the default
@@ -417,7 +426,7 @@ static void set_stop(job *j)
 {
 	unsigned at[FINALISTS];
 	unsigned n = kt_search_finalists(j->ratio, j->space.n, tie, at, FINALISTS);
-	double race = j->spent_race + 2 * RACE_FINAL_PAIRS * j->p->default_seconds;
+	double race = spent_final(j) + 2 * RACE_FINAL_PAIRS * j->p->default_seconds;
 	double finals = fmin(close_of * j->o->budget, RACE_FINALS * n * race);
 
 	j->stop = j->p->deadline - (n ? finals + j->spent_check : 0);
@@ -436,7 +445,7 @@ static double expect(void *ctx)
 	const job *j = ctx;
 
 	/* a race can be cut short, a compile can't; nor the first check, which nobody knows */
-	return 0.4 * j->spent_race;
+	return fmax(0.4 * j->spent_race, j->spent_compile);
 }
 
 static void seen(unsigned candidate, const kt_outcome *o, unsigned incumbent, void *ctx)
@@ -534,7 +543,7 @@ static bool choose(job *j, kt_end ended, race_finalist *won)
 	if (n && !j->right[at[1].candidate]) /* a check must have its time */
 		deadline -= j->spent_check;
 	/* the fastest in four processes rather than four in one */
-	while (n > 1 && RACE_FINALS * n * j->spent_race > deadline - measure_now())
+	while (n > 1 && RACE_FINALS * n * spent_final(j) > deadline - measure_now())
 		n--;
 	for (i = 1; i <= n; i++)
 		sure |= j->right[at[i].candidate];

@@ -350,13 +350,16 @@ static int latent_q_block(const kir_func *f, const kir_problem *p, const kvjit_s
 	return (int)(items < LATENT_BLOCK ? items : LATENT_BLOCK);
 }
 
-static int default_q_block(const kir_func *f, kir_ref attention, const kir_problem *p,
+static int default_q_block(kir_func *f, kir_ref attention, const kir_problem *p,
                            const kvjit_shape *s)
 {
 	const kir_type *k = kir_type_of(f, kir_operand(f, attention, "k")), *cache;
 	kir_ref value = kir_operand(f, attention, "v");
 	int64_t q_tile = f->sched.q_tile, heads = s->kv_heads;
 	kir_elem e = (kir_elem)k->elem;
+	bool bytes = !is_given(p->has_knob, "pv") && common_run(f, s) % 16 == 0 &&
+	             kpass_values_in_bf16(f, attention);
+	int block;
 
 	if (kpass_has_tiles(f) && s->ncache == 1 && kpass_shares_rows(f, attention))
 		return latent_q_block(f, p, s);
@@ -369,8 +372,8 @@ static int default_q_block(const kir_func *f, kir_ref attention, const kir_probl
 		          .heads = k->dim[1],
 		          .dim_k = kir_type_of(f, kir_operand(f, attention, "q"))->dim[2],
 		          .dim_v = s->dim_v,
-		          .wide = f->sched.widen != KIR_widen_off && kir_is_float(e) &&
-		                  kir_elems[e].bits == 8 };
+		          .wide = f->sched.widen != KIR_widen_off &&
+		                  (bytes || (kir_is_float(e) && kir_elems[e].bits == 8)) };
 
 	o.bytes = k->dim[3] * kir_elem_bytes(e);
 	k = kir_type_of(f, value);
@@ -379,7 +382,10 @@ static int default_q_block(const kir_func *f, kir_ref attention, const kir_probl
 	cache = param_type(f, "cache");
 	if (cache && cache->rank == 3 && cache->dim[2] > 0)
 		o.block = cache->dim[2] * kir_elem_bytes((kir_elem)cache->elem);
-	return (int)kpass_default_q_block(f->target, &o);
+	block = (int)kpass_default_q_block(f->target, &o);
+	if (bytes && block > 1)
+		f->sched.pv = KIR_pv_bf16;
+	return block;
 }
 
 /* Whether listed rows are brought in tiles of KPASS_STRIPS_TILE: pieces of a list begin where a
@@ -415,6 +421,8 @@ static void smaller_block(kir_func *f, const bool *given)
 	kvjit_shape s;
 
 	f->sched.q_block /= 2;
+	if (f->sched.q_block < 2 && !is_given(given, "pv"))
+		f->sched.pv = KIR_pv_auto;
 	if (n && f->sched.q_block < 2 && !is_given(given, "kv_tile") &&
 	    kpass_shares_rows(f, n) && kvjit_shape_of(f, &s))
 		f->sched.kv_tile = default_kv_tile(f, n, &s);

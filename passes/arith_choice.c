@@ -6,6 +6,7 @@
  * vnni or tiles (int8x2 where both digits fit one tile); other codes of at most 8 bits, and
  * bf16, take bf16 where the target has tiles, or bf16 but not fp16. For finer queries, and
  * those times a scale for each element (fold_scales.c), s8 codes take int8x2. All else f32.
+ * Default schedules say pv=bf16 for s8 values of a prefill in tiles (kpass_values_in_bf16).
  * Matrix engines of sub-groups take f16 for all but s8 scores (int8, int8x2) and bf16 caches
  * (bf16); f32 queries stay in f32.
  */
@@ -233,4 +234,23 @@ bool kpass_one_digit(const kir_func *f, kir_ref n)
 			return false;
 	}
 	return true;
+}
+
+/* As bf16 a weight takes a third of the instructions that it takes as a digit of 8 bits, and
+ * those stand beside products, of which there are half more: docs/backend-amx.md, "int8 beside
+ * bf16". For one tile of queries alone widening weighs more than both. */
+bool kpass_values_in_bf16(const kir_func *f, kir_ref n)
+{
+	int64_t format = kir_attr_of(f, n, KIR_ATTR_format);
+	kir_elem q = (kir_elem)kir_type_of(f, kir_operand(f, n, "q"))->elem;
+	const kir_side *v;
+
+	if (format < 0 || format >= (int64_t)f->module->nformat || !kir_operand(f, n, "v") ||
+	    !arith_has_tiles(f, KIR_HAS_amx_bf16) || f->sched.widen == KIR_widen_off ||
+	    !arith_exact_in_bf16(q))
+		return false;
+	v = &f->module->format[format]->side[1];
+	return v->elem == KIR_s8 && v->bits == 8 && v->gran != KIR_GRAN_tokens &&
+	       v->gran != KIR_GRAN_group &&
+	       kir_type_of(f, kir_operand(f, n, "v"))->dim[3] % 16 == 0;
 }

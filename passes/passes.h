@@ -61,6 +61,10 @@ bool kpass_has_tiles(const kir_func *f);
  * to f32, leave room in local memory; a multiple of 16 if there is one, else of 8. */
 int64_t kpass_default_kv_tile(const kir_func *f, int64_t run, int64_t dim_k, int64_t dim_v,
                               int64_t q_tile);
+/* Whether values of attention n had better become bf16 once a chunk, for all tiles of queries
+ * that share it (knob q_block), though products could take them as the bytes that they are. */
+bool kpass_values_in_bf16(const kir_func *f, kir_ref n);
+
 /* What the order of attention's loops goes by. */
 typedef struct kpass_order {
 	int64_t ctx;   /* keys of a sequence; 0: not known                          */

@@ -58,9 +58,12 @@ static bool exact_enough(const maker *m, bool scores, const char *word, size_t n
 	bool query_exact = m->p && m->p->q != KIR_f32 && m->p->q != KIR_f16;
 	bool ints = e == KIR_s8 && m->f->target && m->f->target->features & KIR_HAS_vnni;
 
-	/* a prefill in tile registers: two digits are twice the products, f32 is for vectors */
+	/* a prefill in tile registers: two digits are twice the products, f32 is for vectors;
+	 * one digit is auto, unless the default chose bf16 for values */
 	if (has_blocks(m) && m->f->sched.tiles != KIR_tiles_off && m->prefill && query_exact)
-		return n == 4 && !memcmp(word, "bf16", 4) && ints;
+		return n == 4 && ints &&
+		       (!memcmp(word, "bf16", 4) || (!scores && !memcmp(word, "int8", 4) &&
+		                                     m->f->sched.pv == KIR_pv_bf16));
 	if (n >= 4 && !memcmp(word, "int8", 4))
 		return ints && (n > 4 || query_exact);
 	if (n == 4 && !memcmp(word, "bf16", 4))

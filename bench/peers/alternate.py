@@ -33,7 +33,7 @@ ABLATION = [
     ("decode-e4m3", "hint=t0"), ("decode-bf16", "prefetch=one"), ("decode-e4m3", "prefetch=off"),
     ("prefill-bf16", "tiles=off"), ("prefill-bf16", "stream=off"), ("prefill-bf16", "stream=all"),
     ("prefill-bf16", "rows=16"), ("prefill-bf16", "cols=1"), ("prefill-bf16", "kv_tile=64"),
-    ("prefill-int8", "pv=bf16"),
+    ("prefill-int8", "pv=int8"), ("prefill-int8", "qk=bf16"),
     ("prefill2k-bf16", "rescale=always"), ("chunk-bf16", "rescale=always"), ("chunk-e4m3", "rescale=always"),
     # the loop order: tiles of queries that share a chunk of keys, its length, and what is widened in it
     ("prefill-e4m3", "q_block=1"), ("prefill-e4m3", "widen=off"), ("prefill-e4m3", "q_block=8"),

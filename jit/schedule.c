@@ -231,12 +231,12 @@ static int default_q_tile(const kir_func *f, const kvjit_shape *s, int64_t dim_k
 }
 
 /* Long sequences are cut when there may be too few of them to keep every core busy. A
- * prefill has query tiles enough. */
-static int default_split(const kir_problem *p, const kvjit_shape *s)
+ * prefill has query tiles enough; the few queries of speculative decoding are one. */
+static int default_split(const kir_problem *p, const kvjit_shape *s, int q_tile)
 {
 	int64_t pages = (SPLIT + s->page[0] - 1) / s->page[0];
 
-	if (p->qlen > 1 || p->batch * s->kv_heads >= BUSY)
+	if (p->qlen > q_tile || p->batch * s->kv_heads >= BUSY)
 		return 0;
 	return (int)(pages * s->page[0]);
 }
@@ -399,7 +399,7 @@ static bool takes_long_tiles(const kir_func *f, kir_ref attention, const kir_pro
 	int split = f->sched.split;
 
 	if (!split && p && !is_given(p->has_knob, "split") && param_type(f, "part"))
-		split = default_split(p, s);
+		split = default_split(p, s, f->sched.q_tile);
 	return kpass_takes_strips(f, attention, rows) && split % TILE == 0 &&
 	       (s->sparse[0] % TILE == 0 || s->sparse[0] >= 8 * TILE) &&
 	       (s->ncache == 1 || common_run(f, s) % TILE == 0);
@@ -457,8 +457,12 @@ void kvjit_default_schedule(kir_func *f, const kir_problem *p)
 	if (!f->sched.kv_tile)
 		f->sched.kv_tile = default_kv_tile(f, n, &s);
 	if (!f->sched.split && p && !is_given(p->has_knob, "split") && param_type(f, "part"))
-		f->sched.split = default_split(p, &s);
+		f->sched.split = default_split(p, &s, f->sched.q_tile);
 	default_rescale(f, &s);
+	/* a cache that one tile of queries reads is read once, as for one query */
+	if (p && !is_given(p->has_knob, "prefetch") && !f->sched.prefetch &&
+	    !f->target->lanes && p->qlen > 1 && p->qlen <= f->sched.q_tile)
+		f->sched.prefetch = kpass_default_prefetch(f->target);
 }
 
 bool kvjit_smaller_tile(kir_func *f, const bool *given)

@@ -14,11 +14,9 @@
  *               interleaved by zips, unit - 1 for each vector
  *   else        copied element by element into a row-major local first
  *
- * Where each vector is used by one block of rows only (decode: a handful of rows), widening
- * and zipping happen in the product itself, vector by vector, and no local exists: the
- * shuffles run beside the multiplications. Pairs of rows that are in a local as they lie are
- * zipped there for up to two blocks of 8 rows, as two shuffles are few beside 16 products.
- * Knob fuse forbids or forces it.
+ * Where few blocks of rows use a vector (decode: up to 16 rows), widening and zipping happen in
+ * the product itself, vector by vector, and no local exists: the shuffles run beside the
+ * multiplications. vec_dot.c (decodes_in_place) has the rule, knob fuse forbids or forces it.
  *
  * Rows at and past the load's `upto` are not touched and count as 0.
  */

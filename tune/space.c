@@ -62,8 +62,8 @@ static bool exact_enough(const maker *m, bool scores, const char *word, size_t n
 	 * one digit is auto, unless the default chose bf16 for values */
 	if (has_blocks(m) && m->f->sched.tiles != KIR_tiles_off && m->prefill && query_exact)
 		return n == 4 && ints &&
-		       (!memcmp(word, "bf16", 4) || (!scores && !memcmp(word, "int8", 4) &&
-		                                     m->f->sched.pv == KIR_pv_bf16));
+		       (!memcmp(word, "bf16", 4) ||
+		        (!scores && !memcmp(word, "int8", 4) && m->f->sched.pv == KIR_pv_bf16));
 	if (n >= 4 && !memcmp(word, "int8", 4))
 		return ints && (n > 4 || query_exact);
 	if (n == 4 && !memcmp(word, "bf16", 4))

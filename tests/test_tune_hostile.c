@@ -156,8 +156,10 @@ static void none_wins(crime kind, kt_state expected)
 	assert_string_equal(p.trial[0].sched, p.fallback);
 	for (unsigned i = 1; i < p.ntrial; i++) {
 		const kt_trial *t = &p.trial[i];
+		/* the budget may end the last before others confirm it: it claims nothing */
+		bool cut = i + 1 == p.ntrial && t->ratio_hi >= 1;
 
-		if (t->state == KT_IS_ok && strcmp(t->sched, p.fallback) != 0)
+		if (t->state == KT_IS_ok && !cut && strcmp(t->sched, p.fallback) != 0)
 			fail_msg("%s passes: %s", t->sched, kt_state_names[t->state]);
 		as_expected += t->state == expected && strlen(t->why) > 0;
 	}

@@ -17,6 +17,7 @@
  * has written indices as a value and a literal. Costs no registers that the second vector
  * didn't need already, but for the first, which lives on until then.
  */
+#include "analysis.h"
 #include "emit.h"
 
 enum { MOST = 16 /* stores that wait for their other half */ };
@@ -80,27 +81,12 @@ static bool same_row(const kir_func *f, const half *a, const half *b)
 	return true;
 }
 
-static kir_ref buffer_of(const kir_func *f, kir_ref n)
-{
-	for (unsigned i = 0; i < f->node[n].nsrc; i++)
-		if (kir_type_of(f, kir_src(f, n, i))->buffer)
-			return kir_src(f, n, i);
-	return 0;
-}
-
-/* Whether nodes of two buffers may meet: of one memory, or of two parameters. */
-static bool may_meet(const kir_func *f, kir_ref a, kir_ref b)
-{
-	a = kir_root(f, a);
-	b = kir_root(f, b);
-	return a == b || (f->node[a].op == KIR_OP_param && f->node[b].op == KIR_OP_param);
-}
-
 /* Stores that node n may not be moved over wait no longer; h: n as a half, or NULL. */
 static void forget(pair *p, kir_ref n, const half *h)
 {
 	const kir_func *f = p->in;
-	kir_ref b = buffer_of(f, n);
+	bool writes;
+	kir_ref memory = touched(f, n, &writes);
 	unsigned kept = 0;
 
 	for (unsigned i = 0; i < p->nwait; i++) {
@@ -108,7 +94,7 @@ static void forget(pair *p, kir_ref n, const half *h)
 		bool apart = h && same_row(f, w, h) &&
 		             (w->at + w->lanes <= h->at || h->at + h->lanes <= w->at);
 
-		if (apart || !b || !may_meet(f, b, kir_src(f, w->store, 1)))
+		if (apart || touched(f, w->store, &writes) != memory)
 			p->wait[kept++] = *w;
 	}
 	p->nwait = kept;
@@ -138,9 +124,6 @@ static bool find(pair *p)
 	const kir_func *f = p->in;
 	bool found = false;
 
-	for (kir_ref n = 1; n < f->nnode; n++)
-		for (unsigned i = 0; i < f->node[n].nsrc; i++)
-			p->uses[kir_src(f, n, i)]++;
 	for (kir_ref n = 1; n < f->nnode; n++) {
 		unsigned flags = kir_ops[f->node[n].op].flags;
 
@@ -151,8 +134,7 @@ static bool find(pair *p)
 
 			forget(p, n, &h);
 			found |= match(p, &h);
-		} else if (flags & (KIR_READS | KIR_WRITES) &&
-		           f->node[n].op != KIR_OP_prefetch) {
+		} else {
 			forget(p, n, NULL);
 		}
 	}
@@ -205,7 +187,7 @@ kpass_result kpass_pair(const kir_func *in, kir_func *out, kir_diag *why)
 	(void)why;
 	p.other = kir_alloc(out->module, in->nnode * sizeof *p.other);
 	p.low = kir_alloc(out->module, in->nnode * sizeof *p.low);
-	p.uses = kir_alloc(out->module, in->nnode * sizeof *p.uses);
+	p.uses = kir_count_uses(in);
 	if (~in->target->features & (KIR_HAS_avx512 | KIR_HAS_bf16) || !find(&p))
 		return KPASS_SAME;
 	mark(&p, gone);

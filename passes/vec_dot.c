@@ -426,7 +426,10 @@ static bool decodes_in_place(const product *d)
  * conversions. So a block has sums for a whole line, and few rows. */
 static bool is_by_line(const product *d)
 {
-	return is_float8(d) && !d->b.trans && !d->b.local && d->b.unit == 2;
+	const kir_target *t = d->v->in->target;
+
+	return t->features & KIR_HAS_vbmi && t->vector_bits == 512 && is_float8(d) &&
+	       !d->b.trans && !d->b.local && d->b.unit == 2;
 }
 
 vec_left vec_left_words(vec *v, const vec_tile *t, int64_t unit)

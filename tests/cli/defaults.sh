@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# defaults.sh -- what default schedules say for shapes that measurements named (docs/experiments.md): a fact of
-# the schedule, not of the machine, so each is asked of a target.
+# defaults.sh -- what default schedules say for shapes that measurements named
+# (docs/experiments.md): a fact of the schedule, not of the machine, so each is asked of a target.
 set -eu
 . "$KVJIT_SOURCE_DIR/tests/cli_tmp.sh"
 

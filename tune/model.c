@@ -173,7 +173,7 @@ kt_blocks kt_blocks_of(const kt_model_of *m, const kir_sched *s, double rows, do
 			break;
 		}
 	b.n = ceil(rows / b.rows);
-	b.fused = s->fuse ? s->fuse != KIR_fuse_off : b.n <= 1;
+	b.fused = s->fuse ? s->fuse != KIR_fuse_off : b.n <= 2;
 	return b;
 }
 

@@ -60,7 +60,7 @@ enum { FORMATS = sizeof formats / sizeof *formats };
 /* One layer: bf16 bits [q, k, v][head][token][dim] and the float64 result [token][head][dim].
  */
 typedef struct layer {
-	char name[64];
+	char name[256];
 	uint16_t *qkv;
 	double *exact;
 } layer;
@@ -153,7 +153,9 @@ static int load_layers(const char *directory, layer *out)
 	qsort(out, (size_t)n, sizeof *out, by_name);
 	for (int i = 0; i < n; i++) {
 		char path[4096];
-		snprintf(path, sizeof path, "%s/%s", directory, out[i].name);
+		if (snprintf(path, sizeof path, "%s/%s", directory, out[i].name) >=
+		    (int)sizeof path)
+			die(directory, "the path is too long");
 		out[i].qkv = load(path);
 		out[i].exact = malloc(ELEMENTS * sizeof(double));
 		if (!out[i].exact)

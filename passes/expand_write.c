@@ -540,6 +540,16 @@ static bool plain_row(const kir_type *t)
 	return n == 1 && t->npieces < KIR_PIECES;
 }
 
+/* What a side's codes are made of, as f32, where `at` is an input with its indices. */
+static kir_ref read_groups(const quant_op *o, kir_type_id tile, kir_ref at[5])
+{
+	kir_func *f = o->f;
+	kir_elem from = (kir_elem)kir_type_of(f, at[0])->elem;
+	kir_ref x = as_elem(f, kir_emit(f, KIR_OP_load, tile, at, 5, NULL), KIR_f32);
+
+	return clamps_late(o->side) ? x : clamp(f, x, kir_elem_max(from));
+}
+
 /* `count` groups from g of head h of row t. The input is read twice, for the scales and for the
  * codes: no wider copy of it is kept. */
 static void quantize_groups(const quant_op *o, kir_ref t, kir_ref h, kir_ref g, int64_t count)
@@ -548,19 +558,12 @@ static void quantize_groups(const quant_op *o, kir_ref t, kir_ref h, kir_ref g, 
 	const kir_side *s = o->side;
 	kir_elem from = (kir_elem)kir_type_of(f, o->x)->elem;
 	kir_type_id tt = kir_tile(f->module, from, count, s->group);
-	kir_ref at[5] = { o->x, t, h, g, s64c(f, 0) }, x[2], scale, codes;
+	kir_ref at[5] = { o->x, t, h, g, s64c(f, 0) }, scale, x, codes;
 
-	for (int i = 0; i < 2; i++) {
-		x[i] = as_elem(f, kir_emit(f, KIR_OP_load, tt, at, 5, NULL), KIR_f32);
-		if (!clamps_late(s))
-			x[i] = clamp(f, x[i], kir_elem_max(from));
-		if (i)
-			break;
-		scale = row_scale(f, s, x[0], from, 0);
-		kir_emit(f, KIR_OP_store, KIR_NO_TYPE, (kir_ref[]){ scale, o->s, t, h, g }, 5,
-		         NULL);
-	}
-	codes = write_codes(f, s, x[1], as_elem(f, scale, KIR_f32), 0, 0, 0);
+	scale = row_scale(f, s, read_groups(o, tt, at), from, 0);
+	kir_emit(f, KIR_OP_store, KIR_NO_TYPE, (kir_ref[]){ scale, o->s, t, h, g }, 5, NULL);
+	x = read_groups(o, tt, at);
+	codes = write_codes(f, s, x, as_elem(f, scale, KIR_f32), 0, 0, 0);
 	kir_emit(f, KIR_OP_store, KIR_NO_TYPE, (kir_ref[]){ codes, o->q, t, h, g, at[4] }, 6,
 	         NULL);
 }

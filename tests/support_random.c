@@ -543,6 +543,13 @@ static void make_written(rng *r, char *text, int *page)
 	}
 }
 
+static void add_decoding(rng *r, char *sched)
+{
+	if (one_in(r, 3))
+		add(sched, " fuse=%s decode=%s", WORD(r, "off", "on"),
+		    WORD(r, "table", "shift"));
+}
+
 static void make_schedule(rng *r, char *sched, int page)
 {
 	*sched = 0;
@@ -557,9 +564,7 @@ static void make_schedule(rng *r, char *sched, int page)
 	if (one_in(r, 3))
 		add(sched, " rows=%d cols=%d unroll=%d", (int)pick(r, 0, 9), (int)pick(r, 0, 5),
 		    (int)pick(r, 0, 8));
-	if (one_in(r, 3))
-		add(sched, " fuse=%s decode=%s", WORD(r, "off", "on"),
-		    WORD(r, "table", "shift"));
+	add_decoding(r, sched);
 	if (one_in(r, 3))
 		add(sched, " prefetch=%s hint=%s", WORD(r, "off", "one", "three", "both"),
 		    WORD(r, "t0", "nta"));
@@ -591,9 +596,7 @@ static void make_tile_schedule(rng *r, char *sched, int page)
 		add(sched, " stream=%s", WORD(r, "off", "cache", "all"));
 	if (one_in(r, 3))
 		add(sched, " rows=%d cols=%d", 16 * (int)pick(r, 0, 2), (int)pick(r, 0, 4));
-	if (one_in(r, 3))
-		add(sched, " fuse=%s decode=%s", WORD(r, "off", "on"),
-		    WORD(r, "table", "shift"));
+	add_decoding(r, sched);
 	if (one_in(r, 3))
 		add(sched, " prefetch=%s hint=%s", WORD(r, "off", "one", "three", "both"),
 		    WORD(r, "t0", "t2", "nta"));
@@ -671,9 +674,7 @@ static void add_product_knobs(rng *r, char *sched)
 	if (one_in(r, 2))
 		add(sched, " rows=%d cols=%d unroll=%d", (int)pick(r, 0, 9), (int)pick(r, 0, 5),
 		    (int)pick(r, 0, 8));
-	if (one_in(r, 3))
-		add(sched, " fuse=%s decode=%s", WORD(r, "off", "on"),
-		    WORD(r, "table", "shift"));
+	add_decoding(r, sched);
 	if (one_in(r, 3))
 		add(sched, " prefetch=%s", WORD(r, "off", "one", "two", "three"));
 	if (one_in(r, 3))

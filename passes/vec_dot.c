@@ -35,7 +35,7 @@
 
 enum {
 	READ_MAX = 64, /* vectors of the right factor that one step reads          */
-	AGAIN_MAX = 4, /* times that a vector is brought into order ...            */
+	AGAIN_MAX = 4, /* times that a vector is brought into order                */
 	PAIRS_MIN = 3, /* rows of two steps side by side: fewer don't pay the zips */
 	PAIRS_MAX = 8, /* more don't fit in registers                              */
 };
@@ -350,7 +350,7 @@ static int64_t rows_of_block(const product *d)
 static int64_t cols_of_block(const product *d, int64_t rows, int64_t vectors)
 {
 	bool wide = d->v->in->target->vector_regs >= 32;
-	int64_t room = d->p.how >= VEC_WIDEN ? (wide ? 16 : 8) : (wide ? 24 : 10);
+	int64_t room = d->p.how >= VEC_WIDEN ? room_of(d) : wide ? 24 : 10;
 	int64_t most = d->v->in->sched.cols ? d->v->in->sched.cols : room / rows;
 
 	most = most < 1 ? 1 : (most > 8 ? 8 : most);

@@ -451,6 +451,11 @@ int64_t kir_attr_of(const kir_func *f, kir_ref n, kir_attr a); /* default if it 
 /* Loops: step and par are kept in attr[0] and attr[1] of the `for` node. */
 int64_t kir_for_step(const kir_func *f, kir_ref loop);
 bool kir_for_par(const kir_func *f, kir_ref loop);
+/* Iterations of a loop from lo to hi. Bounds may be farther apart than an s64 can say. */
+uint64_t kir_for_trips(int64_t lo, int64_t hi, int64_t step);
+/* Quotient rounded down, and what it leaves: 0 to y - 1. y must be positive. */
+int64_t kir_floor_div(int64_t x, int64_t y);
+int64_t kir_floor_mod(int64_t x, int64_t y);
 /* Named operand of an op with flag N: index of `name` in its row, -1 if there is none. */
 int kir_operand_index(kir_op op, const char *name);
 kir_ref kir_operand(const kir_func *f, kir_ref n, const char *name); /* 0 if absent */

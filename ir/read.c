@@ -26,6 +26,23 @@ bool kir_for_par(const kir_func *f, kir_ref loop)
 	return f->node[loop].attr[1] != 0;
 }
 
+uint64_t kir_for_trips(int64_t lo, int64_t hi, int64_t step)
+{
+	return lo < hi ? ((uint64_t)hi - (uint64_t)lo - 1) / (uint64_t)step + 1 : 0;
+}
+
+int64_t kir_floor_div(int64_t x, int64_t y)
+{
+	return x / y - (x % y < 0);
+}
+
+int64_t kir_floor_mod(int64_t x, int64_t y)
+{
+	int64_t rest = x % y;
+
+	return rest < 0 ? rest + y : rest;
+}
+
 kir_ref kir_operand(const kir_func *f, kir_ref n, const char *name)
 {
 	int i = kir_operand_index((kir_op)f->node[n].op, name);

@@ -35,15 +35,17 @@ static inline kir_ref touched(const kir_func *f, kir_ref n, bool *writes)
 	return 0;
 }
 
-/* Iterations of a loop whose bounds are literals; KIR_DYN: they aren't. */
+/* Iterations of a loop whose bounds are literals; KIR_DYN: they aren't, or there are 2^63. */
 static inline int64_t loop_trips(const kir_func *f, kir_ref loop)
 {
-	int64_t lo, hi, step = kir_for_step(f, loop);
+	int64_t lo, hi;
+	uint64_t trips;
 
 	if (!kir_is_const(f, kir_src(f, loop, 0), &lo) ||
 	    !kir_is_const(f, kir_src(f, loop, 1), &hi))
 		return KIR_DYN;
-	return hi > lo ? (hi - lo + step - 1) / step : 0;
+	trips = kir_for_trips(lo, hi, kir_for_step(f, loop));
+	return trips > INT64_MAX ? KIR_DYN : (int64_t)trips;
 }
 
 /* Bytes of local n: its extents are known, and its elements lie one after the other. */

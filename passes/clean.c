@@ -68,11 +68,6 @@ static int64_t wrap(kir_elem e, int64_t x)
 	return (int64_t)((uint64_t)x << (64 - bits)) >> (64 - bits);
 }
 
-static int64_t floor_div(int64_t x, int64_t y)
-{
-	return x / y - (x % y < 0);
-}
-
 static bool fold_int(kir_op op, kir_elem e, int64_t x, int64_t y, int64_t *out)
 {
 	int64_t add = (int64_t)((uint64_t)x + (uint64_t)y);
@@ -82,8 +77,8 @@ static bool fold_int(kir_op op, kir_elem e, int64_t x, int64_t y, int64_t *out)
 	case KIR_OP_add: *out = add; break;
 	case KIR_OP_sub: *out = (int64_t)((uint64_t)x - (uint64_t)y); break;
 	case KIR_OP_mul: *out = (int64_t)((uint64_t)x * (uint64_t)y); break;
-	case KIR_OP_fdiv: *out = y > 0 ? floor_div(x, y) : 0; break;
-	case KIR_OP_mod: *out = y > 0 ? x - y * floor_div(x, y) : 0; break;
+	case KIR_OP_fdiv: *out = y > 0 ? kir_floor_div(x, y) : 0; break;
+	case KIR_OP_mod: *out = y > 0 ? kir_floor_mod(x, y) : 0; break;
 	case KIR_OP_min: *out = x < y ? x : y; break;
 	case KIR_OP_max: *out = x > y ? x : y; break;
 	case KIR_OP_and: *out = x & y; break;
@@ -382,17 +377,19 @@ static kir_ref open_loop(walk *w, kir_ref n)
 {
 	const kir_func *in = w->in;
 	int64_t lo, hi;
+	uint64_t trips;
 
 	if (kir_for_par(in, n) || !kir_is_const(w->out, w->map[kir_src(in, n, 0)], &lo) ||
 	    !kir_is_const(w->out, w->map[kir_src(in, n, 1)], &hi))
 		return 0;
-	if (lo >= hi) {
+	trips = kir_for_trips(lo, hi, kir_for_step(in, n));
+	if (!trips) {
 		kir_ref y = kir_region_yield(in, n + 1);
 		set_results(w, n, y, n, 2);
 		w->changed = true;
 		return y;
 	}
-	if (hi - lo > kir_for_step(in, n))
+	if (trips > 1)
 		return 0;
 	w->map[n + 1] = w->map[kir_src(in, n, 0)];
 	for (unsigned i = 2; i < kir_at(in, n)->nsrc; i++)

@@ -16,7 +16,7 @@ int64_t vec_starts(const kir_func *f, kir_ref index)
 	    !kir_is_const(f, kir_src(f, loop, 0), &lo))
 		return 0;
 	step = kir_for_step(f, loop);
-	if (kir_is_const(f, kir_src(f, loop, 1), &hi) && hi <= lo + step)
+	if (kir_is_const(f, kir_src(f, loop, 1), &hi) && kir_for_trips(lo, hi, step) <= 1)
 		return lo;
 	for (; step; step = rest) {
 		rest = lo % step;

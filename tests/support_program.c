@@ -472,9 +472,17 @@ static void loop(gen *g)
 	int lanes = random_lanes(g), keep;
 	value x = pick(g, KIR_f32, lanes, false), y = pick(g, KIR_s32, lanes, false);
 	kir_ref init[2] = { x.ref, y.ref }, end[2], res, l;
+	int64_t lo, hi, step;
 
-	l = kir_for(g->f, s64(g, below(g, 2)), s64(g, below(g, 5)), 1 + below(g, 2), false,
-	            init, 2);
+	lo = below(g, 2);
+	hi = below(g, 5);
+	step = 1 + below(g, 2);
+	if (below(g, 8) == 0) { /* up to three iterations from one end of s64 to the other */
+		lo = INT64_MIN + lo;
+		step += INT64_MAX / 3;
+		hi = (int64_t)((uint64_t)lo + (uint64_t)hi % 4 * (uint64_t)step);
+	}
+	l = kir_for(g->f, s64(g, lo), s64(g, hi), step, false, init, 2);
 	keep = g->npool;
 	put(g, l + 1, KIR_s64, 0, false);
 	put(g, l + 2, KIR_f32, lanes, true);

@@ -167,6 +167,36 @@ static void loops_and_lanes(void **state)
 	unload(&r);
 }
 
+/* Bounds as far apart as s64 goes, and a last value a step below the largest. */
+static void far_bounds(void **state)
+{
+	run r;
+	(void)state;
+
+	load(&r, "func @f(%y: out s64[4], %lo: s64, %hi: s64) level=V {\n"
+	         "  for %w = 0 to 1 par {\n"
+	         "    %a = for %i = %lo to %hi step 6148914691236517205 carry(%k = 0:s64) {\n"
+	         "      %n = sub %i, %k : s64\n"
+	         "      yield %n\n"
+	         "    }\n"
+	         "    store %a, %y[0]\n"
+	         "    %m = sub %hi, 8 : s64\n"
+	         "    %b = for %i = %m to %hi step 4 carry(%k = 0:s64) {\n"
+	         "      %n = sub %i, %k : s64\n"
+	         "      yield %n\n"
+	         "    }\n"
+	         "    store %b, %y[1]\n"
+	         "    yield\n"
+	         "  }\n"
+	         "  ret\n"
+	         "}\n");
+	r.arg[1].i = INT64_MIN;
+	r.arg[2].i = INT64_MAX;
+	execute(&r);
+	same_bytes(&r, 0);
+	unload(&r);
+}
+
 static void mathematics(void **state)
 {
 	run r;
@@ -434,6 +464,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(loops_and_lanes),
+		cmocka_unit_test(far_bounds),
 		cmocka_unit_test(mathematics),
 		cmocka_unit_test(codecs),
 		cmocka_unit_test(wider_codecs),

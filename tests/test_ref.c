@@ -464,6 +464,21 @@ static const op_case cases[] = {
 	  "%r = convert %f : s32\n" P,
 	  1,
 	  { 9 } },
+	/* the value behind the last one is the largest s64; bounds 2^64 - 1 apart */
+	{ 'T',
+	  'p',
+	  "%f = for %k = 9223372036854775799 to 9223372036854775807 step 4 "
+	  "carry(%u = 0:s64) {\n%v = add %u, 1 : s64\nyield %v\n}\n"
+	  "%r = convert %f : s32\n" P,
+	  1,
+	  { 2 } },
+	{ 'T',
+	  'p',
+	  "%f = for %k = -9223372036854775808 to 9223372036854775807 step 6148914691236517205 "
+	  "carry(%u = 0:s64) {\n%v = add %u, 1 : s64\nyield %v\n}\n"
+	  "%r = convert %f : s32\n" P,
+	  1,
+	  { 3 } },
 	{ 'T',
 	  'p',
 	  "%t = lt %n, 4 : i1\n%r = if %t {\n%e = add %c, %d : s32<4>\nyield %e\n} else {\n"
@@ -593,6 +608,12 @@ static const struct refusal {
 	{ 'T', "%t = sub %d, 2 : s32<4>\n%r = fdiv %c, %t : s32<4>\n",
 	  "the divisor is 0, must be" },
 	{ 'T', "%r = mod %c, -5 : s32<4>\n", "the divisor is -5, must be" },
+	{ 'V', "for %k = 9223372036854775800 to 9223372036854775807 step 4 {\nyield\n}\n",
+	  "step 4: its variable would pass the largest s64" },
+	{ 'V',
+	  "%e = sub -2, 9223372036854775807 : s64\n%h = sub %e, %n : s64\n"
+	  "for %k = %h to 9223372036854775807 step 9223372036854775807 {\nyield\n}\n",
+	  "its variable would pass the largest s64" },
 	{ 'T', "%r = shl %d, %c : s32<4>\n", "the shift is by -8, must be 0 to 31" },
 	{ 'T', "%r = shr %d, 32 : s32<4>\n", "the shift is by 32" },
 };

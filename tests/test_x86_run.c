@@ -474,6 +474,13 @@ static const char *const flow[] = {
 	"%w1 = add %w, 5 : s64<16>\n%b = gather %p[%w1,%i] : s8<16>\n"
 	"%c = convert %b : s32<16>\n%r = add %a, %c : s32<16>\n%s = gather %z[%i] : s32\n"
 	"%t = add %r, %s : s32<16>\nvstore %t, %y[%o]\nyield\n}\n",
+	/* bounds as far apart as s64 goes; a last value a step below the largest (n is 16) */
+	"for %w = 0 to %n par {\n%h = add %n, 9223372036854775791 : s64\n"
+	"%l = add %n, 9223372036854775792 : s64\n%m = sub %h, 8 : s64\n"
+	"%a = for %i = %l to %h step 6148914691236517205 carry(%k = %w) {\n"
+	"%t = sub %i, %k : s64\nyield %t\n}\n"
+	"%b = for %i = %m to %h step 4 carry(%k = %a) {\n%t = sub %i, %k : s64\nyield %t\n}\n"
+	"%r = mod %b, 2147483647 : s64\n%c = convert %r : s32\nstore %c, %y[%w]\nyield\n}\n",
 };
 
 static void test_flow(void **state)

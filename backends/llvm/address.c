@@ -66,11 +66,6 @@ static part part_of(kll *l, kir_ref n, unsigned lane)
 	return p;
 }
 
-static int64_t floor_div(int64_t x, int64_t d)
-{
-	return x / d - (x % d < 0);
-}
-
 static LLVMValueRef plus(kll *l, LLVMValueRef x, int64_t add)
 {
 	if (!add)
@@ -89,7 +84,7 @@ static part divide(kll *l, part p, int64_t d)
 	LLVMValueRef by = LLVMConstInt(l->i64, (uint64_t)d, false);
 
 	if (!p.var || grain % d == 0) {
-		p.add = floor_div(p.add, d);
+		p.add = kir_floor_div(p.add, d);
 		if (p.var) {
 			p.var = LLVMBuildLShr(l->b, p.var,
 			                      LLVMConstInt(l->i64, kir_zeros_of(d), false), "");
@@ -102,7 +97,7 @@ static part divide(kll *l, part p, int64_t d)
 		return p;
 	}
 	if (d % grain == 0) /* what is below the grain can't change the quotient */
-		p.add = floor_div(p.add, grain) * grain;
+		p.add -= kir_floor_mod(p.add, grain);
 	p.var = plus(l, p.var, p.add);
 	p.var = is_pow2(d) ? LLVMBuildLShr(l->b, p.var,
 	                                   LLVMConstInt(l->i64, kir_zeros_of(d), false), "")
@@ -115,12 +110,12 @@ static part modulo(kll *l, part p, int64_t m)
 	int64_t grain = (int64_t)1 << p.zeros, low = 0;
 
 	if (!p.var || grain % m == 0) {
-		p.add -= floor_div(p.add, m) * m;
+		p.add = kir_floor_mod(p.add, m);
 		p.var = NULL;
 		return p;
 	}
 	if (m % grain == 0) /* the part below the grain passes through */
-		low = p.add - floor_div(p.add, grain) * grain;
+		low = kir_floor_mod(p.add, grain);
 	else
 		p.zeros = 0;
 	p.var = plus(l, p.var, p.add - low);

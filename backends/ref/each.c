@@ -88,11 +88,6 @@ static bool binary_float(kref_state *r, kir_ref n)
 	return true;
 }
 
-static int64_t floor_div(int64_t x, int64_t y)
-{
-	return x / y - (x % y < 0);
-}
-
 static int64_t shift_right(int64_t x, int64_t y)
 {
 	return x < 0 ? ~(~x >> y) : x >> y;
@@ -130,8 +125,8 @@ static bool binary_int(kref_state *r, kir_ref n)
 	case KIR_OP_add: EACH(z, (int64_t)(U(X) + U(Y))); break;
 	case KIR_OP_sub: EACH(z, (int64_t)(U(X) - U(Y))); break;
 	case KIR_OP_mul: EACH(z, (int64_t)(U(X) * U(Y))); break;
-	case KIR_OP_fdiv: EACH(z, floor_div(X, Y)); break;
-	case KIR_OP_mod: EACH(z, X - Y * floor_div(X, Y)); break;
+	case KIR_OP_fdiv: EACH(z, kir_floor_div(X, Y)); break;
+	case KIR_OP_mod: EACH(z, kir_floor_mod(X, Y)); break;
 	case KIR_OP_min: EACH(z, X < Y ? X : Y); break;
 	case KIR_OP_max: EACH(z, X > Y ? X : Y); break;
 	case KIR_OP_and: EACH(z, X & Y); break;

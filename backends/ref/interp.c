@@ -71,9 +71,16 @@ static bool run_for(kref_state *r, kir_ref n, kir_ref *next)
 	kir_ref first = n + 2, yield = r->slot[n].yield[0];
 	int64_t lo = kref_in(r, n, 0)->i[0], hi = kref_in(r, n, 1)->i[0];
 	int64_t by = kir_for_step(r->f, n);
+	uint64_t trips;
 
 	if (by <= 0)
 		return kref_fail(r, n, "the step is %" PRId64 ", must be positive", by);
+	trips = kir_for_trips(lo, hi, by);
+	if (trips > ((uint64_t)INT64_MAX - (uint64_t)lo) / (uint64_t)by)
+		return kref_fail(r, n,
+		                 "from %" PRId64 " to %" PRId64 " step %" PRId64
+		                 ": its variable would pass the largest s64",
+		                 lo, hi, by);
 	for (unsigned k = 0; k < carried; k++)
 		copy(&r->slot[first + k], kref_in(r, n, 2 + k)->p);
 	for (int64_t i = lo; i < hi; i += by) {

@@ -3,7 +3,8 @@
  *
  *     vectorize.c   regions, scalars, values that outlive their region
  *     vec_home.c    indices, loops, where each tile lives
- *     vec_group.c   elementwise ops and reductions: loops over rows and vectors
+ *     vec_group.c   elementwise ops and reductions: which of them share loops
+ *     vec_rows.c    those loops, over rows and vectors
  *     vec_across.c  reductions: identities, combining, lanes of a vector as one
  *     vec_again.c   products that are computed twice, not kept
  *     vec_down.c    reductions over the rows of a tile
@@ -158,6 +159,12 @@ void vec_again_plan(vec *v);
 void vec_read_later(vec *v, kir_ref x, kir_ref end);
 bool vec_group_takes(const vec *v, kir_ref n);
 void vec_group_add(vec *v, kir_ref n);
+/* Whether node n reads operand s at its own place, so that both may share a loop body. */
+bool vec_in_place(const vec *v, kir_ref n, kir_ref s);
+#define VEC_SIDE_MAX 4
+/* The loops of a group whose members have their homes: vectors of `lanes`, `side` rows at once,
+ * a power of two up to VEC_SIDE_MAX. */
+void vec_group_rows(vec *v, const vec_group *g, int64_t lanes, unsigned side);
 void vec_flush(vec *v);
 /* Whether several rows of the group, whose members have their homes, are a vector; emits it. */
 bool vec_narrow_takes(const vec *v, const vec_group *g);

@@ -26,11 +26,13 @@
 
 typedef struct session {
 	tune_options o;
-	bool json, bar, list;
+	bool json, bar;
 	const char *report;
-	from_record from; /* n: 0 without --from */
-	double until;     /* when its budget is used up */
-	char **problem;   /* this shard's */
+	const char *list, *from_file; /* files: of --list, of --from */
+	unsigned shard, shards;       /* of the list */
+	from_record from;             /* n: 0 without --from */
+	double until;                 /* when its budget is used up */
+	char **problem;               /* this shard's */
 	unsigned nproblem;
 	tune_place *done;
 	unsigned ndone, failed;
@@ -89,19 +91,19 @@ static bool add_line(session *s, const char *line, size_t n)
 	return true;
 }
 
-static bool read_list(session *s, const char *path, unsigned shard, unsigned shards)
+static bool read_list(session *s)
 {
 	size_t len;
-	char *text = tool_read(path, &len);
+	char *text = tool_read(s->list, &len);
 	unsigned at = 0;
 	bool ok = text != NULL;
 
 	if (!text)
-		fprintf(stderr, "kvjit: there is no list %s, or it can't be read\n", path);
+		fprintf(stderr, "kvjit: there is no list %s, or it can't be read\n", s->list);
 	for (const char *p = text; ok && p && *p;) {
 		size_t n = strcspn(p, "\n"), blank = strspn(p, " \t\r");
 
-		if (blank < n && p[blank] != '#' && at++ % shards == shard)
+		if (blank < n && p[blank] != '#' && at++ % s->shards == s->shard)
 			ok = add_line(s, p + blank, n - blank);
 		p += n + (p[n] == '\n');
 	}
@@ -294,7 +296,7 @@ static void run(session *s)
 		if (!share_budget(s, i))
 			continue;
 		if (!tune_one(&s->o, s->problem[i], p, why, sizeof why)) {
-			bool passed_over = p->nothing && s->list;
+			bool passed_over = p->nothing && (s->list || s->from_file);
 
 			fprintf(stderr, "%skvjit: %s: %s%s\n", s->bar ? "\n" : "",
 			        s->problem[i], why, passed_over ? "; passed over" : "");
@@ -376,97 +378,113 @@ static int check_known(args *a, const char *dir)
 	return code;
 }
 
-static bool take_record(session *s, const char *path)
+static bool take_record(session *s)
 {
-	bool ok = from_read(path, &s->from);
+	bool ok = from_read(s->from_file, &s->from);
 
 	for (unsigned i = 0; ok && i < s->from.n; i++)
 		ok = add_line(s, s->from.at[i].problem, strlen(s->from.at[i].problem));
 	return ok;
 }
 
+/* What the options say, each by itself. */
+static void read_options(args *a, session *s)
+{
+	s->list = args_value(a, "--list");
+	s->from_file = args_value(a, "--from");
+	shard_of(a, &s->shard, &s->shards);
+	s->o.budget = args_seconds(a, "--budget", 0.1, s->from_file ? 300 : 30);
+	s->o.effort = effort_of(a);
+	s->o.target = args_value(a, "--target");
+	s->o.threads = (int)args_number(a, "--threads", 1, 1024, 1);
+	s->o.again = args_flag(a, "--again");
+	s->o.seed = (unsigned)args_number(a, "--seed", 0, 1000000, 0);
+	s->o.record = args_value(a, "--record");
+	s->o.seen = after_trial;
+	s->o.ctx = s;
+	s->o.aa = args_flag(a, "--aa");
+	s->json = args_flag(a, "--json");
+	s->bar = !s->json && isatty(STDERR_FILENO);
+	s->report = args_value(a, "--report");
+	if (s->o.target && !kir_target_find(s->o.target))
+		wrong(a, "--target", "a row that `kvjit info` lists", s->o.target);
+}
+
+/* Options that exclude or need another. */
+static void check_options(args *a, session *s, bool cache)
+{
+	bool warm = args_flag(a, "--warm"), cold = args_flag(a, "--cold");
+	const char *why = NULL;
+
+	s->o.policy = warm ? KT_WARM : KT_COLD;
+	if (warm && cold)
+		why = "options --warm and --cold exclude each other";
+	else if (s->o.aa && (cache || s->o.record || s->o.effort == KT_EFFORT_model))
+		why = "option --aa keeps nothing and measures; it excludes --cache, --record "
+		      "and --effort model";
+	else if (s->from_file && (s->list || s->o.aa))
+		why = "option --from has the problems and keeps what is found; it excludes "
+		      "--list and --aa";
+	else if (!s->list && s->shards > 1)
+		why = "option --shard divides a list; name one with --list";
+	if (!why)
+		return;
+	fprintf(stderr, "kvjit: %s\n", why);
+	a->wrong = true;
+}
+
+/* Tunes the problems of the list or record, or the one that `text` is. */
+static int tune_all(session *s, const char *text, const char *dir)
+{
+	int code = TOOL_FAILED;
+	bool ok;
+
+	s->until = measure_now() + s->o.budget;
+	ok = s->list        ? read_list(s)
+	     : s->from_file ? take_record(s)
+	                    : text && add_line(s, text, strlen(text));
+	s->o.store = ok && !s->o.aa ? open_store(dir) : NULL;
+	if (ok && (s->o.aa || s->o.store)) {
+		run(s);
+		code = s->failed ? TOOL_FAILED : TOOL_OK;
+		if (s->report && !write_report(s))
+			code = TOOL_FAILED;
+	}
+	for (unsigned i = 0; i < s->ndone; i++)
+		tune_release(&s->done[i]);
+	for (unsigned i = 0; i < s->nproblem; i++)
+		free(s->problem[i]);
+	free(s->problem);
+	from_free(&s->from);
+	free(s->done);
+	kt_store_close(s->o.store);
+	return code;
+}
+
 static int tune(args *a, const char *dir)
 {
 	session s = { 0 };
-	const char *list = args_value(a, "--list");
-	const char *from = args_value(a, "--from");
-	unsigned shard, shards;
-	bool warm = args_flag(a, "--warm"), cold = args_flag(a, "--cold"), ok;
-	int code = TOOL_FAILED;
 	const kir_target *gpu;
-	char *text;
+	bool many;
+	int code;
 
-	shard_of(a, &shard, &shards);
-	s.o.budget = args_seconds(a, "--budget", 0.1, from ? 300 : 30);
-	s.o.effort = effort_of(a);
-	s.o.target = args_value(a, "--target");
-	s.o.threads = (int)args_number(a, "--threads", 1, 1024, 1);
-	s.o.policy = warm ? KT_WARM : KT_COLD;
-	s.o.again = args_flag(a, "--again");
-	s.o.seed = (unsigned)args_number(a, "--seed", 0, 1000000, 0);
-	s.o.record = args_value(a, "--record");
-	s.o.seen = after_trial;
-	s.o.ctx = &s;
-	s.o.aa = args_flag(a, "--aa");
-	s.list = list || from;
-	s.json = args_flag(a, "--json");
-	s.bar = !s.json && isatty(STDERR_FILENO);
-	s.report = args_value(a, "--report");
-	if (warm && cold) {
-		fprintf(stderr, "kvjit: options --warm and --cold exclude each other\n");
-		a->wrong = true;
-	}
-	if (s.o.aa && (dir || s.o.record || s.o.effort == KT_EFFORT_model)) {
-		fprintf(stderr, "kvjit: option --aa keeps nothing and measures; it excludes "
-		                "--cache, --record and --effort model\n");
-		a->wrong = true;
-	}
-	if (from && (list || s.o.aa)) {
-		fprintf(stderr,
-		        "kvjit: option --from has the problems and keeps what is found; "
-		        "it excludes --list and --aa\n");
-		a->wrong = true;
-	}
-	if (!list && shards > 1) {
-		fprintf(stderr, "kvjit: option --shard divides a list; name one with --list\n");
-		a->wrong = true;
-	}
-	if (s.o.target && !kir_target_find(s.o.target))
-		wrong(a, "--target", "a row that `kvjit info` lists", s.o.target);
-	if (!args_end(a, s.list ? 0 : 1, s.list ? 0 : 1 << 20))
+	read_options(a, &s);
+	check_options(a, &s, dir != NULL);
+	many = s.list || s.from_file;
+	if (!args_end(a, many ? 0 : 1, many ? 0 : 1 << 20))
 		return TOOL_USAGE;
 	if (!may_tune())
 		return TOOL_FAILED;
-	text = s.list ? NULL : tool_program(a);
+	char *text = many ? NULL : tool_program(a);
+
 	gpu = gpu_target(s.o.target, text ? text : "");
 	s.o.device = gpu && tune_device(gpu);
 	if (s.o.device)
 		s.o.target = gpu->name;
-	else if (gpu && text) { /* nothing can be measured: its code is counted */
-		code = tune_static(gpu, text, s.o.budget);
-		free(text);
-		return code;
-	}
-	s.until = measure_now() + s.o.budget;
-	ok = list   ? read_list(&s, list, shard, shards)
-	     : from ? take_record(&s, from)
-	            : text && add_line(&s, text, strlen(text));
-	s.o.store = ok && !s.o.aa ? open_store(dir) : NULL;
-	if (ok && (s.o.aa || s.o.store)) {
-		run(&s);
-		code = s.failed ? TOOL_FAILED : TOOL_OK;
-		if (s.report && !write_report(&s))
-			code = TOOL_FAILED;
-	}
-	for (unsigned i = 0; i < s.ndone; i++)
-		tune_release(&s.done[i]);
-	for (unsigned i = 0; i < s.nproblem; i++)
-		free(s.problem[i]);
-	free(s.problem);
-	from_free(&s.from);
-	free(s.done);
+	/* with a GPU's code and no GPU nothing can be measured: its code is counted */
+	code = gpu && text && !s.o.device ? tune_static(gpu, text, s.o.budget)
+	                                  : tune_all(&s, text, dir);
 	free(text);
-	kt_store_close(s.o.store);
 	return code;
 }
 

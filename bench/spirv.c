@@ -151,6 +151,28 @@ static uint16_t *queries(size_t n)
 	return q;
 }
 
+/* The scales behind the codes of each page's head, which is `head` bytes. */
+static void fill_scales(char *cache, int64_t head)
+{
+	for (int64_t p = 0; p < SEQS * PAGES * KV; p++)
+		for (int t = 0; t < 2 * PAGE; t++)
+			((float *)(cache + p * head + PAGE * DIM * 2))[t] =
+			    0.001f * (float)(1 + t % 7);
+}
+
+/* One query a sequence, one item of work for it and each head. */
+static void fill_lists(int32_t *lens, int32_t *starts, int32_t (*work)[8])
+{
+	for (int s = 0; s < SEQS; s++) {
+		lens[s] = LEN - s;
+		starts[s] = s;
+		for (int h = 0; h < KV; h++)
+			memcpy(work[s * KV + h], (int32_t[8]){ s, h, 0, 0, LEN - s, -1, 1, s },
+			       32);
+	}
+	starts[SEQS] = SEQS;
+}
+
 static void decode(const char *source, const char *target, int kv_tile)
 {
 	char problem[200], what[40];
@@ -172,20 +194,10 @@ static void decode(const char *source, const char *target, int kv_tile)
 	         kv_tile);
 	snprintf(what, sizeof what, "decode int8 kv_tile=%d", kv_tile);
 	f = program(problem, target);
+	fill_scales(cache, head);
 	for (int i = 0; i < SEQS * PAGES; i++)
 		table[i] = i * 7 % (SEQS * PAGES);
-	for (int64_t p = 0; p < SEQS * PAGES * KV; p++)
-		for (int t = 0; t < 2 * PAGE; t++)
-			((float *)(cache + p * head + PAGE * DIM * 2))[t] =
-			    0.001f * (float)(1 + t % 7);
-	for (int s = 0; s < SEQS; s++) {
-		lens[s] = LEN - s;
-		starts[s] = s;
-		for (int h = 0; h < KV; h++)
-			memcpy(work[s * KV + h], (int32_t[8]){ s, h, 0, 0, LEN - s, -1, 1, s },
-			       32);
-	}
-	starts[SEQS] = SEQS;
+	fill_lists(lens, starts, work);
 	ours.module = module_of(f);
 	pointer(&ours, q);
 	number(&ours, (int64_t)KV * GROUP * DIM * 2);

@@ -67,15 +67,13 @@ static bool parse_code_elem(format_parser *p, kir_side *s)
 	return true;
 }
 
-static bool parse_rule(format_parser *p, kir_side *s)
+/* What divides, and of what: amax/NUMBER, amax*1/NUMBER or range/NUMBER. */
+static bool parse_divisor(format_parser *p, kir_side *s)
 {
-	static const char *const rules[] = { "pow2", "pow2-down", "pow2-near", NULL };
-	int pow2 = -1;
 	static const char *const heads[] = { "amax/", "amax*1/", "range/" };
 	size_t head = 0;
 	int h = 0;
 
-	s->global = s->row = false;
 	for (; h < 3; h++) {
 		head = strlen(heads[h]);
 		if (p->kind == 'w' && p->n > head && !memcmp(p->s, heads[h], head))
@@ -86,12 +84,21 @@ static bool parse_rule(format_parser *p, kir_side *s)
 		    p, "a computed scale's rule is amax/NUMBER, amax*1/NUMBER or range/NUMBER, "
 		       "then [or NUMBER] [eps NUMBER] [floor NUMBER] "
 		       "[pow2|pow2-down|pow2-near] [row] [global]");
-	if (!format_positive(p, p->s + head, p->n - head,
-	                     h == 2 ? "the divisor of range" : "the divisor of amax",
-	                     &s->divisor))
-		return false;
 	s->inverse = h == 1;
 	s->range = h == 2;
+	return format_positive(p, p->s + head, p->n - head,
+	                       h == 2 ? "the divisor of range" : "the divisor of amax",
+	                       &s->divisor);
+}
+
+static bool parse_rule(format_parser *p, kir_side *s)
+{
+	static const char *const rules[] = { "pow2", "pow2-down", "pow2-near", NULL };
+	int pow2 = -1;
+
+	s->global = s->row = false;
+	if (!parse_divisor(p, s))
+		return false;
 	format_next(p);
 	if (format_more(p) && format_is(p, "or")) {
 		format_next(p);

@@ -346,6 +346,19 @@ static void set_operand(expansion *x, const char *name, kir_ref n)
 	x->operand[kir_operand_index(x->op, name)] = n;
 }
 
+/* No tensor of the first cache may have a name that the second's could. */
+static void check_names(expansion *x)
+{
+	for (unsigned i = 0; i < x->layout[0].ntensor; i++) {
+		const char *name = x->layout[0].tensor[i].name;
+
+		if (name[strlen(name) - 1] == '2')
+			problem_refuse(x, "kv2= marks what is a second cache's by a 2 at the "
+			                  "end of its name: a tensor of the first format has "
+			                  "one already; rename it");
+	}
+}
+
 /* An attention over each cache, as if it were alone, into rows of both and their log-sum-exps,
  * which a merge joins. A sink has its share there, once. */
 static void expand_two(expansion *x)
@@ -362,14 +375,7 @@ static void expand_two(expansion *x)
 	y.suffix = "2";
 	memset(y.layout, 0, sizeof(y.layout));
 	z.op = KIR_OP_merge;
-	for (unsigned i = 0; i < x->layout[0].ntensor; i++) {
-		const char *name = x->layout[0].tensor[i].name;
-
-		if (name[strlen(name) - 1] == '2')
-			problem_refuse(x, "kv2= marks what is a second cache's by a 2 at the "
-			                  "end of its name: a tensor of the first format has "
-			                  "one already; rename it");
-	}
+	check_names(x);
 	if (!problem_layouts(&y)) {
 		x->failed = true;
 		return;

@@ -223,6 +223,44 @@ static kir_ref narrowed(stagger *s, kir_ref y, int64_t from)
 	                s->in->node[s->weights].attr);
 }
 
+/* The tile's first scores, unless the iteration before has computed them. */
+static void first_scores(stagger *s, kir_ref ready)
+{
+	kir_func *f = s->out;
+	kir_type_id i1 = kir_scalar(f->module, KIR_i1);
+	kir_ref cond = kir_if(f, e2(f, KIR_OP_ne, i1, ready, s->map[s->loop + 1]));
+
+	put_scores(s, 0);
+	kir_else(f, NULL, 0);
+	kir_if_end(f, cond, NULL, 0);
+}
+
+/* Weights w of STAGGER_BLOCK keys from number n on, whose scores lie in their local, LANES keys
+ * each; returns their sums by lanes. */
+static kir_ref block_weights(stagger *s, const scales *k, kir_ref less, int64_t n, kir_ref *w)
+{
+	const kir_func *in = s->in;
+	kir_func *f = s->out;
+	int64_t rows = kir_type_of(in, s->dot)->dim[0];
+	kir_type_id lt = kir_tile(f->module, KIR_f32, rows, LANES);
+	kir_type_id st =
+	    kir_tile(f->module, (kir_elem)kir_type_of(in, s->dot)->elem, rows, LANES);
+	kir_ref x = e3(f, KIR_OP_load, block_type(s), s->ring[n / STAGGER_BLOCK % 2],
+	               s64c(f, 0), s64c(f, 0)),
+	        sum = 0;
+
+	for (int64_t h = 0; h < STAGGER_BLOCK; h += LANES) {
+		kir_ref y =
+		    kir_emit(f, KIR_OP_slice, st, &x, 1, (int64_t[KIR_MAX_ATTRS]){ 1, h });
+
+		y = exponents(s, k, y, less, n + h);
+		y = kir_emit(f, KIR_OP_exp2, lt, &y, 1, in->node[s->exp2].attr);
+		w[h / LANES] = narrowed(s, y, n + h);
+		sum = h ? e2(f, KIR_OP_add, lt, sum, y) : y;
+	}
+	return sum;
+}
+
 /* Weights by the reference, beside the products of the tile before; acc: those so far. c: what
  * is carried; next: the tile whose first scores are computed, too. */
 static fast fast_tile(stagger *s, const kir_ref *c, kir_ref acc, kir_ref next)
@@ -232,10 +270,7 @@ static fast fast_tile(stagger *s, const kir_ref *c, kir_ref acc, kir_ref next)
 	kir_func *f = s->out;
 	int64_t rows = kir_type_of(in, s->dot)->dim[0], keys = kir_type_of(in, s->dot)->dim[1];
 	kir_type_id rt = in->node[stagger_arg(s, 0)].type, i1r = i1_like(f, rt);
-	kir_type_id bt = block_type(s);
 	kir_type_id i1 = kir_scalar(f->module, KIR_i1), f32 = kir_scalar(f->module, KIR_f32);
-	kir_type_id st =
-	    kir_tile(f->module, (kir_elem)kir_type_of(in, s->dot)->elem, rows, LANES);
 	kir_ref none = e2(f, KIR_OP_eq, i1r, m, f32c(f, -INFINITY));
 	kir_ref less = e1(f, KIR_OP_neg, rt, e3(f, KIR_OP_select, rt, none, f32c(f, 0), m));
 	kir_type_id lt = kir_tile(f->module, KIR_f32, rows, LANES);
@@ -247,29 +282,13 @@ static fast fast_tile(stagger *s, const kir_ref *c, kir_ref acc, kir_ref next)
 	scales scale = scales_of(s);
 
 	for (; n < keys; n += STAGGER_BLOCK) {
-		kir_ref w[STAGGER_BLOCK / LANES], x, sum = 0;
+		kir_ref w[STAGGER_BLOCK / LANES], sum;
 
-		if (n) {
+		if (n)
 			put_scores(s, n);
-		} else {
-			kir_ref cond =
-			    kir_if(f, e2(f, KIR_OP_ne, i1, c[READY], s->map[s->loop + 1]));
-
-			put_scores(s, 0);
-			kir_else(f, NULL, 0);
-			kir_if_end(f, cond, NULL, 0);
-		}
-		x = e3(f, KIR_OP_load, bt, s->ring[n / STAGGER_BLOCK % 2], s64c(f, 0),
-		       s64c(f, 0));
-		for (int64_t h = 0; h < STAGGER_BLOCK; h += LANES) {
-			kir_ref y = kir_emit(f, KIR_OP_slice, st, &x, 1,
-			                     (int64_t[KIR_MAX_ATTRS]){ 1, h });
-
-			y = exponents(s, &scale, y, less, n + h);
-			y = kir_emit(f, KIR_OP_exp2, lt, &y, 1, in->node[s->exp2].attr);
-			w[h / LANES] = narrowed(s, y, n + h);
-			sum = h ? e2(f, KIR_OP_add, lt, sum, y) : y;
-		}
+		else
+			first_scores(s, c[READY]);
+		sum = block_weights(s, &scale, less, n, w);
 		lanes = n ? e2(f, KIR_OP_add, lt, lanes, sum) : sum;
 		/* last: a concat ends what shares loops */
 		for (int64_t h = 0; h < STAGGER_BLOCK; h += LANES)

@@ -194,16 +194,15 @@ static bool goes_on(const vec *v, kir_ref n, kir_ref x)
 	       kir_region_yield(v->in, x) == kir_region_yield(v->in, n);
 }
 
-static kir_ref lower_for(vec *v, kir_ref n)
+/* Where the tiles that loop n carries live, whose results stand behind `yield`: where a result
+ * is wanted, where what it begins with lies if nobody else needs that, or in a local of its
+ * own. */
+static void carried_homes(vec *v, kir_ref n, kir_ref yield, vec_tile *home)
 {
 	const kir_func *in = v->in;
-	unsigned count = in->node[n].nsrc - 2, ns = 0;
-	kir_ref yield = kir_region_yield(in, n + 2 + count), init[KIR_MAX_SRC],
-	        out[KIR_MAX_SRC];
-	vec_tile home[KIR_MAX_SRC];
 	int64_t rows, cols;
 
-	for (unsigned i = 0; i < count; i++) {
+	for (unsigned i = 0; i + 2 < in->node[n].nsrc; i++) {
 		kir_ref s = kir_src(in, n, 2 + i), res = yield + 1 + i;
 
 		if (!is_tile(v, s))
@@ -219,6 +218,17 @@ static kir_ref lower_for(vec *v, kir_ref n)
 		if (v->in_group[s] && v->nuse[s] == 1)
 			v->want[s] = home[i];
 	}
+}
+
+static kir_ref lower_for(vec *v, kir_ref n)
+{
+	const kir_func *in = v->in;
+	unsigned count = in->node[n].nsrc - 2, ns = 0;
+	kir_ref yield = kir_region_yield(in, n + 2 + count), init[KIR_MAX_SRC],
+	        out[KIR_MAX_SRC];
+	vec_tile home[KIR_MAX_SRC];
+
+	carried_homes(v, n, yield, home);
 	vec_flush(v);
 	for (unsigned i = 0; i < count; i++) {
 		kir_ref s = kir_src(in, n, 2 + i);

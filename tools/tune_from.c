@@ -107,7 +107,9 @@ double from_share(const from_record *r, unsigned i, double left)
 	return share < left ? share : left;
 }
 
-void from_total(const from_record *r, from_line *sum)
+/* The interval adds up the problems' own: nothing is assumed of how they depend on each
+ * other. */
+static void total(const from_record *r, from_line *sum)
 {
 	double us = 0;
 
@@ -136,7 +138,7 @@ void from_print(const from_record *r, bool json)
 	from_line sum;
 	unsigned tuned = 0;
 
-	from_total(r, &sum);
+	total(r, &sum);
 	for (unsigned i = 0; i < r->n; i++)
 		tuned += r->at[i].tuned;
 	if (json)

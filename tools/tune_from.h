@@ -25,9 +25,7 @@ void from_free(from_record *r);
 /* Seconds for line i when `left` are left for it and all after it: its share of their time, and
  * at least 5, if there are as many. */
 double from_share(const from_record *r, unsigned i, double left);
-/* What all recorded calls take, over what they took, with an interval that adds up the
- * problems' own: nothing is assumed of how they depend on each other. */
-void from_total(const from_record *r, from_line *sum);
+/* What all recorded calls take now, over what they took. */
 void from_print(const from_record *r, bool json);
 
 #endif

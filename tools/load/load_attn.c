@@ -98,12 +98,30 @@ bool load_plan(load *l)
 	return kvjit_plan_new(l->k, &x, &l->plan) == KVJIT_OK;
 }
 
+/* Queries, results, and where each sequence's queries start. */
+static void bind_queries(attn *a, int64_t batch, int64_t qlen)
+{
+	int64_t rows = batch * qlen, nstart = batch + 1;
+	int64_t q[3] = { rows, a->p.heads, a->p.dim_k },
+	        out[3] = { rows, a->p.heads, a->p.dim_v };
+	int32_t *starts;
+
+	load_fill(a->p.q, bind_tensor(&a->b, "q", bind_dtype(a->p.q), 3, q)->data,
+	          rows * q[1] * q[2]);
+	bind_tensor(&a->b, "out", bind_dtype(a->p.out), 3, out);
+	bind_tensor(&a->b, "lse", KVJIT_F32, 2, out);
+	bind_scalar(&a->b, "scale", 0, 1 / sqrt((double)a->p.dim_k));
+	starts = bind_tensor(&a->b, "starts", KVJIT_S32, 1, &nstart)->data;
+	for (int64_t i = 0; i < batch; i++)
+		starts[i + 1] = starts[i] + (int32_t)qlen;
+}
+
 bool load_attn(load *l, kvjit *kv, double cold, char *why, size_t len)
 {
 	attn *a = &l->a;
 	int64_t batch = a->p.batch ? a->p.batch : 1, ctx = a->p.ctx ? a->p.ctx : LOAD_CTX;
 	int64_t qlen = a->p.qlen ? a->p.qlen : 1, topk = a->p.sparse;
-	int64_t rows = batch * qlen, next_start = batch + 1, low, tail = 0;
+	int64_t rows = batch * qlen, low, tail = 0;
 	double whole = 4.0 * (double)(a->p.heads * (a->p.dim_k + a->p.dim_v)) * (double)batch *
 	               (double)qlen,
 	       call = 0;
@@ -141,17 +159,7 @@ bool load_attn(load *l, kvjit *kv, double cold, char *why, size_t len)
 		if (!load_cache(l, kv, h[c].a, (topk ? 1 : l->turns) * batch * h[c].pages, why,
 		                len))
 			return false;
-
-	int64_t q[3] = { rows, a->p.heads, a->p.dim_k },
-	        out[3] = { rows, a->p.heads, a->p.dim_v };
-	load_fill(a->p.q, bind_tensor(&a->b, "q", bind_dtype(a->p.q), 3, q)->data,
-	          rows * q[1] * q[2]);
-	bind_tensor(&a->b, "out", bind_dtype(a->p.out), 3, out);
-	bind_tensor(&a->b, "lse", KVJIT_F32, 2, out);
-	bind_scalar(&a->b, "scale", 0, 1 / sqrt((double)a->p.dim_k));
-	int32_t *starts = bind_tensor(&a->b, "starts", KVJIT_S32, 1, &next_start)->data;
-	for (int64_t i = 0; i < batch; i++)
-		starts[i + 1] = starts[i] + (int32_t)qlen;
+	bind_queries(a, batch, qlen);
 	int32_t *order[2];
 	for (int c = 0; c < n; c++)
 		order[c] = make_tables(l, &h[c], batch, qlen);

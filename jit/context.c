@@ -330,10 +330,11 @@ static kvjit_status configure(kvjit *kv, const kvjit_options *o)
 	if (kv->env[KVJIT_ENV_RECORD]) {
 		kv->recorder = kvjit_recorder_new(kv->env[KVJIT_ENV_RECORD]);
 		if (!kv->recorder) {
-			snprintf(open_error, sizeof(open_error),
-			         "KVJIT_RECORD is '%.200s'; it takes a file that can be "
-			         "written: %s",
-			         kv->env[KVJIT_ENV_RECORD], strerror(errno));
+			snprintf(
+			    open_error, sizeof(open_error),
+			    "KVJIT_RECORD is '%.200s'; it takes a file, a new or a regular "
+			    "one, that can be written: %s",
+			    kv->env[KVJIT_ENV_RECORD], strerror(errno));
 			return KVJIT_UNSUPPORTED;
 		}
 	}

@@ -11,6 +11,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* A pin is some 200 bytes; what is longer than this isn't a list of pins, and may have no end.
+ */
+#define MOST_BYTES ((size_t)16 << 20)
+
 static char *read_file(const char *path, size_t *len)
 {
 	FILE *f = fopen(path, "rb");
@@ -28,10 +32,10 @@ static char *read_file(const char *path, size_t *len)
 		text = more;
 		got = fread(text + n, 1, cap - n - 1, f);
 		n += got;
-		if (!got)
+		if (!got || n > MOST_BYTES)
 			break;
 	}
-	if (!f || ferror(f)) {
+	if (!f || ferror(f) || n > MOST_BYTES) {
 		free(text);
 		text = NULL;
 	}

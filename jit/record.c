@@ -26,6 +26,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -198,6 +199,18 @@ static FILE *open_fresh(const char *path)
 	return f;
 }
 
+/* What may be replaced: nothing, or a file. /dev/null or /dev/stdout would be one from then on.
+ */
+static bool replaceable(const char *path)
+{
+	struct stat st;
+
+	if (lstat(path, &st) != 0)
+		return errno == ENOENT;
+	errno = S_ISDIR(st.st_mode) ? EISDIR : ENOTSUP;
+	return S_ISREG(st.st_mode);
+}
+
 static bool write_locked(kvjit_recorder *rec, bool only_try)
 {
 	char temporary[4200];
@@ -206,6 +219,8 @@ static bool write_locked(kvjit_recorder *rec, bool only_try)
 	size_t n;
 	bool ok;
 
+	if (!replaceable(rec->path))
+		return false;
 	snprintf(temporary, sizeof(temporary), "%s.%ld", rec->path, (long)getpid());
 	f = open_fresh(temporary);
 	if (!f)

@@ -532,6 +532,7 @@ static void a_pin_that_cannot_be_used_is_told(void **state)
 	still_compiles("off", NULL, path, "");
 	snprintf(path, sizeof(path), "%s/absent", ct_folder);
 	still_compiles("off", NULL, path, "absent can't be opened");
+	still_compiles("off", NULL, "/dev/zero", "/dev/zero can't be opened"); /* has no end */
 }
 
 static void without_a_home_there_is_no_cache(void **state)

@@ -341,6 +341,32 @@ static void a_link_in_its_way_leads_nowhere(void **state)
 	assert_memory_equal(text_of(path), "# kvjit tune --from", 19);
 }
 
+/* A record takes the place of what has its name: of /dev/null too, if a superuser named that.
+ */
+static void only_files_are_replaced(void **state)
+{
+	kvjit_options o = { .size = sizeof(o), .cache = "off" };
+	struct stat st;
+	kvjit *kv = NULL;
+
+	(void)state;
+	snprintf(path, sizeof(path), "%s/pipe",
+	         ct_folder); /* a device needs rights to be made */
+	assert_int_equal(mkfifo(path, 0600), 0);
+	setenv("KVJIT_RECORD", path, 1);
+	assert_int_equal(kvjit_open(&o, &kv), KVJIT_UNSUPPORTED);
+	assert_says(kvjit_open_error(), "KVJIT_RECORD|pipe|a regular one");
+	unsetenv("KVJIT_RECORD");
+	kv = recording("out");
+	assert_int_equal(symlink("/dev/stdout", path), 0);
+	assert_int_equal(kvjit_record_write(kv), KVJIT_BAD_ARGUMENT);
+	assert_int_equal(lstat(path, &st), 0);
+	assert_true(S_ISLNK(st.st_mode));
+	kvjit_close(kv);
+	assert_int_equal(lstat(path, &st), 0);
+	assert_true(S_ISLNK(st.st_mode));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -355,6 +381,7 @@ int main(void)
 		CT_TEST(what_cannot_be_written_is_said),
 		CT_TEST(contexts_with_one_file_are_added_up),
 		CT_TEST(a_link_in_its_way_leads_nowhere),
+		CT_TEST(only_files_are_replaced),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

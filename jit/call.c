@@ -492,11 +492,31 @@ static void fill_planned(kvjit_frame *f, int i)
 
 /* -- all of them -------------------------------------------------------------------- */
 
+/* A plan's items hold the keys that queries of its own kernel see: k's must see no others. */
+static kvjit_status check_sight(const kvjit_kernel *k, const kvjit_sight *plan)
+{
+	const kvjit_sight *mine = &k->shape.sight;
+	bool ahead = mine->ahead > plan->ahead;
+
+	if (ahead || mine->back > plan->back)
+		return BAD("the plan is of a kernel whose queries see at most %ld keys %s "
+		           "their own%s, and this kernel's see more: make one for it",
+		           (long)(ahead ? plan->ahead : plan->back),
+		           ahead ? "behind" : "before",
+		           ahead && !plan->ahead ? " (it is causal)" : "");
+	if (plan->chunk && (!mine->chunk || plan->chunk % mine->chunk))
+		return BAD("the plan is of a kernel whose queries see their own chunk of %ld "
+		           "keys, and this kernel's see others: make one for it",
+		           (long)plan->chunk);
+	return KVJIT_OK;
+}
+
 static kvjit_status check_plan(kvjit_frame *f, void *scratch)
 {
 	const kvjit_kernel *k = f->k;
 	const kvjit_shape *a = &k->shape;
 	const kvjit_shape *b;
+	kvjit_status s;
 
 	if (!k->planned) {
 		return f->plan ? BAD("this kernel takes no plan: it has no parameter 'work'")
@@ -515,10 +535,9 @@ static kvjit_status check_plan(kvjit_frame *f, void *scratch)
 		    (long)b->heads, (long)b->kv_heads, (long)b->dim_v, (long)b->page[0],
 		    (long)b->q_tile, (long)b->split, (long)a->heads, (long)a->kv_heads,
 		    (long)a->dim_v, (long)a->page[0], (long)a->q_tile, (long)a->split);
-	if (b->causal && !a->causal)
-		return BAD(
-		    "the plan is of a causal kernel: its items end where queries stand, but "
-		    "this kernel's queries see keys behind them");
+	s = check_sight(k, &b->sight);
+	if (s != KVJIT_OK)
+		return s;
 	if (k->device != f->plan->device)
 		return BAD("the plan is of another device than the kernel, or of another "
 		           "context's");

@@ -197,6 +197,12 @@ typedef struct kvjit_indexer {
 	int64_t page; /* tokens a page; 0: the kernel is no indexer */
 } kvjit_indexer;
 
+/* How many keys a query may see behind and in front of its own place, INT64_MAX: any number;
+ * and chunk, unless 0: only those whose place over chunk is its own's. */
+typedef struct kvjit_sight {
+	int64_t back, ahead, chunk;
+} kvjit_sight;
+
 /* What a plan must agree on with a kernel. kv_heads: as many as work lists have, which is more
  * than the cache's where a KV head's query heads are handled in tiles. */
 typedef struct kvjit_shape {
@@ -206,7 +212,7 @@ typedef struct kvjit_shape {
 	int64_t page[2];
 	int64_t sparse[2]; /* entries of a query's index list; 0: keys by block table */
 	int64_t q_tile, split;
-	bool causal; /* the mask says that no query sees keys behind its own place */
+	kvjit_sight sight; /* a plan's must hold the kernel's */
 } kvjit_shape;
 
 typedef struct kvjit_phase {
@@ -287,6 +293,8 @@ static inline kvjit_kernel *kvjit_retain(kvjit_kernel *k)
 bool kvjit_describe(kvjit_kernel *k, const kir_func *f, const kir_func *ir, kir_diag *d);
 /* Attention's sizes: from the attention op, or from the views of lower levels. */
 bool kvjit_shape_of(const kir_func *f, kvjit_shape *out);
+/* What the mask says; attention 0: anything. */
+kvjit_sight kvjit_sight_of(const kir_func *f, kir_ref attention);
 /* What a transcode's source has before the names of its parameters and operands. */
 #define KVJIT_FROM "from_"
 /* Where the tensors of cache 0 or 1 of f's attention, of its cache.write, or of what its

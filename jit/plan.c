@@ -2,12 +2,12 @@
 /* plan.c -- from sequence lengths to a work list.
  *
  * work, s32[n,8]: sequence, KV head, first query of the tile among the sequence's new ones,
- *   first key, end of keys, slot or -1, queries in the tile, absolute row of the first. The end
- *   of a causal kernel's tile is where its last query stands, unless the sequence is cut.
+ *   first key, end of keys, slot or -1, queries in the tile, absolute row of the first. Keys
+ *   are those that some query of the tile may see, so far as the mask says (sight.c).
  * join, s32[n,8]: absolute row of the first query, KV head, first slot, slots, queries,
  *   sequence, 0, 0.
  *
- * A sequence longer than knob split is cut at multiples of it, wherever its pieces may run:
+ * A tile with more keys than knob split is cut at multiples of it, wherever its pieces may run:
  * the same batch gives the same pieces, so results don't depend on the number of threads.
  * Piece i of a cut tile leaves its partial result in slot first + i; the tile's join item
  * puts them together. Pieces are ordered by falling cost, to 1/8 of a power of two, equals
@@ -211,39 +211,81 @@ typedef struct counts {
 	int64_t work, join, slots;
 } counts;
 
-static int64_t tiles_of(const kvjit_batch *b, int64_t s, int64_t q_tile)
+/* Keys [first, end) of a tile of queries, and into how many pieces they are cut. */
+typedef struct range {
+	int64_t first, end, pieces;
+} range;
+
+/* Of nq queries of sequence s from number `from` on. */
+static range range_of(const kvjit_shape *sh, const kvjit_batch *b, const int32_t *lens,
+                      int64_t s, int64_t from, int64_t nq)
 {
-	return (b->query_starts[s + 1] - b->query_starts[s] + q_tile - 1) / q_tile;
+	const kvjit_sight *see = &sh->sight;
+	int64_t len = lens[s], split = sh->split;
+	int64_t at = len - (b->query_starts[s + 1] - b->query_starts[s]) + from;
+	range r = { 0, len, 1 };
+
+	if (!len)
+		return r;
+	if (at > see->back)
+		r.first = at - see->back;
+	if (len - (at + nq) > see->ahead)
+		r.end = at + nq + see->ahead;
+	if (see->chunk) {
+		int64_t first = at / see->chunk * see->chunk;
+		int64_t end = ((at + nq - 1) / see->chunk + 1) * see->chunk;
+
+		r.first = first > r.first ? first : r.first;
+		r.end = end < r.end ? end : r.end;
+	}
+	if (split > 0 && r.end - r.first > split)
+		r.pieces = (r.end + split - 1) / split - r.first / split;
+	return r;
 }
 
-static int64_t pieces_of(int32_t len, int64_t split)
+/* False if they are too many. */
+static bool count_tile(const kvjit_shape *sh, int64_t pieces, int64_t tiles, counts *c)
 {
-	return split > 0 && len > split ? (len + split - 1) / split : 1;
+	int64_t n = tiles * sh->kv_heads, items;
+
+	if (__builtin_mul_overflow(n, pieces, &items) || items > MAX_WORK - c->work)
+		return false;
+	c->work += items;
+	c->join += pieces > 1 ? n : 0;
+	c->slots += pieces > 1 ? items : 0;
+	return true;
+}
+
+static bool count_sequence(const kvjit_shape *sh, const kvjit_batch *b, const int32_t *lens,
+                           int64_t s, counts *c)
+{
+	int64_t nq = b->query_starts[s + 1] - b->query_starts[s];
+	int64_t tiles = (nq + sh->q_tile - 1) / sh->q_tile;
+
+	if (sh->split <= 0 || lens[s] <= sh->split)
+		return count_tile(sh, 1, tiles, c);
+	if (tiles > MAX_WORK) /* before they are gone through */
+		return false;
+	for (int64_t q = 0; q < nq; q += sh->q_tile) {
+		int64_t n = nq - q < sh->q_tile ? nq - q : sh->q_tile;
+
+		if (!count_tile(sh, range_of(sh, b, lens, s, q, n).pieces, 1, c))
+			return false;
+	}
+	return true;
 }
 
 /* False and a message if the items are more than an s32 can index. */
 static bool count(const kvjit_kernel *k, const kvjit_batch *b, const int32_t *lens, counts *c)
 {
-	const kvjit_shape *sh = &k->shape;
-
 	*c = (counts){ 0, 0, 0 };
-	for (int64_t s = 0; s < b->nseq; s++) {
-		int64_t tiles = tiles_of(b, s, sh->q_tile) * sh->kv_heads;
-		int64_t pieces = pieces_of(lens[s], sh->split), items;
-
-		if (__builtin_mul_overflow(tiles, pieces, &items) ||
-		    items > MAX_WORK - c->work) {
+	for (int64_t s = 0; s < b->nseq; s++)
+		if (!count_sequence(&k->shape, b, lens, s, c)) {
 			BAD("seq_lens and query_starts make more than %d work items by "
 			    "sequence %ld; no more are possible",
 			    MAX_WORK, (long)s);
 			return false;
 		}
-		c->work += items;
-		if (pieces > 1) {
-			c->join += tiles;
-			c->slots += items;
-		}
-	}
 	return true;
 }
 
@@ -308,29 +350,24 @@ static void put(int32_t *at, int32_t a, int32_t b, int32_t c, int32_t d, int32_t
 static void fill_tile(filler *f, int32_t seq, int32_t head, int32_t heads, int32_t first,
                       int32_t nq)
 {
-	int32_t len = f->lens[seq], row = f->batch->query_starts[seq] + first;
-	int64_t pieces = pieces_of(len, f->shape->split), split = f->shape->split;
+	int32_t row = f->batch->query_starts[seq] + first;
+	range r = range_of(f->shape, f->batch, f->lens, seq, first, nq);
+	int32_t pieces = (int32_t)r.pieces;
+	int64_t split = f->shape->split;
 
-	if (pieces == 1) {
-		if (f->shape->causal && len)
-			len -= f->batch->query_starts[seq + 1] - row - nq;
-		for (int32_t h = head; h < head + heads; h++)
-			put(f->work + (int64_t)f->nwork++ * KIR_ITEM, seq, h, first, 0, len, -1,
-			    nq, row);
-		return;
-	}
-	for (int32_t h = 0; h < heads; h++)
+	for (int32_t h = 0; pieces > 1 && h < heads; h++)
 		put(f->join + (int64_t)f->njoin++ * KIR_ITEM, row, head + h,
-		    f->nslots + h * (int32_t)pieces, (int32_t)pieces, nq, seq, 0, 0);
-	for (int64_t i = 0; i < pieces; i++) {
-		int64_t end = (i + 1) * split < len ? (i + 1) * split : len;
+		    f->nslots + h * pieces, pieces, nq, seq, 0, 0);
+	for (int32_t i = 0; i < pieces; i++) {
+		int64_t end = i + 1 < pieces ? (r.first / split + 1) * split : r.end;
 
 		for (int32_t h = 0; h < heads; h++)
 			put(f->work + (int64_t)f->nwork++ * KIR_ITEM, seq, head + h, first,
-			    (int32_t)(i * split), (int32_t)end,
-			    f->nslots + h * (int32_t)pieces + (int32_t)i, nq, row);
+			    (int32_t)r.first, (int32_t)end,
+			    pieces > 1 ? f->nslots + h * pieces + i : -1, nq, row);
+		r.first = end;
 	}
-	f->nslots += heads * (int32_t)pieces;
+	f->nslots += pieces > 1 ? heads * pieces : 0;
 }
 
 static void fill(filler *f)

@@ -62,30 +62,6 @@ static void second_shape(const kir_func *f, kvjit_shape *out)
 	out->sparse[1] = out->ncache == 2 && index && index->rank == 2 ? index->dim[1] : 0;
 }
 
-/* Whether mask node n, of a region whose query and key positions are i and j, is false for
- * every key behind its query: it is `j <= i`, or joins that with something by `and`. */
-static bool ends_at_query(const kir_func *f, kir_ref n, kir_ref i, kir_ref j)
-{
-	kir_op op = (kir_op)f->node[n].op;
-	kir_ref a, b;
-
-	if (op != KIR_OP_and && op != KIR_OP_le && op != KIR_OP_ge)
-		return false;
-	a = kir_src(f, n, 0);
-	b = kir_src(f, n, 1);
-	if (op == KIR_OP_and)
-		return ends_at_query(f, a, i, j) || ends_at_query(f, b, i, j);
-	return op == KIR_OP_le ? a == j && b == i : a == i && b == j;
-}
-
-static bool is_causal(const kir_func *f, kir_ref attention)
-{
-	kir_ref score = kir_region_yield(f, attention + 1), mask = score + 1;
-
-	/* its arguments are sequence, head, query, key */
-	return ends_at_query(f, kir_src(f, kir_region_yield(f, mask), 0), mask + 2, mask + 3);
-}
-
 bool kvjit_shape_of(const kir_func *f, kvjit_shape *out)
 {
 	kir_ref a = kvjit_find_op(f, KIR_OP_attention);
@@ -111,7 +87,7 @@ bool kvjit_shape_of(const kir_func *f, kvjit_shape *out)
 	second_shape(f, out);
 	out->q_tile = f->sched.q_tile > 0 ? f->sched.q_tile : 1;
 	out->split = param_type(f, "part") ? f->sched.split : 0;
-	out->causal = a && !out->sparse[0] && out->ncache == 1 && is_causal(f, a);
+	out->sight = kvjit_sight_of(f, out->sparse[0] || out->ncache > 1 ? 0 : a);
 	return out->heads > 0 && out->kv_heads > 0 && out->page[0] > 0 &&
 	       (out->ncache == 1 || out->page[1] > 0) && out->dim_v > 0 &&
 	       out->heads % out->kv_heads == 0;

@@ -39,6 +39,32 @@ static void make_batch(batch *x, int nseq, const int32_t *lens, const int32_t *q
 	x->b.npages = 100;
 }
 
+/* A mask, and which keys a query sees by it: at most so many before it and behind it, of its
+ * own chunk unless that is 0. */
+typedef struct mask {
+	const char *text;
+	int64_t back, ahead, chunk;
+} mask;
+
+enum { ALL = 1 << 20 };
+
+static bool sees(const mask *m, int64_t query, int64_t key)
+{
+	return query - key <= m->back && key - query <= m->ahead &&
+	       (!m->chunk || query / m->chunk == key / m->chunk);
+}
+
+/* The least (or, behind it, the greatest) key that a query at this place sees. */
+static int64_t outermost(const mask *m, int64_t query, int64_t len, bool least)
+{
+	int64_t key = query;
+
+	while (key + (least ? -1 : 1) >= 0 && key + (least ? -1 : 1) < len &&
+	       sees(m, query, key + (least ? -1 : 1)))
+		key += least ? -1 : 1;
+	return key;
+}
+
 /* Counts how often each (query row, KV head, key) is covered, of which those a query sees must
  * be once; slots of an item's join. */
 typedef struct cover {
@@ -46,8 +72,8 @@ typedef struct cover {
 	int slot_uses[4096];
 } cover;
 
-static void check_work(const kvjit_lists *p, const batch *x, int64_t q_tile, int64_t split,
-                       cover *c)
+static void check_work(const kvjit_lists *p, const batch *x, const mask *m, int64_t q_tile,
+                       int64_t split, cover *c)
 {
 	memset(c, 0, sizeof(*c));
 	for (int64_t w = 0; w < p->nwork; w++) {
@@ -61,14 +87,16 @@ static void check_work(const kvjit_lists *p, const batch *x, int64_t q_tile, int
 			assert_true(it[3] == 0 && it[4] == 0);
 			continue;
 		}
-		assert_true(it[3] >= 0 && it[3] < it[4] && it[4] <= x->lens[seq]);
-		assert_true(!split || (it[3] % split == 0 && it[4] - it[3] <= split));
-		bool cut = split && x->lens[seq] > split;
-		int behind = x->starts[seq + 1] - it[7] - nq; /* queries after the last */
+		int64_t at =
+		    x->lens[seq] - (x->starts[seq + 1] - it[7]); /* its first query's */
+		int64_t first = outermost(m, at, x->lens[seq], true);
+		int64_t end = outermost(m, at + nq - 1, x->lens[seq], false) + 1;
 
-		assert_int_equal(it[5] < 0, !cut);
-		if (!cut) /* the kernel is causal */
-			assert_true(it[3] == 0 && it[4] == x->lens[seq] - behind);
+		assert_true(it[3] >= first && it[3] < it[4] && it[4] <= end);
+		assert_int_equal(it[5] >= 0, split && end - first > split);
+		assert_true(it[3] == first || (it[5] >= 0 && it[3] % split == 0));
+		assert_true(it[4] == end || (it[5] >= 0 && it[4] % split == 0));
+		assert_true(!split || it[4] - it[3] <= split);
 		if (it[5] >= 0)
 			c->slot_uses[it[5]]++;
 		for (int q = 0; q < nq; q++)
@@ -101,19 +129,20 @@ static void check_joins(const kvjit_lists *p, const batch *x, const cover *c)
 	assert_int_equal(next, p->nslots);
 }
 
-static void check_plan(const kvjit_kernel *k, const batch *x, int64_t q_tile, int64_t split,
-                       kvjit_plan **plan)
+static void check_plan(const kvjit_kernel *k, const batch *x, const mask *m, int64_t q_tile,
+                       int64_t split, kvjit_plan **plan)
 {
 	static cover c;
 
 	if (kvjit_plan_new(k, &x->b, plan) != KVJIT_OK)
 		fail_msg("%s", kvjit_kernel_error(k));
-	check_work((*plan)->list, x, q_tile, split, &c);
+	check_work((*plan)->list, x, m, q_tile, split, &c);
 	for (int s = 0; s < x->b.nseq; s++)
 		for (int r = x->starts[s]; r < x->starts[s + 1]; r++)
 			for (int h = 0; h < 2; h++)
 				for (int j = 0; j < 1024; j++)
-					if (j < x->lens[s] - (x->starts[s + 1] - 1 - r))
+					if (j < x->lens[s] &&
+					    sees(m, x->lens[s] - (x->starts[s + 1] - r), j))
 						assert_int_equal(c.seen[r][h][j], 1);
 					else
 						assert_true(c.seen[r][h][j] <=
@@ -129,6 +158,7 @@ static void test_plan(void **state)
 	static const struct {
 		int64_t q_tile, split;
 	} knobs[] = { { 1, 0 }, { 4, 0 }, { 1, 64 }, { 8, 100 }, { 3, 1 << 20 } };
+	static const mask causal = { "causal", ALL, 0, 0 };
 	const int32_t lens[] = { 700, 1, 64, 65, 0, 128, 17, 1000 };
 	const int32_t queries[] = { 1, 1, 7, 0, 6, 4, 17, 9 };
 	kvjit *kv = open_with("ref", "generic");
@@ -146,7 +176,7 @@ static void test_plan(void **state)
 		k = compile(kv, attn_problem, sched);
 		for (int n = 8; n >= 0; n--) {
 			x.b.nseq = n;
-			check_plan(k, &x, knobs[i].q_tile, knobs[i].split, &plan);
+			check_plan(k, &x, &causal, knobs[i].q_tile, knobs[i].split, &plan);
 		}
 		kvjit_plan_free(plan);
 		kvjit_release(k);
@@ -170,22 +200,33 @@ static void same_lists(const kvjit_lists *a, const kvjit_lists *b)
  * KVJIT_STEPS=N, KVJIT_SEED=N. */
 static void random_batches(void **state)
 {
+	static const mask masks[] = { { "causal", ALL, 0, 0 },
+		                      { "causal window=70", 69, 0, 0 },
+		                      { "window=40", 39, 39, 0 },
+		                      { "causal chunk=96", 95, 0, 96 },
+		                      { "window=80 mask=\"q // 100 == k // 100\"", 79, 79,
+		                        100 },
+		                      { "causal window=1", 0, 0, 0 },
+		                      { "", ALL, ALL, 0 } };
 	const char *many = getenv("KVJIT_STEPS"), *seed = getenv("KVJIT_SEED");
 	uint64_t r = seed ? (uint64_t)atoll(seed) : 0;
 	kvjit *kv = open_with("ref", "generic");
 
 	(void)state;
-	for (int i = 0; i < 4; i++) {
+	for (int i = 0; i < 14; i++) {
+		const mask *m = &masks[i / 2];
 		int64_t q_tile = 1 + (int64_t)(random_bits(&r) % 9);
 		int64_t split = i % 2 ? 16 * (int64_t)(1 + random_bits(&r) % 20) : 0;
 		kvjit_plan *plan = NULL;
 		kvjit_kernel *k;
-		char sched[60];
+		char sched[60], text[120];
 
 		snprintf(sched, sizeof sched, "q_tile=%lld split=%lld", (long long)q_tile,
 		         (long long)split);
-		k = compile(kv, attn_problem, sched);
-		for (int n = many ? atoi(many) : 60; n > 0; n--) {
+		snprintf(text, sizeof text,
+		         "attn q=f32 kv=int8/token-head heads=8:2 dim=64 page=16 %s", m->text);
+		k = compile(kv, text, sched);
+		for (int n = many ? atoi(many) : 30; n > 0; n--) {
 			int32_t lens[64], queries[64];
 			int nseq = (int)(random_bits(&r) % 13), left = 60;
 			kvjit_plan *fresh = NULL;
@@ -202,7 +243,7 @@ static void random_batches(void **state)
 				              : 0;
 			}
 			make_batch(&x, nseq, lens, queries);
-			check_plan(k, &x, q_tile, split, &plan);
+			check_plan(k, &x, m, q_tile, split, &plan);
 			assert_int_equal(kvjit_plan_new(k, &x.b, &fresh), KVJIT_OK);
 			same_lists(plan->list, fresh->list);
 			assert_int_equal(plan->scratch_bytes, fresh->scratch_bytes);
@@ -256,49 +297,84 @@ static void test_plan_reuse(void **state)
 	kvjit_close(kv);
 }
 
-/* Items end where the last query stands only if the mask says so, in whatever way it is
- * written; such a plan is no other kernel's, but one whose items reach the end is. */
-static void test_causal_end(void **state)
+/* A tile's items have the keys that the mask lets its queries see, in whatever way it is
+ * written: here of queries 17 to 20 of 30. A plan is no kernel's whose queries see more. */
+static void test_sight(void **state)
 {
 	static const struct {
 		const char *mask;
-		int end;
-	} masks[] = { { "causal", 21 },
-		      { "causal window=40", 21 },
-		      { "mask=\"k <= q && k % 3 == 0\"", 21 },
-		      { "mask=\"q >= k\"", 21 },
-		      { "", 30 },
-		      { "mask=\"k <= q || k < 4\"", 30 },
-		      { "mask=\"k <= q + 1\"", 30 } };
+		int first, end;
+	} masks[] = { { "", 0, 30 },
+		      { "causal", 0, 21 },
+		      { "causal window=40", 0, 21 },
+		      { "causal window=5", 13, 21 },
+		      { "window=5", 13, 25 },
+		      { "causal=seq window=5", 13, 25 },
+		      { "causal chunk=8", 16, 21 },
+		      { "chunk=8", 16, 24 },
+		      { "causal window=3 mask=\"q // 8 == k // 8\"", 16, 21 },
+		      { "mask=\"k <= q && k % 3 == 0\"", 0, 21 },
+		      { "mask=\"q >= k\"", 0, 21 },
+		      { "mask=\"k < q\"", 0, 21 },
+		      { "mask=\"k <= q + 1\"", 0, 22 },
+		      { "mask=\"k - 2 < q\"", 0, 22 },
+		      { "mask=\"k > q - 5\"", 13, 30 },
+		      { "mask=\"q - 5 < k && q >= k\"", 13, 21 },
+		      { "mask=\"k + 5 > q\"", 13, 30 },
+		      { "mask=\"k + 4 >= q && k < q + 2\"", 13, 22 },
+		      { "mask=\"q - k < 5\"", 13, 30 },
+		      { "mask=\"5 > q - k\"", 13, 30 },
+		      { "mask=\"abs(k - q) < 5\"", 13, 25 },
+		      { "mask=\"abs(q - k + 1) <= 4\"", 14, 26 },
+		      { "mask=\"q // 8 == k // 8\"", 16, 24 },
+		      /* what bounds nothing, or not both sides */
+		      { "mask=\"k <= q || k < 4\"", 0, 30 },
+		      { "mask=\"k <= q && (q - k < 5 || k < 4)\"", 0, 21 },
+		      { "mask=\"q - k < 5 || q - k < 3\"", 13, 30 },
+		      { "mask=\"q // 8 == k // 8 || k < 2\"", 0, 30 },
+		      { "mask=\"q // 8 == k // 4\"", 0, 30 },
+		      { "mask=\"q // 8 <= k // 8\"", 0, 30 },
+		      { "mask=\"q + k < 30\"", 0, 30 },
+		      { "mask=\"2 * q - k < 5\"", 0, 30 },
+		      { "mask=\"abs(q - k) > 5\"", 0, 30 },
+		      { "mask=\"abs(q - k) < k\"", 0, 30 },
+		      { "mask=\"q - k > 5\"", 0, 21 },
+		      { "mask=\"q - k < 2000000000\"", 0, 30 } };
+	enum { MASKS = sizeof(masks) / sizeof(masks[0]) };
 	const int32_t lens[] = { 30 }, queries[] = { 13 };
 	kvjit *kv = open_with("ref", "generic");
-	kvjit_plan *first = NULL;
+	static kvjit_kernel *k[MASKS];
+	static kvjit_plan *plan[MASKS];
 	batch x;
 
 	(void)state;
 	make_batch(&x, 1, lens, queries);
-	for (unsigned i = 0; i < sizeof(masks) / sizeof(masks[0]); i++) {
-		kvjit_plan *plan = NULL;
+	for (unsigned i = 0; i < MASKS; i++) {
 		char text[200];
 
 		snprintf(text, sizeof(text), "attn q=f32 kv=int8 heads=4:2 dim=16 page=16 %s",
 		         masks[i].mask);
-		kvjit_kernel *k = compile(kv, text, "q_tile=4 split=0");
-		assert_int_equal(kvjit_plan_new(k, &x.b, &plan), KVJIT_OK);
-		print_message("%s: %d\n", masks[i].mask, plan->list[0].work[4]);
-		assert_int_equal(plan->list[0].work[4], masks[i].end);
-		if (masks[i].end == lens[0]) {
-			assert_int_equal(kvjit_call(k, first, NULL, 0, NULL),
-			                 KVJIT_BAD_ARGUMENT);
-			assert_says(kvjit_kernel_error(k), "causal");
-		}
-		if (i)
-			kvjit_plan_free(plan);
-		else
-			first = plan;
-		kvjit_release(k);
+		k[i] = compile(kv, text, "q_tile=4 split=0");
+		assert_int_equal(kvjit_plan_new(k[i], &x.b, &plan[i]), KVJIT_OK);
+		print_message("%s: %d to %d\n", masks[i].mask, plan[i]->list[0].work[3],
+		              plan[i]->list[0].work[4]);
+		assert_int_equal(plan[i]->list[0].work[3], masks[i].first);
+		assert_int_equal(plan[i]->list[0].work[4], masks[i].end);
 	}
-	kvjit_plan_free(first);
+	for (unsigned i = 0; i < MASKS; i++)
+		for (unsigned j = 0; j < MASKS; j++) {
+			assert_int_equal(kvjit_call(k[j], plan[i], NULL, 0, NULL),
+			                 KVJIT_BAD_ARGUMENT);
+			if (masks[i].first > masks[j].first || masks[i].end < masks[j].end)
+				assert_says(kvjit_kernel_error(k[j]),
+				            "the plan is of a kernel");
+			else if (i == j || !i) /* whose items have all keys */
+				assert_says(kvjit_kernel_error(k[j]), "is missing");
+		}
+	for (unsigned i = 0; i < MASKS; i++) {
+		kvjit_plan_free(plan[i]);
+		kvjit_release(k[i]);
+	}
 	kvjit_close(kv);
 }
 
@@ -345,7 +421,8 @@ static void test_plan_refuses(void **state)
 	refuse_batch(small, &x, "query_starts|268435455|sequence 0");
 	/* entries of pages past the end of a sequence may hold anything */
 	BATCH, x.table[64 + 4] = -1;
-	check_plan(k, &x, k->shape.q_tile, k->shape.split, &plan);
+	check_plan(k, &x, &(mask){ "causal", ALL, 0, 0 }, k->shape.q_tile, k->shape.split,
+	           &plan);
 	kvjit_plan_free(plan);
 	kvjit_release(small);
 	kvjit_release(k);
@@ -551,7 +628,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_plan),         cmocka_unit_test(random_batches),
-		cmocka_unit_test(test_plan_reuse),   cmocka_unit_test(test_causal_end),
+		cmocka_unit_test(test_plan_reuse),   cmocka_unit_test(test_sight),
 		cmocka_unit_test(test_plan_refuses), cmocka_unit_test(test_plan_and_call),
 		cmocka_unit_test(test_attention),
 	};

@@ -185,33 +185,31 @@ static const char *kind_of(const kvjit_job *j)
 	return j->f->target->lanes ? "spirv" : "x86-64";
 }
 
-static void keep(kvjit_job *j, const kbe_blob *blob, double seconds)
+/* The blob as a cache holds it; free sched and phases. False: no memory. */
+static bool entry_of(const kvjit_job *j, const kbe_blob *blob, double seconds, kt_code *c)
 {
 	const kvjit_kernel *k = j->k;
 	kir_text sched = { 0 };
-	kt_code c = { 0 };
 
 	kir_sched_print(&k->run->sched, &sched);
-	c.key = j->code;
-	c.program = j->program;
-	kt_hash(blob->bytes, blob->size, &c.hash);
-	c.kind = (char *)kind_of(j);
-	c.backend = (char *)k->backend_name;
-	c.target = k->target;
-	c.problem = k->problem;
-	c.sched = sched.text;
-	c.isa = blob->isa;
-	c.bytes = blob->bytes;
-	c.size = blob->size;
-	c.entry = blob->entry;
-	c.text = blob->text;
-	c.phases = phases_text(k);
-	c.compile_us = (int64_t)(seconds * 1e6);
-	c.codegen = KT_CODEGEN;
-	if (c.sched && c.phases)
-		kvjit_keep_code(j->kv, &c);
-	free(sched.text);
-	free(c.phases);
+	*c = (kt_code){ 0 };
+	c->key = j->code;
+	c->program = j->program;
+	kt_hash(blob->bytes, blob->size, &c->hash);
+	c->kind = (char *)kind_of(j);
+	c->backend = (char *)k->backend_name;
+	c->target = k->target;
+	c->problem = k->problem;
+	c->sched = sched.text;
+	c->isa = blob->isa;
+	c->bytes = blob->bytes;
+	c->size = blob->size;
+	c->entry = blob->entry;
+	c->text = blob->text;
+	c->phases = phases_text(k);
+	c->compile_us = (int64_t)(seconds * 1e6);
+	c->codegen = KT_CODEGEN;
+	return c->sched && c->phases;
 }
 
 static double now(void)
@@ -222,26 +220,8 @@ static double now(void)
 	return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
-static kvjit_status compile_code(kvjit_job *j, bool kept)
-{
-	kvjit_kernel *k = j->k;
-	kbe_blob blob = { 0 };
-	double begin = now();
-	kvjit_status s = make_blob(j, &blob);
-
-	if (s == KVJIT_OK && !kvjit_describe(k, k->run, k->ir, &j->d))
-		s = kvjit_job_fail(j, KVJIT_UNSUPPORTED, "");
-	if (s == KVJIT_OK)
-		s = map_code(j, blob.bytes, blob.size, blob.entry, blob.text);
-	if (s == KVJIT_OK && kept)
-		keep(j, &blob, now() - begin);
-	free(blob.bytes);
-	if (s == KVJIT_OK)
-		print_stages(j);
-	return s;
-}
-
-/* -- from a cache ---------------------------------------------------------------------- */
+/* -- from code to kernel ----------------------------------------------------------------------
+ */
 
 /* The phases of stored code, by the parameters of the function it was made of. */
 static bool read_phases(kvjit_kernel *k, const kir_func *f, const char *text)
@@ -357,6 +337,43 @@ static bool from_cache(kvjit_job *j, kvjit_status *s)
 		memcpy(j->k->origin, origin, sizeof(origin));
 	kt_code_free(&c);
 	return done;
+}
+
+/* From the passes' function to code: the kernel takes it as it would from a cache. */
+static kvjit_status use_blob(kvjit_job *j, const kbe_blob *blob, double seconds, bool kept)
+{
+	kvjit_status s = KVJIT_OK;
+	kt_code c;
+
+	if (!kvjit_describe(j->k, j->k->run, j->k->ir, &j->d))
+		return kvjit_job_fail(j, KVJIT_UNSUPPORTED, "");
+	if (!entry_of(j, blob, seconds, &c))
+		s = kvjit_fail(&j->kv->errors, KVJIT_NO_MEMORY, "out of memory");
+	forget(j->k);
+	if (s == KVJIT_OK)
+		s = kvjit_job_read_again(j);
+	if (s == KVJIT_OK && !adopt(j, &c, kind_of(j), &s) && s == KVJIT_OK)
+		s = kvjit_job_fail(j, KVJIT_INTERNAL,
+		                   "what was compiled doesn't fit its program");
+	if (s == KVJIT_OK && kept)
+		kvjit_keep_code(j->kv, &c);
+	free(c.sched);
+	free(c.phases);
+	return s;
+}
+
+static kvjit_status compile_code(kvjit_job *j, bool kept)
+{
+	kbe_blob blob = { 0 };
+	double begin = now();
+	kvjit_status s = make_blob(j, &blob);
+
+	if (s == KVJIT_OK)
+		s = use_blob(j, &blob, now() - begin, kept);
+	free(blob.bytes);
+	if (s == KVJIT_OK)
+		print_stages(j);
+	return s;
 }
 
 /* What a person asked to see of compiling needs the compiler. */

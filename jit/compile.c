@@ -5,9 +5,10 @@
  *          -> module -> [problem -> level-A function] -> schedule (choose.c)
  *          -> code (code.c) -> kernel
  *
- * The kernel owns the module, with the function at each stage, so that kvjit_kernel_text can
- * show them; of code from a cache the stages are made when somebody asks. The backend `ref`
- * has no code: the interpreter runs the function as it was written.
+ * The kernel owns the module, which holds the function as it was written: some 90 KB. What the
+ * passes make of it takes megabytes and goes with the compilation; kvjit_kernel_text makes the
+ * stages once more when somebody asks. The backend `ref` has no code: the interpreter runs the
+ * function as it was written.
  */
 #include "job.h"
 #include "record.h"
@@ -164,6 +165,21 @@ kvjit_status kvjit_job_read(kvjit_job *j)
 	return k->target && k->problem
 	           ? KVJIT_OK
 	           : kvjit_fail(&j->kv->errors, KVJIT_NO_MEMORY, "out of memory");
+}
+
+kvjit_status kvjit_job_read_again(kvjit_job *j)
+{
+	kir_module *used = j->k->module;
+	char *problem = j->k->problem; /* the same, and in use */
+	kvjit_status s = read_text(j);
+
+	if (j->k->problem != problem)
+		free(j->k->problem);
+	j->k->problem = problem;
+	j->k->tile = j->k->vector = NULL;
+	j->k->ir = j->k->run = j->f;
+	kir_module_free(used);
+	return s;
 }
 
 kvjit_status kvjit_job_finish(kvjit_job *j)

@@ -37,6 +37,9 @@ kvjit_kernel *kvjit_kernel_new(const kvjit *kv); /* NULL: no memory */
 /* A job with a fresh kernel in it; read, with the caller's knobs set. The kernel is the
  * caller's to release, whatever the status. */
 kvjit_status kvjit_job_read(kvjit_job *j);
+/* The job's function as kvjit_job_read found it, but for knobs, in a module of its own; what
+ * passes made of it is gone. */
+kvjit_status kvjit_job_read_again(kvjit_job *j);
 /* Whether the caller gave any knob: a schedule is measured as a whole, so that none that was
  * tuned or pinned is mixed with it. */
 bool kvjit_job_chosen(const kvjit_job *j);

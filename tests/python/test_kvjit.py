@@ -7,6 +7,7 @@ tried too.
 """
 import array
 import gc
+import math
 import os
 import pathlib
 import re
@@ -15,6 +16,7 @@ import sys
 import tempfile
 import threading
 import unittest
+import weakref
 
 ROOT = os.environ["KVJIT_SOURCE_DIR"]
 sys.path.insert(0, os.path.join(ROOT, "python"))
@@ -192,6 +194,40 @@ class Calls(unittest.TestCase):
             self.assertEqual(list(wide[h * 128:h * 128 + 32]), [0x3F80 + d for d in range(32)])
             self.assertEqual(set(wide[h * 128 + 32:h * 128 + 128]), {0xFFFF})
 
+    def test_the_next_call_takes_its_own_tensors(self):
+        wide = ("bfloat16", (1, 4, 32), (512, 128, 1))
+        outs = [Torch(zeros("H", 512), *wide), Torch(zeros("H", 512), *wide),
+                Numpy(zeros("H", 128), "bfloat16", (1, 4, 32)),
+                Numpy(zeros("H", 128), "uint16", (1, 4, 32)),
+                self.attn.zeros("out", 1), self.attn.zeros("out", 1),
+                memoryview(zeros("H", 128)).cast("B").cast("H", (1, 4, 32)),
+                Torch(zeros("H", 512), *wide)]
+        for out in outs:
+            self.attn(self.plan, **self.args(out=out))
+            got = kvjit.Tensor.of(out)
+            row = (ctypes.c_uint16 * 32).from_address(got.address + 2 * got.strides[1])
+            self.assertEqual(list(row), [0x3F80 + d for d in range(32)])
+        before = weakref.ref(outs[0])
+        del outs, out, got
+        gc.collect()
+        self.assertIsNone(before())  # nothing keeps it
+
+    def test_the_next_call_takes_its_own_numbers(self):
+        write = self.kv.compile("write in=bf16 kv=bf16 heads=2 dim=32 page=16")
+        cache = write.zeros("cache", 1)
+        rows = Numpy(array.array("H", [0x3F80]) * 128, "uint16", (2, 2, 32))
+        for n, written in ((1, 1), (0, 1), (2, 2)):
+            write(key=rows, value=rows, slots=array.array("q", [0, 1]), cache=cache, n=n)
+            codes = (ctypes.c_uint16 * (math.prod(cache.shape) // 2)).from_address(cache.address)
+            self.assertEqual(sum(x == 0x3F80 for x in codes), written * 128)
+        for n, word in ((-1, "0 or more"), (1 << 64, "n is"), (1.5, "n: an integer is wanted")):
+            with self.assertRaisesRegex(kvjit.Error, word):
+                write(key=rows, value=rows, slots=array.array("q", [0, 1]), cache=cache, n=n)
+        for scale, word in ((math.inf, "finite"), ("1", "scale: a number is wanted")):
+            self.attn(self.plan, **self.args())
+            with self.assertRaisesRegex(kvjit.Error, word):
+                self.attn(self.plan, **self.args(scale=scale))
+
     def test_threads_share_a_kernel(self):
         args = [self.args() for _ in range(4)]
         room = [array.array("B", bytes(self.plan.scratch + 64)) for _ in args]
@@ -220,6 +256,7 @@ class Calls(unittest.TestCase):
                 (dict(out=Numpy(q, "bfloat16", shape, readonly=True)), "out: it is written"),
                 (dict(window=3), "window: the kernel has no such argument; it takes q, "),
                 (dict(work=self.table), "work: the kernel has no such argument")):
+            self.attn(self.plan, **self.args())  # the last call was right
             with self.assertRaisesRegex(kvjit.Error, word) as caught:
                 self.attn(self.plan, **self.args(**other))
             self.assertEqual(caught.exception.status, "BAD_ARGUMENT")
@@ -231,8 +268,8 @@ class Calls(unittest.TestCase):
             self.attn(None, **self.args())
         with self.assertRaisesRegex(kvjit.Error, "plan: a Plan is wanted, not str"):
             self.attn("plan", **self.args())
-        with self.assertRaisesRegex(kvjit.Error, "scratch"):
-            self.attn(self.plan, scratch=bytearray(1), **self.args())
+        with self.assertRaisesRegex(kvjit.Error, "scratch is 0x41; it must be aligned"):
+            self.attn(self.plan, scratch=kvjit.Tensor(65, "uint8", (1,)), **self.args())
         # what is no tensor isn't left aside for the plan's own
         with self.assertRaisesRegex(kvjit.Error, "scratch: a tensor is wanted, not int"):
             self.attn(self.plan, scratch=5, **self.args())

@@ -24,6 +24,7 @@ import array
 import collections
 import ctypes as c
 import math
+import operator
 import os
 import re
 import sys
@@ -140,7 +141,14 @@ def _bad(sentence):
 def _text(text, what):
     if not isinstance(text, str):
         raise _bad(f"{what}: a str is wanted, not {type(text).__name__}")
-    return text.encode()
+    if "\0" in text:  # C would see what stands in front of it
+        raise _bad(f"{what}: it holds a NUL, as character {text.index(chr(0)) + 1}")
+    return text.encode(errors="surrogateescape")  # what os.fsdecode made of a path
+
+
+def _said(sentence):
+    """A sentence may quote a text and end inside one of its characters."""
+    return sentence.decode(errors="replace")
 
 
 def _bytes(text, what):
@@ -153,18 +161,27 @@ def _path(path, what):
 
 def _fits(n, what, low=-1 << 63, high=(1 << 63) - 1):
     """n, an integer that the library's type holds: ctypes would drop its upper bits."""
-    if not hasattr(n, "__index__"):
-        raise _bad(f"{what}: an integer is wanted, not {type(n).__name__}")
-    if not low <= n.__index__() <= high:
+    try:
+        i = operator.index(n)
+    except TypeError:
+        raise _bad(f"{what}: an integer is wanted, not {type(n).__name__}") from None
+    if not low <= i <= high:
         raise _bad(f"{what} is {n}; it must be {low} to {high}")
-    return n.__index__()
+    return i
+
+
+def _float(x, what):
+    try:
+        return float(x)
+    except (TypeError, OverflowError) as why:  # an array, an integer beyond all floats
+        raise _bad(f"{what}: {why}") from None
 
 
 def _owned(pointer):
     """Text that the library handed out, as a str; None of NULL."""
     if not pointer:
         return None
-    text = c.string_at(pointer).decode()
+    text = _said(c.string_at(pointer))
     _free(pointer)
     return text
 
@@ -188,8 +205,7 @@ class Tensor:
     __slots__ = ("address", "dtype", "shape", "strides", "writable", "place", "owner")
 
     def __init__(self, address, dtype, shape, strides=None, writable=True, place="cpu", owner=None):
-        if not hasattr(address, "__index__"):
-            raise _bad(f"an address is an integer, not {type(address).__name__}")
+        address = _fits(address, "an address", 0, (1 << 64) - 1)
         self.address, self.dtype, self.shape = address, dtype, tuple(shape)
         given = tuple(strides or ())
         if min(self.shape, default=0) < 0:
@@ -249,7 +265,8 @@ def _of_buffer(x):
     except TypeError:
         return None
     letter = view.format[-1:]
-    if letter not in LETTERS or SIZES[LETTERS[letter]] != view.itemsize or not view.c_contiguous:
+    order = view.format[:1] in (">", "!") and view.itemsize > 1  # big-endian
+    if order or letter not in LETTERS or SIZES[LETTERS[letter]] != view.itemsize or not view.c_contiguous:
         raise _bad(f"a buffer of format {view.format!r}; contiguous ones of {''.join(LETTERS)} do")
     if view.readonly:  # ctypes gives the address of a writable buffer only
         raise _bad("a read-only buffer; hand over a bytearray, an array, or a Tensor")
@@ -262,7 +279,8 @@ class Memory:
     numpy.frombuffer and torch.frombuffer take; freed when nobody holds it any more."""
 
     def __init__(self, nbytes):
-        self.nbytes, self.address = nbytes, _lib.kvjit_alloc(c.c_size_t(nbytes))
+        self.nbytes = _fits(nbytes, "nbytes", 0)
+        self.address = _lib.kvjit_alloc(c.c_size_t(self.nbytes))
         if not self.address:
             raise Error("NO_MEMORY", f"no {nbytes} bytes")
 
@@ -293,7 +311,7 @@ def alloc(nbytes):
 
 def block_slots(blocks, page, tokens):
     """Slots (array of int64) of the first `tokens` tokens of a sequence with these pages."""
-    pages = array.array("i", blocks)
+    pages = array.array("i", (_fits(b, "a block", -1 << 31, (1 << 31) - 1) for b in blocks))
     slots = array.array("q", bytes(8 * _fits(tokens, "tokens", 0, 1 << 40)))
     n = _lib.kvjit_block_slots(c.c_void_p(pages.buffer_info()[0]), c.c_int64(len(pages)),
                                c.c_int64(_fits(page, "page")), c.c_int64(tokens),
@@ -399,7 +417,7 @@ class Kernel:
 
     def _check(self, status):
         if status:
-            raise Error(status, _lib.kvjit_kernel_error(self.handle).decode())
+            raise Error(status, _said(_lib.kvjit_kernel_error(self.handle)))
 
     def zeros(self, name, n):
         """The tensor that argument `name` takes, densely packed, in zeroed Memory of its own; n for
@@ -415,6 +433,8 @@ class Kernel:
              block_table2=None, npages2=0, format2=0, reuse=None):
         """The work list for a batch: int32 arrays as kvjit_batch has them; block_table None is
         unchecked. `reuse` is an old plan of this kernel, whose memory is taken again."""
+        if not isinstance(reuse, (Plan, type(None))):
+            raise _bad(f"reuse: a Plan is wanted, not {type(reuse).__name__}")
         plan = reuse or Plan()
         lens, starts = _int32("seq_lens", seq_lens, 1), _int32("query_starts", query_starts, 1)
         if len(starts.shape) and starts.shape[0] != lens.shape[0] + 1:
@@ -477,7 +497,7 @@ class Kernel:
         if not hasattr(x, "__index__") and not (real and hasattr(x, "__float__")):
             raise _bad(f"{name}: a{' number' if real else 'n integer'} is wanted, "
                        f"not {type(x).__name__}")
-        return Arg(name.encode(), f=float(x)) if real else Arg(name.encode(), i=_fits(x, name))
+        return Arg(name.encode(), f=_float(x, name)) if real else Arg(name.encode(), i=_fits(x, name))
 
     def _room(self, plan, scratch):
         """The two handles of a call that aren't arguments, checked."""
@@ -488,6 +508,10 @@ class Kernel:
         at = Tensor.of(scratch)
         if at is None:
             raise _bad(f"scratch: a tensor is wanted, not {type(scratch).__name__}")
+        if not at.writable or at.strides != _dense(at.shape):
+            raise _bad("scratch: it is written, and must be dense")
+        if at.place != "cpu" and not self.device:
+            raise _bad(f"scratch: it lies on {at.place}, the kernel runs on {self.target}")
         if plan and SIZES[at.dtype] * math.prod(at.shape) < plan.scratch:
             raise _bad(f"scratch: {plan.scratch} bytes are wanted")
         return plan and plan.handle, c.c_void_p(at.address)
@@ -526,7 +550,7 @@ def _threads_of(openmp):
         return None, None
     try:
         run = c.CDLL(os.fspath(openmp)).GOMP_parallel
-    except (OSError, AttributeError) as why:
+    except (OSError, AttributeError, TypeError) as why:
         raise Error("NO_BACKEND", f"openmp: {why}") from None
     return (c.cast(_lib.kvjit_parallel_gomp, c.c_void_p), c.cast(run, c.c_void_p))
 
@@ -541,7 +565,7 @@ class Context:
     def __init__(self, target=None, backend=None, cache=None, cache_path=None, pins=None,
                  threads=0, device=None, log=None, openmp=None):
         self.handle = c.c_void_p()
-        self._log = LOG(lambda line, _: log(line.decode())) if log else LOG()
+        self._log = LOG(lambda line, _: log(_said(line))) if log else LOG()
         options = Options(c.sizeof(Options), _bytes(target, "target"), _bytes(backend, "backend"),
                           *_threads_of(openmp), self._log, None, _path(cache, "cache"),
                           _path(cache_path, "cache_path"), _path(pins, "pins"),
@@ -549,7 +573,7 @@ class Context:
                           _bytes(device, "device"))
         status = _lib.kvjit_open(c.byref(options), c.byref(self.handle))
         if status:
-            raise Error(status, _lib.kvjit_open_error().decode())
+            raise Error(status, _said(_lib.kvjit_open_error()))
 
     def close(self):
         _lib.kvjit_close(self.handle)
@@ -565,7 +589,7 @@ class Context:
 
     def _check(self, status):
         if status:
-            raise Error(status, _lib.kvjit_error(self.handle).decode())
+            raise Error(status, _said(_lib.kvjit_error(self.handle)))
 
     def _asked(self, function, text, *options):
         out = c.c_void_p()
@@ -592,7 +616,10 @@ class Context:
 
     def info(self):
         """What this machine is, which backends load and why not."""
-        return _owned(_lib.kvjit_info(self.handle))
+        text = _owned(_lib.kvjit_info(self.handle))
+        if text is None:
+            raise _bad(_said(_lib.kvjit_error(self.handle)))
+        return text
 
     def explain(self, text):
         """Whether this machine runs the problem, why not, and what would be run."""

@@ -100,7 +100,8 @@ class Tensors(unittest.TestCase):
         self.assertEqual((t.dtype, t.shape, t.strides), ("int32", (2, 3), (3, 1)))
         self.assertIsNone(kvjit.Tensor.of(3))
         for wrong, word in ((b"read only", "read-only"), (array.array("d", [1]), "format"),
-                            (memoryview(bytearray(8))[::2], "contiguous")):
+                            (memoryview(bytearray(8))[::2], "contiguous"),
+                            ((ctypes.c_float.__ctype_be__ * 4)(), "'>f'")):
             with self.assertRaisesRegex(kvjit.Error, word):
                 kvjit.Tensor.of(wrong)
 
@@ -116,7 +117,7 @@ class Tensors(unittest.TestCase):
             kvjit.Tensor.of(Numpy(values, "float64", (2,)))
 
     def test_what_no_tensor_can_be(self):
-        for wrong, word in ((("here", "float32", (1,)), "an address is an integer, not str"),
+        for wrong, word in ((("here", "float32", (1,)), "an address: an integer is wanted, not str"),
                             ((64, "float32", (2, -1)), "extents are 0 or more"),
                             ((64, "float99", (1,)), "'float99' is not one of")):
             with self.assertRaisesRegex(kvjit.Error, word):
@@ -273,6 +274,13 @@ class Calls(unittest.TestCase):
         # what is no tensor isn't left aside for the plan's own
         with self.assertRaisesRegex(kvjit.Error, "scratch: a tensor is wanted, not int"):
             self.attn(self.plan, scratch=5, **self.args())
+        room = kvjit.alloc(2 << 20)  # as many bytes, but not those behind the address
+        for strides, writable in (((0,), True), ((-1,), True), ((1,), False)):
+            with self.assertRaisesRegex(kvjit.Error, "scratch: it is written, and must be dense"):
+                self.attn(self.plan, **self.args(), scratch=kvjit.Tensor(
+                    room.address + (1 << 20), "uint8", (1 << 20,), strides, writable))
+        with self.assertRaisesRegex(kvjit.Error, "scratch: it lies on cuda"):
+            self.attn(self.plan, scratch=Torch(q, "uint8", (1 << 20,), (1,), "cuda:0"), **self.args())
         both = Numpy(q, "uint16", shape)
         with self.assertRaisesRegex(kvjit.Error, "'out' is written and lies where 'q' does"):
             self.attn(self.plan, **self.args(q=both, out=both))
@@ -324,6 +332,21 @@ class Calls(unittest.TestCase):
             with self.assertRaisesRegex(kvjit.Error, "scale: a number is wanted, not "):
                 self.attn(plan, **{**self.args(), "scale": wrong})
 
+        with self.assertRaisesRegex(kvjit.Error, "scale: .*too large"):
+            self.attn(plan, **{**self.args(), "scale": 10**400})
+
+    def test_texts_that_c_cannot_hold(self):
+        with self.assertRaisesRegex(kvjit.Error, "text: it holds a NUL, as character 5"):
+            self.kv.compile("attn\0" + PROBLEM[4:])
+        # sentences quote so many bytes, the last of which may begin a character
+        for shift in range(3):
+            with self.assertRaisesRegex(kvjit.Error, "UNSUPPORTED: no target 'a*\u20ac"):
+                kvjit.Context(target="a" * shift + "\u20ac" * 100)
+        kv = kvjit.Context(cache="off")
+        kv.close()
+        with self.assertRaisesRegex(kvjit.Error, "kvjit_info: kv is NULL"):
+            kv.info()
+
     def test_integers_that_the_library_cannot_hold(self):
         # ctypes keeps the low bits: 2**64 + 2 pages would be 2
         def plan(**k):
@@ -335,6 +358,9 @@ class Calls(unittest.TestCase):
                 ("kv_heads", lambda: self.kv.page_bytes("bf16", 2**64 + 2, 32, 16)),
                 ("an extent", lambda: kvjit.Tensor(0, "uint8", (2**64 + 1,))),
                 ("tokens", lambda: kvjit.block_slots([0], 16, -1)),
+                ("a block", lambda: kvjit.block_slots([2**31], 16, 1)),
+                ("nbytes", lambda: kvjit.alloc(2**64 + 64)),
+                ("an address", lambda: kvjit.Tensor(2**64 + 64, "uint8", (1,))),
                 ("flags", lambda: self.kv.compile(PROBLEM, flags=2**32)),
                 ("threads", lambda: kvjit.Context(threads=2**32 + 1))):
             with self.assertRaisesRegex(kvjit.Error, f"{what}.* is -?[0-9]+; it must be "):
@@ -343,11 +369,17 @@ class Calls(unittest.TestCase):
             plan(npages=2.0)
         with self.assertRaisesRegex(kvjit.Error, "seq_lens: int32 .* is wanted, not list"):
             self.attn.plan([5], self.starts, self.table, npages=2)
+        with self.assertRaisesRegex(kvjit.Error, "reuse: a Plan is wanted, not int"):
+            plan(npages=2, reuse=5)
 
     def test_paths(self):
         with tempfile.TemporaryDirectory() as folder:
             with kvjit.Context(cache=pathlib.Path(folder)):
                 pass
+            undecodable = os.fsdecode(os.fsencode(folder) + b"/\xff/")
+            with kvjit.Context(cache=undecodable) as kv:
+                kv.compile(PROBLEM)
+            self.assertTrue(os.path.exists(undecodable))
             with self.assertRaisesRegex(kvjit.Error, "target: a str is wanted, not PosixPath"):
                 kvjit.Context(target=pathlib.Path(folder))
 

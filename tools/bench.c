@@ -34,7 +34,6 @@ typedef struct bench {
 	double work[NITEMS];               /* bytes or flops of one unit of an item */
 	int repeat[NITEMS];                /* units in a sample                     */
 	double sample[NITEMS][MAX_ROUNDS]; /* seconds of a unit                     */
-	double sorted[NITEMS][MAX_ROUNDS];
 	unsigned rounds;
 	char *copy;    /* as large as what is copied from */
 	size_t offset; /* where the next read or copy begins */
@@ -135,10 +134,11 @@ static bool run_rounds(bench *b)
 	return true;
 }
 
-static kt_spread spread(bench *b, int item)
+static kt_spread spread(const bench *b, int item)
 {
-	memcpy(b->sorted[item], b->sample[item], b->rounds * sizeof(double));
-	return kt_spread_of(b->sorted[item], b->rounds);
+	double x[MAX_ROUNDS]; /* gets sorted */
+	memcpy(x, b->sample[item], b->rounds * sizeof *x);
+	return kt_spread_of(x, b->rounds);
 }
 
 /* Spread of (time of x / time of y) over the rounds, times scale. */
@@ -251,47 +251,27 @@ static void drop(bench *b)
 
 /* -- telling ------------------------------------------------------------------------------- */
 
-typedef struct figures {
-	kt_spread time, read, blocks, copy, fma, bf16, stream_share, copy_share, peak_share,
-	    vs_bf16;
-	kt_spread block_share;
-	double block_gb_s;
-	double gb_s, gflop_s, stream_gb_s, copy_gb_s, peak_gflop_s;
-} figures;
+typedef struct figure {
+	kt_spread time;
+	double rate;     /* GB/s, of ITEM_FMA GFLOP/s */
+	kt_spread share; /* the kernel's rate over this; of ITEM_BF16 its time over that */
+} figure;
 
-static figures figures_of(bench *b)
+/* What is said of an item that was measured. */
+static figure figure_of(const bench *b, int item)
 {
 	const load *k = &b->kernel;
-	figures f = { 0 };
-	f.time = spread(b, ITEM_KERNEL);
-	f.gb_s = 1e-9 * k->bytes / f.time.median;
-	f.gflop_s = 1e-9 * k->flops / f.time.median;
-	if (b->has[ITEM_READ]) {
-		f.read = spread(b, ITEM_READ);
-		f.stream_gb_s = 1e-9 * b->work[ITEM_READ] / f.read.median;
-		f.stream_share =
-		    ratio(b, ITEM_READ, ITEM_KERNEL, k->bytes / b->work[ITEM_READ]);
-	}
-	if (b->has[ITEM_FMA]) {
-		f.fma = spread(b, ITEM_FMA);
-		f.peak_gflop_s = 1e-9 * b->work[ITEM_FMA] / f.fma.median;
-		f.peak_share = ratio(b, ITEM_FMA, ITEM_KERNEL, k->flops / b->work[ITEM_FMA]);
-	}
-	if (b->has[ITEM_BF16]) {
-		f.bf16 = spread(b, ITEM_BF16);
-		f.vs_bf16 = ratio(b, ITEM_KERNEL, ITEM_BF16, 1);
-	}
-	if (b->has[ITEM_BLOCKS]) {
-		f.blocks = spread(b, ITEM_BLOCKS);
-		f.block_gb_s = 1e-9 * b->work[ITEM_BLOCKS] / f.blocks.median;
-		f.block_share =
-		    ratio(b, ITEM_BLOCKS, ITEM_KERNEL, k->bytes / b->work[ITEM_BLOCKS]);
-	}
-	if (b->has[ITEM_COPY]) {
-		f.copy = spread(b, ITEM_COPY);
-		f.copy_gb_s = 1e-9 * b->work[ITEM_COPY] / f.copy.median;
-		f.copy_share = ratio(b, ITEM_COPY, ITEM_KERNEL, k->bytes / b->work[ITEM_COPY]);
-	}
+	figure f = { .time = spread(b, item) };
+	double work = item == ITEM_KERNEL ? k->bytes
+	              : item == ITEM_BF16 ? b->bf16.bytes
+	                                  : b->work[item];
+
+	f.rate = 1e-9 * work / f.time.median;
+	if (item == ITEM_BF16)
+		f.share = ratio(b, ITEM_KERNEL, item, 1);
+	else if (item != ITEM_KERNEL)
+		f.share = ratio(b, item, ITEM_KERNEL,
+		                (item == ITEM_FMA ? k->flops : k->bytes) / work);
 	return f;
 }
 
@@ -306,9 +286,19 @@ static void add_spread(cJSON *root, const char *name, const kt_spread *s, double
 	cJSON_AddItemToObject(root, key, cJSON_CreateDoubleArray(ci, 2));
 }
 
-static void print_json(bench *b, const char *problem)
+/* A rate and the kernel's share of it. */
+static void add_rate(cJSON *root, const bench *b, int item, const char *rate, const char *share)
 {
-	figures f = figures_of(b);
+	if (!b->has[item])
+		return;
+	figure f = figure_of(b, item);
+	cJSON_AddNumberToObject(root, rate, f.rate);
+	add_spread(root, share, &f.share, 1);
+}
+
+static void print_json(const bench *b, const char *problem)
+{
+	figure kernel = figure_of(b, ITEM_KERNEL);
 	cJSON *root = cJSON_CreateObject();
 	cJSON_AddStringToObject(root, "problem", problem);
 	cJSON_AddStringToObject(root, "target", b->target);
@@ -319,49 +309,44 @@ static void print_json(bench *b, const char *problem)
 	cJSON_AddNumberToObject(root, "rounds", b->rounds);
 	cJSON_AddNumberToObject(root, "bytes", b->kernel.bytes);
 	cJSON_AddNumberToObject(root, "pool_bytes", b->kernel.pool_bytes);
-	add_spread(root, "ms", &f.time, 1e3);
-	cJSON_AddNumberToObject(root, "gb_s", f.gb_s);
-	cJSON_AddNumberToObject(root, "gflop_s", f.gflop_s);
-	if (b->has[ITEM_READ]) {
-		cJSON_AddNumberToObject(root, "stream_gb_s", f.stream_gb_s);
-		add_spread(root, "stream_share", &f.stream_share, 1);
-	}
-	if (b->has[ITEM_BLOCKS]) {
-		cJSON_AddNumberToObject(root, "block_gb_s", f.block_gb_s);
-		add_spread(root, "block_share", &f.block_share, 1);
-	}
-	if (b->has[ITEM_FMA]) {
-		cJSON_AddNumberToObject(root, "peak_gflop_s", f.peak_gflop_s);
-		cJSON_AddNumberToObject(root, "peak_share", f.peak_share.median);
-	}
+	add_spread(root, "ms", &kernel.time, 1e3);
+	cJSON_AddNumberToObject(root, "gb_s", kernel.rate);
+	cJSON_AddNumberToObject(root, "gflop_s", 1e-9 * b->kernel.flops / kernel.time.median);
+	add_rate(root, b, ITEM_READ, "stream_gb_s", "stream_share");
+	add_rate(root, b, ITEM_BLOCKS, "block_gb_s", "block_share");
+	add_rate(root, b, ITEM_FMA, "peak_gflop_s", "peak_share");
 	if (b->has[ITEM_BF16]) {
-		add_spread(root, "vs_bf16", &f.vs_bf16, 1);
-		cJSON_AddNumberToObject(root, "bf16_ms", 1e3 * f.bf16.median);
+		figure f = figure_of(b, ITEM_BF16);
+		add_spread(root, "vs_bf16", &f.share, 1);
+		cJSON_AddNumberToObject(root, "bf16_ms", 1e3 * f.time.median);
 	}
-	if (b->has[ITEM_COPY]) {
-		cJSON_AddNumberToObject(root, "memcpy_gb_s", f.copy_gb_s);
-		add_spread(root, "memcpy_share", &f.copy_share, 1);
-	}
+	add_rate(root, b, ITEM_COPY, "memcpy_gb_s", "memcpy_share");
 	cJSON_AddNumberToObject(root, "compile_ms", b->kernel.compile_ms);
 	if (!isnan(b->call_us))
 		cJSON_AddNumberToObject(root, "call_us", b->call_us);
 	tool_print_json(root);
 }
 
-static void row(const char *name, const kt_spread *s, double rate, const char *unit)
+static void row(const bench *b, int item, const char *unit)
 {
-	printf("  %-18s %9.3f %9.3f   %.3f .. %.3f  %9.1f %s\n", name, 1e3 * s->median,
-	       1e3 * s->min, 1e3 * s->lo, 1e3 * s->hi, rate, unit);
+	if (!b->has[item])
+		return;
+	figure f = figure_of(b, item);
+	printf("  %-18s %9.3f %9.3f   %.3f .. %.3f  %9.1f %s\n", item_names[item],
+	       1e3 * f.time.median, 1e3 * f.time.min, 1e3 * f.time.lo, 1e3 * f.time.hi, f.rate,
+	       unit);
 }
 
-static void share(const char *what, const kt_spread *s)
+static void share(const bench *b, int item, const char *what)
 {
-	printf("  %-44s %6.3f  (%.3f .. %.3f)\n", what, s->median, s->lo, s->hi);
+	if (!b->has[item])
+		return;
+	kt_spread s = figure_of(b, item).share;
+	printf("  %-44s %6.3f  (%.3f .. %.3f)\n", what, s.median, s.lo, s.hi);
 }
 
-static void print_text(bench *b, const char *problem)
+static void print_text(const bench *b, const char *problem)
 {
-	figures f = figures_of(b);
 	bool reads = !load_writes(&b->kernel);
 	const char *what = !reads                            ? "GB/s of input"
 	                   : b->kernel.a.p.kind == KIR_GEMM  ? "GB/s of weights"
@@ -379,28 +364,20 @@ static void print_text(bench *b, const char *problem)
 	       1e-6 * b->kernel.bytes, 1e-6 * b->kernel.pool_bytes, b->rounds);
 	printf("  %-18s %9s %9s   %-16s %9s\n", "", "median ms", "least", "95 % interval",
 	       "rate");
-	row(item_names[ITEM_KERNEL], &f.time, f.gb_s, what);
-	if (b->has[ITEM_BF16])
-		row(item_names[ITEM_BF16], &f.bf16, 1e-9 * b->bf16.bytes / f.bf16.median, what);
-	if (b->has[ITEM_READ])
-		row(item_names[ITEM_READ], &f.read, f.stream_gb_s, "GB/s");
-	if (b->has[ITEM_BLOCKS])
-		row(item_names[ITEM_BLOCKS], &f.blocks, f.block_gb_s, "GB/s");
-	if (b->has[ITEM_COPY])
-		row(item_names[ITEM_COPY], &f.copy, f.copy_gb_s, "GB/s");
-	if (b->has[ITEM_FMA])
-		row(item_names[ITEM_FMA], &f.fma, f.peak_gflop_s, "GFLOP/s");
+	row(b, ITEM_KERNEL, what);
+	row(b, ITEM_BF16, what);
+	row(b, ITEM_READ, "GB/s");
+	row(b, ITEM_BLOCKS, "GB/s");
+	row(b, ITEM_COPY, "GB/s");
+	row(b, ITEM_FMA, "GFLOP/s");
 	printf("\n");
-	if (b->has[ITEM_BLOCKS])
-		share("share of the rate in blocks", &f.block_share);
-	if (reads && b->has[ITEM_READ])
-		share("share of the read rate", &f.stream_share);
-	if (b->has[ITEM_COPY])
-		share("share of memcpy's rate", &f.copy_share);
-	if (reads && b->has[ITEM_FMA])
-		share("rate / f32 multiply-add rate", &f.peak_share);
-	if (b->has[ITEM_BF16])
-		share("time / time of bf16", &f.vs_bf16);
+	share(b, ITEM_BLOCKS, "share of the rate in blocks");
+	if (reads)
+		share(b, ITEM_READ, "share of the read rate");
+	share(b, ITEM_COPY, "share of memcpy's rate");
+	if (reads)
+		share(b, ITEM_FMA, "rate / f32 multiply-add rate");
+	share(b, ITEM_BF16, "time / time of bf16");
 	printf("  compiled in %.1f ms", b->kernel.compile_ms);
 	if (!isnan(b->call_us))
 		printf("; an empty kvjit_call takes %.2f us", b->call_us);

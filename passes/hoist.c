@@ -8,8 +8,9 @@
  * A pure op moves before the outermost loop in which none of its operands is made, out of
  * ifs on the way too if a loop is left. It never leaves a par loop, whose iterations may be
  * called one at a time. Loads stay, since a store may lie between; so do `local`s, whose
- * memory is new in each iteration, and quotients, which a loop without iterations may guard
- * from a divisor of zero, unless the divisor is a literal.
+ * memory is new in each iteration. So does what has no meaning for some operands, from which
+ * an if, or a loop without iterations, may guard it: quotients and shifts, unless by a literal,
+ * and `fixed`.
  *
  * Requires: level T or V. Keeps: the order of what moves.
  */
@@ -33,9 +34,16 @@ static bool may_move(const kir_func *f, kir_ref n)
 	if (!(kir_ops[x->op].flags & KIR_PURE) || x->op == KIR_OP_param ||
 	    x->op == KIR_OP_arg || x->op == KIR_OP_res)
 		return false;
-	if (x->op == KIR_OP_fdiv || x->op == KIR_OP_mod)
-		return kir_is_const(f, kir_src(f, n, 1), &y) && y > 0;
-	return true;
+	switch (x->op) {
+	case KIR_OP_fdiv:
+	case KIR_OP_mod: return kir_is_const(f, kir_src(f, n, 1), &y) && y > 0;
+	case KIR_OP_shl:
+	case KIR_OP_shr:
+		return kir_is_const(f, kir_src(f, n, 1), &y) && y >= 0 &&
+		       y < kir_elems[kir_type_of(f, n)->elem].bits;
+	case KIR_OP_fixed: return false;
+	default: return true;
+	}
 }
 
 /* Whether `inner` is region op r or lies in it. */

@@ -46,7 +46,7 @@ typedef struct skip {
 	range *seen;  /* by node of in                                     */
 	bool *have;
 	bool *copied; /* by node of in: already in out, before the if      */
-	bool *wild;   /* by node of in: comes from a tensor, may be any integer */
+	bool *wraps;  /* by node of in: bounds of its operands say nothing of it */
 	kir_ref loop; /* the loop's node: values before it are outside     */
 } skip;
 
@@ -147,16 +147,6 @@ static range by_literal(skip *s, kir_ref n, range a)
 	return (range){ op2(s, op, e, a.lo, c), op2(s, op, e, a.hi, c) };
 }
 
-/* Whether n may wrap around, so that the bounds of what it is made of say nothing: positions
- * are below 2^30, but what a tensor holds is anybody's. In 64 bits nothing of 32 does. */
-static bool may_wrap(const skip *s, kir_ref n)
-{
-	kir_op op = (kir_op)s->in->node[n].op;
-
-	return s->wild[n] && kir_elems[kir_type_of(s->in, n)->elem].bits < 64 &&
-	       (op == KIR_OP_add || op == KIR_OP_sub || op == KIR_OP_mul || op == KIR_OP_abs);
-}
-
 static range arithmetic(skip *s, kir_ref n)
 {
 	kir_op op = (kir_op)s->in->node[n].op;
@@ -165,7 +155,7 @@ static range arithmetic(skip *s, kir_ref n)
 
 	if (s->in->node[n].nsrc > 1)
 		b = bounds(s, kir_src(s->in, n, 1));
-	if (kir_is_float(e) || may_wrap(s, n))
+	if (kir_is_float(e) || s->wraps[n])
 		return (range){ 0, 0 };
 	switch (op) {
 	case KIR_OP_add:
@@ -264,19 +254,6 @@ static range bounds(skip *s, kir_ref n)
 		s->have[n] = true;
 	}
 	return s->seen[n];
-}
-
-/* By node, whether it is made of integers that a tensor holds. */
-static bool *find_wild(const kir_func *f)
-{
-	bool *wild = kir_alloc(f->module, f->nnode * sizeof *wild);
-
-	for (kir_ref n = 1; n < f->nnode; n++) {
-		wild[n] = f->node[n].op == KIR_OP_gather;
-		for (unsigned i = 0; i < f->node[n].nsrc; i++)
-			wild[n] |= wild[kir_src(f, n, i)];
-	}
-	return wild;
 }
 
 /* By node, how many ops follow one from another up to it. */
@@ -514,7 +491,7 @@ kpass_result kpass_skip_blocks(const kir_func *in, kir_func *out, kir_diag *why)
 	s.seen = kir_alloc(out->module, in->nnode * sizeof *s.seen);
 	s.have = kir_alloc(out->module, in->nnode * sizeof *s.have);
 	s.copied = kir_alloc(out->module, in->nnode * sizeof *s.copied);
-	s.wild = find_wild(in);
+	s.wraps = skip_wraps(in);
 	for (kir_ref n = 1; n < in->nnode; n++) {
 		kir_ref end, mask;
 

@@ -30,8 +30,9 @@
  * stored.
  *
  * Columns that each have a scale for a short block (weights of 4 bits: 32) have them a row of
- * K / block apart. TURN blocks' are loaded at once, a row of each column, and stored into a
- * local of TURN rows of columns, for which pass vectorize turns squares in registers:
+ * K / block apart. TURN blocks' are loaded at once, a row of each column, and stored as they
+ * are into a local of TURN rows of columns, for which pass vectorize turns squares in
+ * registers. Each block widens its own:
  *
  *       for %k0 = 0 to K step TURN * 32 carry(%s0 = 0) {
  *         store load %ws[%j,%k0/32] : <64 x TURN>, %turned[0,0]
@@ -270,12 +271,14 @@ static bool turns_scales(const gemm *g, const gemm_place *at)
  * side by side. */
 static kir_ref scales_local(const gemm *g, const gemm_place *at)
 {
-	kir_type t = { .elem = KIR_f32, .rank = 2, .buffer = true, .npieces = 2 };
+	kir_elem e = (kir_elem)kir_type_of(g->f, g->ws)->elem;
+	kir_type t = { .elem = e, .rank = 2, .buffer = true, .npieces = 2 };
+	int64_t size = kir_elem_bytes(e);
 
 	t.dim[0] = at->cols;
 	t.dim[1] = TURN;
-	t.piece[0] = (kir_piece){ .axis = 0, .div = 1, .stride = 4 };
-	t.piece[1] = (kir_piece){ .axis = 1, .div = 1, .stride = at->cols * 4 };
+	t.piece[0] = (kir_piece){ .axis = 0, .div = 1, .stride = size };
+	t.piece[1] = (kir_piece){ .axis = 1, .div = 1, .stride = at->cols * size };
 	return kir_emit(g->f, KIR_OP_local, kir_type_intern(g->f->module, &t), NULL, 0, NULL);
 }
 
@@ -285,7 +288,8 @@ static kir_ref turned_blocks(const gemm *g, gemm_place at, kir_ref acc, int64_t 
 {
 	kir_func *f = g->f;
 	int64_t many = TURN * g->step;
-	kir_type_id ct = kir_tile(f->module, KIR_f32, at.cols, 1);
+	kir_elem e = (kir_elem)kir_type_of(f, g->ws)->elem;
+	kir_type_id ct = kir_tile(f->module, e, at.cols, 1);
 	kir_ref local = scales_local(g, &at), zero = s64c(f, 0);
 	kir_ref upto = at.keep < at.cols ? s64c(f, g->cols) : 0;
 
@@ -294,8 +298,7 @@ static kir_ref turned_blocks(const gemm *g, gemm_place at, kir_ref acc, int64_t 
 	kir_ref x =
 	    tile_at(f, g->ws, at.j, part_at(f, outer + 1, g->wgroup), at.cols, TURN, upto);
 
-	kir_emit(f, KIR_OP_store, KIR_NO_TYPE,
-	         (kir_ref[]){ widen_scale(f, x), local, zero, zero }, 4, NULL);
+	kir_emit(f, KIR_OP_store, KIR_NO_TYPE, (kir_ref[]){ x, local, zero, zero }, 4, NULL);
 	acc = outer + 2;
 	kir_ref to = gemm_s64(f, KIR_OP_add, outer + 1, s64c(f, many));
 	kir_ref inner = kir_for(f, outer + 1, to, g->step, false, &acc, 1);
@@ -303,7 +306,8 @@ static kir_ref turned_blocks(const gemm *g, gemm_place at, kir_ref acc, int64_t 
 	at.k = inner + 1;
 	x = quotient(f, gemm_s64(f, KIR_OP_sub, at.k, outer + 1), g->wgroup);
 	x = kir_emit(f, KIR_OP_load, ct, (kir_ref[]){ local, zero, x }, 3, NULL);
-	at.col_scales = e1(f, KIR_OP_reshape, kir_vector(f->module, KIR_f32, at.cols), x);
+	x = e1(f, KIR_OP_reshape, kir_vector(f->module, e, at.cols), x);
+	at.col_scales = widen_scale(f, x);
 	acc = gemm_block(g, &at, inner + 2);
 	acc = kir_for_end(f, inner, &acc, 1);
 	return kir_for_end(f, outer, &acc, 1);

@@ -8,7 +8,9 @@
  * and element by element where it isn't. A load from or a store into a layout that puts 4 bytes
  * of each of 16 rows side by side goes through a transposition in registers: 16 whole cache
  * lines instead of 256 pieces of 4 bytes; a store into one that puts 2 or 4 rows of a column
- * side by side, through zips. Whatever lies at or past `upto` isn't touched.
+ * side by side, through zips; a store of bytes or pairs of bytes into a local that puts all
+ * rows of a column side by side, through zips of each 16 bytes by themselves, a square of 16
+ * rows in each. Whatever lies at or past `upto` isn't touched.
  */
 #include "vectorize.h"
 
@@ -276,6 +278,8 @@ static void move_tile(vec *v, move *m)
 		zero_fill(v, m, live);
 }
 
+enum { QUAD = 4 * VEC_QUAD }; /* bytes */
+
 /* How 4 bytes of a packed layout are filled by the rows of a tile. */
 typedef enum weave {
 	APART, /* a row lies by itself                                            */
@@ -289,6 +293,33 @@ static bool has_words(const vec *v, const kir_type *t)
 	int64_t run = run_along(t, t->rank - 2u, 4);
 
 	return run == t->dim[t->rank - 2] || run % v->lanes == 0 || run == INT64_MAX;
+}
+
+/* Squares of n rows that a vector has side by side, a divisor of those of `rows` rows. */
+static int64_t quads_of(const vec *v, int64_t rows, int64_t n)
+{
+	return vec_chunk(rows / n & -(rows / n), v->lanes / VEC_QUAD);
+}
+
+bool vec_turns(const vec *v, kir_ref n)
+{
+	const kir_func *f = v->in;
+	kir_ref buf, upto;
+	unsigned first, count;
+	int64_t row, size;
+
+	if (f->node[n].op != KIR_OP_store || f->target->lanes || v->lanes < VEC_QUAD)
+		return false;
+	kir_access(f, n, &buf, &first, &count, &upto);
+	const kir_type *t = kir_type_of(f, buf), *tile = kir_type_of(f, kir_src(f, n, 0));
+
+	size = kir_elem_bytes((kir_elem)t->elem);
+	if (f->node[buf].op != KIR_OP_local || t->rank != 2 || tile->rank != 2 || upto ||
+	    size > 2 || t->elem == KIR_i1)
+		return false;
+	return run_along(t, 0, size) == t->dim[0] && tile->dim[0] % (QUAD / size) == 0 &&
+	       tile->dim[1] % (QUAD / size) == 0 && count == 2 &&
+	       kir_is_const(f, kir_src(f, n, first), &row);
 }
 
 static weave weave_of(const vec *v, const move *m, vec_layout *l)
@@ -372,7 +403,7 @@ static void store_words(vec *v, move *m, bool pairs)
 		x[i] =
 		    e1(v->f, KIR_OP_bitcast, w.word,
 		       stored_lanes(v, m, vec_add(v, w.rows.i, ix(i)), w.cols.i, w.n * w.unit));
-	vec_transpose(v, x, w.n);
+	vec_transpose(v, x, w.n, 0);
 	for (int64_t i = 0; i < w.n; i++) {
 		if (pairs)
 			x[i] = pairs_of_words(v, x[i], w.n);
@@ -380,6 +411,39 @@ static void store_words(vec *v, move *m, bool pairs)
 		       vec_add(v, w.cols.i, ix(i * w.unit)), 0);
 	}
 	words_end(v, m, &w);
+}
+
+/* Squares of n rows and columns of 1 or 2 bytes, a square in each quad of the vectors: a vector
+ * has one element of each row. */
+static void store_turned(vec *v, move *m)
+{
+	int64_t n = QUAD / kir_elem_bytes(m->home.elem);
+	int64_t quads = quads_of(v, m->tile->dim[0], n);
+	vec_ix at0 = m->at[m->first];
+	vec_loop rows = vec_loop_begin(v, m->tile->dim[0], n * quads);
+	vec_loop cols = vec_loop_begin(v, m->tile->dim[1], n);
+	kir_ref x[QUAD];
+
+	for (int64_t i = 0; i < n; i++) {
+		kir_ref part[4] = { 0 };
+
+		for (int64_t q = 0; q < quads; q++)
+			part[q] =
+			    stored_lanes(v, m, vec_add(v, rows.i, ix(i + q * n)), cols.i, n);
+		for (int64_t k = quads, lanes = n; k > 1; k /= 2, lanes *= 2)
+			for (int64_t q = 0; q < k / 2; q++)
+				part[q] = e2(v->f, KIR_OP_join,
+				             kir_vector(v->f->module, m->home.elem, 2 * lanes),
+				             part[2 * q], part[2 * q + 1]);
+		x[i] = part[0];
+	}
+	vec_transpose(v, x, n, n);
+	m->at[m->first] = vec_add(v, at0, rows.i);
+	for (int64_t i = 0; i < n; i++)
+		access(v, m, KIR_OP_vstore, KIR_NO_TYPE, x[i], vec_add(v, cols.i, ix(i)), 0);
+	vec_loop_end(v, &cols);
+	vec_loop_end(v, &rows);
+	m->at[m->first] = at0;
 }
 
 /* The same the other way: lines of words become rows. */
@@ -392,7 +456,7 @@ static void load_words(vec *v, move *m)
 		x[i] = e1(v->f, KIR_OP_bitcast, w.word,
 		          access(v, m, KIR_OP_vload, w.elem, 0,
 		                 vec_add(v, w.cols.i, ix(i * w.unit)), 0));
-	vec_transpose(v, x, w.n);
+	vec_transpose(v, x, w.n, 0);
 	for (int64_t i = 0; i < w.n; i++)
 		vec_write(v, &m->home, vec_add(v, w.rows.i, ix(i)), w.cols.i,
 		          e1(v->f, KIR_OP_bitcast, w.elem, x[i]));
@@ -542,6 +606,10 @@ void vec_store(vec *v, kir_ref n)
 	m.home = v->val[x];
 	m.home.elem = (kir_elem)t->elem;
 	m.from = v->direct[x];
+	if (vec_turns(v, n)) {
+		store_turned(v, &m);
+		return;
+	}
 	vec_layout l;
 	weave how = weave_of(v, &m, &l);
 

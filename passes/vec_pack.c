@@ -169,15 +169,15 @@ kir_ref vec_apply_chain(vec *v, const vec_factor *b, kir_ref x)
 
 /* -- rows are columns of the product ------------------------------------------------------- */
 
-void vec_transpose(vec *v, kir_ref *x, int64_t n)
+void vec_transpose(vec *v, kir_ref *x, int64_t n, int64_t within)
 {
 	kir_type_id t = v->f->node[x[0]].type;
 	kir_ref y[16];
 
 	for (int64_t s = 1; s < n; s *= 2) {
 		for (int64_t i = 0; i < n / 2; i++) {
-			y[2 * i] = e2(v->f, KIR_OP_zip_lo, t, x[i], x[i + n / 2]);
-			y[2 * i + 1] = e2(v->f, KIR_OP_zip_hi, t, x[i], x[i + n / 2]);
+			y[2 * i] = e2x(v->f, KIR_OP_zip_lo, t, x[i], x[i + n / 2], within);
+			y[2 * i + 1] = e2x(v->f, KIR_OP_zip_hi, t, x[i], x[i + n / 2], within);
 		}
 		for (int64_t i = 0; i < n; i++)
 			x[i] = y[i];
@@ -200,7 +200,7 @@ static void transpose_square(vec *v, const vec_factor *b, const vec_tile *t, vec
 		if (b->stored != KIR_s32)
 			x[i] = e1(v->f, KIR_OP_bitcast, wt, x[i]);
 	}
-	vec_transpose(v, x, n);
+	vec_transpose(v, x, n, 0);
 	for (int64_t i = 0; i < n; i++) {
 		kir_ref e = e1(v->f, KIR_OP_bitcast, kir_vector(m, b->stored, n * unit), x[i]);
 

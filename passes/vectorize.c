@@ -638,7 +638,11 @@ static void find_direct(vec *v)
 		kir_ref last = n, user = v->last[n];
 
 		if (in->node[n].op != KIR_OP_load || !t->rank || v->deferred[n] ||
-		    v->direct[n] || v->nuse[n] != 1 || !user || !vec_reads_direct(v, n))
+		    v->direct[n] || v->nuse[n] != 1 || !user)
+			continue;
+		if (vec_turns(v, user) && vec_reads_direct(v, n) && !vec_changes(in, n, user))
+			v->direct[n] = n;
+		if (v->direct[n] || !vec_reads_direct(v, n))
 			continue;
 		if (in->node[user].op == KIR_OP_reshape && v->nuse[user] == 1 &&
 		    kir_type_of(in, user)->dim[kir_type_of(in, user)->rank - 1] ==

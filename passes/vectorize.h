@@ -182,6 +182,9 @@ void vec_store(vec *v, kir_ref n);
 /* Whether elementwise ops may read the load's memory themselves: no bound, one dimension of
  * rows, contiguous columns. */
 bool vec_reads_direct(const vec *v, kir_ref load);
+/* Whether store n turns rows of 1 or 2 bytes an element into a local that has them side by side
+ * for each column: it reads 16 bytes of a row at a time. */
+bool vec_turns(const vec *v, kir_ref store);
 kir_ref vec_read_direct(vec *v, kir_ref load, vec_ix r, vec_ix c, int64_t lanes);
 /* Index of a load's or store's first element, an entry an axis of the buffer. */
 void vec_indices(vec *v, kir_ref access, vec_ix *at);
@@ -217,8 +220,9 @@ void vec_hadamard(vec *v, kir_ref n);
 void vec_dot(vec *v, kir_ref n);
 /* Before a loop: what its products need that is there already, in product order. */
 void vec_pack_before(vec *v, kir_ref loop);
-/* Transposes n vectors x of n 4-byte words each, in place: log2(n) rounds of zips. */
-void vec_transpose(vec *v, kir_ref *x, int64_t n);
+/* Transposes n vectors x of n elements each, in place: log2(n) rounds of zips. within: n, and
+ * each n lanes by themselves are transposed; 0: there are no more. */
+void vec_transpose(vec *v, kir_ref *x, int64_t n, int64_t within);
 /* Rows x[unit] of type t become vectors of [columns][unit]. */
 void vec_interleave(vec *v, int64_t unit, kir_type_id t, kir_ref *x);
 

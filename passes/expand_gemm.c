@@ -17,7 +17,8 @@
  * widened once for all rows of a.
  *
  * Rows are taken m_tile at a time. What is left is a tile of 8 rows (with tile registers 16, as
- * many as one has) where it is more than 4, a tile of 4 where it is more than 1, and one row:
+ * many as one has) where it is more than 4, a tile of 4 where it is more than 2, one of 2 (of
+ * weights of 8 bits and less: those of 16 bits, which memory limits, come no faster), one row:
  *
  *       for %i = %whole to %whole + (%n - %whole + 3) / 8 * 8 step 8 {
  *         ... load %a[%i,%k] upto %n ... store ..., %c[%i,%j] upto %n
@@ -50,6 +51,7 @@
 enum {
 	BLOCK = 128,
 	WORD = 4,
+	TWO = 2,
 	FEW = 4,
 	SOME = 8,
 	M_TILE = 32,
@@ -355,10 +357,11 @@ void gemm_rows(const gemm *g, kir_ref from, bool whole, kir_ref j, int64_t cols,
 	kir_func *f = g->f;
 	const kir_target *t = f->target;
 	int64_t some = t->features & KIR_HAS_amx_tile ? KIR_AMX_ROWS : SOME;
-	int64_t sizes[4] = { g->m_tile, t->lanes ? FEW : some, FEW, 1 }, size = 0;
+	int64_t few = !t->lanes && kir_elems[g->w_elem].bits <= 8 ? TWO : 1, size = 0;
+	int64_t sizes[5] = { g->m_tile, t->lanes ? FEW : some, FEW, few, 1 };
 	kir_ref step, to;
 
-	for (int i = 0; i < 4; i++) {
+	for (int i = 0; i < 5; i++) {
 		gemm_place at = { .j = j, .rows = sizes[i], .cols = cols, .keep = keep };
 
 		if (size && sizes[i] >= size)
@@ -373,8 +376,8 @@ void gemm_rows(const gemm *g, kir_ref from, bool whole, kir_ref j, int64_t cols,
 			to =
 			    gemm_s64(f, KIR_OP_mul, gemm_s64(f, KIR_OP_fdiv, g->n, step), step);
 		} else {
-			to = cut_end(g, from, size, size > FEW ? FEW : 1);
-			at.upto = g->n;
+			to = cut_end(g, from, size, size > FEW ? FEW : size > few ? few : 1);
+			at.upto = size > TWO ? g->n : 0; /* 2 rows are never cut */
 		}
 		some_rows(g, from, to, at);
 		from = to;

@@ -24,7 +24,7 @@
  * Knob hint is the level fetched into: L2 if nobody chose (fetch_level in emit.h).
  *
  * Where no loop walks a table, one that reads a run and makes few products of each line (a
- * product with few rows; prefetch_find.c) touches what comes 4 KiB on, behind its own end too:
+ * product with few rows; prefetch_find.c) touches what comes 8 KiB on, behind its own end too:
  *
  *     for %k = 0 to 4096 step 128 {          for %k = 0 to 4096 step 128 {
  *       %x = vload %w[%j,%k]           =>      %k2 = %k + 128

@@ -12,7 +12,7 @@
 enum {
 	LINE = 64,
 	RUN = 8 * LINE, /* less an iteration isn't worth a look                          */
-	AHEAD = 4096,   /* bytes of a run that are on their way                          */
+	AHEAD = 8192,   /* bytes of a run that are on their way                          */
 	BUSY = 80,      /* products a line: more take longer than it takes to come       */
 	MANY = 1 << 30
 };

@@ -35,6 +35,24 @@ static inline kir_ref touched(const kir_func *f, kir_ref n, bool *writes)
 	return 0;
 }
 
+/* Whether n is a conversion that does nothing but what its element asks for: no other rounding,
+ * nothing else in the place of a NaN, an infinity or a subnormal. */
+static inline bool is_plain_convert(const kir_func *f, kir_ref n)
+{
+	return is_op(f, n, KIR_OP_convert) &&
+	       kir_attr_of(f, n, KIR_ATTR_round) == KIR_ROUND_even &&
+	       kir_attr_of(f, n, KIR_ATTR_nan) == KIR_NAN_keep &&
+	       kir_attr_of(f, n, KIR_ATTR_over) == KIR_OVER_sat &&
+	       kir_attr_of(f, n, KIR_ATTR_sub) == KIR_SUB_keep;
+}
+
+/* Whether that leaves values of element e as they are, where e is also the operand's:
+ * infinities of 8 bits saturate. */
+static inline bool keeps_values(kir_elem e)
+{
+	return !kir_is_float(e) || kir_elems[e].bits >= 16;
+}
+
 /* Iterations of a loop whose bounds are literals; KIR_DYN: they aren't, or there are 2^63. */
 static inline int64_t loop_trips(const kir_func *f, kir_ref loop)
 {

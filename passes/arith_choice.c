@@ -10,14 +10,13 @@
  * Matrix engines of sub-groups take f16 for all but s8 scores (int8, int8x2) and bf16 caches
  * (bf16); f32 queries stay in f32.
  */
+#include "analysis.h"
 #include "arith.h"
 
 kir_ref arith_before_convert(const kir_func *f, kir_ref x)
 {
-	const kir_node *d = &f->node[x];
-
-	return d->op == KIR_OP_convert && kir_type_of(f, x)->elem == KIR_f32 ? kir_src(f, x, 0)
-	                                                                     : x;
+	return is_plain_convert(f, x) && kir_type_of(f, x)->elem == KIR_f32 ? kir_src(f, x, 0)
+	                                                                    : x;
 }
 
 bool arith_exact_in_bf16(kir_elem e)

@@ -16,7 +16,7 @@
  * To add a rule: a function that looks at a node about to be written (its operands are nodes
  * of `out` already) and gives the value that replaces it or 0, and a row in rules[].
  */
-#include "passes.h"
+#include "analysis.h"
 
 #include <math.h>
 #include <string.h>
@@ -29,6 +29,7 @@ typedef struct draft {
 	unsigned nsrc;
 	kir_ref src[KIR_MAX_SRC];
 	const kir_node *old;
+	bool plain; /* is_plain_convert */
 } draft;
 
 /* -- constants ------------------------------------------------------------------- */
@@ -175,7 +176,7 @@ static kir_ref fold_unary(draft *d)
 	se = elem_of(d, d->src[0]);
 	if (d->op == KIR_OP_convert && (kir_is_int(se) || se == KIR_i1) && e == KIR_s64)
 		return kir_const_i(d->out, e, x->i);
-	if (d->op == KIR_OP_convert && kir_is_int(se) && (e == KIR_f32 || e == KIR_f64) &&
+	if (d->plain && kir_is_int(se) && (e == KIR_f32 || e == KIR_f64) &&
 	    x->i == (int64_t)(int32_t)x->i)
 		return make_float(d, e, (double)x->i);
 	if (se != e)
@@ -270,9 +271,10 @@ static kir_ref known_select(draft *d)
 /* A conversion to the type the value has, or one there and back of the bits. */
 static kir_ref no_convert(draft *d)
 {
+	kir_elem e = (kir_elem)kir_type_at(d->out->module, d->type)->elem;
 	kir_ref x = d->src[0];
 
-	if (d->op != KIR_OP_bitcast && d->op != KIR_OP_convert)
+	if (d->op != KIR_OP_bitcast && !(d->plain && keeps_values(e)))
 		return 0;
 	if (d->op == KIR_OP_bitcast && kir_at(d->out, x)->op == KIR_OP_bitcast)
 		x = kir_src(d->out, x, 0);
@@ -422,7 +424,9 @@ static kir_ref close_opened(walk *w, kir_ref n)
 
 static kir_ref apply_rules(walk *w, kir_ref n)
 {
-	draft d = { .out = w->out, .old = kir_at(w->in, n) };
+	draft d = { .out = w->out,
+		    .old = kir_at(w->in, n),
+		    .plain = is_plain_convert(w->in, n) };
 
 	d.op = (kir_op)d.old->op;
 	d.type = d.old->type;

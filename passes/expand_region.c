@@ -11,6 +11,7 @@
  * Integers of 64 bits become s32 where their range says that nothing is lost: positions, which
  * kvjit_plan holds below 2^30, and what is computed from them and small literals.
  */
+#include "analysis.h"
 #include "expand.h"
 
 #include <math.h>
@@ -252,7 +253,8 @@ static region_value copy_each(const region_copy *c, kir_ref n)
 		else
 			attr[0] = v[i].by == BY_ROW ? 0 : 1;
 	}
-	if (d->op == KIR_OP_convert && kir_type_of(c->f, src[0])->elem == e)
+	if (is_plain_convert(c->in, n) && keeps_values(e) &&
+	    kir_type_of(c->f, src[0])->elem == e)
 		r.ref = src[0];
 	else
 		r.ref = kir_emit(c->f, (kir_op)d->op, type_by(c, e, r.by), src, d->nsrc, attr);

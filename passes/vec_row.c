@@ -72,7 +72,9 @@ static kir_ref row_lanes(vec *v, const row_copy *r, kir_ref n, vec_ix c, int64_t
 
 	if (n == r->load)
 		return access(v, KIR_OP_vload, t, 0, n, r->from, c);
-	return e1(v->f, KIR_OP_convert, t, row_lanes(v, r, kir_src(v->in, n, 0), c, lanes));
+	kir_ref x = row_lanes(v, r, kir_src(v->in, n, 0), c, lanes);
+
+	return kir_emit(v->f, KIR_OP_convert, t, &x, 1, v->in->node[n].attr);
 }
 
 static void put_lanes(vec *v, const row_copy *r, vec_ix c, int64_t lanes, bool zero)

@@ -20,6 +20,8 @@
  */
 #include "vectorize.h"
 
+#include "analysis.h"
+
 enum {
 	SUM_GROUPS = 64, /* as fold_scales.c has */
 	SUM_LEAST = 4,
@@ -62,7 +64,7 @@ static kir_ref product_under(const vec *v, vec_sum_of *s, kir_ref x)
 		rows = kir_src(in, x, 1);
 		x = kir_src(in, x, 0);
 	}
-	bool convert = in->node[x].op == KIR_OP_convert && once(v, x);
+	bool convert = is_plain_convert(in, x) && once(v, x);
 
 	if (convert)
 		x = kir_src(in, x, 0);

@@ -23,6 +23,9 @@
  * (scores of base e that went through ops of their own), one that is no less than 0 (an `abs`),
  * or any, if the scores are one product of a query of 16 or 32 bits, times numbers a row or a
  * column.
+ *
+ * Scores with terms of their own stay. A bias may hide keys by -1e30: the maximum of a tile of
+ * those rounds off 1e22, which its weights would be 2 to the power of, either way.
  */
 #include "analysis.h"
 #include "emit.h"
@@ -107,6 +110,17 @@ static kir_ref product_of(const late *l, kir_ref s)
 	return e == KIR_bf16 || e == KIR_f16 || e == KIR_f32 ? s : 0;
 }
 
+/* Whether s is a product of rows or a tanh, times numbers: nothing that a host would make huge.
+ */
+static bool has_no_terms(const kir_func *f, kir_ref s)
+{
+	while (is_op(f, s, KIR_OP_neg) ||
+	       ((is_op(f, s, KIR_OP_mul) || is_op(f, s, KIR_OP_div)) &&
+	        kir_type_of(f, kir_src(f, s, 1))->rank < 2))
+		s = kir_src(f, s, 0);
+	return is_op(f, s, KIR_OP_dot) || is_op(f, s, KIR_OP_tanh);
+}
+
 static void find(late *l, kir_ref t)
 {
 	const kir_func *f = l->in;
@@ -119,7 +133,7 @@ static void find(late *l, kir_ref t)
 	if (!x || !only_weights(l, x))
 		return;
 	if (is_op(f, c, KIR_OP_const)) {
-		if (!(f->node[c].f > 0))
+		if (!(f->node[c].f > 0) || !has_no_terms(f, kir_src(f, t, 0)))
 			return;
 	} else if (!is_op(f, c, KIR_OP_abs)) {
 		dot = product_of(l, kir_src(f, t, 0));

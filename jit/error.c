@@ -23,6 +23,7 @@ void kvjit_errors_init(kvjit_errors *e)
 {
 	pthread_mutex_init(&e->lock, NULL);
 	e->first = NULL;
+	e->mute = 0;
 }
 
 void kvjit_errors_free(kvjit_errors *e)
@@ -61,6 +62,8 @@ kvjit_status kvjit_fail(kvjit_errors *e, kvjit_status s, const char *fmt, ...)
 			p->thread = pthread_self();
 			p->next = e->first;
 			e->first = p;
+		} else {
+			e->mute = gettid();
 		}
 	}
 	pthread_mutex_unlock(&e->lock);
@@ -90,9 +93,13 @@ const char *kvjit_null_error(void)
 const char *kvjit_last_error(kvjit_errors *e)
 {
 	struct kvjit_error_of *p;
+	bool mute;
 
 	pthread_mutex_lock(&e->lock);
 	p = find(e);
+	mute = e->mute == gettid();
 	pthread_mutex_unlock(&e->lock);
-	return p && p->tid == gettid() ? p->text : "";
+	if (p && p->tid == gettid())
+		return p->text;
+	return mute ? "there is no memory for the sentence that says what is wrong" : "";
 }

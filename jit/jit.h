@@ -25,6 +25,7 @@
 typedef struct kvjit_errors {
 	pthread_mutex_t lock;
 	struct kvjit_error_of *first;
+	pid_t mute; /* the last thread for whose sentence there was no memory */
 } kvjit_errors;
 
 void kvjit_errors_init(kvjit_errors *e);

@@ -30,6 +30,12 @@ enum { QUICK = 16, FULL = 48, IDLE = 32, SWEEPS = 12 };
 static const double shrink = 1.5, curious = 0.2, trust_model = 0.7, steady = 0.1,
                     certain = 0.35, hopeless = 1.25;
 
+/* A trial that told a time, while effects are fitted. */
+typedef struct measured {
+	unsigned candidate;
+	double log_time, predicted;
+} measured;
+
 typedef struct search {
 	const kt_space *s;
 	const double *cost;
@@ -40,9 +46,10 @@ typedef struct search {
 	double *log_time; /* of each candidate relative to the default; NAN: not measured */
 	unsigned *order;  /* candidates in the order they were tried */
 	unsigned norder;
-	uint8_t *value;  /* of each candidate's knobs, as indices */
-	double *opinion; /* the model's, of each candidate */
-	double trust;    /* in it */
+	measured *measured; /* room for all */
+	uint8_t *value;     /* of each candidate's knobs, as indices */
+	double *opinion;    /* the model's, of each candidate */
+	double trust;       /* in it */
 	double effect[kir_nknobs][16];
 	unsigned seen[kir_nknobs][16];
 	int8_t alike[kir_nknobs][16][16]; /* 1: one program was seen for both; -1: two were */
@@ -100,45 +107,64 @@ static double bonus(const search *x, unsigned c)
 }
 
 /* How far the model is to be trusted, from what the trials say beside the effects. */
-static void fit_trust(search *x)
+static void fit_trust(search *x, unsigned n)
 {
-	double both = 0, square = 0;
+	double both = 0, square = 0, trust;
+
+	for (unsigned i = 0; i < n; i++) {
+		const measured *m = &x->measured[i];
+		double g = x->opinion[m->candidate];
+
+		both += g * (m->log_time - m->predicted + x->trust * g);
+		square += g * g;
+	}
+	trust = (both + steady * trust_model) / (square + steady);
+	for (unsigned i = 0; i < n; i++)
+		x->measured[i].predicted +=
+		    (trust - x->trust) * x->opinion[x->measured[i].candidate];
+	x->trust = trust;
+}
+
+static void fit_knob(search *x, unsigned k, unsigned n)
+{
+	double sum[16] = { 0 }, count[16] = { 0 }, change[16];
+
+	for (unsigned i = 0; i < n; i++) {
+		const measured *m = &x->measured[i];
+		unsigned v = value_at(x, k, m->candidate);
+
+		sum[v] += m->log_time - m->predicted + x->effect[k][v];
+		count[v]++;
+	}
+	for (unsigned v = 0; v < x->s->nvalue[k]; v++) {
+		double effect = sum[v] / (count[v] + shrink);
+
+		change[v] = effect - x->effect[k][v];
+		x->effect[k][v] = effect;
+	}
+	for (unsigned i = 0; i < n; i++)
+		x->measured[i].predicted += change[value_at(x, k, x->measured[i].candidate)];
+}
+
+/* All of it from all measured trials, one after the other. A prediction follows what changes in
+ * it, else a sweep's time would go with the square of the knobs; each sweep begins with exact
+ * ones. */
+static void fit(search *x)
+{
+	unsigned n = 0;
 
 	for (unsigned i = 0; i < x->norder; i++) {
 		unsigned c = x->order[i];
-		double g = x->opinion[c];
 
-		if (isnan(x->log_time[c]))
-			continue;
-		both += g * (x->log_time[c] - predict(x, c) + x->trust * g);
-		square += g * g;
+		if (!isnan(x->log_time[c]))
+			x->measured[n++] = (measured){ c, x->log_time[c], 0 };
 	}
-	x->trust = (both + steady * trust_model) / (square + steady);
-}
-
-static void fit_knob(search *x, unsigned k)
-{
-	double sum[16] = { 0 }, n[16] = { 0 };
-
-	for (unsigned i = 0; i < x->norder; i++) {
-		unsigned c = x->order[i], v = value_at(x, k, c);
-
-		if (isnan(x->log_time[c]))
-			continue;
-		sum[v] += x->log_time[c] - predict(x, c) + x->effect[k][v];
-		n[v]++;
-	}
-	for (unsigned v = 0; v < x->s->nvalue[k]; v++)
-		x->effect[k][v] = sum[v] / (n[v] + shrink);
-}
-
-/* All of it from all measured trials, one after the other. */
-static void fit(search *x)
-{
 	for (unsigned sweep = 0; sweep < SWEEPS; sweep++) {
-		fit_trust(x);
+		for (unsigned i = 0; i < n; i++)
+			x->measured[i].predicted = predict(x, x->measured[i].candidate);
+		fit_trust(x, n);
 		for (unsigned k = 0; k < x->s->nknob; k++)
-			fit_knob(x, k);
+			fit_knob(x, k, n);
 	}
 }
 
@@ -440,12 +466,13 @@ static bool prepare(search *x)
 	x->tried = calloc(n, sizeof(*x->tried));
 	x->log_time = malloc(n * sizeof(*x->log_time));
 	x->order = calloc(n, sizeof(*x->order));
+	x->measured = calloc(n, sizeof(*x->measured));
 	x->value = calloc(n, x->s->nknob + 1);
 	x->opinion = calloc(n, sizeof(*x->opinion));
 	x->waits = calloc(n, sizeof(*x->waits));
 	x->outcome = calloc(1, sizeof(*x->outcome));
-	if (!x->tried || !x->log_time || !x->order || !x->value || !x->opinion || !x->waits ||
-	    !x->outcome)
+	if (!x->tried || !x->log_time || !x->order || !x->measured || !x->value ||
+	    !x->opinion || !x->waits || !x->outcome)
 		return false;
 	for (unsigned i = 0; i < n; i++) {
 		x->log_time[i] = NAN;
@@ -477,6 +504,7 @@ void kt_search_run(const kt_space *s, const double *cost, const kt_search_option
 	free(x.tried);
 	free(x.log_time);
 	free(x.order);
+	free(x.measured);
 	free(x.waits);
 	free(x.value);
 	free(x.opinion);

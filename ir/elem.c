@@ -16,6 +16,18 @@ static uint64_t low_bits(unsigned n)
 	return n >= 64 ? UINT64_MAX : ((uint64_t)1 << n) - 1;
 }
 
+/* x * 2^exp: ldexp for the exponents that elements have, without the call. */
+static double times_power(double x, int exp)
+{
+	uint64_t bits = (uint64_t)(exp + 1023) << 52;
+	double power;
+
+	if (exp < -1022 || exp > 1023)
+		return ldexp(x, exp);
+	memcpy(&power, &bits, sizeof power);
+	return x * power;
+}
+
 static double decode_int(const kir_elem_info *e, uint64_t code)
 {
 	code &= low_bits(e->bits);
@@ -34,7 +46,7 @@ double kir_decode(kir_elem elem, uint64_t code)
 		return decode_int(e, code);
 	if (e->kind == 'E') {
 		code &= low_bits(e->exp);
-		return code == low_bits(e->exp) ? NAN : ldexp(1, (int)code - e->bias);
+		return code == low_bits(e->exp) ? NAN : times_power(1, (int)code - e->bias);
 	}
 	uint64_t man = code & low_bits(e->man);
 	int exp = (int)(code >> e->man & low_bits(e->exp)), top = (int)low_bits(e->exp);
@@ -47,9 +59,9 @@ double kir_decode(kir_elem elem, uint64_t code)
 	else if (exp == top && e->kind == 'N' && man == low_bits(e->man))
 		x = NAN;
 	else if (exp == 0)
-		x = ldexp((double)man, 1 - e->bias - e->man);
+		x = times_power((double)man, 1 - e->bias - e->man);
 	else
-		x = ldexp((double)(man | (uint64_t)1 << e->man), exp - e->bias - e->man);
+		x = times_power((double)(man | (uint64_t)1 << e->man), exp - e->bias - e->man);
 	return copysign(x, sign);
 }
 
@@ -150,7 +162,7 @@ static uint64_t encode_magnitude(const kir_elem_info *e, double ax, int round)
 
 	frexp(ax, &exp);
 	exp = ax == 0 || exp - 1 < emin ? emin : exp - 1;
-	uint64_t n = (uint64_t)round_to(ldexp(ax, e->man - exp), round);
+	uint64_t n = (uint64_t)round_to(times_power(ax, e->man - exp), round);
 
 	/* a normal n holds the hidden bit, which the sum turns into one exponent step */
 	return ((uint64_t)(exp - emin) << e->man) + n;
@@ -242,16 +254,22 @@ double kir_pow2_ceil(double x)
 
 double kir_side_split(const kir_side *s, double x, double *zero)
 {
-	uint32_t mask = kir_side_zero_mask(s), bits = (uint32_t)kir_encode(KIR_f32, x, 0, 0, 0);
+	uint32_t mask = kir_side_zero_mask(s), bits;
 
+	*zero = 0;
+	if (!mask)
+		return x;
+	bits = (uint32_t)kir_encode(KIR_f32, x, 0, 0, 0);
 	*zero = bits & mask;
-	return mask ? kir_decode(KIR_f32, bits & ~mask) : x;
+	return kir_decode(KIR_f32, bits & ~mask);
 }
 
 double kir_side_join(const kir_side *s, double scale, double zero)
 {
-	uint32_t mask = kir_side_zero_mask(s);
-	uint32_t bits = (uint32_t)kir_encode(KIR_f32, scale, 0, 0, 0);
+	uint32_t mask = kir_side_zero_mask(s), bits;
 
-	return mask ? kir_decode(KIR_f32, (bits & ~mask) | (uint32_t)zero) : scale;
+	if (!mask)
+		return scale;
+	bits = (uint32_t)kir_encode(KIR_f32, scale, 0, 0, 0);
+	return kir_decode(KIR_f32, (bits & ~mask) | (uint32_t)zero);
 }

@@ -323,6 +323,16 @@ static double stored_scale(const attn *a, int part, int64_t page, int64_t h, int
 	return attn_value(a, s, page, h, t, k->gran == KIR_GRAN_group ? d / k->group : 0);
 }
 
+double attn_parts(const attn *a, int side, int64_t page, int64_t h, int64_t t, int64_t d,
+                  double *scale, double *zero)
+{
+	int part = part_of(a, side, &d);
+
+	*scale =
+	    kir_side_split(&a->format->side[part], stored_scale(a, part, page, h, t, d), zero);
+	return attn_value(a, (kir_stream)(KIR_S_k + part), page, h, t, d) - *zero;
+}
+
 double attn_element(const attn *a, int side, int64_t page, int64_t h, int64_t t, int64_t d)
 {
 	int64_t i = d;

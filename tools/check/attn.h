@@ -76,6 +76,9 @@ double attn_element(const attn *a, int side, int64_t page, int64_t h, int64_t t,
 double attn_scale(const attn *a, int side, int64_t page, int64_t h, int64_t t, int64_t d);
 /* Its zero point; 0 where the format has none. */
 double attn_zero(const attn *a, int side, int64_t page, int64_t h, int64_t t, int64_t d);
+/* All three at once: the element is returned. */
+double attn_parts(const attn *a, int side, int64_t page, int64_t h, int64_t t, int64_t d,
+                  double *scale, double *zero);
 /* Given scale (kd, vd, qd) of a sequence and KV head; 1 if the kernel has none. */
 double attn_given(const attn *a, const char *name, int64_t seq, int64_t h);
 /* The name of the scale of the values: that of the keys, where values are inside them. */

@@ -433,16 +433,15 @@ static key_sums sum_key(const row *r, int64_t j)
 	int64_t token, page = slot_of(r, j, &token);
 	double moved = 0, ties = 0;
 	for (int64_t d = 0; d < r->a->shape.dim_k; d++) {
-		double x = r->factor * attn_element(r->a, 0, page, r->h, token, d) *
-		           attn_scale(r->a, 0, page, r->h, token, d);
+		double scale, z;
+		double element = attn_parts(r->a, 0, page, r->h, token, d, &scale, &z);
+		double x = r->factor * element * scale;
 		k.score += r->q[d] * x;
 		k.qk += fabs(r->q[d] * x);
 		k.codes += fabs(x);
 		if (r->a->format->side[0].range) {
-			double s =
-			    r->q[d] * r->factor * attn_scale(r->a, 0, page, r->h, token, d);
-			double z = attn_zero(r->a, 0, page, r->h, token, d);
-			double c = attn_element(r->a, 0, page, r->h, token, d) + z;
+			double s = r->q[d] * r->factor * scale;
+			double c = element + z;
 			k.raw += fabs(s) * c;
 			k.more += fabs(s) * (c + z) - fabs(r->q[d] * x);
 		}
@@ -505,8 +504,11 @@ static void group_terms(const row *r, int64_t j0, int64_t j1, int64_t d0, int64_
 		page = slot_of(r, j, &token);
 		double grow = expm1(r->dq[j] + z);
 		for (int64_t d = d0; r->w[j] > 0 && d < d1; d++) {
-			double code = fabs(attn_element(a, 1, page, r->h, token, d)) * vd;
-			double x = r->w[j] * attn_scale(a, 1, page, r->h, token, d);
+			double scale, zero;
+			double code =
+			    vd * fabs(attn_parts(a, 1, page, r->h, token, d, &scale, &zero));
+			double x = r->w[j] * scale;
+
 			dw[d] += code * (x * grow + fmin(x * (1 + grow), half));
 		}
 	}
@@ -542,10 +544,11 @@ static void zero_terms(const row *r, double *dw)
 	for (int64_t j = 0; j < r->len; j++) {
 		int64_t token, page = slot_of(r, j, &token);
 		for (int64_t d = 0; r->w[j] > 0 && d < a->shape.dim_v; d++) {
-			double v = attn_element(a, 1, page, r->h, token, d);
-			double z = attn_zero(a, 1, page, r->h, token, d);
-			dw[d] += ((double)r->len + 8) * U32 * r->w[j] *
-			         attn_scale(a, 1, page, r->h, token, d) * (v + 2 * z - fabs(v));
+			double scale, z;
+			double v = attn_parts(a, 1, page, r->h, token, d, &scale, &z);
+
+			dw[d] += ((double)r->len + 8) * U32 * r->w[j] * scale *
+			         (v + 2 * z - fabs(v));
 		}
 	}
 }

@@ -3,6 +3,7 @@
 # For the scripts in cli/ to read, after set -eu: what check and compile must say of a problem, and
 # cli_tmp.sh.
 . "$KVJIT_SOURCE_DIR/tests/cli_tmp.sh"
+PATH=$KVJIT_SOURCE_DIR/tests/quick_cc:$PATH # as for most tests of the C backend
 
 right() { # a problem, and options of kvjit check
 	"$KVJIT" check "$@" --seeds 1 >"$tmp/out" || { cat "$tmp/out"; exit 1; }

@@ -381,7 +381,7 @@ static void all_slower_leaves_the_default(void **state)
 static void a_search_ends_when_all_are_slow(void **state)
 {
 	(void)state;
-	for (unsigned i = 0; i < 4; i++) {
+	for (unsigned i = 0, n = support_count(4, 2); i < n; i++) {
 		world *w = new_world(300 + i, USELESS);
 		kt_search_options o = { .effort =
 			                    i % 2 ? KT_EFFORT_exhaustive : KT_EFFORT_full };

@@ -116,10 +116,10 @@ static void learn_default(villain *v)
 	snprintf(v->fallback, sizeof v->fallback, "%s", keys.sched);
 }
 
-/* A tune of at most 6 s, or more where a trial takes longer; p is released by the caller. */
+/* A tune of at most 4 s, or more where a trial takes longer; p is released by the caller. */
 static void tune_with(crime kind, tune_place *p)
 {
-	double limit = support_patience(problem, 0.4), budget = limit > 1 ? 6 * limit : 6;
+	double limit = support_patience(problem, 0.4), budget = limit > 1 ? 4 * limit : 4;
 	static villain v;
 	static trial_hooks hooks;
 	char why[600] = "";

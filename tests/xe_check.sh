@@ -31,6 +31,10 @@ counted() { # PROBLEM DPAS BLOCKS MOST SPILL
 	[ "$got" -le $(($4 * 11 / 10)) ] || { echo "$problem: $got instructions, not $4"; exit 1; }
 }
 
+long() { # COMMAND...: if it has been asked for
+	[ -z "${KVJIT_LONG:-}" ] || "$@"
+}
+
 check() { # QUERY FORMAT DIM Q_TILE DPAS BLOCKS MOST SPILL
 	problem="attn q=$1 kv=$2 heads=32:8 dim=$3 page=64 causal kv_tile=$keys q_tile=$4"
 	[ "$4" != 1 ] || problem=${problem% q_tile*}

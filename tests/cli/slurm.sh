@@ -97,9 +97,15 @@ write in=bf16 kv=int8/token-head heads=2 dim=64 page=64 ctx=512
 EOF
 mkdir -m 700 "$dir/out"
 export KVJIT
-BUDGET=4 timeout 100 sbatch --wait --exclusive=user --output="$dir/job-%a" --chdir="$dir" --array=0-3 \
-	"$source/examples/cluster/tune.sbatch" "$dir/problems.txt" "$dir/out" ||
-	fail "a task of the array failed"
+# sbatch --wait would ask after 2, 10 and 42 seconds.
+job=$(BUDGET=2 sbatch --parsable --exclusive=user --output="$dir/job-%a" --chdir="$dir" --array=0-3 \
+	"$source/examples/cluster/tune.sbatch" "$dir/problems.txt" "$dir/out") || fail "the job isn't taken"
+job_is_over() {
+	state=$(scontrol -o show job "$job") &&
+		! echo "$state" | grep -Eqv 'JobState=(COMPLETED|FAILED|CANCELLED|TIMEOUT|NODE_FAIL|OUT_OF_MEMORY) '
+}
+until_true 100 job_is_over || fail "the tasks of the array don't end"
+[ "$(echo "$state" | grep -c 'JobState=COMPLETED .*ExitCode=0:0 ')" = 4 ] || fail "a task of the array failed"
 for shard in 0 1 2 3; do
 	[ -f "$dir/out/shard-$shard.jsonl" ] || fail "shard $shard left nothing"
 done

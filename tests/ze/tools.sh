@@ -47,13 +47,13 @@ grep -q 'knob: stored split=[0-9]*, wanted split=512' "$tmp/why"
 # trials run on the device, in processes of their own, and by its clock; what wins is taken
 write="write kv=int8/token-head heads=2 dim=32 page=16"
 export KVJIT_BACKEND="$1"
-"$KVJIT" tune $write ctx=64 --target xe-pvc --warm --budget 8 --json >"$tmp/tune"
+"$KVJIT" tune $write ctx=64 --target xe-pvc --warm --budget 4 --json >"$tmp/tune"
 grep '"event":"trial"' "$tmp/tune" | grep -q '"state":"ok".*"ratio":1,'
 grep '"event":"result"' "$tmp/tune" | grep -q '"target":"xe-pvc".*"known":false'
-"$KVJIT" tune $write ctx=64 --target xe-pvc --warm --budget 8 --json | grep -q '"known":true'
+"$KVJIT" tune $write ctx=64 --target xe-pvc --warm --budget 4 --json | grep -q '"known":true'
 "$KVJIT" cache ls | grep -q '^schedule .* xe-pvc .* trial '
 # a device that is lost costs the trial: the reason is told, and the tuner goes on to its end
-ZECL_FAULT=launch:3 "$KVJIT" tune write kv=int8/token-head heads=3 dim=32 page=16 --target xe-pvc --warm --budget 8 \
+ZECL_FAULT=launch:3 "$KVJIT" tune write kv=int8/token-head heads=3 dim=32 page=16 --target xe-pvc --warm --budget 4 \
 	>"$tmp/out" 2>"$tmp/lost" && {
 	echo "a device that is lost was measured"
 	exit 1

@@ -134,7 +134,7 @@ bool kvjit_layout_of(const kir_func *f, int cache, kir_layout *out)
 
 /* -- defaults -------------------------------------------------------------------- */
 
-enum { ROWS = 64, TILE_ROWS = 32, SPLIT = 2048, BUSY = 64 };
+enum { ROWS = 64, TILE_ROWS = 32, GROUP_ROWS = 8, SPLIT = 2048, BUSY = 64 };
 
 enum { LARGE_SUMS = 16 << 10 }; /* bytes: a third of L1 at most */
 
@@ -191,13 +191,33 @@ static void default_tiles(kir_func *f, const kir_problem *p, const kvjit_shape *
 		f->sched.tiles = KIR_tiles_off;
 }
 
+/* Whether vectors of integers multiply codes that groups share scales of: a product for each
+ * group, so what stands around products is much of the whole. One block of rows decodes codes
+ * where it multiplies them, and keeps sums in registers: on Zen 4 tiles of 8 rows and 128 keys
+ * take 0.77 to 0.93 of the time that 16 to 64 rows and 64 keys take, in a prefill and with two
+ * queries, for groups of 1, 4 and 8 heads (docs/experiments.md). */
+static bool has_group_products(const kir_func *f, kir_ref n)
+{
+	int64_t format = kir_attr_of(f, n, KIR_ATTR_format);
+
+	if (kpass_has_tiles(f) || !kpass_one_digit(f, n))
+		return false;
+	for (int i = 0; i < 2; i++)
+		if (f->module->format[format]->side[i].gran == KIR_GRAN_group)
+			return true;
+	return false;
+}
+
 /* Queries handled together share the reading of the cache, but a tile's rows live in
  * registers and first-level cache. With tile registers two tiles of rows: queries, scores,
  * weights and sums of 32 rows of 128 elements are 36 KiB, those of 64 leave L1. */
-static int default_q_tile(const kir_func *f, const kvjit_shape *s, int64_t dim_k, int64_t qlen)
+static int default_q_tile(const kir_func *f, kir_ref n, const kvjit_shape *s, int64_t qlen)
 {
+	int64_t dim_k = kir_type_of(f, kir_operand(f, n, "q"))->dim[2];
 	int64_t rows = kpass_has_tiles(f) ? TILE_ROWS : ROWS, t = qlen < 16 ? qlen : 16, most;
 
+	if (has_group_products(f, n))
+		rows = GROUP_ROWS;
 	if (f->target->lanes)
 		rows = kpass_gpu_rows(f->target, dim_k, s->dim_v);
 	most = rows / (s->heads / s->kv_heads);
@@ -208,11 +228,14 @@ static int default_q_tile(const kir_func *f, const kvjit_shape *s, int64_t dim_k
 
 /* Long sequences are cut when there may be too few of them to keep every core busy. A
  * prefill has query tiles enough; the few queries of speculative decoding are one. */
-static int default_split(const kir_problem *p, const kvjit_shape *s, int q_tile)
+static int default_split(const kir_func *f, const kir_problem *p, const kvjit_shape *s)
 {
+	int64_t q_tile = f->sched.q_tile > 0 ? f->sched.q_tile : 1;
 	int64_t pages = (SPLIT + s->page[0] - 1) / s->page[0];
+	int64_t qlen = p->qlen > 1 ? p->qlen : 1, rows = qlen * (s->heads / s->kv_heads);
+	int64_t lists = p->batch * s->kv_heads * ((qlen + q_tile - 1) / q_tile);
 
-	if (p->qlen > q_tile || p->batch * s->kv_heads >= BUSY)
+	if ((qlen > q_tile && rows > (kpass_has_tiles(f) ? TILE_ROWS : ROWS)) || lists >= BUSY)
 		return 0;
 	return (int)(pages * s->page[0]);
 }
@@ -375,7 +398,7 @@ static bool takes_long_tiles(const kir_func *f, kir_ref attention, const kir_pro
 	int split = f->sched.split;
 
 	if (!split && p && !is_given(p->has_knob, "split") && param_type(f, "part"))
-		split = default_split(p, s, f->sched.q_tile);
+		split = default_split(f, p, s);
 	return kpass_takes_strips(f, attention, rows) && split % TILE == 0 &&
 	       (s->sparse[0] % TILE == 0 || s->sparse[0] >= 8 * TILE) &&
 	       (s->ncache == 1 || common_run(f, s) % TILE == 0);
@@ -384,10 +407,12 @@ static bool takes_long_tiles(const kir_func *f, kir_ref attention, const kir_pro
 static int default_kv_tile(const kir_func *f, kir_ref attention, const kvjit_shape *s)
 {
 	int64_t dim_k = kir_type_of(f, kir_operand(f, attention, "q"))->dim[2];
+	bool few = f->sched.q_tile * (s->heads / s->kv_heads) <= GROUP_ROWS &&
+	           has_group_products(f, attention);
 
 	return (int)kpass_default_kv_tile(f, common_run(f, s), dim_k,
 	                                  kir_operand(f, attention, "v") ? s->dim_v : 0,
-	                                  f->sched.q_tile);
+	                                  few ? 1 : f->sched.q_tile);
 }
 
 /* Fewer items share what is brought of a cache; one alone reads tiles of a page. */
@@ -408,7 +433,6 @@ void kvjit_default_schedule(kir_func *f, const kir_problem *p)
 {
 	kir_ref n = kvjit_find_op(f, KIR_OP_attention);
 	kvjit_shape s;
-	int64_t dim_k;
 
 	if (f->level == KIR_A) {
 		default_index(f);
@@ -418,11 +442,9 @@ void kvjit_default_schedule(kir_func *f, const kir_problem *p)
 
 	if (f->level != KIR_A || !n || !kvjit_shape_of(f, &s))
 		return;
-	dim_k = kir_type_of(f, kir_operand(f, n, "q"))->dim[2];
 	default_tiles(f, p, &s);
 	if (!f->sched.q_tile)
-		f->sched.q_tile =
-		    s.sparse[0] ? 1 : default_q_tile(f, &s, dim_k, p ? p->qlen : 1);
+		f->sched.q_tile = s.sparse[0] ? 1 : default_q_tile(f, n, &s, p ? p->qlen : 1);
 	if (!f->sched.q_block && p && !is_given(p->has_knob, "q_block"))
 		f->sched.q_block = default_q_block(f, n, p, &s);
 	if (!f->sched.kv_tile && f->sched.q_block > 1 && kpass_has_tiles(f) &&
@@ -433,11 +455,12 @@ void kvjit_default_schedule(kir_func *f, const kir_problem *p)
 	if (!f->sched.kv_tile)
 		f->sched.kv_tile = default_kv_tile(f, n, &s);
 	if (!f->sched.split && p && !is_given(p->has_knob, "split") && param_type(f, "part"))
-		f->sched.split = default_split(p, &s, f->sched.q_tile);
+		f->sched.split = default_split(f, p, &s);
 	default_rescale(f, &s);
-	/* a cache that one tile of queries reads is read once, as for one query */
+	/* with tile registers lines are touched of a cache that is read once: by one tile of
+	 * queries, though it may have several */
 	if (p && !is_given(p->has_knob, "prefetch") && !f->sched.prefetch &&
-	    !f->target->lanes && p->qlen > 1 && p->qlen <= f->sched.q_tile)
+	    f->target->features & KIR_HAS_amx_tile && p->qlen > 1 && p->qlen <= f->sched.q_tile)
 		f->sched.prefetch = kpass_default_prefetch(f->target);
 }
 

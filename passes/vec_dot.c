@@ -34,10 +34,11 @@
 #include "vectorize.h"
 
 enum {
-	READ_MAX = 64, /* vectors of the right factor that one step reads          */
-	AGAIN_MAX = 4, /* times that a vector is brought into order                */
-	PAIRS_MIN = 3, /* rows of two steps side by side: fewer don't pay the zips */
-	PAIRS_MAX = 8, /* more don't fit in registers                              */
+	READ_MAX = 64,   /* vectors of the right factor that one step reads          */
+	LINE_CODES = 64, /* of 8 bits, that a table widens together                */
+	AGAIN_MAX = 4,   /* times that a vector is brought into order                */
+	PAIRS_MIN = 3,   /* rows of two steps side by side: fewer don't pay the zips */
+	PAIRS_MAX = 8,   /* more don't fit in registers                              */
 };
 
 typedef struct product {
@@ -405,7 +406,8 @@ static void all_columns(product *d)
  * that, but it is written and read, and while it is made no product runs: memory, and the ports
  * that multiply, wait. Up to four times is faster so, from DRAM and from the caches: on Zen 4
  * 0.75 to 0.95 of the time for 5 to 16 rows. What takes more than shifts and zips (codes of 4
- * bits and 8-bit floats that become f32) only one block of rows brings into order, twice.
+ * bits and 8-bit floats that become f32) only one block of rows brings into order, twice, and
+ * values of 8-bit floats that aren't a whole line (of groups of 32) once.
  *
  * Pairs of rows in a local are zipped by two shuffles a line: two blocks of 8 rows may do that
  * each, or of 16 rows by half a line, one shuffle for 16 products. */
@@ -419,6 +421,8 @@ static bool decodes_in_place(const product *d)
 		return d->rows <= 2 * rows;
 	if (d->b.unit == 1 && (is_float8(d) || d->b.unpack))
 		return rows == d->rows && parts <= 2;
+	if (is_float8(d) && !d->b.trans && d->b.cols < LINE_CODES)
+		return rows >= d->rows;
 	return (d->rows + rows - 1) / rows * parts <= AGAIN_MAX;
 }
 
@@ -429,7 +433,7 @@ static bool is_by_line(const product *d)
 	const kir_target *t = d->v->in->target;
 
 	return t->features & KIR_HAS_vbmi && t->vector_bits == 512 && is_float8(d) &&
-	       !d->b.trans && !d->b.local && d->b.unit == 2;
+	       !d->b.trans && !d->b.local && d->b.unit == 2 && d->b.cols >= LINE_CODES;
 }
 
 vec_left vec_left_words(vec *v, const vec_tile *t, int64_t unit)

@@ -296,12 +296,14 @@ static void count(const kt_model_of *m, const sizes *z, const kir_sched *s, part
 	work = passes * pieces;
 	each = work / m->threads;
 	p->balance = each > 0 ? ceil(each) / each : 1;
-	/* auto: of single queries, as passes/prefetch.c has it; where tile registers load what
-	 * is stored, 16 lines at a time, they are asked for early by themselves */
+	/* auto: as passes/prefetch.c has it; where tile registers load what is stored, 16 lines
+	 * at a time, they are asked for early by themselves */
+	bool fetch =
+	    q_tile <= 1 || !(m->target->features & KIR_HAS_amx_tile || m->target->lanes);
 	bool straight =
 	    in_tiles(m, z, s) && !widens(m, z, s, 0) && !widens(m, z, s, 1) && q_tile <= 1;
 
-	p->early = straight || (s->prefetch ? s->prefetch != KIR_prefetch_off : q_tile <= 1);
+	p->early = straight || (s->prefetch ? s->prefetch != KIR_prefetch_off : fetch);
 	p->seen =
 	    !m->cold || in_tiles(m, z, s) || !s->prefetch || s->prefetch == KIR_prefetch_both
 	        ? kt_seen

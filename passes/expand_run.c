@@ -3,7 +3,7 @@
  *
  *     for %h = 0 to heads {
  *       for %i = 0 to 16 step 4 {
- *         touch the rows number 16 %h + %i .. of the next run, as they lie in memory
+ *         touch the rows number 16 %h + %i .. of the run taken next, as they lie in memory
  *         %x = load %key[%t + %i, %h, 0] : <4 x D>
  *         scales and codes of %x (expand_write.c): codes to %stage[%i] }
  *       %c = load %stage : <16 x D>
@@ -108,9 +108,6 @@ void write_heads(const write_op *w, const write_side *s, kir_ref t, kir_ref page
 	kir_type_id s64 = kir_scalar(f->module, KIR_s64);
 	kir_ref zero = s64c(f, 0), run = s64c(f, WRITE_RUN), given = 0;
 	int64_t rows = rows_together(s);
-	int knob = f->sched.prefetch;
-	int64_t ahead = knob && knob != KIR_prefetch_both ? knob - 1 : 1;
-	kir_ref next = e2(f, KIR_OP_add, s64, t, s64c(f, ahead * WRITE_RUN));
 	kir_ref lh = kir_for(f, zero, s64c(f, w->heads), 1, false, NULL, 0), h = lh + 1;
 	kir_ref piece = e2(f, KIR_OP_mul, s64, h, run);
 
@@ -125,12 +122,12 @@ void write_heads(const write_op *w, const write_side *s, kir_ref t, kir_ref page
 
 	if (s->stage)
 		codes = (write_place){ s->stage, { zero, i, zero }, 0 };
-	kir_chose(f, KIR_KNOB_prefetch, ahead + 1);
-	if (ahead) {
+	kir_chose(f, KIR_KNOB_prefetch, w->ahead + 1);
+	if (w->ahead) {
 		kir_ref lp =
 		    kir_for(f, i, e2(f, KIR_OP_add, s64, i, s64c(f, rows)), 1, false, NULL, 0);
 
-		touch_piece(w, s, next, e2(f, KIR_OP_add, s64, piece, lp + 1));
+		touch_piece(w, s, w->next, e2(f, KIR_OP_add, s64, piece, lp + 1));
 		kir_for_end(f, lp, NULL, 0);
 	}
 	kir_ref x = load_rows(f, s, e2(f, KIR_OP_add, s64, t, i), h, rows);

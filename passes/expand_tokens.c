@@ -24,6 +24,8 @@
  */
 #include "expand_write.h"
 
+enum { NEAR = 1024 }; /* tokens that a walk looks ahead */
+
 /* Whether slot is to be written by this partition. */
 static kir_ref is_mine(const write_op *w, kir_ref slot)
 {
@@ -34,6 +36,27 @@ static kir_ref is_mine(const write_op *w, kir_ref slot)
 
 	return e2(f, KIR_OP_and, i1, e2(f, KIR_OP_ge, i1, slot, s64c(f, 0)),
 	          e2(f, KIR_OP_eq, i1, owner, w->part));
+}
+
+/* The first token of the run that this partition takes after the one from token t on; t where
+ * none is near. Pages that others own stand between: with pages of 16 tokens three runs of
+ * four, and touching the very next one brought lines that nobody here reads. */
+static kir_ref next_run(const write_op *w, kir_ref t)
+{
+	kir_func *f = w->f;
+	kir_type_id s64 = kir_scalar(f->module, KIR_s64), i1 = kir_scalar(f->module, KIR_i1);
+	int64_t near = 2 * w->parts * w->page < NEAR ? 2 * w->parts * w->page : NEAR;
+	kir_ref from = e2(f, KIR_OP_add, s64, t, s64c(f, w->ahead * WRITE_RUN));
+
+	if (w->parts == 1 || !w->ahead)
+		return from;
+	kir_ref end = e2(f, KIR_OP_min, s64, e2(f, KIR_OP_add, s64, from, s64c(f, near)), w->n);
+	kir_ref l = kir_for(f, from, end, WRITE_RUN, false, &t, 1), i = l + 1, found = l + 2;
+	kir_ref takes = e2(f, KIR_OP_and, i1, is_mine(w, load1(f, w->slots, 1, &i)),
+	                   e2(f, KIR_OP_eq, i1, found, t));
+
+	found = e3(f, KIR_OP_select, s64, takes, i, found);
+	return kir_for_end(f, l, &found, 1);
 }
 
 /* Token t of one side into its slot; codes into the stage's row `i` if it has one. */
@@ -125,6 +148,9 @@ static void write_together(const write_op *of, kir_ref t, kir_ref slot)
 
 	kir_chose(f, KIR_KNOB_stores, hint ? KIR_stores_streamed : KIR_stores_cached);
 
+	for (int k = 0; k < KIR_SIDES && !w->next; k++)
+		if (w->side[k].in && w->side[k].whole && !w->side[k].from)
+			w->next = next_run(w, t);
 	for (int k = 0; k < KIR_SIDES; k++) {
 		const write_side *s = &w->side[k];
 
@@ -289,12 +315,14 @@ void write_tokens(write_op *w)
 {
 	int64_t together = w->put_group ? w->side[0].side->tokens : 0;
 	kir_func *f = w->f;
+	int knob = f->sched.prefetch;
 	kir_ref lp;
 
 	w->page = kir_type_of(f, w->side[0].codes)->dim[2];
 	w->heads = kir_type_of(f, w->side[0].codes)->dim[1];
 	w->parts = f->sched.parts ? f->sched.parts : 4;
 	kir_chose(f, KIR_KNOB_parts, w->parts);
+	w->ahead = knob && knob != KIR_prefetch_both ? knob - 1 : 1;
 	lp = kir_for(f, s64c(f, 0), s64c(f, w->parts), 1, true, NULL, 0);
 	w->part = lp + 1;
 	for (int i = 0; i < KIR_SIDES && w->page % WRITE_RUN == 0; i++)

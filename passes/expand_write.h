@@ -73,7 +73,9 @@ struct write_op {
 	void (*put_group)(const write_op *w, kir_ref t, kir_ref slot);
 	bool staged;                /* from_stage holds the run that put() takes from  */
 	int64_t page, heads, parts; /* set by write_tokens                            */
+	int64_t ahead;              /* runs whose rows are touched early, as well     */
 	kir_ref part;               /* the partition whose pages are taken            */
+	kir_ref next;               /* first token of the run it takes next           */
 };
 
 /* put_run of rows (expand_run.c), and whether a side's may be taken so. */

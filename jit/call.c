@@ -2,8 +2,9 @@
 /* call.c -- an array of typed arguments into the entry's registers.
  *
  * Everything is checked before anything runs; a failure names the parameter and what it
- * takes. Nothing here allocates or locks: cells and registers are arrays on the stack. (The
- * interpreter, interpret.c, and devices, launch.c, do both.)
+ * takes. Nothing here allocates or locks: cells and pointers are arrays on the stack, the
+ * libffi signature was made with the kernel. (The interpreter, interpret.c, and devices,
+ * launch.c, do both.)
  */
 #include "frame.h"
 #include "record.h"
@@ -633,16 +634,24 @@ static kvjit_status fill(kvjit_frame *f)
 /* -- running ------------------------------------------------------------------------ */
 
 typedef struct phase_run {
-	void (*entry)(void);
-	const kvjit_registers *given;
+	const kvjit_frame *f;
 	int64_t phase;
 } phase_run;
 
 static void run_range(int64_t begin, int64_t end, void *ctx)
 {
 	const phase_run *r = ctx;
+	const kvjit_kernel *k = r->f->k;
+	int64_t phase = r->phase;
+	void *value[KVJIT_MAX_CELLS];
+	unsigned n = k->ncell - 3;
 
-	kvjit_enter(r->entry, r->given, (const int64_t[3]){ r->phase, begin, end });
+	for (unsigned i = 0; i < n; i++)
+		value[i] = (void *)&r->f->cell[i];
+	value[n] = &phase;
+	value[n + 1] = &begin;
+	value[n + 2] = &end;
+	ffi_call((ffi_cif *)&k->cif, k->entry, NULL, value);
 }
 
 int64_t kvjit_phase_count(const kvjit_frame *f, const kvjit_phase *p)
@@ -658,13 +667,10 @@ int64_t kvjit_phase_count(const kvjit_frame *f, const kvjit_phase *p)
 static void run_phases(const kvjit_frame *f)
 {
 	const kvjit_kernel *k = f->k;
-	kvjit_registers given;
-	_Static_assert(KVJIT_MAX_CELLS + 3 <= KVJIT_MAX_STACK, "places for all arguments");
 
-	kvjit_put(&given, f->cell, k->kind, k->ncell);
 	for (int i = 0; i < k->nphase; i++) {
 		int64_t n = kvjit_phase_count(f, &k->phase[i]);
-		phase_run r = { k->entry, &given, i };
+		phase_run r = { f, i };
 
 		if (n == 1)
 			run_range(0, 1, &r);

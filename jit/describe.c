@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* describe.c -- from a function's parameters to what callers see and calls need: types,
- * default strides, phases and the signature of backends/backend.h. Made once, in
+ * default strides, phases and the libffi signature of backends/backend.h. Made once, in
  * kvjit_compile, so that a call only reads.
  */
 #include "jit.h"
@@ -215,12 +215,13 @@ static bool describe_param(kvjit_kernel *k, const kir_func *f, unsigned i,
 		if (!describe_buffer(f, in, known[s->cache] ? &layout[s->cache] : NULL, p, s,
 		                     d))
 			return false;
-		for (unsigned j = 0; j <= in->nstride; j++)
-			k->kind[k->ncell++] = KVJIT_CELL_word;
+		k->types[k->ncell++] = &ffi_type_pointer;
+		for (unsigned j = 0; j < in->nstride; j++)
+			k->types[k->ncell++] = &ffi_type_sint64;
 	} else {
-		k->kind[k->ncell++] = t->elem == KIR_s32   ? KVJIT_CELL_half
-		                      : t->elem == KIR_s64 ? KVJIT_CELL_word
-		                                           : KVJIT_CELL_real;
+		k->types[k->ncell++] = t->elem == KIR_s32   ? &ffi_type_sint32
+		                       : t->elem == KIR_s64 ? &ffi_type_sint64
+		                                            : &ffi_type_float;
 	}
 	return true;
 }
@@ -346,6 +347,8 @@ static bool describe_params(kvjit_kernel *k, const kir_func *f, const kir_func *
 	for (unsigned i = 0; i < f->nparam; i++)
 		if (!describe_param(k, f, i, layout, known, d))
 			return false;
+	for (int i = 0; i < 3; i++)
+		k->types[k->ncell++] = &ffi_type_sint64;
 	return true;
 }
 
@@ -463,6 +466,11 @@ bool kvjit_describe(kvjit_kernel *k, const kir_func *f, const kir_func *ir, kir_
 	if (!describe_params(k, f, ir, d) ||
 	    (f->level != KIR_A && !k->nphase && !find_phases(k, f, d)))
 		return false;
+	if (ffi_prep_cif(&k->cif, FFI_DEFAULT_ABI, k->ncell, &ffi_type_void, k->types) !=
+	    FFI_OK) {
+		kir_error(d, 0, 0, "libffi refuses the signature of @%s", f->name);
+		return false;
+	}
 	find_slots(k, ir);
 	find_indexer(k, ir);
 	kvjit_find_operands(k, ir);

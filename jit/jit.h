@@ -12,8 +12,8 @@
 #include "../backends/device.h"
 #include "../ir/problem.h"
 #include "../tune/key.h"
-#include "enter.h"
 
+#include <ffi.h>
 #include <pthread.h>
 #include <stdatomic.h>
 
@@ -126,9 +126,17 @@ void kvjit_emit(const char *text, void *kv);
 /* -- kernels --------------------------------------------------------------------- */
 
 #define KVJIT_MAX_PARAMS   48
-#define KVJIT_MAX_CELLS    (KVJIT_MAX_PARAMS * 5)
+#define KVJIT_MAX_CELLS    (KVJIT_MAX_PARAMS * 5 + 3)
 #define KVJIT_MAX_PHASES   8
 #define KVJIT_MAX_VARIANTS 16
+
+/* An argument of the entry, as libffi wants it. */
+typedef union kvjit_cell {
+	void *p;
+	int64_t i;
+	int32_t w;
+	float f;
+} kvjit_cell;
 
 /* The element that each dtype of the API is: its name and size are that row of elems.def. */
 enum { KVJIT_NDTYPE = KVJIT_E8M0 + 1 };
@@ -253,8 +261,9 @@ struct kvjit_kernel {
 	void (*entry)(void);   /* NULL: the interpreter runs `run`, or a device the module */
 	kvjit_device *device;  /* NULL: none */
 	kbe_module *module_on; /* the device's */
-	uint8_t kind[KVJIT_MAX_CELLS]; /* kvjit_cell_kind of the entry's arguments */
-	unsigned ncell;                /* all but the last three, a phase and its range */
+	ffi_cif cif;
+	ffi_type *types[KVJIT_MAX_CELLS];
+	unsigned ncell;
 	int backend_index;
 	const kbe_backend *backend; /* NULL: ref, or not loaded yet */
 	const char *backend_name;

@@ -73,7 +73,7 @@ static kvjit_status launch(const kvjit_frame *f, kbe_queue *queue)
 	const void *value[KVJIT_MAX_CELLS];
 	uint8_t bytes[KVJIT_MAX_CELLS];
 	int64_t count[KVJIT_MAX_PHASES];
-	kbe_launch l = { value, bytes, k->ncell, count, (unsigned)k->nphase };
+	kbe_launch l = { value, bytes, k->ncell - 3, count, (unsigned)k->nphase };
 	kvjit_status s = check_places(f);
 	kbe_fault fault;
 
@@ -81,7 +81,7 @@ static kvjit_status launch(const kvjit_frame *f, kbe_queue *queue)
 		return s;
 	for (unsigned i = 0; i < l.nvalue; i++) {
 		value[i] = &f->cell[i];
-		bytes[i] = k->kind[i] == KVJIT_CELL_word ? 8 : 4;
+		bytes[i] = (uint8_t)k->types[i]->size;
 	}
 	for (int i = 0; i < k->nphase; i++)
 		count[i] = kvjit_phase_count(f, &k->phase[i]);

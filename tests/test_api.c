@@ -6,7 +6,6 @@
 #include "support_api.h"
 
 #include <pthread.h>
-#include <malloc.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -713,29 +712,6 @@ static void test_threads(void **state)
 
 /* -- memory -------------------------------------------------------------------------- */
 
-/* Of what its passes made a kernel keeps nothing: 4 MB for this one. */
-static void test_kernel_memory(void **state)
-{
-	kvjit *kv = open_code();
-	kvjit_compile_options fresh = { .size = sizeof(fresh), .flags = KVJIT_FRESH };
-	kvjit_kernel *k = NULL;
-	size_t before;
-	char *text;
-
-	(void)state;
-	kvjit_release(compile(kv, attn_problem, NULL)); /* what the backend keeps for itself */
-	before = mallinfo2().uordblks;
-	assert_int_equal(kvjit_compile(kv, attn_problem, &fresh, &k), KVJIT_OK);
-	print_message("%zu KB\n", (mallinfo2().uordblks - before) / 1000);
-	assert_true(mallinfo2().uordblks < before + 500 * 1000);
-	text = kvjit_kernel_text(k, "vector"); /* is made again */
-	assert_non_null(text);
-	assert_non_null(strstr(text, "level=V"));
-	free(text);
-	kvjit_release(k);
-	kvjit_close(kv);
-}
-
 static void test_wx(void **state)
 {
 	kvjit *kv = open_code();
@@ -799,7 +775,6 @@ int main(void)
 		cmocka_unit_test(test_call_cost),
 		cmocka_unit_test(test_executor),
 		cmocka_unit_test(test_threads),
-		cmocka_unit_test(test_kernel_memory),
 		cmocka_unit_test(test_wx),
 		cmocka_unit_test(test_alloc),
 	};

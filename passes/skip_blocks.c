@@ -216,7 +216,7 @@ static range compute(skip *s, kir_ref n)
 		return (range){ fetch(s, n), fetch(s, n) };
 	switch (d->op) {
 	case KIR_OP_iota:
-		if (kir_is_float((kir_elem)t->elem))
+		if (kir_is_float((kir_elem)t->elem) || kir_attr_of(s->in, n, KIR_ATTR_axis) < 0)
 			return (range){ 0, 0 };
 		return (range){ kir_const_i(s->out, (kir_elem)t->elem, 0),
 			        kir_const_i(s->out, (kir_elem)t->elem,

@@ -32,7 +32,7 @@ static bool is_integer(const kir_func *f, kir_ref n)
 static double magnitude(const kir_func *f, kir_ref n, const double *most)
 {
 	double top = top_of(f, n), x = most[kir_src(f, n, 0)], y = most[kir_src(f, n, 1)];
-	int64_t k;
+	int64_t k, axis = kir_attr_of(f, n, KIR_ATTR_axis);
 
 	if (kir_is_const(f, n, &k))
 		return fabs((double)k);
@@ -51,8 +51,7 @@ static double magnitude(const kir_func *f, kir_ref n, const double *most)
 	case KIR_OP_shr:
 	case KIR_OP_splat:
 	case KIR_OP_spread: return x;
-	case KIR_OP_iota:
-		return (double)kir_type_of(f, n)->dim[kir_attr_of(f, n, KIR_ATTR_axis)];
+	case KIR_OP_iota: return axis < 0 ? top : (double)kir_type_of(f, n)->dim[axis];
 	case KIR_OP_param: return POSITIONS;
 	case KIR_OP_arg: return is_op(f, n - 1, KIR_OP_for) ? POSITIONS : top;
 	default: return top;

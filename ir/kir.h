@@ -223,6 +223,9 @@ typedef struct kir_target {
 extern const kir_target kir_targets[];
 extern const unsigned kir_ntargets;
 const kir_target *kir_target_find(const char *name); /* NULL if unknown */
+/* What auto of knob prefetch stands for, where a cache is read. Here because passes/prefetch.c
+ * does it and tune/model.c, which knows no pass, counts with it. */
+int kir_auto_prefetch(const kir_target *t, int64_t q_tile);
 /* Bytes of a second-level cache that blocks of `block` bytes can be in, `stride` apart or any
  * multiple of it: they meet modulo a way. */
 int64_t kir_cache_room(int64_t cache, int64_t block, int64_t stride);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* sched.c -- schedules as text: "kv_tile=64 qk=bf16 ...", every knob by name. */
+/* sched.c -- schedules as text: "kv_tile=64 qk=bf16 ...", every knob by name; and what auto
+ * stands for where passes and the tuner's model must agree. */
 #include "kir.h"
 
 #include <stdio.h>
@@ -162,4 +163,17 @@ void kir_sched_print(const kir_sched *s, kir_text *out)
 		kir_text_add(out, "%s%s=", i ? " " : "", kir_knobs[i].name);
 		print_value(&kir_knobs[i], *kir_sched_knob(&copy, i), out);
 	}
+}
+
+/* Decode (q_tile at most 1) reads every line once, from memory. Of several tiles of queries the
+ * first brings a head's keys and values and the others find them in the level that holds them,
+ * which for 4096 keys and more isn't L2: touching lines gains vectors up to a tenth with 32 to
+ * 512 queries over 4096 or 8192 keys and costs nothing of 1024 over 1024 (Zen 4). With tile
+ * registers two ahead gave decode nothing and many queries weren't measured; on a GPU nothing
+ * was. */
+int kir_auto_prefetch(const kir_target *t, int64_t q_tile)
+{
+	if (!t->lanes && !(t->features & KIR_HAS_amx_tile))
+		return KIR_prefetch_both;
+	return q_tile <= 1 ? KIR_prefetch_one : KIR_prefetch_off;
 }

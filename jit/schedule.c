@@ -461,7 +461,7 @@ void kvjit_default_schedule(kir_func *f, const kir_problem *p)
 	 * queries, though it may have several */
 	if (p && !is_given(p->has_knob, "prefetch") && !f->sched.prefetch &&
 	    f->target->features & KIR_HAS_amx_tile && p->qlen > 1 && p->qlen <= f->sched.q_tile)
-		f->sched.prefetch = kpass_default_prefetch(f->target);
+		f->sched.prefetch = kir_auto_prefetch(f->target, 1);
 }
 
 bool kvjit_smaller_tile(kir_func *f, const bool *given)

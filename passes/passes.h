@@ -65,9 +65,6 @@ int64_t kpass_default_kv_tile(const kir_func *f, int64_t run, int64_t dim_k, int
  * that share it (knob q_block), though products could take them as the bytes that they are. */
 bool kpass_values_in_bf16(const kir_func *f, kir_ref n);
 
-/* Knob prefetch where every line of a cache is read once and nobody chose. */
-int kpass_default_prefetch(const kir_target *t);
-
 /* What the order of attention's loops goes by. */
 typedef struct kpass_order {
 	int64_t ctx;   /* keys of a sequence; 0: not known                          */

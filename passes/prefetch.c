@@ -34,13 +34,10 @@
  * The processor follows a run by itself, but asked for it takes 0.88 of the time on Zen 5 (e4m3
  * weights from DRAM, 1 row), and a little less into L2 than into L1; 0.69 on an Emerald Rapids.
  *
- * auto: both (with tile registers, where it gave nothing, or on a GPU, where it wasn't
- * measured: one) for functions with knob q_tile at most 1 (decode: every line is read once),
- * off for others. Default schedules ask for the same where hints say that one tile has all
- * queries (jit/schedule.c): 0.43 of the time for 2 queries of 4 heads on Zen 4, bf16 from DRAM,
- * 0.75 for 4 and 0.80 for 8. Tile registers that load bf16 in runs of 64 KiB can do without at
- * times, and then take 1.6 times as long at others, on one Xeon in one hour; from L2 asking
- * costs them a third.
+ * auto: kir_auto_prefetch. Default schedules for tile registers ask for one where hints say
+ * that one tile has all queries (jit/schedule.c). Tile registers that load bf16 in runs of 64
+ * KiB can do without at times, and then take 1.6 times as long at others, on one Xeon in one
+ * hour; from L2 asking costs them a third.
  *
  * Requires level V. Keeps everything; table entries are only read where the loop would.
  */
@@ -189,27 +186,6 @@ static bool ahead_of(ahead *a, kir_ref loop)
 	return prefetch_walks_table(a, loop);
 }
 
-static bool has_vectors_only(const kir_target *t)
-{
-	return !t->lanes && !(t->features & KIR_HAS_amx_tile);
-}
-
-int kpass_default_prefetch(const kir_target *t)
-{
-	return has_vectors_only(t) ? KIR_prefetch_both : KIR_prefetch_one;
-}
-
-/* Tiles of queries read a head's keys and values one after the other: the first brings them
- * from memory, the others from the level that holds them, which for 4096 keys and more isn't
- * L2. Touching their lines gains vectors up to a tenth with 32 to 512 queries over 4096 or 8192
- * keys and costs nothing of 1024 over 1024 (Zen 4). With tile registers it wasn't measured. */
-static int default_of(const kir_func *f)
-{
-	bool all = f->sched.q_tile <= 1 || has_vectors_only(f->target);
-
-	return all ? kpass_default_prefetch(f->target) : KIR_prefetch_off;
-}
-
 kpass_result kpass_prefetch(const kir_func *in, kir_func *out, kir_diag *why)
 {
 	ahead a = { .in = in, .out = out, .map = kir_map_new(out, in) };
@@ -218,7 +194,7 @@ kpass_result kpass_prefetch(const kir_func *in, kir_func *out, kir_diag *why)
 
 	(void)why;
 	if (!knob)
-		knob = default_of(in);
+		knob = kir_auto_prefetch(in->target, in->sched.q_tile);
 	a.both = knob == KIR_prefetch_both;
 	a.asked = a.both ? 1 : knob - 1;
 	for (int i = 0; i < 2; i++)

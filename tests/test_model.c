@@ -319,6 +319,27 @@ static void few_rows_widen_weights_once(void **state)
 	faster(E4M3 "16", &warm, "m_tile=16", "m_tile=4");
 }
 
+/* The model counts with what auto of knob prefetch becomes, not with a word of its own. */
+static void auto_is_what_it_stands_for(void **state)
+{
+	static const machine tiles = { "amx", 1, true };
+	static const struct {
+		const machine *m;
+		const char *with, *said; /* of a product in vectors */
+	} row[] = {
+		{ &cold, "qk=f32 pv=f32 q_tile=1", "qk=f32 pv=f32 q_tile=1 prefetch=both" },
+		{ &cold, "qk=f32 pv=f32 q_tile=4", "qk=f32 pv=f32 q_tile=4 prefetch=both" },
+		{ &tiles, "qk=f32 pv=f32 q_tile=1", "qk=f32 pv=f32 q_tile=1 prefetch=one" },
+		{ &tiles, "qk=f32 pv=f32 q_tile=4", "qk=f32 pv=f32 q_tile=4 prefetch=off" },
+	};
+
+	(void)state;
+	for (unsigned i = 0; i < sizeof row / sizeof *row; i++)
+		if (time_of(decode, row[i].m, row[i].with) !=
+		    time_of(decode, row[i].m, row[i].said))
+			fail_msg("%s: %s isn't %s", row[i].m->target, row[i].with, row[i].said);
+}
+
 static void what_cant_be_is_infinite(void **state)
 {
 	(void)state;
@@ -341,6 +362,7 @@ int main(void)
 		cmocka_unit_test(halves_of_bytes_are_factors),
 		cmocka_unit_test(products_share_what_is_widened),
 		cmocka_unit_test(few_rows_widen_weights_once),
+		cmocka_unit_test(auto_is_what_it_stands_for),
 		cmocka_unit_test(what_cant_be_is_infinite),
 	};
 

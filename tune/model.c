@@ -255,6 +255,21 @@ static double keys_of(const kt_model_of *m, const sizes *z, double q_tile, doubl
 	return sum / seen;
 }
 
+/* Whether lines are asked for before they are needed, and how well. True: tile registers load
+ * what is stored, 16 lines at a time, which are asked for early by themselves. */
+static bool count_early(const kt_model_of *m, const sizes *z, const kir_sched *s, double q_tile,
+                        parts *p)
+{
+	int fetch = s->prefetch ? s->prefetch : kir_auto_prefetch(m->target, (int64_t)q_tile);
+	bool straight =
+	    in_tiles(m, z, s) && !widens(m, z, s, 0) && !widens(m, z, s, 1) && q_tile <= 1;
+
+	p->early = straight || fetch != KIR_prefetch_off;
+	p->seen = !m->cold || in_tiles(m, z, s) || fetch == KIR_prefetch_both ? kt_seen
+	                                                                      : kt_seen_once;
+	return straight;
+}
+
 static void count(const kt_model_of *m, const sizes *z, const kir_sched *s, parts *p)
 {
 	double lanes = m->target->vector_bits / 32.0;
@@ -269,6 +284,7 @@ static void count(const kt_model_of *m, const sizes *z, const kir_sched *s, part
 	double pieces = s->split ? ceil((double)z->ctx / s->split) : 1, local = 0, bytes = 0;
 	double work, each, sums = rows * (double)z->dim[1] * 4;
 	bool lazy = s->rescale ? s->rescale == KIR_rescale_lazy : q_tile > 1 || sums >= 16384;
+	bool straight;
 
 	for (int side = 0; side < 2; side++) {
 		double vectors = tokens * (double)z->dim[side] / lanes;
@@ -296,18 +312,7 @@ static void count(const kt_model_of *m, const sizes *z, const kir_sched *s, part
 	work = passes * pieces;
 	each = work / m->threads;
 	p->balance = each > 0 ? ceil(each) / each : 1;
-	/* auto: as passes/prefetch.c has it; where tile registers load what is stored, 16 lines
-	 * at a time, they are asked for early by themselves */
-	bool fetch =
-	    q_tile <= 1 || !(m->target->features & KIR_HAS_amx_tile || m->target->lanes);
-	bool straight =
-	    in_tiles(m, z, s) && !widens(m, z, s, 0) && !widens(m, z, s, 1) && q_tile <= 1;
-
-	p->early = straight || (s->prefetch ? s->prefetch != KIR_prefetch_off : fetch);
-	p->seen =
-	    !m->cold || in_tiles(m, z, s) || !s->prefetch || s->prefetch == KIR_prefetch_both
-	        ? kt_seen
-	        : kt_seen_once;
+	straight = count_early(m, z, s, q_tile, p);
 	memory_time(m, z, (double)(z->batch * z->kv_heads * z->ctx) * bytes, tokens * bytes, p);
 	/* sums that L1 has no room for beside a tile come from L2 and go back there */
 	if (local + sums > m->target->l1_bytes)

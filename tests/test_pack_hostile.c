@@ -298,7 +298,6 @@ static void ask_all(const char *name)
 		}
 		free(list);
 	}
-	kt_pack_each_schedule(p, any_schedule, &sum);
 	kt_pack_each_code(p, any_code, &sum);
 	kt_pack_verify(p, why, sizeof(why), NULL);
 	kt_pack_close(p);

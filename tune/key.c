@@ -189,14 +189,6 @@ void kt_code_key_of(const kt_key *program, const kt_code_of *c, kt_key *out)
 	end(&k, out);
 }
 
-void kt_code_key(const kt_code_of *c, kt_key *out)
-{
-	kt_key program;
-
-	kt_program_key(c->f, &program);
-	kt_code_key_of(&program, c, out);
-}
-
 void kt_native_key(const kt_key *code, const char *device, kt_key *out)
 {
 	keyer k;

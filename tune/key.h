@@ -41,8 +41,7 @@ typedef struct kt_code_of {
 } kt_code_of;
 
 void kt_program_key(const kir_func *f, kt_key *out);
-void kt_code_key(const kt_code_of *c, kt_key *out);
-/* The same where the program's key is known already; the function isn't printed again. */
+/* program: kt_program_key of c->f, which costs a print of it. */
 void kt_code_key_of(const kt_key *program, const kt_code_of *c, kt_key *out);
 /* Of the native code made of the SPIR-V under `code`, for the row of that name of targets.def.
  */

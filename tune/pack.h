@@ -77,7 +77,6 @@ bool kt_pack_signature(kt_pack *p, const kt_secret *key, char *out, size_t len);
 kt_reason kt_pack_code(kt_pack *p, const kt_key *key, kt_code *out);
 unsigned kt_pack_schedules(kt_pack *p, const kt_key *program, const kt_key *machine,
                            kt_schedule **out);
-bool kt_pack_each_schedule(kt_pack *p, bool (*fn)(const kt_schedule *r, void *ctx), void *ctx);
 /* Of an untrusted pack without bytes: NULL and size 0. Revoked code is left out. */
 bool kt_pack_each_code(kt_pack *p, bool (*fn)(const kt_code *r, void *ctx), void *ctx);
 /* Hashes everything, and checks the file's signature if its key is trusted; none, or the first

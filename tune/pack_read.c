@@ -184,29 +184,10 @@ kt_reason kt_each_row(const kt_pack *p, bool (*fn)(const kt_row *r, void *ctx), 
 
 typedef struct walk {
 	const kt_pack *p;
-	bool (*schedule)(const kt_schedule *r, void *ctx);
 	bool (*code)(const kt_code *r, void *ctx);
 	void *ctx;
 	bool whole;
 } walk;
-
-static bool walk_schedule(const kt_row *row, void *ctx)
-{
-	walk *w = ctx;
-	kt_schedule r;
-	kt_reason bad;
-
-	if (row->type != KT_ENTRY_SCHEDULE)
-		return true;
-	if ((bad = kt_load_schedule(w->p, row, &r))) {
-		kt_say(&w->p->log, bad, w->p->path, "a schedule");
-		w->whole = false;
-		return true;
-	}
-	bool more = w->schedule(&r, w->ctx);
-	kt_schedule_free(&r);
-	return more;
-}
 
 static bool walk_code(const kt_row *row, void *ctx)
 {
@@ -229,13 +210,6 @@ static bool walk_code(const kt_row *row, void *ctx)
 	bool more = w->code(&r, w->ctx);
 	kt_code_free(&r);
 	return more;
-}
-
-bool kt_pack_each_schedule(kt_pack *p, bool (*fn)(const kt_schedule *r, void *ctx), void *ctx)
-{
-	walk w = { .p = p, .schedule = fn, .ctx = ctx, .whole = true };
-
-	return !kt_each_row(p, walk_schedule, &w) && w.whole;
 }
 
 bool kt_pack_each_code(kt_pack *p, bool (*fn)(const kt_code *r, void *ctx), void *ctx)

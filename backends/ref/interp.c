@@ -112,7 +112,11 @@ static bool run_if(kref_state *r, kir_ref n, kir_ref *next)
 /* One op without regions; regions are kref_exec's. */
 static bool plain_op(kref_state *r, kir_ref n)
 {
-	switch (r->f->node[n].op) {
+	kir_op op = (kir_op)r->f->node[n].op;
+
+	if (kir_is_amx(op))
+		return kref_amx(r, n);
+	switch (op) {
 	case KIR_OP_param:
 	case KIR_OP_arg:
 	case KIR_OP_res:
@@ -162,15 +166,6 @@ static bool plain_op(kref_state *r, kir_ref n)
 	case KIR_OP_xe_pack:
 	case KIR_OP_xe_zip:
 	case KIR_OP_xe_part: return kref_xe(r, n);
-	case KIR_OP_amx_tile:
-	case KIR_OP_amx_zero:
-	case KIR_OP_amx_load:
-	case KIR_OP_amx_store:
-	case KIR_OP_amx_dpbf16ps:
-	case KIR_OP_amx_dpbssd:
-	case KIR_OP_amx_dpbsud:
-	case KIR_OP_amx_dpbusd:
-	case KIR_OP_amx_dpbuud: return kref_amx(r, n);
 	case KIR_OP_cache_write: return kref_cache_write(r, n);
 	case KIR_OP_quantize: return kref_quantize(r, n);
 	case KIR_OP_gemm: return kref_gemm(r, n);

@@ -11,7 +11,7 @@
  *
  * From one declaration come the writer, the reader, the oracle and the page size. Nothing
  * else in kvjit knows a format by name; the built-in names are texts, composed by
- * kir_format_builtin(). docs/formats.md is the grammar with examples.
+ * format_builtin.c. docs/formats.md is the grammar with examples.
  */
 #ifndef KVJIT_KIR_FORMAT_H
 #define KVJIT_KIR_FORMAT_H

@@ -44,14 +44,6 @@ kir_func *kir_func_like(const kir_func *f, kir_level level)
 	return g;
 }
 
-kir_func *kir_func_find(const kir_module *m, const char *name)
-{
-	for (unsigned i = m->nfunc; i-- > 0;)
-		if (!strcmp(m->func[i]->name, name))
-			return m->func[i];
-	return NULL;
-}
-
 /* -- nodes -- */
 
 static kir_ref append(kir_func *f, kir_op op, kir_type_id type)

@@ -226,6 +226,9 @@ const kir_target *kir_target_find(const char *name); /* NULL if unknown */
 /* What auto of knob prefetch stands for, where a cache is read. Here because passes/prefetch.c
  * does it and tune/model.c, which knows no pass, counts with it. */
 int kir_auto_prefetch(const kir_target *t, int64_t q_tile);
+/* The same of knob rescale, which default schedules choose; sums: bytes of one query's, of all
+ * heads of a group. */
+int kir_auto_rescale(const kir_target *t, int64_t q_tile, int64_t sums);
 /* Bytes of a second-level cache that blocks of `block` bytes can be in, `stride` apart or any
  * multiple of it: they meet modulo a way. */
 int64_t kir_cache_room(int64_t cache, int64_t block, int64_t stride);
@@ -325,7 +328,6 @@ kir_func *kir_func_new(kir_module *m, const char *name, kir_level level);
 /* An empty function with the same name, target, schedule and parameters; its param nodes
  * have the same numbers as the old one's. The module doesn't list it. */
 kir_func *kir_func_like(const kir_func *f, kir_level level);
-kir_func *kir_func_find(const kir_module *m, const char *name); /* the latest so named */
 
 /* -- text --------------------------------------------------------------------- */
 
@@ -413,7 +415,7 @@ kir_ref kir_emit(kir_func *f, kir_op op, kir_type_id type, const kir_ref *src, u
 kir_ref kir_const_f(kir_func *f, kir_elem e, double x);
 kir_ref kir_const_i(kir_func *f, kir_elem e, int64_t x);
 /* for: opens the loop and emits its args. The loop variable is arg 0 = loop + 1, carried
- * value i is loop + 2 + i. Close with kir_end, which emits the yield and the results and
+ * value i is loop + 2 + i. Close with kir_for_end, which emits the yield and the results and
  * returns the first result (the others follow it). par: attribute index 1. */
 kir_ref kir_for(kir_func *f, kir_ref lo, kir_ref hi, int64_t step, bool par,
                 const kir_ref *init, unsigned ncarry);

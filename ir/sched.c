@@ -177,3 +177,15 @@ int kir_auto_prefetch(const kir_target *t, int64_t q_tile)
 		return KIR_prefetch_both;
 	return q_tile <= 1 ? KIR_prefetch_one : KIR_prefetch_off;
 }
+
+/* Sums of several queries, or of one query's many heads over long values, lie in memory and are
+ * no small part of L1: scaling them at every tile of keys costs more than asking whether it is
+ * needed. On GPUs they are registers; where these have products asking takes fewer instructions
+ * (docs/xpu.md), also of one query. The bounds of both are one (docs/accuracy.md). */
+int kir_auto_rescale(const kir_target *t, int64_t q_tile, int64_t sums)
+{
+	enum { LARGE = 16 << 10 }; /* a third of L1 at most */
+	bool lazy = t->lanes ? t->features & KIR_HAS_xmx : q_tile > 1 || sums >= LARGE;
+
+	return lazy ? KIR_rescale_lazy : KIR_rescale_always;
+}

@@ -136,8 +136,6 @@ bool kvjit_layout_of(const kir_func *f, int cache, kir_layout *out)
 
 enum { ROWS = 64, TILE_ROWS = 32, GROUP_ROWS = 8, SPLIT = 2048, BUSY = 64 };
 
-enum { LARGE_SUMS = 16 << 10 }; /* bytes: a third of L1 at most */
-
 static bool is_given(const bool *given, const char *name)
 {
 	for (unsigned i = 0; i < kir_nknobs; i++)
@@ -317,17 +315,12 @@ static void default_chunks(kir_func *f, const kir_problem *p)
 		f->sched.m_chunk = (int)kpass_default_m_chunk(f, n, batch * qlen);
 }
 
-/* Sums of several queries, or of one query's many heads over long values, lie in memory and are
- * no small part of L1: scaling them at every tile of keys costs more than asking whether it is
- * needed. On GPUs they are registers; where these have products asking takes fewer instructions
- * (docs/xpu.md), also of one query. The bounds of both are one (docs/accuracy.md). */
 static void default_rescale(kir_func *f, const kvjit_shape *s)
 {
-	bool large = s->heads / s->kv_heads * s->dim_v * 4 >= LARGE_SUMS;
-	bool lazy =
-	    f->target->lanes ? f->target->features & KIR_HAS_xmx : f->sched.q_tile > 1 || large;
+	int64_t sums = s->heads / s->kv_heads * s->dim_v * 4;
 
-	if (!f->sched.rescale && lazy)
+	if (!f->sched.rescale &&
+	    kir_auto_rescale(f->target, f->sched.q_tile, sums) == KIR_rescale_lazy)
 		f->sched.rescale = KIR_rescale_lazy;
 }
 

@@ -156,7 +156,7 @@ static split split_scale(kir_func *f, kir_ref x, int count, bool weights)
 	kir_ref a = e1x(f, weights ? KIR_OP_reduce_max : KIR_OP_reduce_amax, rt, x, 1);
 	split s = { .x = x, .weights = weights, .d = { .rows = rows, .count = count } };
 
-	a = e2(f, KIR_OP_max, rt, a, f32c(f, 0x1p-100));
+	a = e2(f, KIR_OP_max, rt, a, least_scale(f));
 	s.d.scale = e2(f, KIR_OP_div, rt, a, f32c(f, top));
 	if (!weights) /* digits can't be NaN: their scale is, if the row holds one */
 		s.d.scale = e2(f, KIR_OP_add, rt, s.d.scale, nan_of_row(f, x, rt));
@@ -369,7 +369,7 @@ static kir_ref row_power(kir_func *f, kir_ref x)
 	kir_type_id it = kir_with_elem(f->module, rt, KIR_s32);
 	kir_ref a = e1x(f, KIR_OP_reduce_amax, rt, x, 1);
 
-	a = e1(f, KIR_OP_bitcast, it, e2(f, KIR_OP_max, rt, a, f32c(f, 0x1p-100)));
+	a = e1(f, KIR_OP_bitcast, it, e2(f, KIR_OP_max, rt, a, least_scale(f)));
 	a = e2(f, KIR_OP_and, it, a, kir_const_i(f, KIR_s32, 0x7f800000));
 	return e1(f, KIR_OP_bitcast, rt, a);
 }
@@ -418,7 +418,7 @@ static kir_ref f16_weights(kir_func *f, kir_ref w, kir_ref scale, kir_ref v, kir
 		return kir_emit(f, KIR_OP_dot, t, src, acc ? 3 : 2, NULL);
 	}
 	s = e1x(f, KIR_OP_reduce_max, f32, scale, 0);
-	s = e2(f, KIR_OP_max, f32, s, f32c(f, 0x1p-100));
+	s = e2(f, KIR_OP_max, f32, s, least_scale(f));
 	scale = e2(f, KIR_OP_mul, f->node[scale].type, scale, reciprocal(f, s));
 	src[0] = narrow(f, e2x(f, KIR_OP_mul, wt, w, scale, 1), KIR_f16);
 	w = kir_emit(f, KIR_OP_dot, t, src, 2, NULL);

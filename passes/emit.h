@@ -56,6 +56,13 @@ static inline kir_ref f32c(kir_func *f, double x)
 	return kir_const_f(f, KIR_f32, x);
 }
 
+/* Scales count as 2^-100 where they are less, zero too: their reciprocals stay finite, and an
+ * infinity times one stays an infinity. */
+static inline kir_ref least_scale(kir_func *f)
+{
+	return f32c(f, 0x1p-100);
+}
+
 /* The level that lines are fetched into: knob hint, or L2. Into L1 Zen 5 takes 0.9 to 1 of the
  * time, Zen 4 1.3 to 1.9 of it, however little is fetched (docs/experiments.md), and a Xeon
  * with tile registers got 0.68 of the streaming rate instead of 0.79. The tuner tries L1. */

@@ -151,7 +151,7 @@ static void find(late *l, kir_ref t)
 static kir_ref size_of(const late *l, kir_ref t)
 {
 	kir_func *f = l->out;
-	kir_ref c = l->map[kir_src(l->in, t, 1)], least = f32c(f, 0x1p-100), a;
+	kir_ref c = l->map[kir_src(l->in, t, 1)], least = least_scale(f), a;
 	kir_type_id f32 = kir_scalar(f->module, KIR_f32);
 
 	if (is_op(f, c, KIR_OP_const))

@@ -319,25 +319,28 @@ static void few_rows_widen_weights_once(void **state)
 	faster(E4M3 "16", &warm, "m_tile=16", "m_tile=4");
 }
 
-/* The model counts with what auto of knob prefetch becomes, not with a word of its own. */
+/* The model counts with what auto of knobs prefetch and rescale becomes, not with words of its
+ * own. Products in vectors, for tile registers ask for lines by themselves. */
 static void auto_is_what_it_stands_for(void **state)
 {
 	static const machine tiles = { "amx", 1, true };
 	static const struct {
 		const machine *m;
-		const char *with, *said; /* of a product in vectors */
+		const char *open, *said;
 	} row[] = {
-		{ &cold, "qk=f32 pv=f32 q_tile=1", "qk=f32 pv=f32 q_tile=1 prefetch=both" },
-		{ &cold, "qk=f32 pv=f32 q_tile=4", "qk=f32 pv=f32 q_tile=4 prefetch=both" },
-		{ &tiles, "qk=f32 pv=f32 q_tile=1", "qk=f32 pv=f32 q_tile=1 prefetch=one" },
-		{ &tiles, "qk=f32 pv=f32 q_tile=4", "qk=f32 pv=f32 q_tile=4 prefetch=off" },
+		{ &cold, "q_tile=1", "q_tile=1 prefetch=both rescale=always" },
+		{ &cold, "q_tile=4", "q_tile=4 prefetch=both rescale=lazy" },
+		{ &tiles, "q_tile=1 tiles=off",
+		  "q_tile=1 tiles=off prefetch=one rescale=always" },
+		{ &tiles, "q_tile=4 tiles=off",
+		  "q_tile=4 tiles=off prefetch=off rescale=lazy" },
 	};
 
 	(void)state;
 	for (unsigned i = 0; i < sizeof row / sizeof *row; i++)
-		if (time_of(decode, row[i].m, row[i].with) !=
+		if (time_of(decode, row[i].m, row[i].open) !=
 		    time_of(decode, row[i].m, row[i].said))
-			fail_msg("%s: %s isn't %s", row[i].m->target, row[i].with, row[i].said);
+			fail_msg("%s: %s isn't %s", row[i].m->target, row[i].open, row[i].said);
 }
 
 static void what_cant_be_is_infinite(void **state)

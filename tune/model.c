@@ -283,7 +283,9 @@ static void count(const kt_model_of *m, const sizes *z, const kir_sched *s, part
 	double chunk = s->kv_chunk ? s->kv_chunk : 256;
 	double pieces = s->split ? ceil((double)z->ctx / s->split) : 1, local = 0, bytes = 0;
 	double work, each, sums = rows * (double)z->dim[1] * 4;
-	bool lazy = s->rescale ? s->rescale == KIR_rescale_lazy : q_tile > 1 || sums >= 16384;
+	int rescale = s->rescale ? s->rescale
+	                         : kir_auto_rescale(m->target, (int64_t)q_tile, (int64_t)sums);
+	bool lazy = rescale == KIR_rescale_lazy;
 	bool straight;
 
 	for (int side = 0; side < 2; side++) {

@@ -173,67 +173,91 @@ static void fill_lists(int32_t *lens, int32_t *starts, int32_t (*work)[8])
 	starts[SEQS] = SEQS;
 }
 
+/* What both programs read: a query a sequence, pages in mixed order. */
+typedef struct batch {
+	uint16_t *q;
+	char *cache;
+	int64_t head, page; /* bytes */
+	int32_t table[SEQS * PAGES], lens[SEQS], starts[SEQS + 1], work[SEQS * KV][8];
+} batch;
+
+static const float scale = 0.0883883f;
+
+static void fill_batch(batch *b)
+{
+	b->head = (int64_t)PAGE * DIM * 2 + PAGE * 8;
+	b->page = b->head * KV;
+	b->q = queries((size_t)SEQS * KV * GROUP * DIM);
+	b->cache = filled((size_t)(b->page * SEQS * PAGES), 0xff);
+	fill_scales(b->cache, b->head);
+	for (int i = 0; i < SEQS * PAGES; i++)
+		b->table[i] = i * 7 % (SEQS * PAGES);
+	fill_lists(b->lens, b->starts, b->work);
+}
+
+static void our_arguments(run *r, batch *b, float *out)
+{
+	pointer(r, b->q);
+	number(r, (int64_t)KV * GROUP * DIM * 2);
+	number(r, DIM * 2);
+	pointer(r, b->cache);
+	number(r, b->page);
+	number(r, b->head);
+	pointer(r, b->table);
+	number(r, PAGES * 4);
+	pointer(r, b->lens);
+	pointer(r, b->starts);
+	word(r, &scale);
+	pointer(r, out);
+	number(r, (int64_t)KV * GROUP * DIM * 4);
+	number(r, DIM * 4);
+	pointer(r, b->work);
+	number(r, SEQS * KV);
+	pointer(r, NULL);
+	number(r, 0);
+	pointer(r, NULL);
+	number(r, 0);
+	number(r, 0);
+	number(r, SEQS * KV);
+}
+
+static void their_arguments(run *r, batch *b, float *out)
+{
+	static const int kv_heads = KV;
+
+	pointer(r, b->q);
+	pointer(r, b->cache);
+	number(r, b->page);
+	number(r, b->head);
+	pointer(r, b->table);
+	number(r, PAGES);
+	pointer(r, b->lens);
+	word(r, &scale);
+	pointer(r, out);
+	word(r, &kv_heads);
+}
+
 static void decode(const char *source, const char *target, int kv_tile)
 {
-	char problem[200], what[40];
-	kir_func *f;
-	static const float scale = 0.0883883f;
-	static const int kv_heads = KV;
-	int64_t head = (int64_t)PAGE * DIM * 2 + PAGE * 8, page = head * KV;
+	char problem[200], what[40], msg[2000];
 	run ours = { .groups = SEQS * KV }, hand = { .groups = SEQS * KV };
-	uint16_t *q = queries((size_t)SEQS * KV * GROUP * DIM);
-	char *cache = filled((size_t)(page * SEQS * PAGES), 0xff), msg[2000];
-	int32_t table[SEQS * PAGES], lens[SEQS], starts[SEQS + 1], work[SEQS * KV][8];
 	size_t n = (size_t)SEQS * KV * GROUP * DIM;
 	float *a = filled(4 * n, 0), *b = filled(4 * n, 0);
 	double worst = 0;
+	static batch in;
 
 	snprintf(problem, sizeof problem,
 	         "attn q=bf16 out=f32 kv=int8/token-head heads=8:2 dim=128 page=64 kv_tile=%d "
 	         "q_tile=1 split=0 qk=f32 pv=f32",
 	         kv_tile);
 	snprintf(what, sizeof what, "decode int8 kv_tile=%d", kv_tile);
-	f = program(problem, target);
-	fill_scales(cache, head);
-	for (int i = 0; i < SEQS * PAGES; i++)
-		table[i] = i * 7 % (SEQS * PAGES);
-	fill_lists(lens, starts, work);
-	ours.module = module_of(f);
-	pointer(&ours, q);
-	number(&ours, (int64_t)KV * GROUP * DIM * 2);
-	number(&ours, DIM * 2);
-	pointer(&ours, cache);
-	number(&ours, page);
-	number(&ours, head);
-	pointer(&ours, table);
-	number(&ours, PAGES * 4);
-	pointer(&ours, lens);
-	pointer(&ours, starts);
-	word(&ours, &scale);
-	pointer(&ours, a);
-	number(&ours, (int64_t)KV * GROUP * DIM * 4);
-	number(&ours, DIM * 4);
-	pointer(&ours, work);
-	number(&ours, SEQS * KV);
-	pointer(&ours, NULL);
-	number(&ours, 0);
-	pointer(&ours, NULL);
-	number(&ours, 0);
-	number(&ours, 0);
-	number(&ours, SEQS * KV);
+	fill_batch(&in);
+	ours.module = module_of(program(problem, target));
+	our_arguments(&ours, &in, a);
 	hand.module = support_cl_compile(source, "decode", msg, sizeof msg);
 	if (!hand.module)
 		die("spirv.cl", msg);
-	pointer(&hand, q);
-	pointer(&hand, cache);
-	number(&hand, page);
-	number(&hand, head);
-	pointer(&hand, table);
-	number(&hand, PAGES);
-	pointer(&hand, lens);
-	word(&hand, &scale);
-	pointer(&hand, b);
-	word(&hand, &kv_heads);
+	their_arguments(&hand, &in, b);
 	compare(what, &ours, &hand);
 	for (size_t i = 0; i < n; i++)
 		worst = fmax(worst, fabs(a[i] - b[i]) / (1e-3 + fabs(b[i])));

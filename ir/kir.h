@@ -129,6 +129,9 @@ extern const kir_op_info kir_ops[KIR_NOP];
 /* Rows of attention's work and join; of part, what stands before the values. */
 enum { KIR_ITEM = 8, KIR_PART_HEAD = 16 };
 
+/* No sequence has more tokens: positions are below, and a sum of two fits s32. */
+enum { KIR_MAX_LEN = 1 << 30 };
+
 /* One term of a buffer's address: (index[axis] / div % mod) * stride; mod 0 is no modulus.
  * A run-time stride is number `stride` of those handed over with the pointer. Bytes. */
 typedef struct kir_piece {

@@ -14,8 +14,6 @@
 /* How deep a mask and a sum are looked into: nodes may be shared, so the work is up to 2 to
  * both. */
 enum { DEPTH = 12, SUM_DEPTH = 6 };
-/* Literals above are no offsets: with positions below it no sum leaves s32. */
-#define MOST ((int64_t)1 << 30)
 
 typedef struct region {
 	const kir_func *f;
@@ -40,7 +38,7 @@ static bool linear_of(const region *r, kir_ref n, int depth, linear *out)
 		return true;
 	if (kir_is_const(r->f, n, &c)) {
 		out->c = c;
-		return c >= -MOST && c <= MOST;
+		return c >= -KIR_MAX_LEN && c <= KIR_MAX_LEN; /* more is no offset */
 	}
 	if (!depth || (op != KIR_OP_add && op != KIR_OP_sub) ||
 	    !linear_of(r, kir_src(r->f, n, 0), depth - 1, &a) ||
@@ -48,7 +46,7 @@ static bool linear_of(const region *r, kir_ref n, int depth, linear *out)
 		return false;
 	*out = (linear){ a.i + sign * b.i, a.j + sign * b.j, a.c + sign * b.c };
 	return out->i * out->i <= 1 && out->j * out->j <= 1 && out->i * out->j <= 0 &&
-	       out->c >= -MOST && out->c <= MOST;
+	       out->c >= -KIR_MAX_LEN && out->c <= KIR_MAX_LEN;
 }
 
 /* Of x < most. */

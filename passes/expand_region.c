@@ -46,7 +46,7 @@ static kir_type_id type_by(const region_copy *c, kir_elem e, int by)
 
 /* -- ranges -------------------------------------------------------------------------------- */
 
-static const double POSITIONS = 0x1p30 - 1, ANY = 0x1p100;
+static const double POSITIONS = KIR_MAX_LEN - 1, ANY = 0x1p100;
 
 static bool fits_s32(const region_value *v)
 {

@@ -13,8 +13,6 @@
 
 #include <math.h>
 
-static const double POSITIONS = 0x1p30; /* which kvjit_plan holds below, as it does counts */
-
 /* Powers of two: below is whatever an element holds. */
 static double top_of(const kir_func *f, kir_ref n)
 {
@@ -52,8 +50,8 @@ static double magnitude(const kir_func *f, kir_ref n, const double *most)
 	case KIR_OP_splat:
 	case KIR_OP_spread: return x;
 	case KIR_OP_iota: return axis < 0 ? top : (double)kir_type_of(f, n)->dim[axis];
-	case KIR_OP_param: return POSITIONS;
-	case KIR_OP_arg: return is_op(f, n - 1, KIR_OP_for) ? POSITIONS : top;
+	case KIR_OP_param: return KIR_MAX_LEN;
+	case KIR_OP_arg: return is_op(f, n - 1, KIR_OP_for) ? KIR_MAX_LEN : top;
 	default: return top;
 	}
 }

@@ -13,7 +13,7 @@
  */
 #include "expand_group.h"
 
-enum { GROUP_BYTES = 160 * 1024 }; /* of %x; locals may have 256 KiB */
+enum { GROUP_BYTES = 160 * 1024 }; /* of %x, which has other locals beside it in KPASS_LOCALS */
 
 bool group_fits(const write_side *s, kir_diag *why)
 {

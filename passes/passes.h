@@ -53,6 +53,10 @@ typedef struct kpass_options {
 	unsigned stop_level; /* stop once the function is at this level; 0: run all  */
 } kpass_options;
 
+/* Bytes of locals that live at once, of 512 KiB that a thread's stack has at least
+ * (docs/api.md); KIR_LOCAL_BYTES where a block of tiles, or tile registers, need more. */
+enum { KPASS_LOCALS = 256 * 1024 };
+
 /* Whether products of f may take tile registers. */
 bool kpass_has_tiles(const kir_func *f);
 /* Knob kv_tile where it is 0: the largest divisor of the page, or of the tokens that share

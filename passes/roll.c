@@ -28,7 +28,6 @@
 enum {
 	COPIES_LEAST = 3,
 	NODES_LEAST = 16, /* of a copy, whose loop isn't worth its counter otherwise */
-	LOCALS_MOST = 256 * 1024
 };
 
 /* -- finding runs -------------------------------------------------------------------------- */
@@ -294,7 +293,7 @@ static bool fits(const kir_func *before, const kir_func *after)
 {
 	uint64_t bytes = stack_of(after);
 
-	return bytes <= LOCALS_MOST || bytes <= stack_of(before);
+	return bytes <= KPASS_LOCALS || bytes <= stack_of(before);
 }
 
 kpass_result kpass_roll(const kir_func *in, kir_func *out, kir_diag *why)

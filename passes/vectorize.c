@@ -22,7 +22,6 @@
 
 #include <string.h>
 
-#define LOCAL_MAX (256 * 1024)
 #define BLOCK_MAX KIR_LOCAL_BYTES /* with the states of a block and its chunk */
 
 /* -- values that outlive their region ------------------------------------------------------ */
@@ -680,7 +679,7 @@ static bool fits(const vec *v, kir_diag *why)
 	 * beside them */
 	bool least = v->in->target->features & KIR_HAS_amx_tile && s->q_tile <= 1 &&
 	             s->kv_tile && s->kv_tile <= 16;
-	int64_t cpu = s->q_block > 1 || s->m_chunk || least ? BLOCK_MAX : LOCAL_MAX, bytes;
+	int64_t cpu = s->q_block > 1 || s->m_chunk || least ? BLOCK_MAX : KPASS_LOCALS, bytes;
 	int64_t most = gpu ? (int64_t)v->in->target->slm_bytes : cpu;
 	kir_slots slots;
 

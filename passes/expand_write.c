@@ -248,14 +248,16 @@ static kir_ref group_scale(kir_func *f, const kir_side *s, kir_ref x, kir_elem f
 	               s->scale_elem);
 }
 
-/* x as codes that are values. What is that already is stored bit for bit, NaN too. */
+/* x as codes that are values. What is that already is stored bit for bit, NaN too unless the
+ * format says what becomes of one. */
 static kir_ref plain_codes(kir_func *f, const kir_side *s, kir_ref x)
 {
 	kir_type_id t = kir_with_elem(f->module, f->node[x].type, s->elem);
 
-	if (s->bits >= 16)
-		return as_elem(f, x, s->elem);
-	x = as_elem(f, x, KIR_f32);
+	if (s->bits >= 16 && f->node[x].type == t && s->nan == KIR_NAN_keep)
+		return x;
+	if (s->bits < 16)
+		x = as_elem(f, x, KIR_f32);
 	return kir_emit(f, KIR_OP_convert, t, &x, 1,
 	                (int64_t[KIR_MAX_ATTRS]){ s->round, s->nan, KIR_OVER_sat });
 }

@@ -86,6 +86,29 @@ static void test_decode_all(void **state)
 	}
 }
 
+/* What becomes of NaN is done although no bit of any other value changes; an infinity counts as
+ * beyond the largest finite value of its own element, too. */
+static void test_same_value(void **state)
+{
+	static const kir_elem from[] = { KIR_e4m3fn, KIR_e5m2, KIR_e4m3fnuz, KIR_e2m1,
+		                         KIR_e8m0,   KIR_f16,  KIR_bf16 };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof from / sizeof *from; i++) {
+		size_t n;
+		void *x = all_codes(from[i], &n);
+
+		for (int nan = KIR_NAN_max; nan <= KIR_NAN_zero; nan++) {
+			check_convert(from[i], from[i], x, n, 0, nan, KIR_OVER_sat);
+			check_convert(from[i], from[i], x, n, 0, nan, KIR_OVER_inf);
+			check_convert(from[i], KIR_f32, x, n, 0, nan, KIR_OVER_sat);
+		}
+		if (from[i] == KIR_e5m2)
+			check_convert(from[i], from[i], x, n, 0, 0, KIR_OVER_sat);
+		free(x);
+	}
+}
+
 static void test_narrow_16(void **state)
 {
 	static const kir_elem to[] = { KIR_e4m3fn,   KIR_e5m2, KIR_e4m3fnuz,
@@ -468,17 +491,12 @@ static void test_short_exp2(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_bf16_subnormals),
-		cmocka_unit_test(test_decode_all),
-		cmocka_unit_test(test_narrow_16),
-		cmocka_unit_test(test_encode_f32),
-		cmocka_unit_test(test_every_f32),
-		cmocka_unit_test(test_scaled),
-		cmocka_unit_test(test_golden),
-		cmocka_unit_test(test_integers),
-		cmocka_unit_test(test_math),
-		cmocka_unit_test(test_math_corners),
-		cmocka_unit_test(test_short_exp2),
+		cmocka_unit_test(test_bf16_subnormals), cmocka_unit_test(test_decode_all),
+		cmocka_unit_test(test_same_value),      cmocka_unit_test(test_narrow_16),
+		cmocka_unit_test(test_encode_f32),      cmocka_unit_test(test_every_f32),
+		cmocka_unit_test(test_scaled),          cmocka_unit_test(test_golden),
+		cmocka_unit_test(test_integers),        cmocka_unit_test(test_math),
+		cmocka_unit_test(test_math_corners),    cmocka_unit_test(test_short_exp2),
 	};
 
 	return cmocka_run_group_tests_name("x86", tests, NULL, NULL);

@@ -78,10 +78,14 @@ LLVMValueRef kll_from_f32(kll *l, LLVMValueRef x, kir_elem e, int round, int nan
 {
 	LLVMValueRef r, lost;
 
-	if (e == KIR_f64)
-		return LLVMBuildFPExt(l->b, x, kll_like(l->f64, x), "");
-	if (e == KIR_f32)
-		return x;
+	if (e == KIR_f64 || e == KIR_f32) {
+		r = e == KIR_f32 ? x : LLVMBuildFPExt(l->b, x, kll_like(l->f64, x), "");
+		if (nan == KIR_NAN_keep)
+			return r;
+		lost =
+		    kll_real(kll_elem_type(l, e), nan == KIR_NAN_max ? kir_elem_max(e) : 0, x);
+		return kll_select(l, is_nan(l, x), lost, r);
+	}
 	if (e == KIR_bf16)
 		r = to_bf16(l, x, round);
 	else if (e == KIR_f16 && l->o->half && round == KIR_ROUND_even)
@@ -264,6 +268,14 @@ static LLVMValueRef no_subnormal(kll *l, LLVMValueRef x)
 	return kll_as(l, kll_select(l, exponent, sign, bits), l->f32);
 }
 
+/* Whether every value of e, infinities and NaNs with it, converts to e as it is. */
+static bool stays(kir_elem e, int nan, int over)
+{
+	bool ends = kir_elems[e].kind == 'F' && kir_elems[e].bits < 16;
+
+	return !kir_is_float(e) || (nan == KIR_NAN_keep && !(ends && over == KIR_OVER_sat));
+}
+
 LLVMValueRef kll_convert(kll *l, kir_ref n)
 {
 	kir_elem to = kll_elem(l, n), from = kll_elem(l, kir_src(l->f, n, 0));
@@ -272,7 +284,7 @@ LLVMValueRef kll_convert(kll *l, kir_ref n)
 	int over = (int)kir_attr_of(l->f, n, KIR_ATTR_over);
 	LLVMValueRef v = kll_operand(l, n, 0);
 
-	if (to == from)
+	if (to == from && stays(to, nan, over))
 		return v;
 	if (from == KIR_i1) {
 		v = LLVMBuildZExt(l->b, v, kll_like(l->i32, v), "");

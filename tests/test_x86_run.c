@@ -269,6 +269,22 @@ static void test_seldom(void **state)
 		  0 },
 		{ "f32", "f32", "s64", 8, "%r = convert %v : s64<8> {nan=max}", 0 },
 		{ "f32", "f32", "s64", 8, "%r = convert %v : s64<8>", 0 },
+		/* every other product lies halfway between two results, and the sum a little
+		 * beyond: rounded to f32 first, it would be that half */
+		{ "bf16", "bf16", "bf16", 32, "%r = fma %v, 1.5, 1e-30 : bf16<32>", 0 },
+		{ "bf16", "bf16", "bf16", 32, "%r = fma %v, %w, %v : bf16<32>", 0 },
+		{ "f16", "f16", "f16", 32, "%r = fma %v, 1.5, -6e-8 : f16<32>", 0 },
+		{ "bf16", "bf16", "bf16", 32,
+		  "%i2 = iota : bf16<512>\n%i3 = half.hi %i2 : bf16<256>\n"
+		  "%i4 = half.hi %i3 : bf16<128>\n%i5 = half.hi %i4 : bf16<64>\n"
+		  "%i6 = half.hi %i5 : bf16<32>\n%r = max %i6, %v : bf16<32>",
+		  0 },
+		{ "f16", "f16", "f16", 8, "%i2 = iota : f16<8>\n%r = sub %i2, %v : f16<8>", 0 },
+		/* |x| of the smallest s64 is no s64 */
+		{ "s64", "s64", "s64", 8,
+		  "%c = lt %v, 0 : i1<8>\n%a = select %c, -9223372036854775808, %v : s64<8>\n"
+		  "%s = reduce.amax %a : s64\n%r = splat %s : s64<8>",
+		  0 },
 		/* truth values in memory, one byte each */
 		{ "s32", "s32", "s32", 16,
 		  "%c = lt %v, %w : i1<16>\n%l = local : i1[16]\nvstore %c, %l[0]\n"

@@ -309,6 +309,9 @@ static void print_reduce(printer *p, kir_ref n)
 	kbe_c_number(p->f, x, "l", o);
 	if (op == KIR_OP_reduce_add)
 		kir_text_add(o, "; s += x; } ");
+	else if (op == KIR_OP_reduce_amax && !flt)
+		kir_text_add(o, "; u64 m = x < 0 ? 0 - (u64)x : (u64)x; "
+		                "s = m > (u64)s ? (s64)m : s; } ");
 	else if (op == KIR_OP_reduce_amax)
 		kir_text_add(o, "; x = x < 0 ? -x : x; s = x > s ? x : s; } ");
 	else if (op == KIR_OP_reduce_max)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* each.c -- arithmetic lane by lane, reductions, and moving lanes about. */
 #include "lower.h"
+#include "../../ir/format.h"
 
 #include <math.h>
 
@@ -19,10 +20,10 @@ static LLVMValueRef fma_instruction(kll *l, LLVMValueRef x, LLVMValueRef y, LLVM
 	return kll_call(l, "llvm.fma", &t, 1, (LLVMValueRef[]){ x, y, z }, 3);
 }
 
-/* x * y + z of floats without the instruction. The product is exact in double; the sum is
- * rounded to odd there (what the rounding lost decides an even last bit), and a number
- * rounded to odd with two bits to spare rounds on as the exact one would. */
-static LLVMValueRef fma_double(kll *l, LLVMValueRef x, LLVMValueRef y, LLVMValueRef z)
+/* x * y + z of f32 in f64. The product is exact there; the sum is rounded to odd (what the
+ * rounding lost decides an even last bit), and a number rounded to odd with two bits to spare
+ * rounds on as the exact one would. */
+static LLVMValueRef fma_odd(kll *l, LLVMValueRef x, LLVMValueRef y, LLVMValueRef z)
 {
 	LLVMBuilderRef b = l->b;
 	LLVMTypeRef wide = kll_like(l->f64, x);
@@ -45,14 +46,35 @@ static LLVMValueRef fma_double(kll *l, LLVMValueRef x, LLVMValueRef y, LLVMValue
 	                   kll_int(l->i64, 1, s), "");
 	bits = kll_select(l, LLVMBuildAnd(b, lost, even, ""), LLVMBuildAdd(b, bits, step, ""),
 	                  bits);
-	return LLVMBuildFPTrunc(b, kll_as(l, bits, l->f64), LLVMTypeOf(x), "");
+	return kll_as(l, bits, l->f64);
+}
+
+/* The same in f32, rounded to odd: for elements narrower than that, which round once more. */
+static LLVMValueRef fma_narrow(kll *l, LLVMValueRef x, LLVMValueRef y, LLVMValueRef z)
+{
+	LLVMBuilderRef b = l->b;
+	LLVMValueRef s = fma_odd(l, x, y, z), r = LLVMBuildFPTrunc(b, s, LLVMTypeOf(x), "");
+	LLVMValueRef back = LLVMBuildFPExt(b, r, LLVMTypeOf(s), "");
+	LLVMValueRef err = LLVMBuildFSub(b, s, back, ""), bits = kll_as(l, r, l->i32);
+	LLVMValueRef one = kll_int(l->i32, 1, r), lost, even, sign, step;
+
+	lost = LLVMBuildFCmp(b, LLVMRealONE, err, kll_real(l->f64, 0, s), "");
+	even = LLVMBuildICmp(b, LLVMIntEQ, LLVMBuildAnd(b, bits, one, ""),
+	                     kll_int(l->i32, 0, r), "");
+	/* s tells the sign of an r that is 0 */
+	sign = LLVMBuildXor(b, kll_as(l, err, l->i64), kll_as(l, s, l->i64), "");
+	sign = LLVMBuildICmp(b, LLVMIntSLT, sign, kll_int(l->i64, 0, s), "");
+	step = kll_select(l, sign, kll_int(l->i32, UINT32_MAX, r), one);
+	bits = kll_select(l, LLVMBuildAnd(b, lost, even, ""), LLVMBuildAdd(b, bits, step, ""),
+	                  bits);
+	return kll_as(l, bits, l->f32);
 }
 
 LLVMValueRef kll_fma(kll *l, LLVMValueRef x, LLVMValueRef y, LLVMValueRef z)
 {
 	if (l->o->fma)
 		return fma_instruction(l, x, y, z);
-	return fma_double(l, x, y, z);
+	return LLVMBuildFPTrunc(l->b, fma_odd(l, x, y, z), LLVMTypeOf(x), "");
 }
 
 /* -- floats ---------------------------------------------------------------------------- */
@@ -163,7 +185,7 @@ static LLVMValueRef float_each(kll *l, kir_ref n)
 		return float_op(l, n, x);
 	for (unsigned i = 0; i < nsrc && i < 3; i++)
 		x[i] = as_half ? kll_as(l, x[i], l->half) : kll_to_f32(l, x[i], e);
-	r = float_op(l, n, x);
+	r = op == KIR_OP_fma && !as_half ? fma_narrow(l, x[0], x[1], x[2]) : float_op(l, n, x);
 	if (l->failed)
 		return kll_fail(l, n, "not available for %s", kir_elems[e].name);
 	return as_half ? kll_as(l, r, l->i16)
@@ -282,10 +304,10 @@ static LLVMValueRef iota(kll *l, kir_ref n)
 	LLVMTypeRef t = kll_elem_type(l, e);
 	LLVMValueRef v[KLL_MAX_LANES];
 
-	if (kir_is_float(e) && !native(l, e))
-		return kll_fail(l, n, "of f32, f64 or an integer type only");
 	for (unsigned i = 0; i < lanes; i++)
-		v[i] = native(l, e) ? LLVMConstReal(t, i) : LLVMConstInt(t, i, false);
+		v[i] = native(l, e)      ? LLVMConstReal(t, i)
+		       : kir_is_float(e) ? LLVMConstInt(t, kir_encode(e, i, 0, 0, 0), false)
+		                         : LLVMConstInt(t, i, false);
 	return LLVMConstVector(v, lanes);
 }
 

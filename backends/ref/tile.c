@@ -48,7 +48,7 @@ static void spread(kref_slot *s, const kref_slot *x, int64_t axis)
 		memcpy((char *)s->p + 8 * k, (const char *)x->p + 8 * (k / a.inner % a.dim), 8);
 }
 
-static void iota(kref_slot *s, int64_t axis)
+static void iota(const kref_state *r, kref_slot *s, int64_t axis)
 {
 	along a = split(s->type, axis);
 
@@ -60,6 +60,8 @@ static void iota(kref_slot *s, int64_t axis)
 		else
 			s->i[k] = kref_wrap(s->elem, i);
 	}
+	if (s->flt)
+		kref_round(r, s->elem, s->f, s->count);
 }
 
 static double join_floats(kir_op op, double x, double y)
@@ -79,8 +81,10 @@ static int64_t join_ints(kir_op op, int64_t x, int64_t y)
 {
 	if (op == KIR_OP_reduce_add)
 		return (int64_t)((uint64_t)x + (uint64_t)y);
-	if (op == KIR_OP_reduce_amax)
+	if (op == KIR_OP_reduce_amax) { /* that of the smallest s64 has no sign to spare */
 		y = y < 0 ? (int64_t) - (uint64_t)y : y;
+		return (uint64_t)x > (uint64_t)y ? x : y;
+	}
 	return op == KIR_OP_reduce_min ? (x < y ? x : y) : (x > y ? x : y);
 }
 
@@ -309,7 +313,7 @@ bool kref_tile(kref_state *r, kir_ref n)
 	switch (r->f->node[n].op) {
 	case KIR_OP_splat: splat(s, x); return true;
 	case KIR_OP_spread: spread(s, x, axis_of(r, n)); return true;
-	case KIR_OP_iota: iota(s, axis_of(r, n)); return true;
+	case KIR_OP_iota: iota(r, s, axis_of(r, n)); return true;
 	case KIR_OP_reshape: memcpy(s->p, x->p, (size_t)s->count * 8); return true;
 	case KIR_OP_slice: return slice(r, n, s, x);
 	case KIR_OP_concat: concat(s, x, kref_in(r, n, 1), axis_of(r, n)); return true;

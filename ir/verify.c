@@ -234,6 +234,10 @@ static bool check_attrs(kir_checker *c, kir_ref n)
 			hi = x->op == KIR_OP_dot ? 2 : 1;
 		else if (row[i] == KIR_ATTR_axis)
 			hi = KIR_RANK - 1;
+		else if (row[i] == KIR_ATTR_group || row[i] == KIR_ATTR_wgroup ||
+		         row[i] == KIR_ATTR_block || row[i] == KIR_ATTR_start ||
+		         row[i] == KIR_ATTR_every || row[i] == KIR_ATTR_unit)
+			hi = KIR_MAX_DIM; /* counts of elements: sums of them are numbers */
 		else if (a->kind == KIR_FORMAT)
 			hi = (int64_t)c->f->module->nformat - 1;
 		if (a->kind == KIR_WORD) {

@@ -123,25 +123,26 @@ static void find_in(roll *r, kir_ref n);
 static void find_runs(roll *r, const kir_ref *item, unsigned n, const unsigned *loops)
 {
 	const kir_func *f = r->in;
+	unsigned next = 0; /* behind the next loop, which a copy is to have */
 
 	for (unsigned i = 0; i < n;) {
-		unsigned found = 0, each = 1;
+		unsigned found = 0;
 
-		for (; !found && i + each * COPIES_LEAST <= n; each++) {
-			if (loops[i + each] == loops[i])
-				continue;
+		while (next < n && loops[next] <= loops[i])
+			next++;
+		for (unsigned each = next - i; i + each * COPIES_LEAST <= n; each++) {
 			found = alike(r, item + i, n - i, each);
 			if (found < COPIES_LEAST || !is_worth(r, item + i, each))
 				found = 0;
 			else
 				found = try_run(r, item + i, each, found);
-			if (found)
+			if (found) {
+				i += found * each;
 				break;
+			}
 		}
-		if (found) {
-			i += found * each;
+		if (found)
 			continue;
-		}
 		if (kir_regions(f, item[i]))
 			find_in(r, item[i] + 1);
 		if (kir_regions(f, item[i]) == 2)

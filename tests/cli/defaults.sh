@@ -40,9 +40,12 @@ says avx2 schedule "$a kv=int4/g32 heads=32:8 ctx=4096 qlen=512" q_tile=8
 says avx512-bf16 resolved "$a kv=mxfp8 heads=64:8 batch=8 ctx=4096" fuse=on rows=8
 says avx512-bf16 resolved "$a kv=mxfp8 heads=128:8 batch=8 ctx=4096" fuse=on/off
 
-# groups of more than four heads decode in the product; values of 8-bit floats by four rows
+# groups of more than four heads decode in the product; values of 8-bit floats by four rows, in
+# whole lines of columns before what is left of a head
 says avx512-bf16 resolved "$a kv=int8/token-head heads=64:8 batch=8 ctx=4096" fuse=on rows=8
 says avx512-bf16 resolved "$a kv=e4m3 heads=64:8 batch=8 ctx=4096" fuse=on rows=8/4
+says avx512-bf16 resolved "attn q=bf16 kv=e4m3 heads=32:8 dim=96 page=128 causal" cols=4/2
+says avx512-bf16 resolved "attn q=bf16 kv=e4m3 heads=16:16 dim=192 page=128 causal" cols=4/8
 says avx512-bf16 resolved "$a kv=bf16 heads=128:8 batch=8 ctx=4096" fuse=on
 says avx512-bf16 resolved "$a kv=e4m3 heads=32:8 batch=1 ctx=1024 qlen=1024" fuse=off
 says avx512 resolved "$a kv=e4m3 heads=128:8 batch=8 ctx=4096" fuse=off

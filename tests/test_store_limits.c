@@ -130,6 +130,31 @@ static void a_network_file_system_is_only_read(void **state)
 	assert_int_equal(access(pk_in_folder("net-new"), F_OK), -1);
 }
 
+/* Where a write beyond the limit ends the process, nothing is written; what is there is read.
+ */
+static void limited_files_are_only_read(void **state)
+{
+	struct rlimit was, few;
+	kt_store *s;
+
+	(void)state;
+	ks_make("limited", 3);
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &was), 0);
+	few = was;
+	few.rlim_cur = 1 << 20;
+	signal(SIGXFSZ, SIG_DFL);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &few), 0);
+	s = ks_open("limited", KT_USER);
+	assert_int_equal(ks_intact(s, 3, KS_SIZE), 3);
+	assert_false(kt_store_writable(s));
+	kt_store_close(s);
+	s = ks_open("limited-new", KT_USER);
+	assert_true(ks_put(s, 1, KS_SIZE) != KT_WHY_none);
+	kt_store_close(s);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &was), 0);
+	assert_int_equal(access(pk_in_folder("limited-new"), F_OK), -1);
+}
+
 /* -- no room ------------------------------------------------------------------------------- */
 
 /* Puts until that fails: for lack of room. What was acknowledged is there, before and after
@@ -404,6 +429,7 @@ int main(void)
 		cmocka_unit_test(what_cannot_be_written_is_read),
 		cmocka_unit_test_setup_teardown(a_network_file_system_is_only_read, remember,
 		                                restore),
+		cmocka_unit_test(limited_files_are_only_read),
 		cmocka_unit_test(a_full_disk_keeps_what_is_on_it),
 		cmocka_unit_test(a_full_disk_is_told_at_once),
 		cmocka_unit_test(a_full_quota_keeps_what_is_there),

@@ -9,10 +9,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <time.h>
@@ -388,13 +390,27 @@ static kt_reason open_to_write(kt_store *s)
 	return KT_WHY_unreadable;
 }
 
+/* Whether files may only grow to a size that a cache can reach, and the signal for it ends the
+ * process: SQLite's writes would. */
+static bool growth_kills(const kt_store *s)
+{
+	int64_t need = 2 * (s->cap > 0 ? s->cap : (int64_t)256 << 20); /* and its journal */
+	struct sigaction act;
+	struct rlimit most;
+
+	return !getrlimit(RLIMIT_FSIZE, &most) && most.rlim_cur < (rlim_t)need &&
+	       !sigaction(SIGXFSZ, NULL, &act) && act.sa_handler == SIG_DFL;
+}
+
 static kt_reason open_user(kt_store *s)
 {
 	kt_reason why = look(s);
-	bool network = kts_is_network(s->folder);
+	bool limited = growth_kills(s), network = kts_is_network(s->folder);
 
 	if (why == KT_WHY_absent && network)
 		return say(s, KT_WHY_network, NULL);
+	if (why == KT_WHY_absent && limited)
+		return say(s, KT_WHY_unwritable, "files' sizes are limited");
 	if (why == KT_WHY_absent) {
 		why = create(s);
 		if (why == KT_WHY_none)
@@ -410,8 +426,8 @@ static kt_reason open_user(kt_store *s)
 	}
 	/* A file or folder that can't be written has no journal beside it that could be used.
 	 */
-	if (access(s->path, W_OK) || access(s->folder, W_OK)) {
-		say(s, KT_WHY_unwritable, NULL);
+	if (limited || access(s->path, W_OK) || access(s->folder, W_OK)) {
+		say(s, KT_WHY_unwritable, limited ? "files' sizes are limited" : NULL);
 		return open_checked(s, false);
 	}
 	why = open_to_write(s);

@@ -155,8 +155,9 @@ enum {
  * process, else of the user's cache, else of the read-only ones, else compiled (and kept in the
  * user's cache). The same text and options give the same kernel again, in some 50 ns; it is
  * released as often as it was handed out. A problem without batch and ctx gets a kernel with a
- * schedule for each size that was tuned; kvjit_plan_new picks among them. Whatever is wrong
- * with a cache costs a line in the log, never the kernel. */
+ * schedule for each size that was tuned; kvjit_plan_new picks among them. One with qlen > 1 has
+ * beside it a kernel for tiles of queries that have few, which plans and calls take in turn.
+ * Whatever is wrong with a cache costs a line in the log, never the kernel. */
 KVJIT_API kvjit_status kvjit_compile(kvjit *kv, const char *text,
                                      const kvjit_compile_options *options, kvjit_kernel **out);
 KVJIT_API void kvjit_release(kvjit_kernel *k); /* NULL is fine */

@@ -7,7 +7,6 @@
  * launch.c, do both.)
  */
 #include "frame.h"
-#include "record.h"
 #include "refuse.h"
 
 #include <math.h>
@@ -631,54 +630,6 @@ static kvjit_status fill(kvjit_frame *f)
 	return s == KVJIT_OK ? check_shared(f) : s;
 }
 
-/* -- running ------------------------------------------------------------------------ */
-
-typedef struct phase_run {
-	const kvjit_frame *f;
-	int64_t phase;
-} phase_run;
-
-static void run_range(int64_t begin, int64_t end, void *ctx)
-{
-	const phase_run *r = ctx;
-	const kvjit_kernel *k = r->f->k;
-	int64_t phase = r->phase;
-	void *value[KVJIT_MAX_CELLS];
-	unsigned n = k->ncell - 3;
-
-	for (unsigned i = 0; i < n; i++)
-		value[i] = (void *)&r->f->cell[i];
-	value[n] = &phase;
-	value[n + 1] = &begin;
-	value[n + 2] = &end;
-	ffi_call((ffi_cif *)&k->cif, k->entry, NULL, value);
-}
-
-int64_t kvjit_phase_count(const kvjit_frame *f, const kvjit_phase *p)
-{
-	const kvjit_slot *s;
-
-	if (p->param < 0)
-		return p->n;
-	s = &f->k->slot[p->param];
-	return s->elem == KIR_s32 ? f->cell[s->cell].w : f->cell[s->cell].i;
-}
-
-static void run_phases(const kvjit_frame *f)
-{
-	const kvjit_kernel *k = f->k;
-
-	for (int i = 0; i < k->nphase; i++) {
-		int64_t n = kvjit_phase_count(f, &k->phase[i]);
-		phase_run r = { f, i };
-
-		if (n == 1)
-			run_range(0, 1, &r);
-		else if (n > 1)
-			k->parallel(n, run_range, &r, k->executor);
-	}
-}
-
 kvjit_status kvjit_frame_fill(kvjit_frame *f, const kvjit_arg *args, int nargs, void *scratch)
 {
 	kvjit_status s;
@@ -693,59 +644,5 @@ kvjit_status kvjit_frame_fill(kvjit_frame *f, const kvjit_arg *args, int nargs, 
 		s = fill(f);
 	if (s == KVJIT_OK)
 		s = kvjit_check_lists(f);
-	return s;
-}
-
-static kvjit_status run(const kvjit_kernel *k, const kvjit_plan *plan, const kvjit_arg *args,
-                        int nargs, void *scratch)
-{
-	kvjit_status s;
-	kvjit_frame f;
-
-	f.k = k;
-	f.plan = plan;
-	s = kvjit_frame_fill(&f, args, nargs, scratch);
-	if (s != KVJIT_OK)
-		return s;
-	if (k->backend_index == KVJIT_BE_ref)
-		return kvjit_interpret(&f);
-	if (k->module_on)
-		return kvjit_launch_and_wait(&f);
-	if (!k->entry)
-		return BAD("this kernel was compiled for another machine (KVJIT_FOREIGN): "
-		           "it can be looked at, not called");
-	if (!scratch && plan && plan->scratch_bytes &&
-	    atomic_exchange((_Atomic(bool) *)&plan->busy, true))
-		return BAD(
-		    "another call uses the plan's own scratch: for calls at the same time "
-		    "hand over kvjit_plan_scratch bytes, %zu, for each",
-		    plan->scratch_bytes);
-	run_phases(&f);
-	if (!scratch && plan && plan->scratch_bytes)
-		atomic_store((_Atomic(bool) *)&plan->busy, false);
-	return KVJIT_OK;
-}
-
-const kvjit_kernel *kvjit_frame_kernel(const kvjit_kernel *k, const kvjit_plan *plan)
-{
-	return kvjit_variant(k, plan && plan->id == k->id ? plan->pick : 0);
-}
-
-kvjit_status kvjit_call(const kvjit_kernel *k, const kvjit_plan *plan, const kvjit_arg *args,
-                        int nargs, void *scratch)
-{
-	const kvjit_kernel *chosen;
-	kvjit_status s;
-	uint64_t begin;
-
-	if (!k)
-		return kvjit_fail_null("kvjit_call", "k", "kvjit_compile");
-	chosen = kvjit_frame_kernel(k, plan);
-	begin = k->record ? kvjit_record_begin(k->record, plan) : 0;
-	s = run(chosen, plan, args, nargs, scratch);
-	if (k->record && s == KVJIT_OK)
-		kvjit_record_end(k->record, plan, begin);
-	if (s != KVJIT_OK && chosen != k)
-		kvjit_fail(kvjit_errors_of(k), s, "%s", kvjit_kernel_error(chosen));
 	return s;
 }

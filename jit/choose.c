@@ -166,6 +166,7 @@ static kvjit_kernel *compile_as(const kvjit_job *of, const char *sched)
 	j->kv = of->kv;
 	j->text = of->text;
 	j->flags = of->flags;
+	j->one_query = of->one_query;
 	j->k = k;
 	ok = kvjit_job_read(j) == KVJIT_OK && kvjit_job_take(j, sched) &&
 	     kvjit_job_finish(j) == KVJIT_OK;

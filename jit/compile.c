@@ -48,6 +48,8 @@ static kvjit_status read_problem(kvjit_job *j)
 
 	if (!kir_problem_parse(j->k->module, j->text, strlen(j->text), p, &j->d))
 		return kvjit_job_fail(j, KVJIT_BAD_PROBLEM, "");
+	if (j->one_query)
+		p->qlen = 1;
 	if (p->target && !(t = kir_target_find(p->target))) {
 		char list[200];
 
@@ -240,24 +242,33 @@ static kvjit_status build_chosen(kvjit_job *j, const kvjit_choice *c)
 	return kvjit_job_finish(j);
 }
 
-static kvjit_status build(kvjit_job *j)
+kvjit_status kvjit_job_choose(kvjit_job *j)
 {
 	kvjit_choice choice[KVJIT_MAX_CHOICES];
-	kvjit_status s = kvjit_job_read(j);
 	bool sized = false;
-	unsigned n;
+	unsigned n = kvjit_choose(j, choice, &sized);
+	kvjit_status s;
 
-	if (s != KVJIT_OK)
-		return s;
-	if (j->kv->recorder && j->is_problem && !kvjit_job_chosen(j))
-		j->k->record =
-		    kvjit_record_of(j->kv->recorder, j->k->problem, kvjit_job_sized(j));
-	n = kvjit_choose(j, choice, &sized);
 	s = sized && n ? build_chosen(j, &choice[0]) : kvjit_job_finish(j);
 	if (s == KVJIT_OK && !sized)
 		kvjit_add_variants(j, choice, n);
 	kvjit_choices_free(choice, n);
 	return s;
+}
+
+static kvjit_status build(kvjit_job *j)
+{
+	kvjit_status s = kvjit_job_read(j);
+	bool chosen;
+
+	if (s != KVJIT_OK)
+		return s;
+	chosen = kvjit_job_chosen(j); /* by the caller, not yet by what was tuned */
+	if (j->kv->recorder && j->is_problem && !chosen)
+		j->k->record =
+		    kvjit_record_of(j->kv->recorder, j->k->problem, kvjit_job_sized(j));
+	s = kvjit_job_choose(j);
+	return s == KVJIT_OK && !chosen ? kvjit_add_few(j) : s;
 }
 
 kvjit_status kvjit_check_options(kvjit *kv, const kvjit_compile_options *options,

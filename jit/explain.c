@@ -3,6 +3,7 @@
  * can't disagree with kvjit_compile.
  */
 #include "device.h"
+#include "few.h"
 
 #include <stdlib.h>
 
@@ -40,17 +41,29 @@ static void print_module(const kvjit_kernel *k, kir_text *t)
 	             m.private_);
 }
 
-static void print_kernel(const kvjit_kernel *k, kir_text *t)
+static void print_schedule(const kvjit_kernel *k, kir_text *t)
 {
-	char *resolved;
+	char *resolved = kvjit_kernel_text(k, "resolved");
 
-	kir_text_add(t, "supported: yes\nproblem: %s\ntarget: %s\nbackend: %s\nschedule: ",
-	             k->problem, k->target, k->backend_name);
+	kir_text_add(t, "schedule: ");
 	kir_sched_print(&k->run->sched, t);
-	resolved = kvjit_kernel_text(k, "resolved");
 	kir_text_add(t, "\nresolved: %s\n",
 	             resolved && *resolved ? resolved : "none was asked for");
 	free(resolved);
+}
+
+static void print_kernel(const kvjit_kernel *k, kir_text *t)
+{
+	kir_text_add(t, "supported: yes\nproblem: %s\ntarget: %s\nbackend: %s\n", k->problem,
+	             k->target, k->backend_name);
+	print_schedule(k, t);
+	if (k->few) {
+		kir_text_add(t,
+		             "tiles with at most %ld of %ld queries have a kernel of their "
+		             "own:\n",
+		             (long)kvjit_few_most(k, k->few), (long)k->shape.q_tile);
+		print_schedule(k->few, t);
+	}
 	kir_text_add(t, "tiles: %s\n", kbe_tiles_text(kbe_host_tiles()));
 	if (k->entry)
 		kir_text_add(t, "code: %zu bytes mapped, %d phases\n", k->code.size, k->nphase);

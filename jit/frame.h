@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* frame.h -- one call: its arguments, checked, as the cells of the entry's signature; and the
- * three that run it: code (call.c), the interpreter, a device.
+ * three that run it: code (run.c), the interpreter, a device.
  */
 #ifndef KVJIT_JIT_FRAME_H
 #define KVJIT_JIT_FRAME_H
@@ -17,12 +17,22 @@ typedef struct kvjit_frame {
 	int64_t count, parts; /* scalars n and p of a kernel without a plan, or -1 */
 } kvjit_frame;
 
+/* All of one call. */
+typedef struct kvjit_frames {
+	int n;
+	kvjit_frame f[2];
+} kvjit_frames;
+
 /* -- call.c ------------------------------------------------------------------------- */
 
-/* The variant of k that the plan was made for. */
-const kvjit_kernel *kvjit_frame_kernel(const kvjit_kernel *k, const kvjit_plan *plan);
 /* From k and plan to all the rest, or why not: k's error. */
 kvjit_status kvjit_frame_fill(kvjit_frame *f, const kvjit_arg *args, int nargs, void *scratch);
+
+/* -- run.c --------------------------------------------------------------------------- */
+
+/* From k and plan to all the rest, or why not: k's error. */
+kvjit_status kvjit_frames_fill(const kvjit_kernel *k, const kvjit_plan *plan, kvjit_frames *out,
+                               const kvjit_arg *args, int nargs, void *scratch);
 int64_t kvjit_phase_count(const kvjit_frame *f, const kvjit_phase *p);
 
 /* -- operands.c --------------------------------------------------------------------- */
@@ -48,6 +58,6 @@ kvjit_status kvjit_interpret(const kvjit_frame *f);
 
 /* Whether the host may look at the memory of tensor i. */
 bool kvjit_host_reads(const kvjit_frame *f, int i);
-kvjit_status kvjit_launch_and_wait(const kvjit_frame *f);
+kvjit_status kvjit_launch_and_wait(const kvjit_kernel *k, const kvjit_frames *frames);
 
 #endif

@@ -213,6 +213,7 @@ typedef struct kvjit_shape {
 	int64_t page[2];
 	int64_t sparse[2]; /* entries of a query's index list; 0: keys by block table */
 	int64_t q_tile, split;
+	int64_t grain;     /* rows that products take together: fewer cost as much */
 	kvjit_sight sight; /* a plan's must hold the kernel's */
 } kvjit_shape;
 
@@ -270,6 +271,7 @@ struct kvjit_kernel {
 	char *backend_dir, *skip; /* of the context: NULL: not set */
 	char origin[560];
 	kvjit_family *family; /* NULL: one schedule for all sizes */
+	kvjit_kernel *few;    /* for tiles with few queries (few.c); NULL: none */
 	kvjit_record *record; /* NULL: its calls aren't recorded */
 	char *problem, *target;
 	pthread_mutex_t text; /* reading a module may intern types */
@@ -358,6 +360,10 @@ struct kvjit_plan {
 	_Atomic(bool) busy;   /* a call uses the scratch above */
 	int32_t *there;       /* the lists once more, in the device's memory */
 	size_t there_cap;
+	size_t few_at;     /* its scratch, from the start of what a call hands over */
+	bool mixed;        /* `few` holds tiles of this batch, for another kernel (few.c) */
+	kvjit_plan *few;   /* NULL: none so far */
+	kvjit_plan *spare; /* memory for the next step's; NULL: none so far */
 };
 
 #endif

@@ -17,6 +17,7 @@ typedef struct kvjit_job {
 	kvjit *kv;
 	const char *text, *sched; /* what the caller gave; sched may be NULL */
 	unsigned flags;           /* of kvjit_compile_options */
+	bool one_query;           /* the problem with qlen=1, whatever it says: few.c */
 	kvjit_kernel *k;
 	kir_func *f;
 	bool is_problem, given[kir_nknobs]; /* knobs that somebody chose */
@@ -49,6 +50,8 @@ void kvjit_job_keys(kvjit_job *j);
 bool kvjit_job_take(kvjit_job *j, const char *sched);
 /* From a read job to a kernel that can be called. */
 kvjit_status kvjit_job_finish(kvjit_job *j);
+/* The same with what was pinned or tuned for it, and variants where its sizes are open. */
+kvjit_status kvjit_job_choose(kvjit_job *j);
 
 /* Compiles in the calling thread; remembers the kernel unless KVJIT_FRESH is set. */
 kvjit_status kvjit_compile_now(kvjit *kv, const char *text, const kvjit_compile_options *o,
@@ -98,6 +101,12 @@ void kvjit_choices_free(kvjit_choice *at, unsigned n);
 /* Compiles the job's text with each choice and joins them to its kernel, so that a plan can
  * pick. A choice that can't be compiled is left out, and the log says so. */
 void kvjit_add_variants(kvjit_job *j, const kvjit_choice *at, unsigned n);
+
+/* -- few.c ------------------------------------------------------------------------------ */
+
+/* Gives the job's kernel, which is finished, another one for tiles with few queries, unless
+ * none would get any. For jobs to which the caller gave no knob. */
+kvjit_status kvjit_add_few(kvjit_job *j);
 
 /* -- code.c ----------------------------------------------------------------------------- */
 

@@ -16,6 +16,7 @@ void kvjit_release(kvjit_kernel *k)
 	for (unsigned i = 0; k->family && i < k->family->n; i++)
 		kvjit_release(k->family->variant[i]);
 	free(k->family);
+	kvjit_release(k->few);
 	kvjit_record_release(k->record);
 	kvjit_unmap(&k->code);
 	if (k->module_on)

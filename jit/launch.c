@@ -90,14 +90,30 @@ static kvjit_status launch(const kvjit_frame *f, kbe_queue *queue)
 	return kvjit_fault(kvjit_errors_of(k), &fault);
 }
 
-kvjit_status kvjit_launch_and_wait(const kvjit_frame *f)
+/* What is wrong is said of k, whose parts the frames are. */
+static kvjit_status launch_all(const kvjit_kernel *k, const kvjit_frames *frames,
+                               kbe_queue *queue)
 {
-	const kvjit_device *d = f->k->device;
-	kvjit_status s = launch(f, d->queue);
+	kvjit_status s = KVJIT_OK;
+
+	for (int i = 0; i < frames->n && s == KVJIT_OK; i++) {
+		const kvjit_kernel *part = frames->f[i].k;
+
+		s = launch(&frames->f[i], queue);
+		if (s != KVJIT_OK && part != k)
+			kvjit_fail(kvjit_errors_of(k), s, "%s", kvjit_kernel_error(part));
+	}
+	return s;
+}
+
+kvjit_status kvjit_launch_and_wait(const kvjit_kernel *k, const kvjit_frames *frames)
+{
+	const kvjit_device *d = k->device;
+	kvjit_status s = launch_all(k, frames, d->queue);
 	kbe_fault fault;
 
 	if (s == KVJIT_OK && !d->runtime->wait(d->queue, &fault))
-		s = kvjit_fault(kvjit_errors_of(f->k), &fault);
+		s = kvjit_fault(kvjit_errors_of(k), &fault);
 	return s;
 }
 
@@ -169,24 +185,22 @@ const char *kvjit_queue_error(const kvjit_queue *q)
 kvjit_status kvjit_queue_call(kvjit_queue *q, const kvjit_kernel *k, const kvjit_plan *plan,
                               const kvjit_arg *args, int nargs, void *scratch)
 {
-	kvjit_frame f;
+	kvjit_frames frames;
 	kvjit_status s;
 
 	if (!q)
 		return kvjit_fail_null(__func__, "q", "kvjit_queue_new");
 	if (!k)
 		return kvjit_fail(&q->errors, KVJIT_BAD_ARGUMENT, "k must not be NULL");
-	f.k = kvjit_frame_kernel(k, plan);
-	f.plan = plan;
-	if (!f.k->module_on || f.k->device != q->device)
+	if (!k->module_on || k->device != q->device)
 		return kvjit_fail(&q->errors, KVJIT_BAD_ARGUMENT,
 		                  "the kernel, for target %s, isn't one of this queue's device",
 		                  k->target);
-	s = kvjit_frame_fill(&f, args, nargs, scratch);
+	s = kvjit_frames_fill(k, plan, &frames, args, nargs, scratch);
 	if (s == KVJIT_OK)
-		s = launch(&f, q->handle);
+		s = launch_all(k, &frames, q->handle);
 	if (s != KVJIT_OK)
-		kvjit_fail(&q->errors, s, "%s", kvjit_kernel_error(f.k));
+		kvjit_fail(&q->errors, s, "%s", kvjit_kernel_error(k));
 	return s;
 }
 

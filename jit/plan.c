@@ -1,25 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* plan.c -- from sequence lengths to a work list.
- *
- * work, s32[n,8]: sequence, KV head, first query of the tile among the sequence's new ones,
- *   first key, end of keys, slot or -1, queries in the tile, absolute row of the first. Keys
- *   are those that some query of the tile may see, so far as the mask says (sight.c).
- * join, s32[n,8]: absolute row of the first query, KV head, first slot, slots, queries,
- *   sequence, 0, 0.
- *
- * A tile with more keys than knob split is cut at multiples of it, wherever its pieces may run:
- * the same batch gives the same pieces, so results don't depend on the number of threads.
- * Piece i of a cut tile leaves its partial result in slot first + i; the tile's join item
- * puts them together. Pieces are ordered by falling cost, to 1/8 of a power of two, equals
- * in the order of sequences.
+/* plan.c -- what a step has to do: the lists of items.c, and memory for them and for scratch.
  *
  * Two caches (kv2=) have lists of their own, both with every tile of queries; positions in the
  * second follow those in the first. Their rows stand side by side in `both` and are merged.
+ *
+ * Tiles with few queries may go to a second kernel (few.c), which has a plan of its own beside
+ * this one. It is made anew before this one is touched: a step that fails leaves the old plan.
  *
  * One allocation holds everything and is kept for the next step. A device gets a copy of the
  * lists in its own memory, which the plan waits for, and scratch there.
  */
 #include "device.h"
+#include "few.h"
+#include "items.h"
 #include "record.h"
 #include "refuse.h"
 
@@ -28,7 +21,6 @@
 
 /* What passes/expand_region.c takes positions to be below: sums of two of them fit s32. */
 enum { KVJIT_MAX_LEN = 1 << 30 };
-enum { MAX_WORK = INT32_MAX / KIR_ITEM };
 
 /* -- checking -------------------------------------------------------------------- */
 
@@ -205,89 +197,7 @@ static kvjit_status check_batch(const kvjit_kernel *k, const kvjit_batch *in, kv
 	return s;
 }
 
-/* -- counting -------------------------------------------------------------------- */
-
-typedef struct counts {
-	int64_t work, join, slots;
-} counts;
-
-/* Keys [first, end) of a tile of queries, and into how many pieces they are cut. */
-typedef struct range {
-	int64_t first, end, pieces;
-} range;
-
-/* Of nq queries of sequence s from number `from` on. */
-static range range_of(const kvjit_shape *sh, const kvjit_batch *b, const int32_t *lens,
-                      int64_t s, int64_t from, int64_t nq)
-{
-	const kvjit_sight *see = &sh->sight;
-	int64_t len = lens[s], split = sh->split;
-	int64_t at = len - (b->query_starts[s + 1] - b->query_starts[s]) + from;
-	range r = { 0, len, 1 };
-
-	if (!len)
-		return r;
-	if (at > see->back)
-		r.first = at - see->back;
-	if (len - (at + nq) > see->ahead)
-		r.end = at + nq + see->ahead;
-	if (see->chunk) {
-		int64_t first = at / see->chunk * see->chunk;
-		int64_t end = ((at + nq - 1) / see->chunk + 1) * see->chunk;
-
-		r.first = first > r.first ? first : r.first;
-		r.end = end < r.end ? end : r.end;
-	}
-	if (split > 0 && r.end - r.first > split)
-		r.pieces = (r.end + split - 1) / split - r.first / split;
-	return r;
-}
-
-/* False if they are too many. */
-static bool count_tile(const kvjit_shape *sh, int64_t pieces, int64_t tiles, counts *c)
-{
-	int64_t n = tiles * sh->kv_heads, items;
-
-	if (__builtin_mul_overflow(n, pieces, &items) || items > MAX_WORK - c->work)
-		return false;
-	c->work += items;
-	c->join += pieces > 1 ? n : 0;
-	c->slots += pieces > 1 ? items : 0;
-	return true;
-}
-
-static bool count_sequence(const kvjit_shape *sh, const kvjit_batch *b, const int32_t *lens,
-                           int64_t s, counts *c)
-{
-	int64_t nq = b->query_starts[s + 1] - b->query_starts[s];
-	int64_t tiles = (nq + sh->q_tile - 1) / sh->q_tile;
-
-	if (sh->split <= 0 || lens[s] <= sh->split)
-		return count_tile(sh, 1, tiles, c);
-	if (tiles > MAX_WORK) /* before they are gone through */
-		return false;
-	for (int64_t q = 0; q < nq; q += sh->q_tile) {
-		int64_t n = nq - q < sh->q_tile ? nq - q : sh->q_tile;
-
-		if (!count_tile(sh, range_of(sh, b, lens, s, q, n).pieces, 1, c))
-			return false;
-	}
-	return true;
-}
-
-/* False and a message if the items are more than an s32 can index. */
-static bool count(const kvjit_kernel *k, const kvjit_batch *b, const int32_t *lens, counts *c)
-{
-	*c = (counts){ 0, 0, 0 };
-	for (int64_t s = 0; s < b->nseq; s++)
-		if (!count_sequence(&k->shape, b, lens, s, c)) {
-			BAD("seq_lens and query_starts make more than %d work items by "
-			    "sequence %ld; no more are possible",
-			    MAX_WORK, (long)s);
-			return false;
-		}
-	return true;
-}
+/* -- what a call is held against --------------------------------------------------- */
 
 /* Pages that the longest sequence with new tokens reads. */
 static int64_t pages_needed(const kvjit_batch *b, const source *from)
@@ -325,98 +235,6 @@ static int64_t most_new(const kvjit_batch *b)
 		if (b->query_starts[s + 1] - b->query_starts[s] > most)
 			most = b->query_starts[s + 1] - b->query_starts[s];
 	return most;
-}
-
-/* -- filling --------------------------------------------------------------------- */
-
-typedef struct filler {
-	const kvjit_shape *shape;
-	const kvjit_batch *batch;
-	const int32_t *lens;
-	int32_t *work, *join;
-	int32_t nwork, njoin, nslots;
-} filler;
-
-static void put(int32_t *at, int32_t a, int32_t b, int32_t c, int32_t d, int32_t e, int32_t f,
-                int32_t g, int32_t h)
-{
-	const int32_t item[KIR_ITEM] = { a, b, c, d, e, f, g, h };
-
-	memcpy(at, item, sizeof(item));
-}
-
-/* The pieces of one tile of queries, for `heads` tiles of the query heads of one KV head from
- * `head` on. Those of a piece follow each other: they read the same keys. */
-static void fill_tile(filler *f, int32_t seq, int32_t head, int32_t heads, int32_t first,
-                      int32_t nq)
-{
-	int32_t row = f->batch->query_starts[seq] + first;
-	range r = range_of(f->shape, f->batch, f->lens, seq, first, nq);
-	int32_t pieces = (int32_t)r.pieces;
-	int64_t split = f->shape->split;
-
-	for (int32_t h = 0; pieces > 1 && h < heads; h++)
-		put(f->join + (int64_t)f->njoin++ * KIR_ITEM, row, head + h,
-		    f->nslots + h * pieces, pieces, nq, seq, 0, 0);
-	for (int32_t i = 0; i < pieces; i++) {
-		int64_t end = i + 1 < pieces ? (r.first / split + 1) * split : r.end;
-
-		for (int32_t h = 0; h < heads; h++)
-			put(f->work + (int64_t)f->nwork++ * KIR_ITEM, seq, head + h, first,
-			    (int32_t)r.first, (int32_t)end,
-			    pieces > 1 ? f->nslots + h * pieces + i : -1, nq, row);
-		r.first = end;
-	}
-	f->nslots += pieces > 1 ? heads * pieces : 0;
-}
-
-static void fill(filler *f)
-{
-	int64_t tile = f->shape->q_tile;
-	int32_t heads = (int32_t)f->shape->head_tiles;
-
-	for (int32_t s = 0; s < f->batch->nseq; s++) {
-		int64_t nq = f->batch->query_starts[s + 1] - f->batch->query_starts[s];
-
-		for (int32_t h = 0; h < f->shape->kv_heads; h += heads)
-			for (int64_t q = 0; q < nq; q += tile)
-				fill_tile(f, s, h, heads, (int32_t)q,
-				          (int32_t)(nq - q < tile ? nq - q : tile));
-	}
-}
-
-enum { CLASSES = 33 * 8 };
-
-/* The logarithm of an item's cost in eighths, falling: 0 is the dearest. */
-static unsigned cost_class(const int32_t *item)
-{
-	uint64_t cost = ((uint64_t)(item[4] - item[3]) + 16) * (uint64_t)item[6];
-	unsigned log = 0;
-
-	if (cost >> 32)
-		cost = UINT32_MAX;
-	log = 63 - (unsigned)__builtin_clzll(cost | 8);
-	return CLASSES - 1 - (log * 8 + (unsigned)(cost >> (log - 3) & 7));
-}
-
-static void sort_items(const int32_t *from, int32_t *to, int64_t n)
-{
-	uint32_t at[CLASSES] = { 0 }, sum = 0;
-
-	for (int64_t i = 0; i < n; i++)
-		at[cost_class(from + i * KIR_ITEM)]++;
-	for (unsigned c = 0; c < CLASSES; c++) {
-		uint32_t here = at[c];
-
-		at[c] = sum;
-		sum += here;
-	}
-	for (int64_t i = 0; i < n; i++) {
-		uint32_t place = at[cost_class(from + i * KIR_ITEM)]++;
-
-		memcpy(to + (int64_t)place * KIR_ITEM, from + i * KIR_ITEM,
-		       KIR_ITEM * sizeof(int32_t));
-	}
 }
 
 /* -- the plan -------------------------------------------------------------------- */
@@ -528,25 +346,22 @@ static kvjit_status no_memory(const kvjit_kernel *k, int64_t items, size_t scrat
 
 /* The lists of one cache, at and behind `at`; where room for as many items is, sorting them
  * needs it. */
-static void fill_lists(const kvjit_batch *b, kvjit_plan *p, int cache, const source *from,
+static void fill_lists(const kvjit_items *of, kvjit_plan *p, int cache, const source *from,
                        int32_t *at, int32_t *room)
 {
 	kvjit_lists *l = &p->list[cache];
 	int64_t work = room_for(p, l->nwork), join = room_for(p, l->njoin);
 	size_t item = KIR_ITEM * sizeof(int32_t);
-	filler f = { .shape = &p->shape, .batch = b, .lens = from->lens };
 
 	l->work = at;
 	l->join = at + work * KIR_ITEM;
 	memset(l->work + l->nwork * KIR_ITEM, 0, (size_t)(work - l->nwork) * item);
 	memset(l->join + l->njoin * KIR_ITEM, 0, (size_t)(join - l->njoin) * item);
-	f.join = l->join;
-	f.work = room ? room : l->work;
-	fill(&f);
+	kvjit_items_fill(of, room ? room : l->work, l->join);
 	if (room)
-		sort_items(f.work, l->work, l->nwork);
+		kvjit_items_sort(room, l->work, l->nwork);
 	l->npages = from->table && !from->sparse ? from->npages : 0;
-	l->seq_pages = from->sparse ? 0 : pages_needed(b, from);
+	l->seq_pages = from->sparse ? 0 : pages_needed(of->batch, from);
 }
 
 /* Keeps what the lists were made from, at `at`: calls are held against it. */
@@ -578,20 +393,37 @@ static void adopt(kvjit_plan *p, const kvjit_plan *next)
 	p->scratch_bytes = next->scratch_bytes;
 }
 
-static kvjit_status build(const kvjit_kernel *k, const kvjit_batch *b, kvjit_plan *p)
+/* False and a message if the items are more than an s32 can index. */
+static bool count(const kvjit_kernel *k, const kvjit_items *of, kvjit_counts *c)
+{
+	int64_t s;
+
+	if (kvjit_items_count(of, c, &s))
+		return true;
+	BAD("seq_lens and query_starts make more than %d work items by sequence %ld; no more "
+	    "are possible",
+	    KVJIT_MAX_WORK, (long)s);
+	return false;
+}
+
+static kvjit_status build(const kvjit_kernel *k, const kvjit_batch *b, const kvjit_share *share,
+                          kvjit_plan *p)
 {
 	const kvjit_shape *sh = &k->shape;
 	size_t item = KIR_ITEM * sizeof(int32_t), scratch, bytes;
 	int64_t items = 0, most = 0;
 	bool sort = b->nseq > 1;
 	kvjit_status s = KVJIT_OK;
-	counts c[2];
+	kvjit_counts c[2];
 	kvjit_plan next = *p;
 	int32_t *at;
 
-	for (int i = 0; i < sh->ncache; i++)
-		if (!count(k, b, source_of(k, b, i).lens, &c[i]))
+	for (int i = 0; i < sh->ncache; i++) {
+		kvjit_items of = { sh, b, source_of(k, b, i).lens, *share };
+
+		if (!count(k, &of, &c[i]))
 			return KVJIT_BAD_ARGUMENT;
+	}
 	/* what fails below leaves the old plan as it was */
 	next.shape = *sh;
 	next.nseq = b->nseq;
@@ -618,8 +450,9 @@ static kvjit_status build(const kvjit_kernel *k, const kvjit_batch *b, kvjit_pla
 	at = p->memory;
 	for (int i = 0; i < sh->ncache; i++) {
 		source from = source_of(k, b, i);
+		kvjit_items of = { &p->shape, b, from.lens, *share };
 
-		fill_lists(b, p, i, &from, at,
+		fill_lists(&of, p, i, &from, at,
 		           sort ? (int32_t *)p->memory + items * KIR_ITEM : NULL);
 		at += (room_for(p, c[i].work) + room_for(p, c[i].join)) * KIR_ITEM;
 	}
@@ -627,12 +460,13 @@ static kvjit_status build(const kvjit_kernel *k, const kvjit_batch *b, kvjit_pla
 	return p->device ? to_device(k, p, (size_t)items * item) : KVJIT_OK;
 }
 
-/* The sizes that a schedule goes by: the longest context, the most new tokens. */
+/* What a schedule goes by: the longest context, the most new tokens. */
 static void set_sizes(kvjit_plan *p, const kvjit_kernel *k, const kvjit_batch *b)
 {
+	bool wanted = k->family || k->record || (k->few && k->few->family);
 	int64_t ctx = 0, qlen = 0;
 
-	for (int64_t i = 0; (k->family || k->record) && i < b->nseq; i++) {
+	for (int64_t i = 0; wanted && i < b->nseq; i++) {
 		int64_t n = b->query_starts[i + 1] - b->query_starts[i];
 
 		int64_t len = b->seq_lens[i] + (b->seq_lens2 ? b->seq_lens2[i] : 0);
@@ -646,10 +480,94 @@ static void set_sizes(kvjit_plan *p, const kvjit_kernel *k, const kvjit_batch *b
 	p->pick = kvjit_pick(k, b->nseq, ctx, qlen);
 }
 
+static void adopt_sizes(kvjit_plan *p, uint64_t id, const kvjit_plan *sizes)
+{
+	p->id = id;
+	p->ctx = sizes->ctx;
+	p->qlen = sizes->qlen;
+	p->size_class = sizes->size_class;
+	p->pick = sizes->pick;
+}
+
+static kvjit_plan *plan_on(const kvjit_kernel *k)
+{
+	kvjit_plan *p = calloc(1, sizeof(*p));
+
+	if (p)
+		p->device = kvjit_device_retain(k->device);
+	return p;
+}
+
+/* A plan of k's, by the variant that sizes->pick names; what fails leaves p as it was. */
+static kvjit_status build_part(const kvjit_kernel *k, const kvjit_batch *b,
+                               const kvjit_share *share, const kvjit_plan *sizes, kvjit_plan *p)
+{
+	const kvjit_kernel *run = kvjit_variant(k, sizes->pick);
+	kvjit_status s = build(run, b, share, p);
+
+	if (s == KVJIT_OK)
+		adopt_sizes(p, k->id, sizes);
+	else if (run != k)
+		kvjit_fail(kvjit_errors_of(k), s, "%s", kvjit_kernel_error(run));
+	return s;
+}
+
+/* The part of the kernel for few queries, in p->spare. */
+static kvjit_status build_few(const kvjit_kernel *k, const kvjit_batch *b,
+                              const kvjit_share *share, const kvjit_plan *sizes, kvjit_plan *p)
+{
+	const kvjit_kernel *few = kvjit_few_of(k);
+	kvjit_status s;
+
+	if (!p->spare && !(p->spare = plan_on(k)))
+		return kvjit_fail(kvjit_errors_of(k), KVJIT_NO_MEMORY, "no memory for a plan");
+	s = build_part(few, b, share, sizes, p->spare);
+	if (s != KVJIT_OK && few != k)
+		kvjit_fail(kvjit_errors_of(k), s, "%s", kvjit_kernel_error(few));
+	return s;
+}
+
+/* Both parts, that for few queries only if there are such tiles. */
+static kvjit_status build_parts(const kvjit_kernel *k, const kvjit_batch *b, kvjit_plan *p)
+{
+	const kvjit_kernel *few = kvjit_few_of(k);
+	kvjit_plan sizes = { 0 }, one; /* of a plan that fails the old one keeps its own */
+	kvjit_share share = { 0 };
+	kvjit_status s = KVJIT_OK;
+	bool mixed = false;
+
+	set_sizes(&sizes, k, b);
+	one = sizes;
+	one.pick = kvjit_pick(few, b->nseq, sizes.ctx, 1);
+	share.tile = kvjit_variant(k, sizes.pick)->shape.q_tile;
+	share.most = kvjit_few_most(kvjit_variant(k, sizes.pick), kvjit_variant(few, one.pick));
+	for (int64_t i = 0; share.most && !mixed && i < b->nseq; i++) {
+		int64_t rest = (b->query_starts[i + 1] - b->query_starts[i]) % share.tile;
+
+		mixed = rest && rest <= share.most;
+	}
+	if (mixed) {
+		share.few = true;
+		s = build_few(k, b, &share, &one, p);
+		share.few = false;
+	}
+	if (s == KVJIT_OK)
+		s = build_part(k, b, &share, &sizes, p);
+	if (s != KVJIT_OK)
+		return s;
+	p->mixed = mixed;
+	p->few_at = lines((int64_t)p->scratch_bytes);
+	if (mixed) {
+		kvjit_plan *used = p->few;
+
+		p->few = p->spare;
+		p->spare = used;
+	}
+	return KVJIT_OK;
+}
+
 kvjit_status kvjit_plan_new(const kvjit_kernel *k, const kvjit_batch *batch, kvjit_plan **plan)
 {
-	const kvjit_kernel *run;
-	kvjit_plan sizes = { 0 }; /* of a plan that fails the old one keeps its own */
 	kvjit_batch b;
 	kvjit_status s;
 	kvjit_plan *p;
@@ -663,41 +581,33 @@ kvjit_status kvjit_plan_new(const kvjit_kernel *k, const kvjit_batch *batch, kvj
 	s = check_batch(k, batch, &b);
 	if (s != KVJIT_OK)
 		return s;
-	p = *plan ? *plan : calloc(1, sizeof(*p));
-	if (!p)
-		return kvjit_fail(kvjit_errors_of(k), KVJIT_NO_MEMORY, "no memory for a plan");
-	if (*plan && p->device != k->device)
+	if (*plan && (*plan)->device != k->device)
 		return BAD("the plan is of another device than the kernel, or of another "
 		           "context's");
-	if (!p->device)
-		p->device = kvjit_device_retain(k->device);
-	set_sizes(&sizes, k, &b);
-	run = kvjit_variant(k, sizes.pick);
-	s = build(run, &b, p);
-	if (s != KVJIT_OK && run != k)
-		kvjit_fail(kvjit_errors_of(k), s, "%s", kvjit_kernel_error(run));
-	if (s == KVJIT_OK) {
-		p->id = k->id;
-		p->ctx = sizes.ctx;
-		p->qlen = sizes.qlen;
-		p->size_class = sizes.size_class;
-		p->pick = sizes.pick;
+	p = *plan ? *plan : plan_on(k);
+	if (!p)
+		return kvjit_fail(kvjit_errors_of(k), KVJIT_NO_MEMORY, "no memory for a plan");
+	s = build_parts(k, &b, p);
+	if (s == KVJIT_OK)
 		*plan = p;
-	} else if (!*plan) {
+	else if (!*plan)
 		kvjit_plan_free(p);
-	}
 	return s;
 }
 
 size_t kvjit_plan_scratch(const kvjit_plan *p)
 {
-	return p ? p->scratch_bytes : 0;
+	if (!p)
+		return 0;
+	return p->mixed ? p->few_at + p->few->scratch_bytes : p->scratch_bytes;
 }
 
 void kvjit_plan_free(kvjit_plan *p)
 {
 	if (!p)
 		return;
+	kvjit_plan_free(p->few);
+	kvjit_plan_free(p->spare);
 	free(p->memory);
 	if (p->device) {
 		p->device->runtime->free(p->device->handle, p->there);

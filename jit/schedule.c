@@ -62,6 +62,17 @@ static void second_shape(const kir_func *f, kvjit_shape *out)
 	out->sparse[1] = out->ncache == 2 && index && index->rank == 2 ? index->dim[1] : 0;
 }
 
+/* Rows of a product that there are registers for, one element of a key or value being
+ * multiplied with all of them: fewer take about as long. */
+static int64_t grain_of(const kir_func *f)
+{
+	enum { VECTOR_ROWS = 4, XMX_ROWS = 8 };
+
+	return kpass_has_tiles(f)                  ? KIR_AMX_ROWS
+	       : f->target->features & KIR_HAS_xmx ? XMX_ROWS
+	                                           : VECTOR_ROWS;
+}
+
 bool kvjit_shape_of(const kir_func *f, kvjit_shape *out)
 {
 	kir_ref a = kvjit_find_op(f, KIR_OP_attention);
@@ -86,6 +97,7 @@ bool kvjit_shape_of(const kir_func *f, kvjit_shape *out)
 	out->page[0] = pages->dim[2];
 	second_shape(f, out);
 	out->q_tile = f->sched.q_tile > 0 ? f->sched.q_tile : 1;
+	out->grain = grain_of(f);
 	out->split = param_type(f, "part") ? f->sched.split : 0;
 	out->sight = kvjit_sight_of(f, out->sparse[0] || out->ncache > 1 ? 0 : a);
 	return out->heads > 0 && out->kv_heads > 0 && out->page[0] > 0 &&

@@ -16,7 +16,7 @@
 
 /* target: that of the text. */
 static void put_for(const char *text, const char *target, const char *sched, int64_t batch,
-                    int64_t ctx)
+                    int64_t ctx, int64_t qlen)
 {
 	kvjit *kv = ct_open(ct_folder, NULL, NULL);
 	kvjit_keys keys = { .size = sizeof(keys) };
@@ -28,7 +28,7 @@ static void put_for(const char *text, const char *target, const char *sched, int
 	assert_true(kt_key_parse(keys.machine, &r.where.machine));
 	r.where.threads = 1;
 	r.where.policy = KT_COLD;
-	r.where.bucket = kt_bucket_of(batch, ctx, 1);
+	r.where.bucket = kt_bucket_of(batch, ctx, qlen);
 	r.problem = (char *)text;
 	r.sched = (char *)sched;
 	r.target = (char *)(target ? target : kv->target.name);
@@ -44,7 +44,7 @@ static void put_for(const char *text, const char *target, const char *sched, int
 
 static void put_schedule(const char *text, const char *sched, int64_t batch, int64_t ctx)
 {
-	put_for(text, NULL, sched, batch, ctx);
+	put_for(text, NULL, sched, batch, ctx, 1);
 }
 
 #define BASE "attn q=f32 kv=int8/token-head heads=8:2 dim=64 page=64 causal"
@@ -82,9 +82,57 @@ static void a_tuned_schedule_is_taken_near_its_size(void **state)
 	kvjit_close(kv);
 }
 
+/* A kernel for many queries has one for few beside it, with what was tuned for one query. */
+static void few_queries_take_what_was_tuned_for_one(void **state)
+{
+	kvjit *kv;
+	kvjit_kernel *k;
+
+	(void)state;
+	put_schedule(BASE, "kv_tile=32 prefetch=off", 4, 4096);
+	put_for(BASE, NULL, "q_tile=8 kv_tile=16", 4, 4096, 64);
+	kv = ct_open(ct_folder, NULL, NULL);
+	k = ct_get(kv, BASE " batch=4 ctx=4096 qlen=64", 0);
+	assert_int_equal(k->ir->sched.kv_tile, 16);
+	assert_non_null(k->few);
+	assert_int_equal(k->few->ir->sched.kv_tile, 32);
+	kvjit_release(k);
+	kvjit_close(kv);
+}
+
 static const kvjit_kernel *picked(const kvjit_kernel *k, const kvjit_plan *p)
 {
 	return p->pick ? k->family->variant[p->pick - 1] : k;
+}
+
+/* Of an open size with schedules for one query and for many a plan takes both. */
+static void a_mixed_batch_takes_both_of_a_family(void **state)
+{
+	static const int32_t starts[] = { 0, 1, 65, 66, 67 },
+	                     lens[] = { 2000, 2000, 2000, 2000 };
+	kvjit_batch b = {
+		.size = sizeof(b), .nseq = 4, .seq_lens = lens, .query_starts = starts
+	};
+	kvjit_plan *plan = NULL;
+	kvjit_kernel *k;
+	kvjit *kv;
+
+	(void)state;
+	put_schedule(BASE, "kv_tile=32 prefetch=off", 4, 4096);
+	put_for(BASE, NULL, "q_tile=8 kv_tile=16", 4, 4096, 64);
+	kv = ct_open(ct_folder, NULL, NULL);
+	k = ct_get(kv, BASE, 0);
+	assert_null(k->few);
+	assert_non_null(k->family);
+	assert_int_equal(kvjit_plan_new(k, &b, &plan), KVJIT_OK);
+	assert_true(plan->mixed);
+	assert_int_equal(plan->list[0].nwork, 2 * 8);
+	assert_int_equal(plan->few->list[0].nwork, 2 * 3);
+	assert_int_equal(picked(k, plan)->ir->sched.kv_tile, 16);
+	assert_int_equal(picked(k, plan->few)->ir->sched.kv_tile, 32);
+	kvjit_plan_free(plan);
+	kvjit_release(k);
+	kvjit_close(kv);
 }
 
 static void an_unsized_kernel_picks_by_the_batch(void **state)
@@ -281,7 +329,7 @@ static void each_target_has_its_own(void **state)
 	kvjit_close(kv);
 	put_schedule(BASE, "kv_tile=32", 4, 4096);
 	if (other)
-		put_for(BASE " target=generic", "generic", "kv_tile=16", 4, 4096);
+		put_for(BASE " target=generic", "generic", "kv_tile=16", 4, 4096, 1);
 	kv = ct_open(ct_folder, NULL, NULL);
 	assert_int_equal(kvjit_why(kv, BASE " batch=4 ctx=4096", NULL, &why), KVJIT_OK);
 	assert_says(why, "kv_tile=32|chosen by: trial");
@@ -320,6 +368,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		CT_TEST(a_tuned_schedule_is_taken_near_its_size),
 		CT_TEST(an_unsized_kernel_picks_by_the_batch),
+		CT_TEST(few_queries_take_what_was_tuned_for_one),
+		CT_TEST(a_mixed_batch_takes_both_of_a_family),
 		CT_TEST(a_pin_file_decides),
 		CT_TEST(the_order_of_a_pin_file_says_nothing),
 		CT_TEST(what_is_chosen_to_be_whole_stays_whole),

@@ -19,9 +19,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What passes/expand_region.c takes positions to be below: sums of two of them fit s32. */
-enum { KVJIT_MAX_LEN = 1 << 30 };
-
 /* -- checking -------------------------------------------------------------------- */
 
 /* What a batch says of one of a kernel's caches, and how its fields are called. */
@@ -78,9 +75,9 @@ static kvjit_status check_length(const kvjit_kernel *k, const source *b, int64_t
 	if (len < 0)
 		return BAD("seq_lens%s[%ld] is %d; it must be 0 or more", b->suffix, (long)s,
 		           len);
-	if (len > KVJIT_MAX_LEN)
+	if (len > KIR_MAX_LEN)
 		return BAD("seq_lens%s[%ld] is %d; it must be at most %d", b->suffix, (long)s,
-		           len, KVJIT_MAX_LEN);
+		           len, KIR_MAX_LEN);
 	if (b->sparse && len > b->sparse)
 		return BAD("seq_lens%s[%ld] is %d; with sparse%s=%ld it says how many entries "
 		           "of its queries' index lists are used, so it must be at most %ld",
@@ -104,10 +101,10 @@ static kvjit_status check_sequence(const kvjit_kernel *k, const kvjit_batch *b, 
 	}
 	if (st != KVJIT_OK)
 		return st;
-	if (len > KVJIT_MAX_LEN)
+	if (len > KIR_MAX_LEN)
 		return BAD("seq_lens[%ld] and seq_lens2[%ld] are %ld together; they must be at "
 		           "most %d",
-		           (long)s, (long)s, (long)len, KVJIT_MAX_LEN);
+		           (long)s, (long)s, (long)len, KIR_MAX_LEN);
 	if (end < begin)
 		return BAD(
 		    "query_starts[%ld] is %d, less than query_starts[%ld], %d; they must "

@@ -95,6 +95,8 @@ void load_shuffle(int32_t *order, int64_t n, uint64_t seed);
  * point before any is multiplied as an integer. */
 bool load_fits(const attn *a, double bytes, double rows, char *why, size_t len);
 double load_page_bytes(const attn *a); /* of all tensors of a's cache */
+/* Of them what attention reads: where K and V are of two formats, one side of each. */
+double load_page_read(const attn *a);
 /* A pool of pages, bound under a tensor's name. */
 bool load_pool_tensor(load *l, const char *name, int64_t npages, int64_t page_bytes, char *why,
                       size_t len);

@@ -145,7 +145,7 @@ bool load_attn(load *l, kvjit *kv, double cold, char *why, size_t len)
 	for (int c = 0; c < n; c++) {
 		call += h[c].page_bytes * (double)h[c].pages * (double)batch;
 		l->bytes +=
-		    h[c].page_bytes / (double)h[c].a->p.page * (double)batch * h[c].read;
+		    load_page_read(h[c].a) / (double)h[c].a->p.page * (double)batch * h[c].read;
 		topk += c ? h[c].a->p.sparse : 0;
 	}
 	if (!load_fits(a, call + whole, (double)batch * (double)qlen, why, len))

@@ -31,6 +31,21 @@ double load_page_bytes(const attn *a)
 	return bytes;
 }
 
+double load_page_read(const attn *a)
+{
+	double bytes = 0;
+	if (!strcmp(a->p.k_format, a->p.v_format))
+		return load_page_bytes(a);
+	for (unsigned i = 0; i < KIR_NSTREAM; i++) {
+		const kir_type *t = &a->layout.stream[i].type;
+		double n = kir_elem_bytes((kir_elem)t->elem);
+		for (unsigned d = 1; d < t->rank; d++)
+			n *= (double)t->dim[d];
+		bytes += a->layout.stream[i].tensor < 0 ? 0 : n;
+	}
+	return bytes;
+}
+
 void load_pages(load *l, int pool, int64_t npages)
 {
 	for (; pool < l->npool; pool++) {

@@ -177,12 +177,20 @@ void vec_group_add(vec *v, kir_ref n)
 
 /* -- how its loops are: lanes, rows side by side, where results go ------------------------ */
 
-/* Whether the group makes bytes of f32, which goes by 64 at once (backends/x86/narrow.c), and
- * keeps little else in registers, of which each of its values then takes four. */
+static bool is_convert(const vec *v, kir_ref n, kir_elem from)
+{
+	return v->in->node[n].op == KIR_OP_convert &&
+	       kir_type_of(v->in, kir_src(v->in, n, 0))->elem == from;
+}
+
+/* Whether the group makes bytes of f32, which goes by 64 at once (backends/x86/narrow.c), or
+ * bf16 of bytes that a table widens to f32, and keeps little else in registers, of which each
+ * of its values then takes four. What stays f32 has to be put in order: that takes longer than
+ * 16 lanes do. */
 static bool narrows(const vec *v, const vec_group *g)
 {
 	const kir_target *t = v->in->target;
-	bool some = false;
+	bool bytes = false, widens = false, halves = false;
 
 	if (!(t->features & KIR_HAS_vbmi) || t->vector_bits != 512 || g->n > NARROW_OPS)
 		return false;
@@ -192,11 +200,11 @@ static bool narrows(const vec *v, const vec_group *g)
 
 		if (!(kir_ops[v->in->node[n].op].flags & KIR_EACH))
 			return false;
-		some |= v->in->node[n].op == KIR_OP_convert &&
-		        (e == KIR_e4m3fn || e == KIR_e5m2) &&
-		        kir_type_of(v->in, kir_src(v->in, n, 0))->elem == KIR_f32;
+		bytes |= is_convert(v, n, KIR_f32) && (e == KIR_e4m3fn || e == KIR_e5m2);
+		halves |= is_convert(v, n, KIR_f32) && e == KIR_bf16;
+		widens |= by_table(v, n);
 	}
-	return some;
+	return bytes || (widens && halves);
 }
 
 /* Whether s32 x has 8 bits that aren't 0 at most. */

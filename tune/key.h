@@ -19,7 +19,7 @@
 
 /* Goes up whenever a change of passes or backends makes other code of the same text. Stored
  * schedules stay valid across it, after one check; code doesn't. */
-#define KT_CODEGEN 88
+#define KT_CODEGEN 89
 
 typedef struct kt_key {
 	uint8_t b[32];

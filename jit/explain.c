@@ -54,14 +54,16 @@ static void print_schedule(const kvjit_kernel *k, kir_text *t)
 
 static void print_kernel(const kvjit_kernel *k, kir_text *t)
 {
+	int64_t few = kvjit_few_most(k, kvjit_few_of(k)); /* 0: only of other sizes, or none */
+
 	kir_text_add(t, "supported: yes\nproblem: %s\ntarget: %s\nbackend: %s\n", k->problem,
 	             k->target, k->backend_name);
 	print_schedule(k, t);
-	if (k->few) {
+	if (few > 0) {
 		kir_text_add(t,
 		             "tiles with at most %ld of %ld queries have a kernel of their "
 		             "own:\n",
-		             (long)kvjit_few_most(k, k->few), (long)k->shape.q_tile);
+		             (long)few, (long)k->shape.q_tile);
 		print_schedule(k->few, t);
 	}
 	kir_text_add(t, "tiles: %s\n", kbe_tiles_text(kbe_host_tiles()));

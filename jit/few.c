@@ -72,16 +72,40 @@ static bool would_help(kvjit_job *j, const kvjit_kernel *many)
 	return kvjit_shape_of(j->f, &s) && most_of(&many->shape, &s) > 0;
 }
 
+static unsigned variants(const kvjit_kernel *k)
+{
+	return k->family ? k->family->n : 0;
+}
+
+/* Whether `few` gets any tiles: what was pinned or tuned for one query may have as large ones.
+ */
+static bool helps(const kvjit_kernel *many, const kvjit_kernel *few)
+{
+	for (unsigned i = 0; i <= variants(many); i++)
+		for (unsigned n = 0; n <= variants(few); n++)
+			if (kvjit_few_most(kvjit_variant(many, i), kvjit_variant(few, n)) > 0)
+				return true;
+	return false;
+}
+
 static kvjit_status compile(kvjit_job *j, const kvjit_kernel *many, bool *wanted)
 {
 	kvjit_status s = kvjit_job_read(j);
 
 	*wanted = s == KVJIT_OK && would_help(j, many);
-	return *wanted ? kvjit_job_choose(j) : s;
+	if (*wanted)
+		s = kvjit_job_choose(j);
+	*wanted = *wanted && s == KVJIT_OK && helps(many, j->k);
+	return s;
 }
 
-/* The problem was compiled once: for one query it is refused only where that has a schedule
- * which doesn't fit, and does without. */
+/* The problem was compiled once. For one query it may have a schedule that doesn't fit; or a
+ * cache has the code for many alone, and there is no backend for the other. Both do without. */
+static bool may_lack(kvjit_status s)
+{
+	return s == KVJIT_UNSUPPORTED || s == KVJIT_NO_BACKEND;
+}
+
 static void tell(const kvjit_job *of, const char *why)
 {
 	char line[1200];
@@ -113,12 +137,12 @@ kvjit_status kvjit_add_few(kvjit_job *of)
 	j->flags = of->flags;
 	j->one_query = true;
 	s = compile(j, of->k, &wanted);
-	if (s == KVJIT_OK && wanted)
+	if (wanted)
 		of->k->few = j->k;
 	else
 		kvjit_release(j->k);
 	free(j);
-	if (s != KVJIT_UNSUPPORTED)
+	if (!may_lack(s))
 		return s;
 	tell(of, kvjit_error(of->kv));
 	return KVJIT_OK;

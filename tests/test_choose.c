@@ -100,6 +100,61 @@ static void few_queries_take_what_was_tuned_for_one(void **state)
 	kvjit_close(kv);
 }
 
+/* A pin for all sizes is one for a single query too: the same tiles, so one kernel has them
+ * all. */
+static void a_pin_for_all_sizes_leaves_one_kernel(void **state)
+{
+	char path[400], *text = NULL;
+	kvjit_kernel *k;
+	kvjit *kv;
+
+	(void)state;
+	snprintf(path, sizeof(path), "%s/pins", ct_folder);
+	ct_put(path, BASE " :: q_tile=8 kv_tile=16\n");
+	kv = ct_open(ct_folder, NULL, path);
+	k = ct_get(kv, BASE " qlen=64", 0);
+	assert_int_equal(k->shape.q_tile, 8);
+	assert_null(k->few);
+	assert_int_equal(kvjit_explain(kv, BASE " qlen=64", &text), KVJIT_OK);
+	assert_null(strstr(text, "a kernel of their own"));
+	free(text);
+	kvjit_release(k);
+	kvjit_close(kv);
+}
+
+/* Where a cache has the code for many queries and nothing can compile that for few, one kernel
+ * computes all, and the log says so. */
+static void without_a_backend_one_kernel_has_all(void **state)
+{
+	kvjit *kv = ct_open(ct_folder, NULL, NULL);
+	kvjit_kernel *k = ct_get(kv, BASE " qlen=64", 0);
+	char *sched = kvjit_kernel_text(k, "schedule");
+	kvjit_compile_options o = { .size = sizeof(o), .sched = sched };
+	char folder[400];
+
+	(void)state;
+	assert_non_null(k->few);
+	kvjit_release(k);
+	kvjit_close(kv);
+	snprintf(folder, sizeof(folder), "%s/many", ct_folder);
+	kv = ct_open(folder, NULL, NULL);
+	assert_int_equal(kvjit_compile(kv, BASE " qlen=64", &o, &k), KVJIT_OK);
+	assert_null(k->few);
+	kvjit_release(k);
+	kvjit_close(kv);
+	free(sched);
+
+	kv = ct_open(folder, NULL, NULL);
+	free(kv->env[KVJIT_ENV_BACKEND_DIR]);
+	kv->env[KVJIT_ENV_BACKEND_DIR] = strdup("/nowhere");
+	k = ct_get(kv, BASE " qlen=64", 0);
+	assert_true(ct_from_cache(k));
+	assert_null(k->few);
+	assert_says(ct_said, "no kernel for tiles with few queries|/nowhere/");
+	kvjit_release(k);
+	kvjit_close(kv);
+}
+
 static const kvjit_kernel *picked(const kvjit_kernel *k, const kvjit_plan *p)
 {
 	return p->pick ? k->family->variant[p->pick - 1] : k;
@@ -370,6 +425,8 @@ int main(void)
 		CT_TEST(an_unsized_kernel_picks_by_the_batch),
 		CT_TEST(few_queries_take_what_was_tuned_for_one),
 		CT_TEST(a_mixed_batch_takes_both_of_a_family),
+		CT_TEST(a_pin_for_all_sizes_leaves_one_kernel),
+		CT_TEST(without_a_backend_one_kernel_has_all),
 		CT_TEST(a_pin_file_decides),
 		CT_TEST(the_order_of_a_pin_file_says_nothing),
 		CT_TEST(what_is_chosen_to_be_whole_stays_whole),

@@ -21,7 +21,7 @@
 
 #include "../ir/kir.h"
 
-#define KBE_RUNTIME_VERSION 1
+#define KBE_RUNTIME_VERSION 2
 
 typedef enum kbe_fault_kind {
 	KBE_NO_DEVICE, /* no loader, no driver or no device of that name          */
@@ -76,9 +76,10 @@ typedef struct kbe_place {
 	uintptr_t end;      /* 0: not known */
 } kbe_place;
 
-/* One call: arguments in the order of the signature without its last three, 4 or 8 bytes each,
- * and the iterations of each phase. */
+/* A kernel with its arguments in the order of the signature without the last three, 4 or 8
+ * bytes each, and the iterations of each phase. */
 typedef struct kbe_launch {
+	kbe_module *module;
 	const void *const *value;
 	const uint8_t *bytes;
 	unsigned nvalue;
@@ -101,13 +102,15 @@ typedef struct kbe_runtime {
 	void (*free)(kbe_device *d, void *p);
 	bool (*place)(kbe_device *d, const void *p, kbe_place *out, kbe_fault *why);
 	/* list: a command list of the host's that takes commands at once; NULL: one of its own.
-	 * timed: each launch takes its time. */
+	 * timed: each call of `launch` takes its time. */
 	kbe_queue *(*queue)(kbe_device *d, void *list, bool timed, kbe_fault *why);
 	void (*queue_free)(kbe_queue *q); /* waits for what runs on it */
-	bool (*launch)(kbe_queue *q, kbe_module *m, const kbe_launch *l, kbe_fault *why);
+	/* n kernels, one after the other, which are one call. */
+	bool (*launch)(kbe_queue *q, const kbe_launch *l, unsigned n, kbe_fault *why);
 	bool (*copy)(kbe_queue *q, void *to, const void *from, size_t bytes, kbe_fault *why);
 	bool (*wait)(kbe_queue *q, kbe_fault *why);
-	/* Of the last launch of a timed queue, on the device's clock; waits for it. */
+	/* Of the last call of `launch` on a timed queue, on the device's clock; waits for it.
+	 */
 	bool (*seconds)(kbe_queue *q, double *out, kbe_fault *why);
 } kbe_runtime;
 

@@ -67,43 +67,49 @@ static kvjit_status check_places(const kvjit_frame *f)
 
 /* -- launching -------------------------------------------------------------------------- */
 
-static kvjit_status launch(const kvjit_frame *f, kbe_queue *queue)
-{
-	const kvjit_kernel *k = f->k;
+typedef struct launch {
 	const void *value[KVJIT_MAX_CELLS];
 	uint8_t bytes[KVJIT_MAX_CELLS];
 	int64_t count[KVJIT_MAX_PHASES];
-	kbe_launch l = { value, bytes, k->ncell - 3, count, (unsigned)k->nphase };
-	kvjit_status s = check_places(f);
-	kbe_fault fault;
+} launch;
 
-	if (s != KVJIT_OK)
-		return s;
-	for (unsigned i = 0; i < l.nvalue; i++) {
-		value[i] = &f->cell[i];
-		bytes[i] = (uint8_t)k->types[i]->size;
+static kbe_launch launch_of(const kvjit_frame *f, launch *l)
+{
+	const kvjit_kernel *k = f->k;
+	unsigned n = k->ncell - 3;
+
+	for (unsigned i = 0; i < n; i++) {
+		l->value[i] = &f->cell[i];
+		l->bytes[i] = (uint8_t)k->types[i]->size;
 	}
 	for (int i = 0; i < k->nphase; i++)
-		count[i] = kvjit_phase_count(f, &k->phase[i]);
-	if (k->device->runtime->launch(queue, k->module_on, &l, &fault))
-		return KVJIT_OK;
-	return kvjit_fault(kvjit_errors_of(k), &fault);
+		l->count[i] = kvjit_phase_count(f, &k->phase[i]);
+	return (
+	    kbe_launch){ k->module_on, l->value, l->bytes, n, l->count, (unsigned)k->nphase };
 }
 
-/* What is wrong is said of k, whose parts the frames are. */
+/* What is wrong is said of k, whose parts the frames are; then nothing was launched, unless the
+ * device itself failed. */
 static kvjit_status launch_all(const kvjit_kernel *k, const kvjit_frames *frames,
                                kbe_queue *queue)
 {
-	kvjit_status s = KVJIT_OK;
+	launch room[2];
+	kbe_launch l[2];
+	kbe_fault fault;
 
-	for (int i = 0; i < frames->n && s == KVJIT_OK; i++) {
+	for (int i = 0; i < frames->n; i++) {
 		const kvjit_kernel *part = frames->f[i].k;
+		kvjit_status s = check_places(&frames->f[i]);
 
-		s = launch(&frames->f[i], queue);
 		if (s != KVJIT_OK && part != k)
 			kvjit_fail(kvjit_errors_of(k), s, "%s", kvjit_kernel_error(part));
+		if (s != KVJIT_OK)
+			return s;
+		l[i] = launch_of(&frames->f[i], &room[i]);
 	}
-	return s;
+	if (k->device->runtime->launch(queue, l, (unsigned)frames->n, &fault))
+		return KVJIT_OK;
+	return kvjit_fault(kvjit_errors_of(k), &fault);
 }
 
 kvjit_status kvjit_launch_and_wait(const kvjit_kernel *k, const kvjit_frames *frames)
@@ -112,7 +118,9 @@ kvjit_status kvjit_launch_and_wait(const kvjit_kernel *k, const kvjit_frames *fr
 	kvjit_status s = launch_all(k, frames, d->queue);
 	kbe_fault fault;
 
-	if (s == KVJIT_OK && !d->runtime->wait(d->queue, &fault))
+	/* a launch that failed may have begun: what it reads and writes is the caller's again
+	 */
+	if (!d->runtime->wait(d->queue, &fault) && s == KVJIT_OK)
 		s = kvjit_fault(kvjit_errors_of(k), &fault);
 	return s;
 }

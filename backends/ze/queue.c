@@ -164,7 +164,7 @@ static ze_event_handle_t event_of(const kbe_queue *q, int64_t i)
 }
 
 /* Events are used again once what signalled them has ended. */
-static bool begin_timed(kbe_queue *q, const kbe_launch *l, kbe_fault *why)
+static bool begin_timed(kbe_queue *q, const kbe_launch *l, unsigned n, kbe_fault *why)
 {
 	if (!q->timed)
 		return true;
@@ -172,14 +172,17 @@ static bool begin_timed(kbe_queue *q, const kbe_launch *l, kbe_fault *why)
 	    !ZE_OK(why, zeEventHostReset, q->event[LAST]))
 		return false;
 	q->commands = 0;
-	for (unsigned p = 0; p < l->nphase; p++)
-		q->commands += pieces(q, l->count[p]);
+	for (unsigned i = 0; i < n; i++)
+		for (unsigned p = 0; p < l[i].nphase; p++)
+			q->commands += pieces(q, l[i].count[p]);
 	return true;
 }
 
-static bool append(kbe_queue *q, kbe_module *m, const kbe_launch *l, kbe_fault *why)
+/* command: how many there are of the launches in front. */
+static bool append(kbe_queue *q, const kbe_launch *l, int64_t *command, kbe_fault *why)
 {
-	int64_t most = q->device->most_groups, command = 0;
+	int64_t most = q->device->most_groups;
+	kbe_module *m = l->module;
 
 	for (unsigned p = 0; p < l->nphase; p++) {
 		int64_t n = l->count[p];
@@ -192,26 +195,41 @@ static bool append(kbe_queue *q, kbe_module *m, const kbe_launch *l, kbe_fault *
 
 			if (!set_range(m, l->nvalue, p, at, end, why) ||
 			    !ZE_OK(why, zeCommandListAppendLaunchKernel, q->list, m->kernel,
-			           &groups, event_of(q, command++), 0, NULL))
+			           &groups, event_of(q, (*command)++), 0, NULL))
 				return false;
 		}
 	}
 	return true;
 }
 
-bool ze_launch(kbe_queue *q, kbe_module *m, const kbe_launch *l, kbe_fault *why)
+/* A kernel's arguments are taken when it is appended: nobody else may set them until then. */
+static bool set_and_append(kbe_queue *q, const kbe_launch *l, int64_t *command, kbe_fault *why)
 {
+	kbe_module *m = l->module;
 	bool ok = true;
 
-	if (m->nargs != l->nvalue + 3)
-		return ze_fault(why, KBE_BUG, "the kernel has %u arguments, its signature %u",
-		                m->nargs, l->nvalue + 3);
-	pthread_mutex_lock(&q->lock);
 	pthread_mutex_lock(&m->lock);
 	for (unsigned i = 0; ok && i < l->nvalue; i++)
 		ok = set_argument(m, i, l->bytes[i], l->value[i], why);
-	ok = ok && begin_timed(q, l, why) && append(q, m, l, why);
+	ok = ok && append(q, l, command, why);
 	pthread_mutex_unlock(&m->lock);
+	return ok;
+}
+
+bool ze_launch(kbe_queue *q, const kbe_launch *l, unsigned n, kbe_fault *why)
+{
+	int64_t command = 0;
+	bool ok;
+
+	for (unsigned i = 0; i < n; i++)
+		if (l[i].module->nargs != l[i].nvalue + 3)
+			return ze_fault(why, KBE_BUG,
+			                "the kernel has %u arguments, its signature %u",
+			                l[i].module->nargs, l[i].nvalue + 3);
+	pthread_mutex_lock(&q->lock);
+	ok = begin_timed(q, l, n, why);
+	for (unsigned i = 0; ok && i < n; i++)
+		ok = set_and_append(q, &l[i], &command, why);
 	pthread_mutex_unlock(&q->lock);
 	return ok;
 }

@@ -76,7 +76,7 @@ void ze_module_info(const kbe_module *m, kbe_module_info *out);
 
 kbe_queue *ze_queue(kbe_device *d, void *list, bool timed, kbe_fault *why);
 void ze_queue_free(kbe_queue *q);
-bool ze_launch(kbe_queue *q, kbe_module *m, const kbe_launch *l, kbe_fault *why);
+bool ze_launch(kbe_queue *q, const kbe_launch *l, unsigned n, kbe_fault *why);
 bool ze_copy(kbe_queue *q, void *to, const void *from, size_t bytes, kbe_fault *why);
 bool ze_wait(kbe_queue *q, kbe_fault *why);
 bool ze_seconds(kbe_queue *q, double *out, kbe_fault *why);

@@ -509,16 +509,29 @@ static kvjit_status build_part(const kvjit_kernel *k, const kvjit_batch *b,
 	return s;
 }
 
+/* Between p->few and p->spare. Scratch holds nothing from one call to the next, so one serves
+ * both; a second time gives it back, with what was allocated meanwhile. */
+static void hand_over_scratch(kvjit_plan *p)
+{
+	kvjit_plan *few = p->few, *spare = p->spare;
+	void *scratch = few ? few->scratch : NULL;
+	size_t cap = few ? few->scratch_cap : 0;
+
+	if (!few)
+		return;
+	few->scratch = spare->scratch;
+	few->scratch_cap = spare->scratch_cap;
+	spare->scratch = scratch;
+	spare->scratch_cap = cap;
+}
+
 /* The part of the kernel for few queries, in p->spare. */
 static kvjit_status build_few(const kvjit_kernel *k, const kvjit_batch *b,
                               const kvjit_share *share, const kvjit_plan *sizes, kvjit_plan *p)
 {
 	const kvjit_kernel *few = kvjit_few_of(k);
-	kvjit_status s;
+	kvjit_status s = build_part(few, b, share, sizes, p->spare);
 
-	if (!p->spare && !(p->spare = plan_on(k)))
-		return kvjit_fail(kvjit_errors_of(k), KVJIT_NO_MEMORY, "no memory for a plan");
-	s = build_part(few, b, share, sizes, p->spare);
 	if (s != KVJIT_OK && few != k)
 		kvjit_fail(kvjit_errors_of(k), s, "%s", kvjit_kernel_error(few));
 	return s;
@@ -543,13 +556,18 @@ static kvjit_status build_parts(const kvjit_kernel *k, const kvjit_batch *b, kvj
 
 		mixed = rest && rest <= share.most;
 	}
+	if (mixed && !p->spare && !(p->spare = plan_on(k)))
+		return kvjit_fail(kvjit_errors_of(k), KVJIT_NO_MEMORY, "no memory for a plan");
 	if (mixed) {
+		hand_over_scratch(p);
 		share.few = true;
 		s = build_few(k, b, &share, &one, p);
 		share.few = false;
 	}
 	if (s == KVJIT_OK)
 		s = build_part(k, b, &share, &sizes, p);
+	if (s != KVJIT_OK && mixed)
+		hand_over_scratch(p);
 	if (s != KVJIT_OK)
 		return s;
 	p->mixed = mixed;

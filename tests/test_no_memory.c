@@ -22,6 +22,7 @@
 void *__libc_malloc(size_t bytes);
 void *__libc_calloc(size_t n, size_t bytes);
 void *__libc_realloc(void *p, size_t bytes);
+void *__libc_memalign(size_t to, size_t bytes);
 
 /* In place of libc's, for the library too. */
 #define EXPORTED __attribute__((visibility("default")))
@@ -50,6 +51,11 @@ EXPORTED void *calloc(size_t n, size_t bytes)
 EXPORTED void *realloc(void *p, size_t bytes)
 {
 	return fails() ? NULL : __libc_realloc(p, bytes);
+}
+
+EXPORTED void *aligned_alloc(size_t to, size_t bytes)
+{
+	return fails() ? NULL : __libc_memalign(to, bytes);
 }
 
 static void begin(long n)
@@ -132,6 +138,62 @@ static void plans(void **state)
 	kvjit_close(kv);
 }
 
+/* Both parts of the old plan, of a kernel for few queries too, are as they were, and what may
+ * be called has all of its scratch. */
+static void the_old_plan_stays(void **state)
+{
+	enum { SEQS = 40, TOKENS = 9000 };
+	static int32_t len[SEQS], one[SEQS + 1], more[SEQS + 1];
+	kvjit_batch small = {
+		.size = sizeof(small), .nseq = 2, .seq_lens = len, .query_starts = more
+	};
+	kvjit_batch large = small;
+	kvjit *kv = open_code();
+	kvjit_kernel *k =
+	    compile(kv, "attn q=f32 kv=int8/token-head heads=2:1 dim=32 page=16 qlen=64", NULL);
+	bool missed = true;
+	long n;
+
+	(void)state;
+	assert_non_null(k->few);
+	for (int i = 0; i < SEQS; i++) {
+		len[i] = TOKENS;
+		one[i + 1] = one[i] + 1;
+		more[i + 1] = more[i] + (i % 2 ? 64 : 1);
+	}
+	large.nseq = SEQS;
+	for (n = 0; missed && n < MOST; n++) {
+		kvjit_plan *plan = NULL, *few;
+		size_t scratch;
+
+		assert_int_equal(kvjit_plan_new(k, &small, &plan), KVJIT_OK);
+		assert_true(plan->mixed && plan->list[0].nwork && plan->few->list[0].nslots);
+		few = plan->few;
+		scratch = kvjit_plan_scratch(plan);
+		large.query_starts = n % 2 ? one : more;
+		begin(n / 2);
+		kvjit_status s = kvjit_plan_new(k, &large, &plan);
+		missed = end() || !(n % 2);
+		told(s, kvjit_kernel_error(k));
+		assert_true(plan->mixed);
+		assert_true(plan->few->scratch_cap >= plan->few->scratch_bytes);
+		if (s != KVJIT_OK) {
+			assert_ptr_equal(plan->few, few);
+			assert_int_equal(plan->nseq, 2);
+			assert_int_equal(few->nseq, 2);
+			assert_int_equal(kvjit_plan_scratch(plan), scratch);
+			assert_int_equal(few->list[0].work[6], 1);
+		}
+		assert_int_equal(kvjit_plan_new(k, &large, &plan), KVJIT_OK); /* again */
+		assert_int_equal(plan->few->nseq, SEQS);
+		assert_true(plan->few->scratch_cap >= plan->few->scratch_bytes);
+		kvjit_plan_free(plan);
+	}
+	assert_in_range(n, 8, MOST - 1);
+	kvjit_release(k);
+	kvjit_close(kv);
+}
+
 /* The first failure on a kernel needs memory for what it says. */
 static void a_sentence_without_memory(void **state)
 {
@@ -198,6 +260,7 @@ static void calls_allocate_nothing(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(plans),
+		                            cmocka_unit_test(the_old_plan_stays),
 		                            cmocka_unit_test(a_sentence_without_memory),
 		                            cmocka_unit_test(calls_allocate_nothing) };
 

@@ -126,13 +126,17 @@ static void a_pin_for_all_sizes_leaves_one_kernel(void **state)
  * computes all, and the log says so. */
 static void without_a_backend_one_kernel_has_all(void **state)
 {
-	kvjit *kv = ct_open(ct_folder, NULL, NULL);
-	kvjit_kernel *k = ct_get(kv, BASE " qlen=64", 0);
-	char *sched = kvjit_kernel_text(k, "schedule");
-	kvjit_compile_options o = { .size = sizeof(o), .sched = sched };
-	char folder[400];
+	kvjit_compile_options o = { .size = sizeof(o) };
+	char folder[400], *sched;
+	kvjit_kernel *k;
+	kvjit *kv;
 
 	(void)state;
+	if (!ct_x86_is_built()) /* a cache keeps no code of unknown instructions, as cc gives */
+		skip();
+	kv = ct_open(ct_folder, NULL, NULL);
+	k = ct_get(kv, BASE " qlen=64", 0);
+	o.sched = sched = kvjit_kernel_text(k, "schedule");
 	assert_non_null(k->few);
 	kvjit_release(k);
 	kvjit_close(kv);

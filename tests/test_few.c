@@ -4,6 +4,7 @@
  */
 #include "../tools/random.h"
 #include "support_api.h"
+#include "support_count.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -167,12 +168,13 @@ static void assert_rows(const problem *p, const float *many, const float *few, i
                         int64_t most)
 {
 	const size_t row = HEADS * DIM * sizeof(float);
+	const int32_t *starts = p->batch.query_starts;
 
-	for (int s = 0; s < SEQS; s++)
-		for (int i = 0; i < queries[s]; i++) {
-			int64_t rest = queries[s] % tile;
-			bool is_few = rest <= most && i >= queries[s] - rest;
-			size_t at = (size_t)(p->starts[s] + i) * HEADS * DIM;
+	for (int64_t s = 0; s < p->batch.nseq; s++)
+		for (int32_t i = starts[s]; i < starts[s + 1]; i++) {
+			int64_t rest = (starts[s + 1] - starts[s]) % tile;
+			bool is_few = rest <= most && i >= starts[s + 1] - rest;
+			size_t at = (size_t)i * HEADS * DIM;
 
 			assert_memory_equal(p->out + at, (is_few ? few : many) + at, row);
 		}
@@ -296,6 +298,58 @@ static void a_plan_is_made_again(void **state)
 	close_problem(&p);
 }
 
+/* One plan for batches of all kinds of rests, of sequences without tokens and of none at all.
+ */
+static void random_batches(void **state)
+{
+	static const int32_t sizes[] = { 0, 1, 1, 2, 7, 8, 9, 15, 16, 17, 24, 25, 40 };
+	int32_t len[SEQS], starts[SEQS + 1];
+	kvjit_kernel *k, *many, *few;
+	kvjit_plan *plan = NULL;
+	unsigned mixed = 0, rounds = support_count(30, 4);
+	uint64_t r = 5;
+	problem p;
+
+	(void)state;
+	open_problem(&p);
+	k = compile(p.kv, BASE " qlen=64", NULL);
+	many = alone(&p, k);
+	few = compile(p.kv, BASE, NULL);
+	p.batch.seq_lens = len;
+	p.batch.query_starts = starts;
+	for (unsigned round = 0; round < rounds; round++) {
+		float *by_many, *by_few;
+
+		p.batch.nseq = random_bits(&r) % (SEQS + 1);
+		starts[0] = (int32_t)(random_bits(&r) % 3);
+		for (int64_t s = 0; s < p.batch.nseq; s++) {
+			uint64_t to = sizeof(sizes) / sizeof(sizes[0]);
+			int32_t n = sizes[random_bits(&r) % to];
+			int32_t room = p.starts[SEQS] - starts[s];
+
+			len[s] = (int32_t)(random_bits(&r) % (uint64_t)(lens[s] + 1));
+			len[s] = random_bits(&r) % 6 ? len[s] : 0;
+			n = n < room ? n : room;
+			starts[s + 1] = starts[s] + (len[s] && len[s] < n ? len[s] : n);
+		}
+		assert_int_equal(kvjit_plan_new(k, &p.batch, &plan), KVJIT_OK);
+		mixed += plan->mixed && plan->list[0].nwork;
+		by_many = attend(&p, many);
+		by_few = attend(&p, few);
+		if (call(&p, &p.batch, k, plan, NULL) != KVJIT_OK)
+			fail_msg("round %u: %s", round, kvjit_kernel_error(k));
+		assert_rows(&p, by_many, by_few, 16, 8);
+		free(by_many);
+		free(by_few);
+	}
+	assert_in_range(mixed, rounds / 4, rounds);
+	kvjit_plan_free(plan);
+	kvjit_release(many);
+	kvjit_release(few);
+	kvjit_release(k);
+	close_problem(&p);
+}
+
 /* Kernels of several layers share a plan if they have the same two schedules. */
 static void plans_of_other_kernels(void **state)
 {
@@ -366,6 +420,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(each_query_is_computed_by_its_kernel),
 		cmocka_unit_test(a_plan_is_made_again),
+		cmocka_unit_test(random_batches),
 		cmocka_unit_test(plans_of_other_kernels),
 		cmocka_unit_test(who_has_none),
 	};

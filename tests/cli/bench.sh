@@ -37,6 +37,9 @@ grep -q '"memcpy_share":' "$tmp"
 	--json --cold --seconds 0 >"$tmp"
 grep -q '"bytes":120832,' "$tmp"
 grep -q '"vs_bf16":' "$tmp"
+# keys of one format, values of another: each cache has both sides, of which one is read
+"$KVJIT" bench "attn q=bf16 k=e4m3 v=bf16 heads=4:2 dim=32 page=16 causal ctx=512 batch=2" --json --seconds 0 \
+	--vs none | grep -q '"bytes":196608,'
 "$KVJIT" bench "attn q=bf16 kv=fp8_ds_mla kv2=mla_bf16 heads=16:1 dim=576:512 page=64 sparse=40 sparse2=12 ctx=512" \
 	--json --seconds 0 --vs none | grep -q '"bytes":40064,'
 

@@ -58,12 +58,10 @@ static range range_of(const kvjit_items *of, int64_t s, int64_t from, int64_t nq
 /* The queries [begin, end) of sequence s that the lists are made for. */
 static void share_of(const kvjit_items *of, int64_t s, int64_t *begin, int64_t *end)
 {
-	const kvjit_share *share = &of->share;
-	int64_t nq = new_tokens(of, s), rest = share->most ? nq % share->tile : 0;
-	int64_t cut = rest <= share->most ? nq - rest : nq;
+	int64_t nq = new_tokens(of, s), cut = nq - kvjit_share_rest(&of->share, nq);
 
-	*begin = share->few ? cut : 0;
-	*end = share->few ? nq : cut;
+	*begin = of->share.few ? cut : 0;
+	*end = of->share.few ? nq : cut;
 }
 
 /* False if they are too many. */

@@ -15,6 +15,14 @@ typedef struct kvjit_share {
 	bool few;     /* the lists are those of the other kernel */
 } kvjit_share;
 
+/* Of nq queries of a sequence, those at the end that the kernel for few takes. */
+static inline int64_t kvjit_share_rest(const kvjit_share *share, int64_t nq)
+{
+	int64_t rest = share->most ? nq % share->tile : 0;
+
+	return rest <= share->most ? rest : 0;
+}
+
 /* What the lists of one cache are made from. */
 typedef struct kvjit_items {
 	const kvjit_shape *shape;

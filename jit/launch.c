@@ -98,11 +98,8 @@ static kvjit_status launch_all(const kvjit_kernel *k, const kvjit_frames *frames
 	kbe_fault fault;
 
 	for (int i = 0; i < frames->n; i++) {
-		const kvjit_kernel *part = frames->f[i].k;
-		kvjit_status s = check_places(&frames->f[i]);
+		kvjit_status s = kvjit_pass_on(k, frames->f[i].k, check_places(&frames->f[i]));
 
-		if (s != KVJIT_OK && part != k)
-			kvjit_fail(kvjit_errors_of(k), s, "%s", kvjit_kernel_error(part));
 		if (s != KVJIT_OK)
 			return s;
 		l[i] = launch_of(&frames->f[i], &room[i]);

@@ -504,9 +504,7 @@ static kvjit_status build_part(const kvjit_kernel *k, const kvjit_batch *b,
 
 	if (s == KVJIT_OK)
 		adopt_sizes(p, k->id, sizes);
-	else if (run != k)
-		kvjit_fail(kvjit_errors_of(k), s, "%s", kvjit_kernel_error(run));
-	return s;
+	return kvjit_pass_on(k, run, s);
 }
 
 /* Between p->few and p->spare. Scratch holds nothing from one call to the next, so one serves
@@ -525,18 +523,6 @@ static void hand_over_scratch(kvjit_plan *p)
 	spare->scratch_cap = cap;
 }
 
-/* The part of the kernel for few queries, in p->spare. */
-static kvjit_status build_few(const kvjit_kernel *k, const kvjit_batch *b,
-                              const kvjit_share *share, const kvjit_plan *sizes, kvjit_plan *p)
-{
-	const kvjit_kernel *few = kvjit_few_of(k);
-	kvjit_status s = build_part(few, b, share, sizes, p->spare);
-
-	if (s != KVJIT_OK && few != k)
-		kvjit_fail(kvjit_errors_of(k), s, "%s", kvjit_kernel_error(few));
-	return s;
-}
-
 /* Both parts, that for few queries only if there are such tiles. */
 static kvjit_status build_parts(const kvjit_kernel *k, const kvjit_batch *b, kvjit_plan *p)
 {
@@ -551,17 +537,14 @@ static kvjit_status build_parts(const kvjit_kernel *k, const kvjit_batch *b, kvj
 	one.pick = kvjit_pick(few, b->nseq, sizes.ctx, 1);
 	share.tile = kvjit_variant(k, sizes.pick)->shape.q_tile;
 	share.most = kvjit_few_most(kvjit_variant(k, sizes.pick), kvjit_variant(few, one.pick));
-	for (int64_t i = 0; share.most && !mixed && i < b->nseq; i++) {
-		int64_t rest = (b->query_starts[i + 1] - b->query_starts[i]) % share.tile;
-
-		mixed = rest && rest <= share.most;
-	}
+	for (int64_t i = 0; !mixed && i < b->nseq; i++)
+		mixed = kvjit_share_rest(&share, b->query_starts[i + 1] - b->query_starts[i]);
 	if (mixed && !p->spare && !(p->spare = plan_on(k)))
 		return kvjit_fail(kvjit_errors_of(k), KVJIT_NO_MEMORY, "no memory for a plan");
 	if (mixed) {
 		hand_over_scratch(p);
 		share.few = true;
-		s = build_few(k, b, &share, &one, p);
+		s = kvjit_pass_on(k, few, build_part(few, b, &share, &one, p->spare));
 		share.few = false;
 	}
 	if (s == KVJIT_OK)

@@ -21,14 +21,9 @@ static const kvjit_kernel *planned_variant(const kvjit_kernel *k, const kvjit_pl
 static kvjit_status fill_part(const kvjit_kernel *k, const kvjit_plan *plan, kvjit_frame *f,
                               const kvjit_arg *args, int nargs, void *scratch)
 {
-	kvjit_status s;
-
 	f->k = planned_variant(k, plan);
 	f->plan = plan;
-	s = kvjit_frame_fill(f, args, nargs, scratch);
-	if (s != KVJIT_OK && f->k != k)
-		kvjit_fail(kvjit_errors_of(k), s, "%s", kvjit_kernel_error(f->k));
-	return s;
+	return kvjit_pass_on(k, f->k, kvjit_frame_fill(f, args, nargs, scratch));
 }
 
 kvjit_status kvjit_frames_fill(const kvjit_kernel *k, const kvjit_plan *plan, kvjit_frames *out,
@@ -48,9 +43,7 @@ kvjit_status kvjit_frames_fill(const kvjit_kernel *k, const kvjit_plan *plan, kv
 		           "make a plan for it");
 	s = fill_part(few, plan->few, &out->f[out->n++], args, nargs,
 	              scratch ? (char *)scratch + plan->few_at : NULL);
-	if (s != KVJIT_OK && few != k)
-		kvjit_fail(kvjit_errors_of(k), s, "%s", kvjit_kernel_error(few));
-	return s;
+	return kvjit_pass_on(k, few, s);
 }
 
 /* -- running ------------------------------------------------------------------------ */
